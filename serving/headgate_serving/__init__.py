@@ -1,1 +1,1 @@
-"""What runs beside a model: the server, the fetcher that brings the model, the monitor, and the router's agent."""
+"""What runs beside a model: the server, the fetcher that brings it, the monitor, and the router's agent."""

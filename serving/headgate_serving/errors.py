@@ -16,8 +16,8 @@ HeadgateServingError
     ├── NotReady               still loading, or on the way out
     └── ExecutionFailed        ONNX Runtime refused or failed
 
-`reason` is what ends up in the termination log and in the conditions of the ModelDeployment; `retryable` says whether
-the same attempt may succeed later. HTTP status codes are the server's business (`server/app.py`).
+`reason` is what ends up in the termination log and in the conditions of the ModelDeployment; `retryable` says
+whether the same attempt may succeed later. HTTP status codes are the server's business (`server/app.py`).
 """
 
 from typing import ClassVar

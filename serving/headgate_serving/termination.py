@@ -1,24 +1,32 @@
-"""The last words of a container: one JSON object that the operator copies into conditions.
-
-Kubernetes shows the first 4096 bytes of this file as the container's termination message.
-"""
+"""The last words of a container: one JSON object that the operator copies into conditions."""
 
 import json
 import os
 from pathlib import Path
 
-_LIMIT = 4096
-_PATH = "HEADGATE_TERMINATION_LOG"
+LIMIT = 4096  # bytes that Kubernetes keeps of a termination message
+_DEFAULT = Path("/dev/termination-log")
 
 
 def write_termination_log(reason: str, message: str = "", **more: str) -> None:
-    """Say why the process ends. A place that can't be written (outside of a pod) is ignored."""
-    said = {"reason": reason, **({"message": message} if message else {}), **more}
-    raw = json.dumps(said)
-    if len(raw) > _LIMIT:
-        said["message"] = message.encode("ascii", "replace").decode()[: len(message) - (len(raw) - _LIMIT) - 8] + " …"
-        raw = json.dumps(said)[:_LIMIT]
+    """Say why the process ends, to HEADGATE_TERMINATION_LOG or the file that Kubernetes mounts.
+
+    Outside of a pod, or where the file can't be written, nothing happens: last words must not hide the real
+    end.
+    """
+    given = os.environ.get("HEADGATE_TERMINATION_LOG")
+    path = Path(given) if given else _DEFAULT
+    if not given and not path.exists():
+        return
     try:
-        Path(os.environ.get(_PATH, "/dev/termination-log")).write_text(raw, encoding="utf-8")
+        path.write_text(_fitting(reason, message, more), encoding="ascii")
     except OSError:
         return
+
+
+def _fitting(reason: str, message: str, more: dict[str, str]) -> str:
+    while True:
+        raw = json.dumps({"reason": reason, **({"message": message} if message else {}), **more})
+        if len(raw) <= LIMIT or not message:
+            return raw
+        message = message[: len(message) * 3 // 4]

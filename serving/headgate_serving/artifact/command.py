@@ -1,0 +1,70 @@
+"""`headgate-fetch`: the init container of a revision's pods. Says in the termination log how it ended."""
+
+import argparse
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..errors import ArtifactError
+from ..termination import write_termination_log
+from .fetch import Tools, fetch, fetch_baseline_profile
+from .sources import new_client
+
+logger = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None, wait: Callable[[float], None] = time.sleep) -> int:
+    """Fetch, verify, and say so; 1 if the artifact can't be had as it was promised."""
+    args = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # its lines hold whole URLs, signatures included
+    with new_client() as client:
+        tools = Tools(client, wait, args.pvc_root, args.attempts)
+        try:
+            fetched = fetch(args.uri, args.to, args.digest, tools)
+        except ArtifactError as error:
+            logger.error("%s: %s", error.reason, error)
+            write_termination_log(error.reason, str(error))
+            return 1
+        logger.info("brought %d files, %d bytes, %s", fetched.files, fetched.size, fetched.digest)
+        warning = _baseline(args, tools)
+    write_termination_log("Fetched", warning, digest=fetched.digest)
+    return 0
+
+
+def _baseline(args: argparse.Namespace, tools: Tools) -> str:
+    """Fetch the baseline's profile; what goes wrong is a warning, for a model can be served without it."""
+    if not args.baseline_uri:
+        return ""
+    try:
+        if fetch_baseline_profile(args.baseline_uri, args.baseline_to, args.baseline_digest, tools):
+            return ""
+        warning = (
+            "the baseline has no profile.json: the two versions can't be compared in the baseline's bins"
+        )
+    except (ArtifactError, OSError) as error:
+        warning = f"the baseline's profile could not be had: {error}"
+    logger.warning("%s", warning)
+    return warning
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("headgate-fetch", description="Bring a model artifact and verify it.")
+    parser.add_argument("--uri", required=True, help="file:///…, pvc://CLAIM/PATH, http(s)://…")
+    parser.add_argument("--digest", default=None, help="sha256:…; what the artifact has to be")
+    parser.add_argument("--to", required=True, type=Path, help="the folder to bring it to")
+    parser.add_argument(
+        "--baseline-uri", default=None, help="the artifact whose profile.json is brought as well"
+    )
+    parser.add_argument("--baseline-digest", default=None)
+    parser.add_argument("--baseline-to", default=Path("/baseline"), type=Path)
+    parser.add_argument("--attempts", type=int, default=5, help="tries per file on errors of the network")
+    parser.add_argument(
+        "--pvc-root",
+        type=Path,
+        default=Path(os.environ.get("HEADGATE_PVC_ROOT", "/pvc")),
+        help="where claims are mounted",
+    )
+    return parser
