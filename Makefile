@@ -1,0 +1,88 @@
+# Everything that one does with the project. `make help` lists it.
+
+SHELL := bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHONPATH := e2e
+export PYTHONDONTWRITEBYTECODE := 1
+CODE := operator/headgate serving/headgate_serving e2e tests
+
+.PHONY: help setup demo test unit e2e lint fmt crds images bench clean distclean lock \
+	cluster-up cluster-down cluster-status cluster-shell cluster-kubeconfig venv
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what is missing on this machine, or say what to install
+	@$(PYTHON) -m setup
+
+venv:
+	@$(PYTHON) -m setup venv
+
+demo: setup images cluster-up ## a rollout of a good and of a bad model version on a real cluster
+	@$(BIN)/python -m demo
+
+test: setup lint unit ## lint, unit tests, and the stories on a real cluster
+	@was_up=$$($(BIN)/python -m cluster status >/dev/null 2>&1 && echo yes); \
+	$(MAKE) --no-print-directory e2e; result=$$?; \
+	[ -n "$$was_up" ] || $(MAKE) --no-print-directory cluster-down; \
+	exit $$result
+
+unit: venv ## unit tests
+	@$(BIN)/python -m pytest tests -q
+
+e2e: images cluster-up ## the stories on a real cluster, which stays up
+	@$(BIN)/python -m pytest e2e/stories
+
+lint: venv ## style, types, import contracts, and that generated files are fresh
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy operator/headgate serving/headgate_serving e2e
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m headgate.api.generate --check
+
+fmt: venv ## format the code and repair what can be repaired
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+crds: venv ## generate the CRDs from the models
+	@$(BIN)/python -m headgate.api.generate
+
+images: setup ## build the container images, without Docker
+	@$(BIN)/python -m images
+
+bench: setup ## measure the serving runtime
+	@$(BIN)/python -m bench
+
+lock: venv ## pin the newest versions of all dependencies
+	@for extra in operator serving dev; do \
+		$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --extra $$extra --generate-hashes --python-version 3.11 \
+			--no-header --no-annotate --no-emit-index-url --output-file requirements/$$extra.txt; done
+	@printf 'hatchling\neditables\n' | $(BIN)/uv pip compile - --quiet --upgrade --generate-hashes --python-version 3.11 \
+		--no-header --no-annotate --no-emit-index-url --output-file requirements/build.txt
+	@echo uv | $(BIN)/uv pip compile - --quiet --upgrade --generate-hashes --python-version 3.11 \
+		--no-header --no-annotate --no-emit-index-url --output-file requirements/uv.txt
+
+cluster-up: setup ## start the embedded Kubernetes, or keep it if it is up
+	@$(BIN)/python -m cluster up
+
+cluster-down: venv ## end it; nothing of it is left
+	@$(BIN)/python -m cluster down
+
+cluster-status: venv ## show its processes, logs and kubeconfig
+	@$(BIN)/python -m cluster status
+
+cluster-shell: setup ## a shell in its network, with kubectl and helm
+	@$(BIN)/python -m cluster shell
+
+cluster-kubeconfig: venv ## print the path of its kubeconfig
+	@$(BIN)/python -m cluster kubeconfig
+
+clean: ## end this checkout's cluster and remove what was built here
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m cluster down; fi
+	@rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find operator serving e2e tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean ## and the cache that all checkouts share
+	@$(PYTHON) -m setup --forget

@@ -1,0 +1,51 @@
+"""The node's image store: what is in it, and bringing images into it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import subprocess
+from pathlib import Path
+
+from .errors import CommandFailed
+from .layout import Layout
+
+# Where containerd 1.x puts its shims' sockets, whatever its configuration says.
+SHIM_SOCKETS = Path("/run/containerd/s")
+# Where kubelet links containers' logs, whatever its configuration says.
+LOG_LINKS = Path("/var/log/containers")
+
+
+def references(layout: Layout) -> set[str]:
+    """Names of the images on the node."""
+    return set(_ctr(layout, "images", "list", "--quiet").split())
+
+
+def load(layout: Layout, archive: Path) -> None:
+    """Import an OCI archive. Layers that the node has are not read again."""
+    _ctr(layout, "images", "import", str(archive))
+
+
+def _ctr(layout: Layout, *arguments: str) -> str:
+    argv = ["ctr", "--address", str(layout.containerd_socket), "--namespace", "k8s.io", *arguments]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise CommandFailed(f"{' '.join(argv)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def remove_traces(layout: Layout) -> None:
+    """Remove the few files that containerd and kubelet write outside of the state folder."""
+    tasks = layout.state / "run" / "io.containerd.runtime.v2.task" / "k8s.io"
+    # Where the bundle's own record is missing the name can still be computed, as containerd does it.
+    for bundle in tasks.glob("*"):
+        address = f"{layout.containerd_socket}.ttrpc/k8s.io/{bundle.name}"
+        for path in (f"{layout.containerd_socket}/k8s.io/{bundle.name}", address):
+            (SHIM_SOCKETS / hashlib.sha256(path.encode()).hexdigest()).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            recorded = Path((bundle / "address").read_text().removeprefix("unix://"))
+            if recorded.parent == SHIM_SOCKETS:
+                recorded.unlink()
+    for link in LOG_LINKS.glob("*.log"):
+        if link.is_symlink() and link.readlink().is_relative_to(layout.pod_logs):
+            link.unlink()

@@ -1,0 +1,176 @@
+"""One embedded cluster: brought up, looked at, taken down. `access.py` is what users of a cluster see.
+
+`up` keeps a cluster that is healthy and was started from the same inputs. Anything else under the name, such as
+what a run that was killed left behind, is taken down first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import images
+from setup import cache, progress, tools
+
+from . import certificates, cgroups, components, containerd, network, processes
+from .errors import ComponentFailed, NotAllowed
+from .layout import DNS_IP, NODE, NODE_IP, Layout
+from .processes import Process
+
+HERE = Path(__file__).resolve().parent
+READY_TIMEOUT = 120.0
+POLL = 0.05
+
+
+def up(layout: Layout) -> None:
+    """Bring the cluster up, or keep it."""
+    _need_root()
+    with cache.lock(f"cluster-{layout.name}"):
+        inputs = _inputs(layout)
+        if _recorded_inputs(layout) == inputs and _healthy(layout):
+            return
+        _down(layout)
+        _start(layout, inputs)
+
+
+def down(layout: Layout) -> None:
+    """Take the cluster down, and whatever an earlier one of this name left."""
+    _need_root()
+    with cache.lock(f"cluster-{layout.name}"):
+        _down(layout)
+
+
+def status(layout: Layout) -> list[Process]:
+    """The processes of the cluster as recorded; empty if there is none."""
+    try:
+        record = json.loads(layout.record.read_text())
+    except FileNotFoundError:
+        return []
+    return [Process(**process) for process in record["processes"]]
+
+
+def kubectl(layout: Layout, *arguments: str) -> list[str]:
+    """The command line of kubectl for this cluster."""
+    kube = tools.ensure("kube") / "kube"
+    return layout.enter(kube, "kubectl", f"--kubeconfig={layout.kubeconfig}", *arguments)
+
+
+def _need_root() -> None:
+    if os.geteuid() != 0:
+        raise NotAllowed(
+            "The embedded cluster makes namespaces and cgroups and needs root. "
+            "Run this as root, or use a cluster of your own: CLUSTER=existing KUBE_CONTEXT=<its context>."
+        )
+
+
+def _inputs(layout: Layout) -> str:
+    """Hash of everything that a running cluster was made from."""
+    pause = images.build("pause")
+    commands = [part for component in components.components(layout) for part in component.argv]
+    return cache.digest(HERE, pause.reference, *commands)
+
+
+def _recorded_inputs(layout: Layout) -> str | None:
+    try:
+        return str(json.loads(layout.record.read_text())["inputs"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _healthy(layout: Layout) -> bool:
+    recorded = status(layout)
+    return bool(recorded) and all(process.alive for process in recorded) and _api_ready(layout)
+
+
+def _api_ready(layout: Layout) -> bool:
+    argv = kubectl(layout, "get", "--raw=/readyz", "--request-timeout=5s")
+    return subprocess.run(argv, check=False, capture_output=True).returncode == 0
+
+
+def _start(layout: Layout, inputs: str) -> None:
+    begin = time.monotonic()
+    progress.say(f"cluster {layout.name}: starting (logs in {layout.logs})")
+    pause = images.build("pause")
+    layout.state.mkdir(parents=True)
+    certificates.issue(layout)
+    components.write_configuration(layout, pause.reference)
+    cgroups.create(layout.cgroup)
+    network.create(layout)
+    started: list[Process] = []
+    everything = components.components(layout)
+    # The API server waits for etcd by itself, and containerd for nobody.
+    started += [processes.start(layout, each) for each in everything if not each.needs_api]
+    _record(layout, inputs, started)
+    _wait(layout, started, "kube-apiserver", lambda: _api_ready(layout))
+    _import(layout, started, pause.archive)
+    started += [processes.start(layout, each) for each in everything if each.needs_api]
+    _record(layout, inputs, started)
+    _apply_dns(layout, started)
+    _wait(layout, started, "kubelet", lambda: _node_ready(layout))
+    _wait(layout, started, "kube-controller-manager", lambda: _default_account(layout))
+    progress.say(f"cluster {layout.name}: ready after {time.monotonic() - begin:.1f} s")
+
+
+def _record(layout: Layout, inputs: str, started: list[Process]) -> None:
+    content = {"inputs": inputs, "processes": [process.to_json() for process in started]}
+    unfinished = layout.record.with_suffix(".new")
+    unfinished.write_text(json.dumps(content, indent=2))
+    unfinished.rename(layout.record)
+
+
+def _wait(layout: Layout, started: list[Process], name: str, ready: Callable[[], bool]) -> None:
+    """Wait until `ready` says so; say which component ended or did not get there, and the end of its log."""
+    deadline = time.monotonic() + READY_TIMEOUT
+    while not ready():
+        for process in started:
+            if not process.alive:
+                log = processes.log_of(layout, process.name)
+                raise ComponentFailed(f"{process.name} ended. {progress.tail(log)}")
+        if time.monotonic() > deadline:
+            log = processes.log_of(layout, name)
+            raise ComponentFailed(f"{name} was not ready after {READY_TIMEOUT:.0f} s. {progress.tail(log)}")
+        time.sleep(POLL)
+
+
+def _import(layout: Layout, started: list[Process], archive: Path) -> None:
+    _wait(layout, started, "containerd", layout.containerd_socket.exists)
+    containerd.load(layout, archive)
+
+
+def _apply_dns(layout: Layout, started: list[Process]) -> None:
+    manifest = (HERE / "dns.yaml").read_text().replace("DNS_IP", DNS_IP).replace("NODE_IP", NODE_IP)
+    argv = kubectl(layout, "apply", "--server-side", "--filename=-")
+
+    def applied() -> bool:
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, input=manifest)
+        return done.returncode == 0
+
+    _wait(layout, started, "kube-apiserver", applied)
+
+
+def _node_ready(layout: Layout) -> bool:
+    ready = '{.status.conditions[?(@.type=="Ready")].status}'
+    argv = kubectl(layout, "get", "node", NODE, f"--output=jsonpath={ready}")
+    return subprocess.run(argv, check=False, capture_output=True, text=True).stdout == "True"
+
+
+def _default_account(layout: Layout) -> bool:
+    # Pods are refused until their namespace has its account.
+    argv = kubectl(layout, "get", "serviceaccount", "default", "--namespace=default")
+    return subprocess.run(argv, check=False, capture_output=True).returncode == 0
+
+
+def _down(layout: Layout) -> None:
+    if (cgroups.tracking_tree() / layout.cgroup).exists():
+        cgroups.kill(layout.cgroup)
+    containerd.remove_traces(layout)
+    network.unmount_below(layout.state)
+    network.remove(layout)
+    cgroups.remove(layout.cgroup)
+    if layout.state.exists():
+        shutil.rmtree(layout.state)
