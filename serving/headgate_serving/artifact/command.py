@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None, wait: Callable[[float], None] = time
         try:
             fetched = fetch(args.uri, args.to, args.digest, tools)
         except ArtifactError as error:
-            logger.error("%s: %s", error.reason, error)
+            logger.error("%s: %s", error.reason, error)  # noqa: TRY400 - a message, not a trace
             write_termination_log(error.reason, str(error))
             return 1
         logger.info("brought %d files, %d bytes, %s", fetched.files, fetched.size, fetched.digest)

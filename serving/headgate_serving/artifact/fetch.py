@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Tools:
-    """What the fetcher has from outside: the HTTP client, the place of the claims, and how to wait between tries."""
+    """What comes from outside: the HTTP client, the place of the claims, how to wait between tries."""
 
     client: httpx.Client
     wait: Callable[[float], None]
@@ -46,7 +46,7 @@ class Fetched:
 
 
 def fetch(uri: str, to: Path, digest: str | None, tools: Tools) -> Fetched:
-    """Bring the artifact at `uri` to the folder `to`; ArtifactError, with nothing left behind, if it can't be right."""
+    """Bring the artifact at `uri` to the folder `to`; ArtifactError if it is not right."""
     expected = parse_digest(digest) if digest else None
     source = source_for(uri, tools.client, tools.pvc_root)
     manifest = _retrying(source.manifest, tools)
@@ -70,7 +70,7 @@ def fetch(uri: str, to: Path, digest: str | None, tools: Tools) -> Fetched:
 
 
 def fetch_baseline_profile(uri: str, to: Path, digest: str | None, tools: Tools) -> bool:
-    """Bring only `profile.json` of another artifact, verified by its manifest; False if that artifact has none."""
+    """Bring only `profile.json` of another artifact, verified by its manifest; False if it has none."""
     expected = parse_digest(digest) if digest else None
     source = source_for(uri, tools.client, tools.pvc_root)
     manifest = _retrying(source.manifest, tools)
@@ -130,13 +130,14 @@ def _bring(source: Source, path: str, entry: FileEntry, staging: Path, tools: To
         ) from error
     if found != entry:
         raise DigestMismatch(
-            f"{path!r} has {found.size} bytes with SHA-256 {found.sha256}, the manifest says {entry.size} bytes "
-            f"with {entry.sha256}; upload the file again, or write the manifest anew with: headgate digest FOLDER --write"
+            f"{path!r} has {found.size} bytes with SHA-256 {found.sha256}, the manifest says {entry.size} "
+            f"with {entry.sha256}; upload the file again, or write the manifest anew: "
+            "headgate digest FOLDER --write"
         )
 
 
 def _save(pieces: Iterator[bytes], target: Path, limit: int | None) -> FileEntry:
-    """Write and hash a stream; stops soon after `limit` bytes, for the size alone then says that it is wrong."""
+    """Write and hash a stream; past `limit` bytes it stops, for the size alone says that it is wrong."""
     hasher, size = hashlib.sha256(), 0
     with target.open("wb") as file:
         for piece in pieces:

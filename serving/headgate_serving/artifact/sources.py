@@ -7,7 +7,7 @@ the artifact is a single file. `fetch.py` is the only caller; every error is alr
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import httpx
 
@@ -64,7 +64,7 @@ class LocalSource:
 
 
 class HttpSource:
-    """A file or a folder with a manifest behind `http(s)://`. Redirects are followed, but never from TLS to plain."""
+    """A file, or a folder with a manifest, behind `http(s)://`. No redirect from TLS to plain is followed."""
 
     def __init__(self, uri: str, client: httpx.Client) -> None:
         self._uri = urlsplit(uri)
@@ -82,7 +82,7 @@ class HttpSource:
                     raise ArtifactInvalid(f"{MANIFEST} is larger than {_MAX_MANIFEST} bytes")
         except ArtifactNotFound as error:
             raise ArtifactNotFound(
-                f"{error}. A folder over HTTP needs a {MANIFEST} (write it with: headgate digest FOLDER --write); "
+                f"{error}. A folder over HTTP needs a {MANIFEST} (headgate digest FOLDER --write makes it); "
                 "a single model needs a URI that ends in .onnx"
             ) from error
         return read_manifest(bytes(raw))
@@ -104,7 +104,7 @@ class HttpSource:
     def _url_of(self, path: str) -> str:
         if self._uri.path.endswith(".onnx"):
             return self._uri.geturl()
-        return self._uri._replace(path=f"{self._uri.path.rstrip('/')}/{httpx.URL(path=path).path}").geturl()
+        return self._uri._replace(path=f"{self._uri.path.rstrip('/')}/{quote(path)}").geturl()
 
     def _check(self, shown: str, response: httpx.Response) -> None:
         code = response.status_code

@@ -1,0 +1,239 @@
+"""Live traffic, counted in the bins of one or more profiles.
+
+The runtime calls `Monitor.observe` for every answered request: a few references are put into a buffer,
+nothing is computed. `flush` sorts everything buffered into bins at once, one vectorised pass per feature: in
+a background thread whenever enough has come together, and before every scrape, so that the counts are exact
+when they are read.
+"""
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ProfileInvalid
+from .bins import Bins, Counts, NumericBins
+from .profile import Feature, Prediction, Profile
+
+logger = logging.getLogger(__name__)
+
+Values = NDArray[Any]
+Tensors = Mapping[str, Values]
+
+FLUSH_ROWS = 2048  # wake the background thread
+FLUSH_BYTES = 8 << 20
+FULL = 8  # times as much, and whoever calls has to do the work: the buffer stays bounded
+
+
+@dataclass(frozen=True)
+class InputForm:
+    """What the monitor has to know of an input: its number of columns (None if free), and if it is text."""
+
+    columns: int | None
+    text: bool
+
+    def holds(self, feature: Feature) -> bool:
+        """Whether the feature can be counted in this tensor."""
+        numeric = isinstance(feature.bins, NumericBins)
+        return (self.columns is None or feature.column < self.columns) and not (self.text and numeric)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is counted in the bins of one profile, under that profile's layout hash."""
+
+    layout: str
+    features: tuple[Feature, ...]
+    outputs: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True)
+class Series:
+    """The counters of one feature or one output."""
+
+    layout: str
+    name: str
+    labels: list[str]
+    counts: Counts
+
+
+def attach(
+    profile: Profile, inputs: Mapping[str, InputForm], outputs: Sequence[str], own: Profile | None = None
+) -> Layout:
+    """Fit a profile to the model that is served.
+
+    A feature of the model's own profile that the model does not have is an error. Of another version's
+    profile (`own` is the model's, if any), features are found by name and those that the model lacks are left
+    out.
+    """
+    places = {feature.name: feature for feature in own.features} if own else {}
+    features = [_moved(feature, places.get(feature.name)) for feature in profile.features]
+    fitting = [f for f in features if f.input in inputs and inputs[f.input].holds(f)]
+    answers = [p for p in profile.outputs if p.reduction.output in outputs]
+    missing = {f.name for f in features} - {f.name for f in fitting} | (
+        {p.name for p in profile.outputs} - {p.name for p in answers}
+    )
+    if missing and own is None:
+        raise ProfileInvalid(
+            f"profile.json is of another model: this one has no {', '.join(sorted(missing))}; "
+            "write it anew with: headgate profile"
+        )
+    if missing:
+        logger.warning(
+            "not compared with the baseline, for this model lacks it: %s", ", ".join(sorted(missing))
+        )
+    return Layout(profile.layout, tuple(fitting), tuple(answers))
+
+
+def _moved(feature: Feature, to: Feature | None) -> Feature:
+    if to is None:
+        return feature
+    return Feature(feature.name, to.input, to.column, feature.bins, feature.counts)
+
+
+class _Observed(NamedTuple):
+    """One request; in the order of the monitor's `inputs` and `outputs` (None where the model gave no answer)."""
+
+    inputs: list[Values]
+    outputs: list[Values | None]
+    rows: int
+
+
+class Monitor:
+    """Counters for all given layouts. Safe to use from several threads."""
+
+    def __init__(self, layouts: Sequence[Layout]) -> None:
+        self._layouts = list({layout.layout: layout for layout in layouts}.values())
+        self.inputs = tuple(dict.fromkeys(f.input for one in self._layouts for f in one.features))
+        self.outputs = tuple(dict.fromkeys(p.reduction.output for one in self._layouts for p in one.outputs))
+        self._features = [(one.layout, f, _zeros(f.bins)) for one in self._layouts for f in one.features]
+        self._answers = [(one.layout, p, _zeros(p.bins)) for one in self._layouts for p in one.outputs]
+        self.dropped = 0
+        self._buffer: list[_Observed] = []
+        self._rows = self._bytes = 0
+        self._buffering = threading.Lock()
+        self._counting = threading.Lock()
+        self._wake = threading.Event()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Let a background thread do the counting."""
+        self._thread = threading.Thread(target=self._work, name="monitor", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the background thread and count what is left."""
+        self._closed = True
+        self._wake.set()
+        if self._thread:
+            self._thread.join()
+        self.flush()
+
+    def observe(self, inputs: Tensors, outputs: Tensors, rows: int) -> None:
+        """Take note of one answered request of `rows` rows. The tensors must not change afterwards."""
+        seen = _Observed(
+            [inputs[name] for name in self.inputs], [outputs.get(name) for name in self.outputs], rows
+        )
+        with self._buffering:
+            self._buffer.append(seen)
+            self._rows += rows
+            for tensor in seen.inputs:
+                self._bytes += tensor.nbytes
+            enough = self._rows >= FLUSH_ROWS or self._bytes >= FLUSH_BYTES
+            full = enough and (self._rows >= FULL * FLUSH_ROWS or self._bytes >= FULL * FLUSH_BYTES)
+        if full:
+            self.flush()
+        elif enough:
+            self._wake.set()
+
+    def flush(self) -> None:
+        """Count everything that is buffered."""
+        with self._counting:
+            with self._buffering:
+                taken, self._buffer = self._buffer, []
+                self._rows = self._bytes = 0
+            if not taken:
+                return
+            try:
+                self._count(taken)
+            except Exception:
+                self.dropped += sum(seen.rows for seen in taken)
+                logger.exception("the monitor could not count %d requests", len(taken))
+
+    def features(self) -> list[Series]:
+        """The counters of all features, up to now."""
+        return self._read(self._features)
+
+    def predictions(self) -> list[Series]:
+        """The counters of all answers, up to now."""
+        return self._read(self._answers)
+
+    def _read(self, counters: Sequence[tuple[str, Feature | Prediction, Counts]]) -> list[Series]:
+        self.flush()
+        with self._counting:
+            return [
+                Series(layout, one.name, one.bins.labels(), counts.copy()) for layout, one, counts in counters
+            ]
+
+    def _work(self) -> None:
+        while not self._closed:
+            self._wake.wait()
+            self._wake.clear()
+            self.flush()
+
+    def _count(self, taken: list[_Observed]) -> None:
+        tables = {name: _tables([seen.inputs[at] for seen in taken]) for at, name in enumerate(self.inputs)}
+        new = [_count_feature(feature, tables[feature.input]) for _, feature, _ in self._features]
+        for _, answer, _ in self._answers:
+            at = self.outputs.index(answer.reduction.output)
+            new.append(_count_answers(answer, [(seen.outputs[at], seen.rows) for seen in taken]))
+        for (_, _, counts), more in zip([*self._features, *self._answers], new, strict=True):
+            np.add(counts, more, out=counts)
+
+
+def _zeros(bins: Bins) -> Counts:
+    return np.zeros(len(bins.labels()), np.int64)
+
+
+def _tables(tensors: list[Values]) -> list[Values]:
+    """Few large matrices (rows × columns) of many small tensors: one for each number of columns."""
+    try:
+        joined = [np.concatenate(tensors)]
+    except ValueError:  # not all of them have the same shape, or some have none
+        groups: dict[tuple[int, ...], list[Values]] = {}
+        for tensor in map(np.atleast_1d, tensors):
+            groups.setdefault(tensor.shape[1:], []).append(tensor)
+        joined = [np.concatenate(group) for group in groups.values()]
+    return [table.reshape(len(table), -1) for table in joined if table.size]
+
+
+def _count_feature(feature: Feature, tables: list[Values]) -> Counts:
+    """Rows without this column (where the model leaves their number free) have no value."""
+    counts = _zeros(feature.bins)
+    for table in tables:
+        if feature.column < table.shape[1]:
+            counts += feature.bins.count(table[:, feature.column])
+        else:
+            counts[-1] += len(table)
+    return counts
+
+
+def _count_answers(answer: Prediction, given: list[tuple[Values | None, int]]) -> Counts:
+    counts, reduction = _zeros(answer.bins), answer.reduction
+    fitting = []
+    for tensor, rows in given:
+        if tensor is None:
+            continue
+        if reduction.fits(tensor, rows):
+            fitting.append(tensor if tensor.ndim == 2 else tensor[:, None])
+        else:
+            counts[-1] += rows
+    if fitting:
+        joined = np.concatenate(fitting)
+        counts += answer.bins.count(reduction.apply(joined, len(joined)))
+    return counts
