@@ -1,0 +1,14 @@
+"""The resources as users write and read them: pydantic models, their rules, and the CRDs made from both.
+
+The only part of `headgate` that `headgate_serving` may import.
+"""
+
+GROUP = "headgate.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+MODEL_LABEL = f"{GROUP}/model"
+REVISION_LABEL = f"{GROUP}/revision"
+COMPONENT_LABEL = f"{GROUP}/component"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MANAGED_BY = "headgate"

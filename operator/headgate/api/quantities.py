@@ -1,0 +1,25 @@
+"""The two quantities that users write as text: durations (`1m30s`) and percentages (`0.5%`).
+
+Used by the spec models to check them and by everything behind to compute with them.
+"""
+
+import re
+
+DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
+PERCENT_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,4})?%$"
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(duration: str) -> float:
+    """`1m30s` -> 90.0. Raises ValueError for anything that the pattern doesn't allow."""
+    if not re.fullmatch(DURATION_PATTERN[1:-1], duration):
+        raise ValueError(f"{duration!r} is no duration such as 200ms, 90s, 1h30m")
+    return sum(float(n) * _SECONDS[unit] for n, unit in re.findall(r"([0-9.]+)(ms|s|m|h)", duration))
+
+
+def fraction(percent: str) -> float:
+    """`0.5%` -> 0.005. Raises ValueError for anything that the pattern doesn't allow."""
+    if not re.fullmatch(PERCENT_PATTERN[1:-1], percent):
+        raise ValueError(f"{percent!r} is no percentage such as 0.5%")
+    return float(percent[:-1]) / 100.0

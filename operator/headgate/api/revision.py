@@ -1,0 +1,76 @@
+"""`ModelRevision`: one (model, runtime) pair that was asked for, and every decision about it. The audit trail."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from headgate.api.spec import Governance, Model, Opaque, PodTemplate, SpecModel
+from headgate.api.status import Condition, DecisionKind, Evidence, StatusModel
+
+RevisionState = Literal["Candidate", "Stable", "Retired", "RolledBack"]
+
+
+class FrozenRuntime(SpecModel):
+    """The part of the runtime that makes a revision, with the image that was the default at the time."""
+
+    engine: str
+    """The inference engine."""
+    image: str
+    """The runtime's image."""
+    resources: Opaque = {}
+    """Requests and limits of the runtime's container."""
+    podTemplate: PodTemplate = PodTemplate()  # noqa: N815
+    """Where and as whom the pods run."""
+
+
+class RevisionSpec(SpecModel):
+    """What was asked for. Immutable."""
+
+    deployment: Annotated[str, Field(min_length=1, max_length=253)]
+    """The ModelDeployment that asked."""
+    model: Model
+    """The model."""
+    runtime: FrozenRuntime
+    """What serves it."""
+    governance: Governance = Governance()
+    """Who answers for it."""
+    parent: str | None = None
+    """The revision that was stable when this one was asked for."""
+
+
+class Baseline(StatusModel):
+    """The stable version that this revision's pods can be compared with."""
+
+    revision: str
+    uri: str
+    digest: str | None = None
+
+
+class DecisionRecord(StatusModel):
+    """One decision, with all the evidence that it was taken on."""
+
+    time: str
+    decision: DecisionKind
+    reason: str
+    message: str = ""
+    generation: int = 0
+    """Generation of the ModelDeployment that was being rolled out."""
+    candidateRequests: int = 0  # noqa: N815
+    seconds: float = 0.0
+    evidence: Evidence | None = None
+
+
+class RevisionStatus(StatusModel):
+    """Where the revision stands, and the append-only record of decisions."""
+
+    state: RevisionState = "Candidate"
+    digest: str | None = None
+    """SHA-256 of the artifact, as verified by the fetcher."""
+    baseline: Baseline | None = None
+    decisions: list[DecisionRecord] = []
+    conditions: list[Condition] = []
+
+
+def as_manifest(model: StatusModel | SpecModel) -> dict[str, Any]:
+    """JSON form without unset optional fields, as it is written to the API server."""
+    return model.model_dump(mode="json", exclude_none=True)

@@ -1,0 +1,75 @@
+"""Rules that a JSON schema can't say, each once in CEL (for the API server) and once in Python (offline).
+
+The schema generator writes the CEL form into the CRD; the models' validators run the Python form. A test
+applies one table of manifests to both and compares the verdicts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from headgate.api.quantities import fraction, seconds
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule about one value (a field or an object), which `self` names in CEL."""
+
+    cel: str
+    holds: Callable[[Any], bool]
+    message: str
+    field: str = ""
+
+    def manifest(self) -> dict[str, str]:
+        """The entry of `x-kubernetes-validations`."""
+        return {"rule": self.cel, "message": self.message}
+
+
+def percent_between(low: float, high: float) -> Rule:
+    """A percentage string above `low` and at most `high` percent."""
+    return Rule(
+        cel=f"double(self.replace('%', '')) > {low:.1f} && double(self.replace('%', '')) <= {high:.1f}",
+        holds=lambda text: low / 100 < fraction(text) <= high / 100,
+        message=f"must be above {low:g}% and at most {high:g}%",
+    )
+
+
+def longer_than_zero() -> Rule:
+    """A duration string above zero."""
+    return Rule(
+        cel="self.matches('[1-9]')",
+        holds=lambda text: seconds(text) > 0,
+        message="must be longer than zero",
+    )
+
+
+URI_SCHEMES = ("file", "pvc", "http", "https")
+
+KNOWN_SCHEME = Rule(
+    cel=f"self.matches('^({'|'.join(URI_SCHEMES)})://.+')",
+    holds=lambda uri: any(uri.startswith(f"{s}://") and len(uri) > len(s) + 3 for s in URI_SCHEMES),
+    message="must be a URI with one of the schemes " + ", ".join(f"{s}://" for s in URI_SCHEMES),
+)
+
+PLAIN_HTTP_NEEDS_DIGEST = Rule(
+    cel="!self.uri.startsWith('http://') || has(self.digest)",
+    holds=lambda model: not model.uri.startswith("http://") or model.digest is not None,
+    message="a plain http:// uri needs a digest: anyone on the path could change the artifact",
+    field="digest",
+)
+
+MIN_NOT_ABOVE_MAX = Rule(
+    cel="self.minReplicas <= self.maxReplicas",
+    holds=lambda scaling: scaling.minReplicas <= scaling.maxReplicas,
+    message="minReplicas must not be above maxReplicas",
+    field="minReplicas",
+)
+
+
+SHORT_NAME = Rule(
+    cel="self.metadata.name.matches('^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$')",
+    holds=lambda _: True,
+    message="metadata.name must be a DNS label of at most 40 characters that starts with a letter: "
+    "Services and pods are named after it",
+    field="metadata.name",
+)

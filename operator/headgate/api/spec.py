@@ -1,0 +1,208 @@
+"""`ModelDeployment.spec` as the user writes it.
+
+The operator parses each observed object with `Spec`, `headgate validate` does the same offline, and the CRD's
+schema is generated from these models, so a field's description and bounds stand here and nowhere else.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from headgate.api import rules
+from headgate.api.quantities import DURATION_PATTERN, PERCENT_PATTERN
+from headgate.api.rules import Rule
+
+
+def _obey(rule: Rule) -> AfterValidator:
+    def check(value: Any) -> Any:
+        if not rule.holds(value):
+            raise ValueError(rule.message)
+        return value
+
+    return AfterValidator(check)
+
+
+def _ruled(rule: Rule) -> Any:
+    """Field metadata: `rule` both as a validator here and as CEL in the CRD."""
+    return Field(json_schema_extra={"x-kubernetes-validations": [dict(rule.manifest())]})
+
+
+Duration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=20)]
+_POSITIVE = rules.longer_than_zero()
+PositiveDuration = Annotated[
+    str, Field(pattern=DURATION_PATTERN, max_length=20), _ruled(_POSITIVE), _obey(_POSITIVE)
+]
+_MARGIN = rules.percent_between(0, 50)
+Margin = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), _ruled(_MARGIN), _obey(_MARGIN)]
+Uri = Annotated[
+    str, Field(min_length=1, max_length=2048), _ruled(rules.KNOWN_SCHEME), _obey(rules.KNOWN_SCHEME)
+]
+Opaque = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+
+
+class SpecModel(BaseModel):
+    """A part of the spec: unknown fields are refused, `RULES` hold over its fields together."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    RULES: ClassVar[tuple[Rule, ...]] = ()
+
+    @model_validator(mode="after")
+    def _rules_hold(self) -> Self:
+        for rule in self.RULES:
+            if not rule.holds(self):
+                raise ValueError(rule.message)
+        return self
+
+
+class Model(SpecModel):
+    """Which model to serve. Changing it starts a rollout."""
+
+    RULES = (rules.PLAIN_HTTP_NEEDS_DIGEST,)
+
+    version: Annotated[
+        str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
+    ]
+    """The name of the version, as people call it."""
+    uri: Uri
+    """Where the artifact is: a folder with model.onnx, or an .onnx file. Schemes: file, pvc, http, https."""
+    digest: Annotated[str, Field(pattern=r"^sha256:[a-f0-9]{64}$", max_length=71)] | None = None
+    """SHA-256 of the artifact (`headgate digest`). Verified before the model is loaded."""
+
+
+class Autoscaling(SpecModel):
+    """A HorizontalPodAutoscaler for every revision's pods, instead of fixed replicas."""
+
+    RULES = (rules.MIN_NOT_ABOVE_MAX,)
+
+    minReplicas: Annotated[int, Field(ge=1, le=1000)] = 1  # noqa: N815
+    """Fewest pods of a revision."""
+    maxReplicas: Annotated[int, Field(ge=1, le=1000)]  # noqa: N815
+    """Most pods of a revision."""
+    targetCPUUtilization: Annotated[int, Field(ge=1, le=100)] = 70  # noqa: N815
+    """Average CPU use, in percent of the request, that the autoscaler aims at."""
+
+
+class PodTemplate(SpecModel):
+    """Where and as whom the serving pods run."""
+
+    nodeSelector: dict[str, str] = {}  # noqa: N815
+    """Labels that a node must have."""
+    tolerations: Annotated[list[Opaque], Field(max_length=50)] = []
+    """Taints that the pods tolerate."""
+    affinity: Opaque | None = None
+    """Node and pod affinity, as in a pod."""
+    priorityClassName: Annotated[str, Field(max_length=253)] | None = None  # noqa: N815
+    """The pods' priority class."""
+    serviceAccountName: Annotated[str, Field(max_length=253)] | None = None  # noqa: N815
+    """The pods' service account. No token is mounted."""
+    imagePullSecrets: Annotated[list[Opaque], Field(max_length=20)] = []  # noqa: N815
+    """Secrets to pull the runtime's image with."""
+    env: Annotated[list[Opaque], Field(max_length=100)] = []
+    """More environment variables for the runtime."""
+
+
+class Runtime(SpecModel):
+    """What serves the model."""
+
+    engine: Literal["onnxruntime"] = "onnxruntime"
+    """The inference engine."""
+    image: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """The runtime's image, instead of the operator's default."""
+    replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Pods of each revision."""
+    autoscaling: Autoscaling | None = None
+    """Replaces `replicas` by an autoscaler."""
+    resources: Opaque = {}
+    """Requests and limits of the runtime's container, for example `nvidia.com/gpu: 1`."""
+    podTemplate: PodTemplate = PodTemplate()  # noqa: N815
+    """Where and as whom the pods run."""
+
+
+class Traffic(SpecModel):
+    """How requests reach the model."""
+
+    timeout: PositiveDuration = "1s"
+    """The latency budget: an answer that is later is a failure."""
+    retryOnStable: bool = True  # noqa: N815
+    """Whether stable answers a request that the candidate failed. The failure still counts as evidence."""
+    routers: Annotated[int, Field(ge=1, le=100)] = 2
+    """Router pods."""
+
+
+class Step(SpecModel):
+    """One step of an explicit ladder."""
+
+    weight: Annotated[float, Field(gt=0, le=100)]
+    """The candidate's share of the traffic in percent."""
+    hold: PositiveDuration = "1m"
+    """How long to stay, at least."""
+
+
+class Margins(SpecModel):
+    """By how much a candidate may be worse, or different, before it is rolled back."""
+
+    errors: Margin = "0.5%"
+    """Failed answers: percentage points above stable's rate."""
+    predictions: Margin = "5%"
+    """Predictions: percentage points by which the share of a class, or of any interval of a score, may move."""
+
+
+class Rollout(SpecModel):
+    """How a new version earns its traffic."""
+
+    alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.01
+    """Probability of rolling back a version that is not worse, over the whole rollout."""
+    riskBudget: Annotated[int, Field(ge=1, le=1_000_000)] = 20  # noqa: N815
+    """Bad answers of the candidate that this rollout may cost."""
+    maxWeight: Annotated[float, Field(gt=0, le=100)] = 50  # noqa: N815
+    """The largest share of the traffic, in percent, before promotion."""
+    steps: Annotated[list[Step], Field(max_length=50)] = []
+    """An explicit ladder of weights, instead of the largest weight that the risk budget allows."""
+    margins: Margins = Margins()
+    """By how much the candidate may differ."""
+    soak: Duration = "10m"
+    """How long the old version stays warm after promotion; until then a rollback is one write."""
+    deadline: PositiveDuration = "2h"
+    """How long a candidate may take to become ready before it is rolled back; a rollout that takes longer says so."""
+
+
+class Drift(SpecModel):
+    """When live inputs count as drifted from the reference profile."""
+
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Largest Kolmogorov-Smirnov distance (0 to 1) that is no drift."""
+
+
+class Monitoring(SpecModel):
+    """What is watched without ever causing a rollback."""
+
+    drift: Drift = Drift()
+    """Drift of live inputs."""
+
+
+class Governance(SpecModel):
+    """Who answers for the model. Copied into every ModelRevision."""
+
+    owner: Annotated[str, Field(max_length=253)] | None = None
+    """The team that owns the model."""
+    contact: Annotated[str, Field(max_length=253)] | None = None
+    """Where the owner can be reached."""
+    runbook: Annotated[str, Field(max_length=2048)] | None = None
+    """Where to read what to do when it fails."""
+
+
+class Spec(SpecModel):
+    """What the user wants served, and how a new version is let in."""
+
+    model: Model
+    """Which model to serve."""
+    runtime: Runtime = Runtime()
+    """What serves it."""
+    traffic: Traffic = Traffic()
+    """How requests reach it."""
+    rollout: Rollout = Rollout()
+    """How a new version earns its traffic."""
+    monitoring: Monitoring = Monitoring()
+    """What is watched besides."""
+    governance: Governance = Governance()
+    """Who answers for it."""

@@ -1,0 +1,214 @@
+"""`ModelDeployment.status`: what Headgate writes, and all the state that it keeps between two looks.
+
+`core.decide` takes one and returns the next; `reconcile` writes it once. The routers follow `traffic`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Phase = Literal["Pending", "Canary", "Promoting", "Soaking", "Stable", "RollingBack", "RolledBack"]
+Role = Literal["stable", "candidate"]
+Verdict = Literal["Pass", "Fail", "Inconclusive"]
+DecisionKind = Literal["Live", "Promoted", "RolledBack", "Superseded"]
+
+PHASES: tuple[Phase, ...] = (
+    "Pending",
+    "Canary",
+    "Promoting",
+    "Soaking",
+    "Stable",
+    "RollingBack",
+    "RolledBack",
+)
+
+
+class StatusModel(BaseModel):
+    """A part of the status. Unknown fields are dropped: an older operator must read a newer one's status."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+
+class Condition(StatusModel):
+    """A Kubernetes condition."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str = ""
+    lastTransitionTime: str  # noqa: N815
+    observedGeneration: int = 0  # noqa: N815
+
+
+class TrafficTarget(StatusModel):
+    """One entry of what the routers follow."""
+
+    revision: str
+    role: Role
+    weight: Annotated[float, Field(ge=0, le=100)]
+    """Share of the traffic in percent, at most one decimal."""
+
+
+class RevisionRef(StatusModel):
+    """A revision in a role, and how many of its pods are ready."""
+
+    revision: str
+    version: str
+    uri: str = ""
+    digest: str | None = None
+    """SHA-256 of the artifact, as verified by the fetcher."""
+    replicas: int = 0
+    ready: int = 0
+
+
+class ErrorEvidence(StatusModel):
+    """What is known about failed answers: counts of attempts, and the tests' accumulators."""
+
+    candidateAttempts: int = 0  # noqa: N815
+    candidateFailures: int = 0  # noqa: N815
+    stableAttempts: int = 0  # noqa: N815
+    stableFailures: int = 0  # noqa: N815
+    logHarm: float = 0.0  # noqa: N815
+    """ln of the e-value against "not worse than stable by more than the margin"."""
+    logSafe: float = 0.0  # noqa: N815
+    """ln of the e-value against "worse than stable by at least the margin"."""
+    verdict: Verdict = "Inconclusive"
+    harm: list[float] = []
+    """ln e-values of the harm test, one for each alternative of its mixture."""
+    safe: list[float] = []
+    """ln e-values of the mirror test, one for each alternative of its mixture."""
+
+
+class EventEvidence(StatusModel):
+    """What is known about one event of the predictions, such as "the label is 1" or "the score is at most 0.3"."""
+
+    event: str
+    candidate: int = 0
+    """Candidate's answers with the event."""
+    stable: int = 0
+    """Stable's answers with the event."""
+    up: float = 0.0
+    """ln of the e-value against "the share rose by no more than the margin"."""
+    down: float = 0.0
+    """ln of the e-value against "the share fell by no more than the margin"."""
+    notUp: float = 0.0  # noqa: N815
+    """ln of the e-value against "the share rose by at least the margin"."""
+    notDown: float = 0.0  # noqa: N815
+    """ln of the e-value against "the share fell by at least the margin"."""
+
+
+class OutputEvidence(StatusModel):
+    """What is known about the predictions of one output, in one layout of bins."""
+
+    output: str
+    layout: str
+    candidateAnswers: int = 0  # noqa: N815
+    stableAnswers: int = 0  # noqa: N815
+    events: list[EventEvidence] = []
+
+
+class PredictionEvidence(StatusModel):
+    """What is known about the predictions' distribution."""
+
+    logHarm: float = 0.0  # noqa: N815
+    """ln of the e-value against "no share moved by more than the margin"."""
+    logSafe: float = 0.0  # noqa: N815
+    """ln of the smallest e-value against "this share moved by at least the margin"."""
+    logDiffers: float = 0.0  # noqa: N815
+    """ln of the e-value against "the same distribution", for people: a better model should differ."""
+    largestShift: float = 0.0  # noqa: N815
+    """The largest observed movement of a share, in percentage points; it may be positive or negative."""
+    largestEvent: str = ""  # noqa: N815
+    """The event whose share moved most."""
+    candidateAnswers: int = 0  # noqa: N815
+    stableAnswers: int = 0  # noqa: N815
+    verdict: Verdict = "Inconclusive"
+    outputs: list[OutputEvidence] = []
+
+
+class Evidence(StatusModel):
+    """Everything that the rollout has learnt; written together with the cursor up to which it was learnt."""
+
+    errors: ErrorEvidence = ErrorEvidence()
+    predictions: PredictionEvidence = PredictionEvidence()
+    logHarm: float = 0.0  # noqa: N815
+    """ln of the combined e-value. The candidate goes when it reaches `threshold`."""
+    threshold: float = 0.0
+    """ln(1/alpha)."""
+
+
+class Budget(StatusModel):
+    """The bad answers that the rollout may cost, and has cost."""
+
+    total: float
+    spent: float = 0.0
+
+
+class Rollout(StatusModel):
+    """The newest rollout, running or decided."""
+
+    revision: str
+    version: str
+    phase: Phase
+    startedAt: str  # noqa: N815
+    """When the candidate was first seen."""
+    since: str
+    """When this phase began."""
+    exposedAt: str | None = None  # noqa: N815
+    """When the candidate got its first traffic."""
+    reason: str = ""
+    message: str = ""
+    cursor: float | None = None
+    """Time of the newest counted samples in seconds since the epoch, by Prometheus' clock."""
+    stableRate: float | None = None  # noqa: N815
+    """Stable's failure rate while both were serving; Soaking compares with it."""
+    step: int = 0
+    """The step of an explicit ladder."""
+    stepSince: str | None = None  # noqa: N815
+    """When that step began."""
+    candidateRequests: int = 0  # noqa: N815
+    """Attempts that the candidate's pods have had."""
+    evidence: Evidence = Evidence()
+    budget: Budget | None = None
+
+
+class HistoryEntry(StatusModel):
+    """One decision."""
+
+    time: str
+    version: str
+    revision: str
+    decision: DecisionKind
+    reason: str
+    message: str = ""
+    candidateRequests: int = 0  # noqa: N815
+    seconds: float = 0.0
+    """From the candidate's first traffic to the decision."""
+
+
+class Retiring(StatusModel):
+    """A revision that no router follows any more, and whose pods still finish what they have."""
+
+    revision: str
+    since: str
+
+
+class Status(StatusModel):
+    """What Headgate observed and decided."""
+
+    observedGeneration: int = 0  # noqa: N815
+    phase: Phase = "Pending"
+    conditions: list[Condition] = []
+    stable: RevisionRef | None = None
+    candidate: RevisionRef | None = None
+    traffic: list[TrafficTarget] = []
+    rollout: Rollout | None = None
+    history: list[HistoryEntry] = []
+    """The last ten decisions, newest first."""
+    retiring: list[Retiring] = []
+    replicas: int = 0
+    """Stable's pods; for the scale subresource."""
+    selector: str = ""
+    """Label selector of stable's pods; for the scale subresource."""
+    candidateWeight: float | None = None  # noqa: N815
+    """The candidate's share in percent, while there is one; for the printed columns."""

@@ -1,0 +1,1 @@
+"""Headgate's decisions, as pure functions: no client, no clock, no randomness."""

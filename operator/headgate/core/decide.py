@@ -1,0 +1,59 @@
+"""decide(observation, now) -> plan: every decision of Headgate, in one place and without side effects.
+
+Called by `reconcile` for every look at a ModelDeployment. The order is the order of importance:
+
+1. learn: fold new metrics into the evidence;
+2. roll back if the evidence says so: nothing may delay it;
+3. follow the spec: a new revision starts a rollout, going back to stable ends one;
+4. advance: what the rollout's phase waits for;
+5. tidy: pods that no router needs any more.
+
+`report` then turns the outcome into conditions and events.
+"""
+
+from headgate.api.status import RevisionRef, Status
+from headgate.core import learn, phases, report, revisions, transitions
+from headgate.core.model import Observation, Plan
+
+_UNDECIDED = frozenset({"Pending", "Canary"})
+_PROMOTED = frozenset({"Promoting", "Soaking"})
+
+
+def decide(o: Observation, now: float) -> Plan:
+    """What to do about `o` at `now` (seconds since the epoch)."""
+    desired = revisions.revision_name(o.name, o.spec)
+    status = learn.learn(o, o.status)
+    if reason := phases.reason_to_roll_back(o, status):
+        status = transitions.roll_back(status, *reason, now)
+    else:
+        status = phases.advance(o, _follow_spec(o, status, desired, now), now)
+    status = transitions.drained(status, now)
+    status = report.with_observations(o, status, now)
+    keep = phases.needed(status)
+    return Plan(
+        status=status,
+        revisions=revisions.after(o, status, desired),
+        keep=keep,
+        forget=revisions.forgettable(o, keep | {desired}),
+        events=report.events(o.status, status),
+        look_again_after=phases.look_again_after(status),
+    )
+
+
+def _follow_spec(o: Observation, status: Status, desired: str, now: float) -> Status:
+    """Start, supersede or keep the rollout, as the spec asks."""
+    rollout = status.rollout
+    if rollout and rollout.revision == desired:
+        return status
+    if rollout and rollout.phase in _PROMOTED:
+        status = transitions.settle(status, now)
+    elif rollout and rollout.phase in _UNDECIDED:
+        status = transitions.supersede(status, o.spec.model.version, now)
+    elif rollout and rollout.phase == "RollingBack":
+        return status
+    if status.stable and status.stable.revision == desired:
+        return transitions.back_to_stable(status)
+    candidate = RevisionRef(
+        revision=desired, version=o.spec.model.version, uri=o.spec.model.uri, digest=o.spec.model.digest
+    )
+    return transitions.start(status, candidate, float(o.spec.rollout.riskBudget), now)

@@ -1,0 +1,45 @@
+"""Folds new metrics into the rollout's evidence. First step of `decide`, so that what follows knows all there is."""
+
+from headgate.api.quantities import fraction
+from headgate.api.status import Status
+from headgate.core import exposure
+from headgate.core.evidence import combine, errors, predictions
+from headgate.core.model import Fresh, Observation
+
+_COMPARING = frozenset({"Canary"})
+_ALONE = frozenset({"Promoting", "Soaking"})
+
+
+def learn(o: Observation, status: Status) -> Status:
+    """The status with the blocks of `o.metrics` folded in, and the cursor moved past them."""
+    rollout, metrics = status.rollout, o.metrics
+    if rollout is None or not isinstance(metrics, Fresh) or rollout.phase not in _COMPARING | _ALONE:
+        return status
+    margins = o.spec.rollout.margins
+    seen = rollout.evidence
+    if rollout.phase in _COMPARING:
+        seen = seen.model_copy(
+            update={
+                "errors": errors.fold(seen.errors, metrics.attempts, fraction(margins.errors)),
+                "predictions": predictions.fold(
+                    seen.predictions, list(metrics.predictions), fraction(margins.predictions)
+                ),
+            }
+        )
+    else:
+        rate = rollout.stableRate or 0.0
+        alone = errors.fold_alone(seen.errors, metrics.attempts, fraction(margins.errors), rate)
+        seen = seen.model_copy(update={"errors": alone})
+    seen = combine.combine(seen, o.spec.rollout.alpha)
+    budget = rollout.budget
+    if budget:
+        budget = budget.model_copy(update={"spent": round(exposure.excess_failures(seen.errors), 2)})
+    learnt = rollout.model_copy(
+        update={
+            "evidence": seen,
+            "cursor": metrics.cursor,
+            "candidateRequests": seen.errors.candidateAttempts,
+            "budget": budget,
+        }
+    )
+    return status.model_copy(update={"rollout": learnt})

@@ -1,0 +1,78 @@
+"""The sentences in which decisions are told, with the figures they were taken on. Used by `phases`."""
+
+import math
+
+from headgate.api.status import Budget, Evidence, Rollout, Status
+from headgate.core.model import Observation, Workload
+
+
+def _times(log_e: float) -> str:
+    """ln of an e-value -> "300 times"."""
+    return f"{math.exp(min(log_e, 690.0)):.3g} times"
+
+
+def _share(events: int, total: int) -> str:
+    return f"{events} of {total} ({100 * events / total:.2f} %)" if total else "0 of 0"
+
+
+def errors_higher(o: Observation, status: Status, evidence: Evidence) -> str:
+    """Why failed answers rolled back."""
+    seen = evidence.errors
+    return (
+        f"{_share(seen.candidateFailures, seen.candidateAttempts)} attempts on the candidate failed, "
+        f"{_share(seen.stableFailures, seen.stableAttempts)} on {_stable(status)}: "
+        f"worse by more than {o.spec.rollout.margins.errors}. {_strength(evidence, o)}"
+    )
+
+
+def predictions_shifted(o: Observation, status: Status, evidence: Evidence) -> str:
+    """Why predictions rolled back."""
+    seen = evidence.predictions
+    return (
+        f"The predictions differ from those of {_stable(status)} on the same traffic by more than "
+        f"{o.spec.rollout.margins.predictions}: the share of answers where {seen.largestEvent} moved by "
+        f"{seen.largestShift:+.1f} points ({seen.candidateAnswers} answers of the candidate, "
+        f"{seen.stableAnswers} of stable). {_strength(evidence, o)} If this is intended, raise "
+        "spec.rollout.margins.predictions."
+    )
+
+
+def budget_spent(status: Status, budget: Budget) -> str:
+    """Why an empty risk budget rolled back."""
+    return (
+        f"The candidate cost {budget.spent:g} more bad answers than {_stable(status)} would have, of a risk budget "
+        f"of {budget.total:g}, before it was known to be no worse."
+    )
+
+
+def never_ready(o: Observation, rollout: Rollout, workload: Workload) -> str:
+    """Why a candidate was given up before it had traffic."""
+    why = workload.problem.message if workload.problem else "its pods did not become ready"
+    return f"{rollout.version} was not ready within {o.spec.rollout.deadline}: {why}"
+
+
+def passed(o: Observation, rollout: Rollout) -> str:
+    """Why a candidate was promoted."""
+    seen = rollout.evidence
+    told = (
+        f"Not worse than stable by {o.spec.rollout.margins.errors} of failed answers: "
+        f"{_share(seen.errors.candidateFailures, seen.errors.candidateAttempts)} attempts on the candidate failed, "
+        f"{_share(seen.errors.stableFailures, seen.errors.stableAttempts)} on stable."
+    )
+    if seen.predictions.outputs:
+        return (
+            f"{told} No share of its predictions moved by {o.spec.rollout.margins.predictions} "
+            f"(largest: {seen.predictions.largestEvent}, {seen.predictions.largestShift:+.1f} points)."
+        )
+    return f"{told} Predictions were not compared: stable has no profile."
+
+
+def _stable(status: Status) -> str:
+    return f"stable {status.stable.version}" if status.stable else "stable"
+
+
+def _strength(evidence: Evidence, o: Observation) -> str:
+    return (
+        f"The evidence is {_times(evidence.logHarm)} what chance would give; {1 / o.spec.rollout.alpha:.3g} times "
+        "were needed."
+    )

@@ -1,0 +1,131 @@
+"""What `decide` looks at and what it answers: everything gathered before, everything to do after."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from headgate.api.revision import RevisionSpec, RevisionStatus
+from headgate.api.spec import Spec
+from headgate.api.status import Status
+from headgate.core.evidence.drift import FeatureDrift
+from headgate.core.evidence.errors import AttemptBlock
+from headgate.core.evidence.predictions import PredictionBlock
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What the operator's settings add to every resource."""
+
+    serving_image: str
+    envoy_image: str
+    pull_policy: str = "IfNotPresent"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why pods don't become ready, in the words of the container that ended."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A Deployment and its pods."""
+
+    replicas: int = 0
+    ready: int = 0
+    rolled_out: bool = False
+    """Whether every pod runs the newest template and is ready."""
+    problem: Problem | None = None
+    digest: str | None = None
+    """What the fetcher verified."""
+
+
+@dataclass(frozen=True)
+class RevisionView:
+    """A ModelRevision as it stands in the cluster."""
+
+    name: str
+    spec: RevisionSpec
+    status: RevisionStatus
+    created: str = ""
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """New metrics: what happened between the old cursor and `cursor`."""
+
+    cursor: float
+    seconds: float
+    attempts: AttemptBlock = AttemptBlock()
+    predictions: tuple[PredictionBlock, ...] = ()
+    predictions_expected: bool = False
+    """Whether stable counts its predictions, so that the candidate must be compared with it."""
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """The metrics are well, and hold nothing new yet."""
+
+
+@dataclass(frozen=True)
+class Blind:
+    """The metrics are missing: hold, whatever the phase."""
+
+    message: str
+
+
+Metrics = Fresh | Quiet | Blind
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The newest comparison of live inputs with the profile; empty where there is nothing to compare."""
+
+    features: tuple[FeatureDrift, ...] = ()
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One ModelDeployment and all that belongs to it."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    spec: Spec
+    status: Status
+    defaults: Defaults
+    revisions: Mapping[str, RevisionView] = field(default_factory=dict)
+    workloads: Mapping[str, Workload] = field(default_factory=dict)
+    """The serving Deployments by revision."""
+    router: Workload = Workload()
+    metrics: Metrics = Quiet()
+    drift: Drift | None = None
+    """None: not looked at this time."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """A Kubernetes event to post."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do, in this order: status (which moves the traffic), revisions, children, events."""
+
+    status: Status
+    revisions: Mapping[str, RevisionView]
+    """ModelRevisions as they should be; those that `Observation.revisions` lacks are new."""
+    keep: frozenset[str] = frozenset()
+    """Revisions whose pods must exist; every other revision's pods go."""
+    forget: tuple[str, ...] = ()
+    """ModelRevisions beyond the history's limit."""
+    events: tuple[Event, ...] = ()
+    look_again_after: float | None = None
+    """Seconds."""

@@ -1,0 +1,167 @@
+"""What each phase of a rollout waits for, and where it can go. Called by `decide` after it has learnt.
+
+    Pending --ready--> Canary --evidence passed--> Promoting --routers followed--> Soaking --time--> Stable
+       |                 |                             |                              |
+       +--deadline-------+--------evidence failed------+------------------------------+--> RollingBack --> RolledBack
+
+The first version of a model goes from Pending to Stable.
+"""
+
+from collections.abc import Callable
+
+from headgate.api.quantities import seconds
+from headgate.api.status import Rollout, Status
+from headgate.core import exposure, messages, transitions
+from headgate.core.evidence import combine
+from headgate.core.model import Blind, Fresh, Observation, Workload
+from headgate.core.times import seconds_since, stamp
+
+FIRST_WEIGHT = 1.0
+"""Percent, until the first block tells how much traffic there is."""
+
+GROWTH = 2.0
+"""At most this factor between two weights: a quiet minute must not open the gate for the rush after it."""
+
+_CRASHING = frozenset({"CrashLoopBackOff", "OOMKilled", "Error"})
+_EXPOSED = frozenset({"Canary", "Promoting", "Soaking"})
+_LOOK_AGAIN = {"Pending": 5.0, "Canary": 1.0, "Promoting": 1.0, "Soaking": 2.0, "RollingBack": 2.0}
+_IDLE_LOOK = 30.0
+
+
+def reason_to_roll_back(o: Observation, status: Status) -> tuple[str, str] | None:
+    """Reason and message, if the candidate that users see has to go now. Looks at nothing that could delay it."""
+    rollout = status.rollout
+    if rollout is None or rollout.phase not in _EXPOSED or status.stable is None:
+        return None
+    evidence = rollout.evidence
+    if evidence.logHarm >= combine.threshold(o.spec.rollout.alpha):
+        if combine.carrier(evidence) == "errors":
+            return "ErrorsHigher", messages.errors_higher(o, status, evidence)
+        return "PredictionsShifted", messages.predictions_shifted(o, status, evidence)
+    budget = rollout.budget
+    if (
+        rollout.phase == "Canary"
+        and budget
+        and budget.spent >= budget.total
+        and evidence.errors.verdict != "Pass"
+    ):
+        return "RiskBudgetSpent", messages.budget_spent(status, budget)
+    workload = o.workloads.get(rollout.revision)
+    if workload and workload.ready == 0 and workload.problem and workload.problem.reason in _CRASHING:
+        return "CandidateCrashing", f"No pod of {rollout.version} is left: {workload.problem.message}"
+    return None
+
+
+def advance(o: Observation, status: Status, now: float) -> Status:
+    """One step further, if what the phase waits for is there."""
+    if status.rollout is None:
+        return status
+    step = _STEPS.get(status.rollout.phase)
+    return step(o, status, status.rollout, now) if step else status
+
+
+def needed(status: Status) -> frozenset[str]:
+    """Revisions whose pods must exist."""
+    refs = [r.revision for r in (status.stable, status.candidate) if r]
+    return frozenset([*refs, *(t.revision for t in status.traffic), *(r.revision for r in status.retiring)])
+
+
+def look_again_after(status: Status) -> float:
+    """Seconds until the next look, if no event comes before."""
+    soonest = 2.0 if status.retiring else _IDLE_LOOK
+    return min(soonest, _LOOK_AGAIN.get(status.phase, _IDLE_LOOK))
+
+
+def _pending(o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
+    workload = o.workloads.get(rollout.revision, Workload())
+    if not workload.rolled_out:
+        late = seconds_since(rollout.startedAt, now) > seconds(o.spec.rollout.deadline)
+        if late and status.stable:
+            return transitions.roll_back(
+                status, "NeverReady", messages.never_ready(o, rollout, workload), now
+            )
+        return status
+    if status.stable is None:
+        return transitions.go_live(status, now)
+    if isinstance(o.metrics, Fresh):
+        return transitions.open_canary(status, _first_weight(o), o.metrics.cursor, now)
+    return status
+
+
+def _canary(o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
+    if not isinstance(o.metrics, Fresh):
+        return status
+    climbed = not o.spec.rollout.steps
+    if not climbed:
+        status, climbed = _climb(o, status, rollout, now)
+    elif sum((o.metrics.attempts.candidate_attempts, o.metrics.attempts.stable_attempts)):
+        status = _ramp(o, status, rollout, o.metrics)
+    if climbed and _passed(rollout, o.metrics):
+        seen = rollout.evidence.errors
+        rate = exposure.upper_rate(seen.stableFailures, seen.stableAttempts, o.spec.rollout.alpha)
+        return transitions.promote(status, messages.passed(o, rollout), round(rate, 6), now)
+    return status
+
+
+def _promoting(o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
+    """The routers have followed when stable gets nothing but what it rescues."""
+    if not isinstance(o.metrics, Fresh) or seconds_since(rollout.since, now) < transitions.DRAIN_SECONDS / 2:
+        return status
+    seen = o.metrics.attempts
+    if seen.stable_attempts > seen.candidate_failures:
+        return status
+    return transitions.soak(status, o.spec.rollout.soak, now)
+
+
+def _soaking(o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
+    if isinstance(o.metrics, Blind) or seconds_since(rollout.since, now) < seconds(o.spec.rollout.soak):
+        return status
+    return transitions.settle(status, now)
+
+
+_Step = Callable[[Observation, Status, Rollout, float], Status]
+_STEPS: dict[str, _Step] = {
+    "Pending": _pending,
+    "Canary": _canary,
+    "Promoting": _promoting,
+    "Soaking": _soaking,
+}
+
+
+def _passed(rollout: Rollout, metrics: Fresh) -> bool:
+    seen = rollout.evidence
+    predictions = seen.predictions.verdict == "Pass" or not (
+        metrics.predictions_expected or seen.predictions.outputs
+    )
+    return seen.errors.verdict == "Pass" and predictions
+
+
+def _first_weight(o: Observation) -> float:
+    steps = o.spec.rollout.steps
+    return steps[0].weight if steps else min(FIRST_WEIGHT, o.spec.rollout.maxWeight)
+
+
+def _ramp(o: Observation, status: Status, rollout: Rollout, metrics: Fresh) -> Status:
+    budget = rollout.budget
+    if budget is None or metrics.seconds <= 0:
+        return status
+    seen = metrics.attempts
+    rate = (seen.candidate_attempts + seen.stable_attempts) / metrics.seconds
+    policy = o.spec.rollout
+    allowed = exposure.weight(
+        rollout.evidence.errors, budget.total - budget.spent, rate, policy.alpha, policy.maxWeight
+    )
+    current = status.traffic[-1].weight
+    return transitions.set_weight(status, min(allowed, current * GROWTH))
+
+
+def _climb(o: Observation, status: Status, rollout: Rollout, now: float) -> tuple[Status, bool]:
+    """One step up the explicit ladder when its time has come; and whether the last step has been held."""
+    steps = o.spec.rollout.steps
+    step = min(rollout.step, len(steps) - 1)
+    if rollout.stepSince and seconds_since(rollout.stepSince, now) < seconds(steps[step].hold):
+        return status, False
+    if step + 1 == len(steps):
+        return status, True
+    moved = rollout.model_copy(update={"step": step + 1, "stepSince": stamp(now)})
+    return transitions.set_weight(status.model_copy(update={"rollout": moved}), steps[step + 1].weight), False

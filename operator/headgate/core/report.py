@@ -1,0 +1,180 @@
+"""What people and tools see: conditions, counts and events, from the decided status and the observation.
+
+Called by `decide` last. Messages hold nothing that changes while nothing happens: an idle object stays untouched.
+"""
+
+from headgate.api import MODEL_LABEL, REVISION_LABEL
+from headgate.api.quantities import seconds
+from headgate.api.status import Condition, RevisionRef, Rollout, Status
+from headgate.core.model import Blind, Event, Observation, Workload
+from headgate.core.times import seconds_since, stamp
+
+_ROLLING = frozenset({"Pending", "Canary", "Promoting", "Soaking", "RollingBack"})
+_FAILED = frozenset({"RollingBack", "RolledBack"})
+_COMPARED = frozenset({"Canary", "Promoting", "Soaking"})
+
+Told = tuple[str, str, str]
+"""Status, reason and message of a condition."""
+
+
+def with_observations(o: Observation, status: Status, now: float) -> Status:
+    """The status with everything that follows from decision and observation."""
+    stable = _counted(o, status.stable)
+    rollout = status.rollout
+    weight = next((t.weight for t in status.traffic if t.role == "candidate"), None)
+    status = status.model_copy(
+        update={
+            "observedGeneration": o.generation,
+            "phase": rollout.phase if rollout else ("Stable" if stable else "Pending"),
+            "stable": stable,
+            "candidate": _counted(o, status.candidate),
+            "replicas": stable.replicas if stable else 0,
+            "selector": f"{MODEL_LABEL}={o.name},{REVISION_LABEL}={stable.revision}" if stable else "",
+            "candidateWeight": weight,
+        }
+    )
+    told = {
+        "Ready": _ready(o, status),
+        "Reconciling": _reconciling(status),
+        "Stalled": _stalled(o, status, now),
+        "RolloutHealthy": _rollout_healthy(o, status),
+        "DriftDetected": _drift(o, status),
+    }
+    conditions = [_condition(o, type_, *what, now) for type_, what in told.items()]
+    return status.model_copy(update={"conditions": conditions})
+
+
+def events(before: Status, after: Status) -> tuple[Event, ...]:
+    """Kubernetes events for what changed between two statuses."""
+    found = [e for e in (_rollout_event(before.rollout, after.rollout),) if e]
+    known = {(h.time, h.decision, h.revision) for h in before.history}
+    for entry in reversed(after.history):
+        if (entry.time, entry.decision, entry.revision) not in known:
+            bad = entry.decision == "RolledBack"
+            text = f"{entry.version}: {entry.message}"
+            found.append(Event("Warning" if bad else "Normal", entry.decision, text))
+    was = {c.type: c for c in before.conditions}
+    for c in after.conditions:
+        earlier = was.get(c.type)
+        if earlier and (earlier.status, earlier.reason) == (c.status, c.reason):
+            continue
+        if (c.type in ("Stalled", "DriftDetected") and c.status == "True") or (c.type == "RolloutHealthy" and c.status == "Unknown" and c.reason == "MetricsUnavailable"):
+            found.append(Event("Warning", c.reason, c.message))
+        elif c.type == "RolloutHealthy" and earlier and earlier.reason == "MetricsUnavailable":
+            found.append(Event("Normal", "MetricsAvailable", "The metrics are back; the rollout goes on."))
+    return tuple(found)
+
+
+def _rollout_event(before: Rollout | None, after: Rollout | None) -> Event | None:
+    if after is None or (before and (before.phase, before.revision) == (after.phase, after.revision)):
+        return None
+    reasons = {"Pending": "RolloutStarted", "Canary": "CanaryStarted", "Soaking": "Soaking"}
+    if after.phase not in reasons:
+        return None
+    return Event("Normal", reasons[after.phase], f"{after.version}: {after.message}")
+
+
+def _counted(o: Observation, ref: RevisionRef | None) -> RevisionRef | None:
+    if ref is None:
+        return None
+    workload = o.workloads.get(ref.revision, Workload())
+    digest = workload.digest or ref.digest
+    return ref.model_copy(update={"replicas": workload.replicas, "ready": workload.ready, "digest": digest})
+
+
+def _ready(o: Observation, status: Status) -> Told:
+    rollout = status.rollout
+    if status.stable is None:
+        problem = o.workloads.get(rollout.revision, Workload()).problem if rollout else None
+        if problem:
+            return "False", problem.reason, problem.message
+        return "False", "Pending", "The first version is not ready yet."
+    if status.stable.ready == 0 or o.router.ready == 0:
+        what = "router" if o.router.ready == 0 else f"stable version {status.stable.version}"
+        return "False", "NoReadyPods", f"No pod of the {what} is ready."
+    if rollout and rollout.phase in _FAILED:
+        return "False", "RolledBack", f"{rollout.version} was rolled back: {rollout.message}"
+    return "True", "Serving", f"{status.stable.version} is serving."
+
+
+def _reconciling(status: Status) -> Told:
+    rollout = status.rollout
+    if rollout and rollout.phase in _ROLLING:
+        return "True", rollout.phase, f"{rollout.version} is being rolled out: {rollout.message}"
+    return "False", "Done", "Nothing is being rolled out."
+
+
+def _stalled(o: Observation, status: Status, now: float) -> Told:
+    rollout = status.rollout
+    if rollout is None or rollout.phase not in _ROLLING:
+        return "False", "NotStalled", ""
+    problem = o.workloads.get(rollout.revision, Workload()).problem
+    if problem:
+        return "True", problem.reason, f"{rollout.version}: {problem.message}"
+    if rollout.phase == "Canary" and seconds_since(rollout.startedAt, now) > seconds(o.spec.rollout.deadline):
+        return (
+            "True",
+            "DeadlineExceeded",
+            f"There was too little evidence to decide within {o.spec.rollout.deadline}. The rollout goes on; send "
+            "more traffic, widen spec.rollout.margins, or ask for the old version again.",
+        )
+    return "False", "NotStalled", ""
+
+
+def _rollout_healthy(o: Observation, status: Status) -> Told:
+    rollout = status.rollout
+    if rollout is None:
+        return "True", "NoRollout", "Nothing is being rolled out."
+    if rollout.phase in _FAILED:
+        return "False", rollout.reason, rollout.message
+    waits_for_metrics = rollout.phase in _COMPARED or (
+        rollout.phase == "Pending" and status.stable is not None
+    )
+    if waits_for_metrics and isinstance(o.metrics, Blind):
+        return (
+            "Unknown",
+            "MetricsUnavailable",
+            f"{o.metrics.message} The weights hold until the metrics are back; no data is not bad data.",
+        )
+    return "True", rollout.phase, f"{rollout.version}: {rollout.message}"
+
+
+def _drift(o: Observation, status: Status) -> Told:
+    if o.drift is None:
+        before = next((c for c in status.conditions if c.type == "DriftDetected"), None)
+        return (before.status, before.reason, before.message) if before else ("Unknown", "NotLooked", "")
+    if not o.drift.features:
+        return (
+            "Unknown",
+            "NoProfile",
+            "Stable counts no inputs: its artifact has no profile.json, or it is not scraped.",
+        )
+    drifted = sorted(f.feature for f in o.drift.features if f.drifted)
+    if drifted:
+        return (
+            "True",
+            "InputsDrifted",
+            f"Live inputs have moved away from the reference profile by more than "
+            f"{o.spec.monitoring.drift.tolerance:g}: {', '.join(drifted)}. This is no reason to roll back; look at the "
+            "data, and consider training with newer rows.",
+        )
+    return (
+        "False",
+        "NoDrift",
+        f"All features stay within {o.spec.monitoring.drift.tolerance:g} of the profile.",
+    )
+
+
+def _condition(o: Observation, type_: str, value: str, reason: str, message: str, now: float) -> Condition:
+    before = next((c for c in o.status.conditions if c.type == type_), None)
+    since = before.lastTransitionTime if before and before.status == value else stamp(now)
+    return Condition.model_validate(
+        {
+            "type": type_,
+            "status": value,
+            "reason": reason,
+            "message": message,
+            "lastTransitionTime": since,
+            "observedGeneration": o.generation,
+        }
+    )

@@ -1,0 +1,116 @@
+"""Which revision a spec asks for, and what is recorded about revisions. Used by `decide` and `report`."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+from headgate.api.revision import (
+    Baseline,
+    DecisionRecord,
+    FrozenRuntime,
+    RevisionSpec,
+    RevisionState,
+    RevisionStatus,
+)
+from headgate.api.spec import Spec
+from headgate.api.status import Status
+from headgate.core.model import Observation, RevisionView
+
+HISTORY_LIMIT = 10
+"""ModelRevisions that are kept besides those in use."""
+
+_NOT_A_REVISION = {"replicas", "autoscaling"}
+
+
+def revision_name(deployment: str, spec: Spec) -> str:
+    """Name of the revision: the content of model and runtime, whatever the number of pods.
+
+    Defaults are left out, so that a field that a later Headgate adds doesn't make every model look new.
+    """
+    content = {
+        "model": spec.model.model_dump(mode="json", exclude_defaults=True),
+        "runtime": spec.runtime.model_dump(mode="json", exclude_defaults=True, exclude=_NOT_A_REVISION),
+    }
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return f"{deployment}-{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
+
+
+def _revision_spec(o: Observation) -> RevisionSpec:
+    """The frozen spec of the revision that `o.spec` asks for."""
+    return RevisionSpec(
+        deployment=o.name,
+        model=o.spec.model,
+        runtime=FrozenRuntime(
+            engine=o.spec.runtime.engine,
+            image=o.spec.runtime.image or o.defaults.serving_image,
+            resources=o.spec.runtime.resources,
+            podTemplate=o.spec.runtime.podTemplate,
+        ),
+        governance=o.spec.governance,
+        parent=o.status.stable.revision if o.status.stable else None,
+    )
+
+
+def state_of(name: str, status: Status) -> RevisionState:
+    """Where a revision stands, given the deployment's status."""
+    if status.stable and status.stable.revision == name:
+        return "Stable"
+    rollout = status.rollout
+    if rollout and rollout.revision == name:
+        if rollout.phase in ("RollingBack", "RolledBack"):
+            return "RolledBack"
+        if rollout.phase != "Stable":
+            return "Candidate"
+    newest = next((h for h in status.history if h.revision == name), None)
+    return "RolledBack" if newest and newest.decision == "RolledBack" else "Retired"
+
+
+def after(o: Observation, status: Status, desired: str) -> dict[str, RevisionView]:
+    """All ModelRevisions as they should be, given the deployment's next status.
+
+    The history in the deployment's status is written together with the traffic; the records here follow it, so a
+    decision is recorded even if the operator died in between.
+    """
+    views = dict(o.revisions)
+    if desired not in views and desired in {r.revision for r in (status.stable, status.candidate) if r}:
+        views[desired] = RevisionView(desired, _revision_spec(o), RevisionStatus())
+    return {name: replace(view, status=_status_after(o, status, view)) for name, view in views.items()}
+
+
+def _status_after(o: Observation, status: Status, view: RevisionView) -> RevisionStatus:
+    after = _record_decisions(view, status, o.generation)
+    workload = o.workloads.get(view.name)
+    update: dict[str, object] = {
+        "state": state_of(view.name, status),
+        "digest": (workload.digest if workload else None) or view.status.digest,
+    }
+    rollout = status.rollout
+    if rollout and rollout.revision == view.name and rollout.phase == "Pending" and status.stable:
+        stable = status.stable
+        update["baseline"] = Baseline(revision=stable.revision, uri=stable.uri, digest=stable.digest)
+    return after.model_copy(update=update)
+
+
+def _record_decisions(view: RevisionView, status: Status, generation: int) -> RevisionStatus:
+    recorded = {(d.time, d.decision) for d in view.status.decisions}
+    rollout = status.rollout
+    new = [
+        DecisionRecord(
+            **entry.model_dump(exclude={"version", "revision"}),
+            generation=generation,
+            evidence=rollout.evidence
+            if rollout and rollout.revision == view.name and rollout.exposedAt
+            else None,
+        )
+        for entry in reversed(status.history)
+        if entry.revision == view.name and (entry.time, entry.decision) not in recorded
+    ]
+    return (
+        view.status.model_copy(update={"decisions": [*view.status.decisions, *new]}) if new else view.status
+    )
+
+
+def forgettable(o: Observation, keep: frozenset[str]) -> tuple[str, ...]:
+    """The oldest unused ModelRevisions beyond the limit."""
+    unused = sorted((v.created, name) for name, v in o.revisions.items() if name not in keep)
+    return tuple(name for _, name in unused[: max(0, len(unused) - HISTORY_LIMIT)])

@@ -1,0 +1,168 @@
+"""The steps that a rollout can take, each a function from status to status. No step looks at anything but the status.
+
+`decide` and `phases` choose the step; a step sets phase, traffic, history and who is kept warm, always together.
+"""
+
+from headgate.api.status import (
+    Budget,
+    DecisionKind,
+    Evidence,
+    HistoryEntry,
+    Phase,
+    Retiring,
+    RevisionRef,
+    Rollout,
+    Status,
+    TrafficTarget,
+)
+from headgate.core.times import seconds_since, stamp
+
+HISTORY_LENGTH = 10
+DRAIN_SECONDS = 8.0
+"""How long pods outlive their last route: routers follow within a second, requests end within their budget."""
+
+
+def start(status: Status, candidate: RevisionRef, risk_budget: float, now: float) -> Status:
+    """A new revision is to be rolled out. Traffic stays as it is."""
+    rollout = Rollout(
+        revision=candidate.revision,
+        version=candidate.version,
+        phase="Pending",
+        startedAt=stamp(now),
+        since=stamp(now),
+        reason="RolloutStarted",
+        message=f"Waiting for the pods of {candidate.version}.",
+        evidence=Evidence(),
+        budget=Budget(total=risk_budget),
+    )
+    retiring = [r for r in status.retiring if r.revision != candidate.revision]
+    return status.model_copy(update={"rollout": rollout, "candidate": candidate, "retiring": retiring})
+
+
+def go_live(status: Status, now: float) -> Status:
+    """The first version has nothing to be compared with: it gets all the traffic when it is ready."""
+    rollout, candidate = _both(status)
+    message = f"{rollout.version} is the first version; it is ready and gets all the traffic."
+    status = _decided(status, "Live", "FirstVersion", message, now)
+    return _phase(status, "Stable", "FirstVersion", message, now).model_copy(
+        update={"stable": candidate, "candidate": None, "traffic": [_all_to(rollout.revision)]}
+    )
+
+
+def open_canary(status: Status, weight: float, cursor: float, now: float) -> Status:
+    """The candidate gets its first traffic. Everything up to `cursor` was before it."""
+    status = _phase(status, "Canary", "Exposed", "The candidate gets traffic as the evidence allows.", now)
+    rollout, _ = _both(status)
+    rollout = rollout.model_copy(update={"cursor": cursor, "exposedAt": stamp(now), "stepSince": stamp(now)})
+    return set_weight(status.model_copy(update={"rollout": rollout}), weight)
+
+
+def set_weight(status: Status, weight: float) -> Status:
+    """The candidate's share of the traffic, in percent; the rest goes to stable."""
+    rollout, _ = _both(status)
+    if status.stable is None:
+        raise ValueError("a weight needs a stable revision that gets the rest")
+    traffic = [
+        TrafficTarget(revision=status.stable.revision, role="stable", weight=round(100 - weight, 1)),
+        TrafficTarget(revision=rollout.revision, role="candidate", weight=round(weight, 1)),
+    ]
+    return status.model_copy(update={"traffic": traffic})
+
+
+def promote(status: Status, message: str, stable_rate: float, now: float) -> Status:
+    """All traffic to the candidate; stable's pods stay warm."""
+    status = _decided(status, "Promoted", "EvidencePassed", message, now)
+    status = _phase(status, "Promoting", "EvidencePassed", message, now)
+    rollout, _ = _both(status)
+    return set_weight(
+        status.model_copy(update={"rollout": rollout.model_copy(update={"stableRate": stable_rate})}), 100.0
+    )
+
+
+def soak(status: Status, duration: str, now: float) -> Status:
+    """The routers have followed; the old version stays warm for `duration`."""
+    return _phase(status, "Soaking", "Soaking", f"The old version stays warm for {duration}.", now)
+
+
+def settle(status: Status, now: float) -> Status:
+    """The candidate becomes stable, and the old version's pods retire. Nothing is restarted."""
+    rollout, candidate = _both(status)
+    retiring = list(status.retiring)
+    if status.stable:
+        retiring.append(Retiring(revision=status.stable.revision, since=stamp(now)))
+    message = f"{rollout.version} is stable."
+    return _phase(status, "Stable", "Promoted", message, now).model_copy(
+        update={
+            "stable": candidate,
+            "candidate": None,
+            "traffic": [_all_to(rollout.revision)],
+            "retiring": retiring,
+        }
+    )
+
+
+def roll_back(status: Status, reason: str, message: str, now: float) -> Status:
+    """All traffic back to stable, at once; the candidate's pods retire after they have finished what they have."""
+    status = _decided(status, "RolledBack", reason, message, now)
+    status = _phase(status, "RollingBack", reason, message, now)
+    return _without_candidate(status, now)
+
+
+def supersede(status: Status, by: str, now: float) -> Status:
+    """The user asked for something else (`by`) before the rollout was decided."""
+    status = _decided(status, "Superseded", "SpecChanged", f"The spec now asks for {by}.", now)
+    return _without_candidate(status, now).model_copy(update={"candidate": None, "rollout": None})
+
+
+def back_to_stable(status: Status) -> Status:
+    """The spec asks for what is stable already: nothing is being rolled out."""
+    return status.model_copy(update={"rollout": None, "candidate": None})
+
+
+def drained(status: Status, now: float) -> Status:
+    """Forget the pods that have had time to finish, and close a rollback whose pods they were."""
+    still = [r for r in status.retiring if seconds_since(r.since, now) < DRAIN_SECONDS]
+    rollout = status.rollout
+    if rollout and rollout.phase == "RollingBack" and all(r.revision != rollout.revision for r in still):
+        status = _phase(status, "RolledBack", rollout.reason, rollout.message, now)
+        status = status.model_copy(update={"candidate": None})
+    return status if len(still) == len(status.retiring) else status.model_copy(update={"retiring": still})
+
+
+def _without_candidate(status: Status, now: float) -> Status:
+    rollout, _ = _both(status)
+    traffic = [_all_to(status.stable.revision)] if status.stable else []
+    others = [r for r in status.retiring if r.revision != rollout.revision]
+    retiring = [*others, Retiring(revision=rollout.revision, since=stamp(now))]
+    return status.model_copy(update={"traffic": traffic, "retiring": retiring})
+
+
+def _all_to(revision: str) -> TrafficTarget:
+    return TrafficTarget(revision=revision, role="stable", weight=100.0)
+
+
+def _both(status: Status) -> tuple[Rollout, RevisionRef]:
+    if status.rollout is None or status.candidate is None:
+        raise ValueError("this step needs a running rollout")
+    return status.rollout, status.candidate
+
+
+def _phase(status: Status, phase: Phase, reason: str, message: str, now: float) -> Status:
+    rollout, _ = _both(status)
+    changed = {"phase": phase, "since": stamp(now), "reason": reason, "message": message}
+    return status.model_copy(update={"rollout": rollout.model_copy(update=changed)})
+
+
+def _decided(status: Status, decision: DecisionKind, reason: str, message: str, now: float) -> Status:
+    rollout, _ = _both(status)
+    entry = HistoryEntry(
+        time=stamp(now),
+        version=rollout.version,
+        revision=rollout.revision,
+        decision=decision,
+        reason=reason,
+        message=message,
+        candidateRequests=rollout.candidateRequests,
+        seconds=seconds_since(rollout.exposedAt, now) if rollout.exposedAt else 0.0,
+    )
+    return status.model_copy(update={"history": [entry, *status.history][:HISTORY_LENGTH]})
