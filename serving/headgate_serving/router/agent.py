@@ -1,0 +1,217 @@
+"""The router's agent: follows `status.traffic` and the pods of the revisions, and writes them down for Envoy.
+
+`headgate-router-agent` starts here. Two mirrors wake the loop; each turn of it reads both, asks `step` what
+Envoy should follow, and applies that. Whatever can't be read changes nothing: Envoy goes on with the last
+good state.
+"""
+
+import argparse
+import asyncio
+import logging
+import random
+import signal
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import load_incluster_config
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from headgate_serving.router.admin import Admin
+from headgate_serving.router.config import Layout, bootstrap_document
+from headgate_serving.router.endpoints import endpoints_by_revision
+from headgate_serving.router.errors import EnvoyBehind, RouterError
+from headgate_serving.router.files import ClusterWatcher, XdsFolder
+from headgate_serving.router.kube import ApiMirror, Mirror, deployment_selection, slices_selection
+from headgate_serving.router.step import Memory, step
+from headgate_serving.router.traffic import Intent, parse_deployment
+from headgate_serving.router.web import Web
+
+log = logging.getLogger(__name__)
+
+AGAIN_SECONDS = 1.0
+"""When to look again after Envoy was behind."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What the agent tells about itself."""
+
+    namespace: str
+    model: str
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    weight: Gauge = field(init=False)
+    writes: Counter = field(init=False)
+    errors: Counter = field(init=False)
+    watch_age: Gauge = field(init=False)
+
+    def __post_init__(self) -> None:
+        whose = ("headgate_namespace", "headgate_model")
+
+        def add(name: str, metric: Gauge | Counter) -> None:
+            object.__setattr__(self, name, metric)
+
+        what = "Percentage of the traffic that the router was told to send to a revision"
+        labels = (*whose, "headgate_revision")
+        add("weight", Gauge("headgate_router_weight", what, labels, registry=self.registry))
+        what = "Files that were written for Envoy"
+        add("writes", Counter("headgate_router_config_writes", what, whose, registry=self.registry))
+        what = "Times that the desired state could not be read, so that the last one stayed"
+        add("errors", Counter("headgate_router_config_errors", what, whose, registry=self.registry))
+        what = "Seconds since the older of the two watches was last known to be current"
+        add("watch_age", Gauge("headgate_router_watch_age_seconds", what, whose, registry=self.registry))
+        self.writes.labels(self.namespace, self.model)
+        self.errors.labels(self.namespace, self.model)
+
+    def show_weights(self, intent: Intent) -> None:
+        """Only the revisions in traffic have a weight."""
+        self.weight.clear()
+        for target in intent.targets:
+            self.weight.labels(self.namespace, self.model, target.revision).set(target.weight / 10)
+
+
+@dataclass
+class Agent:
+    """The loop between the mirrors and the folder."""
+
+    model: str
+    deployments: Mirror
+    slices: Mirror
+    folder: XdsFolder
+    envoy: ClusterWatcher
+    metrics: Metrics
+    clock: Callable[[], float]
+    _memory: Memory | None = None
+    _again_at: float | None = None
+    _complaint: str = ""
+
+    async def run(self) -> None:
+        """Until cancelled, or until a mirror breaks in a way that nobody foresaw."""
+        changed = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.deployments.run(changed.set))
+            tasks.create_task(self.slices.run(changed.set))
+            tasks.create_task(self._follow(changed))
+
+    async def _follow(self, changed: asyncio.Event) -> None:
+        while True:
+            changed.clear()
+            await self.turn()
+            try:
+                async with asyncio.timeout(self._wait()):
+                    await changed.wait()
+            except TimeoutError:
+                continue
+
+    def _wait(self) -> float | None:
+        """Seconds until there is something to do even if nothing changes."""
+        looks = [self._again_at, self._memory.next_look if self._memory else None]
+        known = [look for look in looks if look is not None]
+        return max(0.0, min(known) - self.clock()) if known else None
+
+    async def turn(self) -> bool:
+        """Bring Envoy's files up to what is known; whether anything was written."""
+        if not (self.deployments.synced and self.slices.synced):
+            return False
+        deployment = self.deployments.objects.get(self.model)
+        if deployment is None and self.folder.complete:
+            self._complain(f"ModelDeployment {self.model} is gone; the router goes on as it is")
+            return False
+        before = self.folder.writes
+        self._again_at = None
+        try:
+            intent = await self._bring_up(deployment or {})
+        except RouterError as error:
+            self.metrics.errors.labels(self.metrics.namespace, self.metrics.model).inc()
+            self._complain(str(error))
+            self._again_at = self.clock() + AGAIN_SECONDS if isinstance(error, EnvoyBehind) else None
+            return False
+        finally:
+            written = self.folder.writes - before
+            self.metrics.writes.labels(self.metrics.namespace, self.metrics.model).inc(written)
+        self._complaint = ""
+        self.metrics.show_weights(intent)
+        if written:
+            log.info("wrote %d files for %s", written, describe(intent))
+        return written > 0
+
+    async def _bring_up(self, deployment: Mapping[str, Any]) -> Intent:
+        intent = parse_deployment(deployment)
+        endpoints = endpoints_by_revision(self.slices.objects.values())
+        memory = self._memory or Memory(self.folder.clusters(), {})
+        documents, self._memory = step(memory, intent, endpoints, self.folder.layout, self.clock())
+        await self.folder.apply(documents, self.envoy)
+        return intent
+
+    def _complain(self, text: str) -> None:
+        """Say it once, not with every event."""
+        if text != self._complaint:
+            log.error("%s", text)
+            self._complaint = text
+
+
+def describe(intent: Intent) -> str:
+    """For the log: `fraud-1a2b3c4d 90 %, fraud-9e8d7c6b 10 %`."""
+    return ", ".join(f"{t.revision} {t.weight / 10:g} %" for t in intent.targets) or "no version"
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line of the container."""
+    parser = argparse.ArgumentParser(prog="headgate-router-agent", description="Follows a ModelDeployment.")
+    parser.add_argument("--namespace", required=True)
+    parser.add_argument("--model", required=True, help="name of the ModelDeployment")
+    parser.add_argument("--xds-dir", required=True, type=PurePosixPath, help="folder shared with Envoy")
+    parser.add_argument("--bind", default="0.0.0.0", help="address to listen on; :: for IPv6")
+    parser.add_argument("--port", default=8081, type=int, help="the agent's own port")
+    return parser.parse_args(arguments)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM."""
+    logging.basicConfig(
+        level=logging.INFO,
+        format='{"time":"%(asctime)s","level":"%(levelname)s","logger":"%(name)s","message":"%(message)s"}',
+    )
+    asyncio.run(_serve(parse_arguments(arguments)))
+    return 0
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    layout = Layout(options.xds_dir, options.bind)
+    folder = XdsFolder(layout)
+    folder.prepare(bootstrap_document(options.namespace, options.model, layout))
+    admin = Admin(Path(layout.admin_socket))
+    metrics = Metrics(options.namespace, options.model)
+    configuration = Configuration()
+    load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+    async with ApiClient(configuration) as api:
+        clock = time.monotonic
+        deployments, slices = (
+            ApiMirror(api, selection, clock, random.random)
+            for selection in (
+                deployment_selection(options.namespace, options.model),
+                slices_selection(options.namespace, options.model),
+            )
+        )
+        age = metrics.watch_age.labels(options.namespace, options.model)
+        age.set_function(lambda: max(deployments.age(), slices.age()))
+        agent = Agent(options.model, deployments, slices, folder, admin, metrics, clock)
+        web = await Web(lambda: folder.complete, metrics.registry, admin).serve(options.bind, options.port)
+        try:
+            await _until_terminated(agent.run())
+        finally:
+            await web.cleanup()
+
+
+async def _until_terminated(work: Coroutine[None, None, None]) -> None:
+    task = asyncio.create_task(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        log.info("terminated; Envoy goes on with what is written")

@@ -1,0 +1,18 @@
+"""PURE: from what the ModelDeployment asks and where its pods are to Envoy's documents.
+
+The agent calls `render` with every change and hands the `Documents` to `files`. Same input, same bytes.
+
+```
+bootstrap.py   listeners, metrics, limits: once
+clusters.py    CDS and EDS: the revisions' pods, what is tried again, who rescues whom
+routes.py      RDS: the split and the time budget
+names.py       clusters' names, and the labels that Envoy makes of them
+layout.py      which file is where
+```
+"""
+
+from headgate_serving.router.config.bootstrap import bootstrap_document
+from headgate_serving.router.config.documents import Documents, render
+from headgate_serving.router.config.layout import Layout
+
+__all__ = ["Documents", "Layout", "bootstrap_document", "render"]

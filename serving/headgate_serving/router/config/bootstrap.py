@@ -1,0 +1,209 @@
+"""The bootstrap: listeners, metrics, limits. Written once for the life of a pod; what changes is followed by
+file.
+
+`config.render` calls `bootstrap_document`.
+"""
+
+from typing import Any
+
+from headgate_serving.router.config import names
+from headgate_serving.router.config.layout import Layout, file_source
+from headgate_serving.router.config.routes import ROUTES
+
+BODY_LIMIT = 10 * 1024 * 1024
+"""A larger request goes through, but is not kept, so stable can't rescue it."""
+
+MAX_CONNECTIONS = 20_000
+
+LATENCY_BUCKETS_MS = (
+    1, 2, 3, 4, 5, 7.5, 10, 15, 20, 25, 30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 300, 400, 500, 600, 750,
+    1000, 1250, 1500, 2000, 2500, 3000, 4000, 5000, 7500, 10_000, 15_000, 20_000, 30_000, 60_000, 120_000,
+)  # fmt: skip
+
+_TYPE = "type.googleapis.com/envoy."
+_ROUTER = {
+    "name": "envoy.filters.http.router",
+    "typed_config": {
+        "@type": _TYPE + "extensions.filters.http.router.v3.Router",
+        "suppress_envoy_headers": True,
+    },
+}
+
+
+def bootstrap_document(namespace: str, model: str, layout: Layout) -> dict[str, Any]:
+    """What `envoy -c` reads."""
+    return {
+        "node": {"id": f"{model}.{namespace}", "cluster": "headgate-router"},
+        "admin": {"address": {"pipe": {"path": str(layout.admin_socket), "mode": 0o600}}},
+        "dynamic_resources": {"cds_config": file_source(layout.clusters)},
+        "static_resources": {
+            "listeners": [_inference_listener(layout), _metrics_listener(layout)],
+            "clusters": [_admin_cluster(layout)],
+        },
+        "stats_config": {
+            "stats_tags": names.stats_tags(namespace, model),
+            "stats_matcher": names.stats_matcher(),
+            "histogram_bucket_settings": [
+                {"match": {"suffix": "upstream_rq_time"}, "buckets": list(LATENCY_BUCKETS_MS)}
+            ],
+        },
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": _TYPE + "extensions.resource_monitors.downstream_connections.v3"
+                        ".DownstreamConnectionsConfig",
+                        "max_active_downstream_connections": MAX_CONNECTIONS,
+                    },
+                }
+            ]
+        },
+    }
+
+
+def _inference_listener(layout: Layout) -> dict[str, Any]:
+    return _listener(
+        "inference",
+        layout.bind,
+        layout.inference_port,
+        BODY_LIMIT,
+        {
+            "rds": {"route_config_name": ROUTES, "config_source": file_source(layout.routes)},
+            "http_filters": [_ROUTER],
+            "local_reply_config": _local_replies(),
+            "access_log": [_access_log()],
+            # A client is not to choose its own timeouts and retries by x-envoy-* headers.
+            "use_remote_address": True,
+            "normalize_path": True,
+            "merge_slashes": True,
+        },
+    )
+
+
+def _metrics_listener(layout: Layout) -> dict[str, Any]:
+    """Of the admin interface only the counters, and only to read."""
+    lua = {
+        "name": "envoy.filters.http.lua",
+        "typed_config": {
+            "@type": _TYPE + "extensions.filters.http.lua.v3.Lua",
+            "default_source_code": {"inline_string": names.ENDPOINT_LABELS_LUA},
+        },
+    }
+    route = {
+        "match": {
+            "path": "/stats/prometheus",
+            "headers": [{"name": ":method", "string_match": {"exact": "GET"}}],
+        },
+        # The label is added to plain text.
+        "request_headers_to_remove": ["accept-encoding"],
+        "route": {"cluster": "admin"},
+    }
+    routes = {"name": "metrics", "virtual_hosts": [{"name": "metrics", "domains": ["*"], "routes": [route]}]}
+    return _listener(
+        "metrics",
+        layout.bind,
+        layout.metrics_port,
+        64 * 1024 * 1024,
+        {"route_config": routes, "http_filters": [lua, _ROUTER]},
+    )
+
+
+def _listener(name: str, bind: str, port: int, limit: int, connection_manager: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "address": {"socket_address": {"address": bind, "port_value": port, "ipv4_compat": bind == "::"}},
+        "per_connection_buffer_limit_bytes": limit,
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": {
+                            "@type": _TYPE
+                            + "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                            "stat_prefix": name,
+                            **connection_manager,
+                        },
+                    }
+                ]
+            }
+        ],
+    }
+
+
+def _admin_cluster(layout: Layout) -> dict[str, Any]:
+    endpoint = {"address": {"pipe": {"path": str(layout.admin_socket)}}}
+    return {
+        "name": "admin",
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": "admin",
+            "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}],
+        },
+    }
+
+
+def _local_replies() -> dict[str, Any]:
+    """Envoy's own answers in the form of the inference protocol: `{"error": "…"}`."""
+    return {
+        "mappers": [
+            # First the router's own health, the one answer that is no error.
+            _reply(_status(200, 200), "%LOCAL_REPLY_BODY%"),
+            _reply(_flags("UH", "NC", "NR"), "no pod of the model is ready"),
+            _reply(_flags("UT"), "the model did not answer in time"),
+            _reply(_flags("UO"), "too many requests are waiting for the model"),
+            _reply(_flags("UF", "UC", "UR", "LR"), "the model's pod closed the connection"),
+            _reply(_status(413, 413), "the request is too large"),
+        ],
+        "body_format": {"json_format": {"error": "%LOCAL_REPLY_BODY%"}},
+    }
+
+
+def _reply(wanted: dict[str, Any], text: str) -> dict[str, Any]:
+    if text == "%LOCAL_REPLY_BODY%":
+        return {"filter": wanted, "body_format_override": {"text_format_source": {"inline_string": text}}}
+    return {"filter": wanted, "body_format_override": {"json_format": {"error": text}}}
+
+
+def _flags(*flags: str) -> dict[str, Any]:
+    return {"response_flag_filter": {"flags": list(flags)}}
+
+
+def _status(lowest: int, highest: int) -> dict[str, Any]:
+    def bound(operator: str, value: int) -> dict[str, Any]:
+        comparison = {"op": operator, "value": {"default_value": value, "runtime_key": "headgate.unused"}}
+        return {"status_code_filter": {"comparison": comparison}}
+
+    if lowest == highest:
+        return bound("EQ", lowest)
+    return {"and_filter": {"filters": [bound("GE", lowest), bound("LE", highest)]}}
+
+
+def _access_log() -> dict[str, Any]:
+    """A line of JSON for each answer that is an error. No payloads, no query strings, no client addresses."""
+    return {
+        "name": "envoy.access_loggers.stdout",
+        "filter": _status(400, 599),
+        "typed_config": {
+            "@type": _TYPE + "extensions.access_loggers.stream.v3.StdoutAccessLog",
+            "log_format": {
+                "json_format": {
+                    "time": "%START_TIME%",
+                    "method": "%REQ(:METHOD)%",
+                    "path": "%PATH(NQ)%",
+                    "status": "%RESPONSE_CODE%",
+                    "details": "%RESPONSE_CODE_DETAILS%",
+                    "flags": "%RESPONSE_FLAGS%",
+                    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+                    "milliseconds": "%DURATION%",
+                    "cluster": "%UPSTREAM_CLUSTER_RAW%",
+                    "pod": "%UPSTREAM_HOST_NAME%",
+                    "request_bytes": "%BYTES_RECEIVED%",
+                    "response_bytes": "%BYTES_SENT%",
+                    "request_id": "%REQ(X-REQUEST-ID)%",
+                }
+            },
+        },
+    }

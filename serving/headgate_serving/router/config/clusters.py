@@ -1,0 +1,188 @@
+"""CDS and EDS: the clusters of the revisions in traffic, and where their pods are.
+
+`config.render` calls `cluster_documents` and `endpoint_document`. A revision's own cluster is the same
+whatever its role is: Envoy replaces a cluster whose definition changes, and with it its pods' counters and
+connections. So a promotion changes only aggregates and routes.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from headgate_serving.router.config import names
+from headgate_serving.router.config.layout import Layout, duration, file_source
+from headgate_serving.router.endpoints import Endpoint
+from headgate_serving.router.traffic import Intent, Target
+
+CONNECT_TIMEOUT_MS = 250
+
+IDLE_TIMEOUT_MS = 20_000
+"""Shorter than the 30 s after which the runtime closes an idle connection: a request never meets the closing."""
+
+MANY = 16_384
+"""As a circuit breaker: never in the way. The runtime itself refuses what it can't queue."""
+
+STABLE_RETRIES = 16
+"""How many retries of stable's requests may run at a time. They must not double the load when all of it is slow."""
+
+_TYPE = "type.googleapis.com/envoy."
+
+
+def cluster_documents(intent: Intent, layout: Layout) -> list[dict[str, Any]]:
+    """The clusters that the routes of `intent` need, those with pods before the aggregates over them."""
+    stable, candidate = intent.stable, intent.candidate
+    if stable is None:
+        return []
+    pods = [_pods(names.attempts(target.revision), target.revision, layout) for target in intent.targets]
+    aggregates = [_aggregate(stable, [names.attempts(stable.revision)], STABLE_RETRIES, _retry_elsewhere())]
+    if candidate is not None:
+        pods.append(_pods(names.rescue(stable.revision), stable.revision, layout, counted=False))
+        # Stable is behind the candidate even without retries: a request that finds no pod of the candidate
+        # has not been tried yet.
+        behind = [names.attempts(candidate.revision), names.rescue(stable.revision)]
+        retry = _retry_on_stable(intent.timeout_ms) if intent.retry_on_stable else None
+        aggregates.append(_aggregate(candidate, behind, MANY, retry))
+    return pods + aggregates
+
+
+def try_timeout_ms(timeout_ms: int) -> int:
+    """How long the candidate may take before stable is asked: half the budget, so that stable has as much."""
+    return max(1, timeout_ms // 2)
+
+
+def endpoint_document(revision: str, endpoints: Iterable[Endpoint]) -> dict[str, Any]:
+    """EDS: each pod with its name, for the counters, and its revision, for the answer's header."""
+    return {
+        "@type": _TYPE + "config.endpoint.v3.ClusterLoadAssignment",
+        "cluster_name": revision,
+        "endpoints": [
+            {
+                "lb_endpoints": [
+                    {
+                        "endpoint": {
+                            "hostname": endpoint.pod,
+                            "address": {"socket_address": {"address": endpoint.address, "port_value": endpoint.port}},
+                        },
+                        "metadata": {"filter_metadata": {names.METADATA: {"revision": revision}}},
+                    }
+                    for endpoint in endpoints
+                ]
+            }
+        ],
+    }
+
+
+def _pods(name: str, revision: str, layout: Layout, *, counted: bool = True) -> dict[str, Any]:
+    return {
+        "@type": _TYPE + "config.cluster.v3.Cluster",
+        "name": name,
+        "type": "EDS",
+        "eds_cluster_config": {
+            "service_name": revision,
+            "eds_config": file_source(layout.endpoints(revision)),
+        },
+        "connect_timeout": duration(CONNECT_TIMEOUT_MS),
+        "lb_policy": "LEAST_REQUEST",
+        "track_cluster_stats": {"per_endpoint_stats": counted},
+        "circuit_breakers": _circuit_breakers(MANY),
+        "outlier_detection": _outlier_detection(),
+        "typed_extension_protocol_options": _http_options(
+            {"common_http_protocol_options": {"idle_timeout": duration(IDLE_TIMEOUT_MS)}}
+        ),
+    }
+
+
+def _aggregate(target: Target, behind: list[str], retries: int, retry_policy: dict[str, Any] | None) -> dict[str, Any]:
+    """The cluster that routes name. Weighted clusters share their route, so the retry policy belongs here."""
+    return {
+        "@type": _TYPE + "config.cluster.v3.Cluster",
+        "name": names.assigned(target.revision),
+        "connect_timeout": duration(CONNECT_TIMEOUT_MS),
+        "lb_policy": "CLUSTER_PROVIDED",
+        "circuit_breakers": _circuit_breakers(retries),
+        "typed_extension_protocol_options": _http_options(
+            {} if retry_policy is None else {"retry_policy": retry_policy}
+        ),
+        "cluster_type": {
+            "name": "envoy.clusters.aggregate",
+            "typed_config": {
+                "@type": _TYPE + "extensions.clusters.aggregate.v3.ClusterConfig",
+                "clusters": behind,
+            },
+        },
+    }
+
+
+def _retry_on_stable(timeout_ms: int) -> dict[str, Any]:
+    """Whatever the candidate fails, stable answers. Inference is a pure function, so a second try is harmless."""
+    return {
+        "retry_on": "5xx,reset,connect-failure,refused-stream",
+        "num_retries": 1,
+        "per_try_timeout": duration(try_timeout_ms(timeout_ms)),
+        "retry_back_off": {"base_interval": duration(1), "max_interval": duration(2)},
+        "retry_priority": {
+            "name": "envoy.retry_priorities.previous_priorities",
+            "typed_config": {
+                "@type": _TYPE + "extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+                "update_frequency": 1,
+            },
+        },
+    }
+
+
+def _retry_elsewhere() -> dict[str, Any]:
+    """Stable's requests are tried again, on another pod, only if no pod has begun to work on them."""
+    return {
+        "retry_on": "connect-failure,refused-stream,reset-before-request",
+        "num_retries": 2,
+        "retry_back_off": {"base_interval": duration(1), "max_interval": duration(20)},
+        "retry_host_predicate": [
+            {
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": {"@type": _TYPE + "extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
+            }
+        ],
+        "host_selection_retry_max_attempts": 3,
+    }
+
+
+def _http_options(more: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": _TYPE + "extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http_protocol_options": {}},
+            **more,
+        }
+    }
+
+
+def _circuit_breakers(retries: int) -> dict[str, Any]:
+    return {
+        "thresholds": [
+            {
+                "max_connections": MANY,
+                "max_pending_requests": MANY,
+                "max_requests": MANY,
+                "max_retries": retries,
+            }
+        ]
+    }
+
+
+def _outlier_detection() -> dict[str, Any]:
+    """Take a pod out for a few seconds after ten failures in a row: enough of them to be evidence at any
+    weight.
+
+    Nothing is thrown out for being worse than its peers: that would hide from the operator what it has to
+    judge. When all pods of a revision are out, the candidate's users go to stable; stable goes on (panic
+    mode).
+    """
+    return {
+        "consecutive_5xx": 10,
+        "enforcing_consecutive_5xx": 100,
+        "enforcing_consecutive_gateway_failure": 0,
+        "enforcing_success_rate": 0,
+        "interval": duration(1000),
+        "base_ejection_time": duration(5000),
+        "max_ejection_time": duration(30_000),
+        "max_ejection_percent": 100,
+    }

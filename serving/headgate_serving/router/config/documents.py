@@ -1,0 +1,77 @@
+"""The set of documents that Envoy follows, in the form in which they are written.
+
+`render` is called by the agent; `lingering` keeps what requests on their way may still need.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from headgate_serving.router.config.clusters import cluster_documents, endpoint_document
+from headgate_serving.router.config.layout import Layout
+from headgate_serving.router.config.routes import route_document
+from headgate_serving.router.endpoints import Endpoints
+from headgate_serving.router.traffic import Intent
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """One consistent configuration."""
+
+    clusters: Mapping[str, Mapping[str, Any]]
+    """By name."""
+    routes: Mapping[str, Any]
+    endpoints: Mapping[str, Mapping[str, Any]]
+    """By revision."""
+
+    @property
+    def routed(self) -> frozenset[str]:
+        """The clusters that requests are sent to."""
+        return routed_clusters(self.routes)
+
+
+def render(
+    intent: Intent,
+    endpoints: Endpoints,
+    layout: Layout,
+    lingering: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Documents:
+    """The configuration for `intent`; `lingering` are clusters of before that stay as they were.
+
+    A cluster that lingers gives way to a new one of the same name. Every cluster has its endpoints' document,
+    if only an empty one: Envoy would wait for a missing file.
+    """
+    clusters: dict[str, Mapping[str, Any]] = dict(lingering or {})
+    clusters.update({cluster["name"]: cluster for cluster in cluster_documents(intent, layout)})
+    in_order = sorted(clusters, key=lambda name: ("eds_cluster_config" not in clusters[name], name))
+    revisions = {
+        cluster["eds_cluster_config"]["service_name"]
+        for cluster in clusters.values()
+        if "eds_cluster_config" in cluster
+    }
+    return Documents(
+        clusters={name: clusters[name] for name in in_order},
+        routes=route_document(intent),
+        endpoints={
+            revision: endpoint_document(revision, endpoints.get(revision, ())) for revision in sorted(revisions)
+        },
+    )
+
+
+def routed_clusters(routes: Mapping[str, Any]) -> frozenset[str]:
+    """The clusters that a route table names."""
+    return frozenset(
+        cluster["name"]
+        for host in routes["virtual_hosts"]
+        for route in host["routes"]
+        for cluster in route.get("route", {}).get("weighted_clusters", {}).get("clusters", ())
+    )
+
+
+def discovery_response(*resources: Mapping[str, Any]) -> tuple[str, str]:
+    """The text of an xDS file, and its version: a hash of the content, so that the same content is the same file."""
+    content = json.dumps(resources, sort_keys=True, separators=(",", ":"))
+    version = hashlib.sha256(content.encode()).hexdigest()[:12]
+    return json.dumps({"version_info": version, "resources": resources}, indent=1, sort_keys=True) + "\n", version

@@ -1,0 +1,35 @@
+"""What can go wrong in the router's agent.
+
+```
+RouterError
+├── InvalidTraffic      the ModelDeployment asks for a split that can't be right; the last good one stays
+├── EnvoyBehind         Envoy doesn't take its new clusters; look again in a second
+├── InvalidEndpoint     an EndpointSlice that can't be read; the last good configuration stays
+└── SourceUnavailable   the API server doesn't answer; try again with backoff
+    └── WatchExpired    the watch lost its place (410 Gone); list again at once
+```
+"""
+
+
+class RouterError(Exception):
+    """The root: everything that the agent expects and survives."""
+
+
+class InvalidTraffic(RouterError):
+    """`status.traffic` or `spec.traffic` can't be followed."""
+
+
+class EnvoyBehind(RouterError):
+    """Envoy does not follow what was written for it."""
+
+
+class InvalidEndpoint(RouterError):
+    """An EndpointSlice can't be read."""
+
+
+class SourceUnavailable(RouterError):
+    """The API server could not be reached or refused."""
+
+
+class WatchExpired(SourceUnavailable):
+    """The resource version of the watch is too old."""

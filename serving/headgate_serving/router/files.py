@@ -1,0 +1,99 @@
+"""Puts documents where Envoy sees them: only when they changed, whole, and in an order that is safe.
+
+The agent calls `apply` with what `config.render` made. Endpoints come first, then clusters, then routes, so
+that no route ever names what is not there; what is no longer needed goes in the opposite order, which
+`linger` sees to. Everything Envoy follows is in these files, so an agent that starts anew finds its own past
+in them.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from headgate_serving.router.config import Documents, Layout
+from headgate_serving.router.config.documents import discovery_response, routed_clusters
+from headgate_serving.router.errors import EnvoyBehind
+
+PATIENCE_SECONDS = 2.0
+"""How long routes wait for Envoy to know their clusters. Envoy needs milliseconds."""
+
+
+class ClusterWatcher(Protocol):
+    """Who knows which clusters Envoy follows."""
+
+    async def wait_for_clusters(self, version: str, patience: float) -> bool:
+        """Whether Envoy follows `version` within `patience` seconds."""
+
+
+@dataclass
+class XdsFolder:
+    """The shared folder."""
+
+    layout: Layout
+    writes: int = 0
+    _texts: dict[PurePosixPath, str] = field(default_factory=dict)
+
+    def prepare(self, bootstrap: Mapping[str, Any]) -> None:
+        """Make the folders, write the bootstrap, and read what an earlier agent left."""
+        folders = [Path(self.layout.root), Path(self.layout.endpoints("any")).parent]
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in folder.iterdir():
+                if path.name.startswith("."):
+                    path.unlink()
+                elif path.suffix in {".json", ".yaml"}:
+                    self._texts[PurePosixPath(path)] = path.read_text()
+        self.put(self.layout.bootstrap, json.dumps(bootstrap, indent=1, sort_keys=True) + "\n")
+
+    @property
+    def complete(self) -> bool:
+        """Whether Envoy finds all that it needs to start."""
+        needed = (self.layout.bootstrap, self.layout.clusters, self.layout.routes)
+        return all(path in self._texts for path in needed)
+
+    def clusters(self) -> dict[str, dict[str, Any]]:
+        """The clusters as they are written now, by name."""
+        return {cluster["name"]: cluster for cluster in self._resources(self.layout.clusters)}
+
+    async def apply(self, documents: Documents, envoy: ClusterWatcher) -> None:
+        """Write what changed. EnvoyBehind if Envoy doesn't take new clusters: it then keeps its routes."""
+        known = self.clusters().keys() & self._routed()
+        for revision, document in documents.endpoints.items():
+            self.put(self.layout.endpoints(revision), discovery_response(document)[0])
+        text, version = discovery_response(*documents.clusters.values())
+        self.put(self.layout.clusters, text)
+        if documents.routed - known and not await envoy.wait_for_clusters(version, PATIENCE_SECONDS):
+            raise EnvoyBehind(f"Envoy doesn't follow version {version} of its clusters; the routes stay")
+        self.put(self.layout.routes, discovery_response(documents.routes)[0])
+        self._remove_endpoints_but(documents.endpoints.keys())
+
+    def put(self, path: PurePosixPath, text: str) -> None:
+        """Write beside and rename over, unless it is there already."""
+        if self._texts.get(path) == text:
+            return
+        beside = Path(path.parent, f".{path.name}")
+        beside.write_text(text)
+        os.replace(beside, path)  # noqa: PTH105 (PurePosixPath)
+        self._texts[path] = text
+        self.writes += 1
+
+    def _remove_endpoints_but(self, revisions: Iterable[str]) -> None:
+        kept = {self.layout.endpoints(revision) for revision in revisions}
+        folder = self.layout.endpoints("any").parent
+        for path in [path for path in self._texts if path.parent == folder and path not in kept]:
+            Path(path).unlink(missing_ok=True)
+            del self._texts[path]
+
+    def _routed(self) -> frozenset[str]:
+        return frozenset().union(*(routed_clusters(routes) for routes in self._resources(self.layout.routes)))
+
+    def _resources(self, path: PurePosixPath) -> list[Any]:
+        """What is in a file now; nothing if it isn't there, or if an agent of another version left it torn."""
+        try:
+            resources: list[Any] = json.loads(self._texts.get(path, "{}")).get("resources", [])
+        except ValueError:
+            return []
+        return resources
