@@ -83,9 +83,7 @@ def attach(
             "write it anew with: headgate profile"
         )
     if missing:
-        logger.warning(
-            "not compared with the baseline, for this model lacks it: %s", ", ".join(sorted(missing))
-        )
+        logger.warning("not compared with the baseline, for this model lacks it: %s", ", ".join(sorted(missing)))
     return Layout(profile.layout, tuple(fitting), tuple(answers))
 
 
@@ -96,7 +94,7 @@ def _moved(feature: Feature, to: Feature | None) -> Feature:
 
 
 class _Observed(NamedTuple):
-    """One request; in the order of the monitor's `inputs` and `outputs` (None where the model gave no answer)."""
+    """One request, in the order of the monitor's `inputs` and `outputs` (None where an output was not computed)."""
 
     inputs: list[Values]
     outputs: list[Values | None]
@@ -136,9 +134,7 @@ class Monitor:
 
     def observe(self, inputs: Tensors, outputs: Tensors, rows: int) -> None:
         """Take note of one answered request of `rows` rows. The tensors must not change afterwards."""
-        seen = _Observed(
-            [inputs[name] for name in self.inputs], [outputs.get(name) for name in self.outputs], rows
-        )
+        seen = _Observed([inputs[name] for name in self.inputs], [outputs.get(name) for name in self.outputs], rows)
         with self._buffering:
             self._buffer.append(seen)
             self._rows += rows
@@ -176,9 +172,7 @@ class Monitor:
     def _read(self, counters: Sequence[tuple[str, Feature | Prediction, Counts]]) -> list[Series]:
         self.flush()
         with self._counting:
-            return [
-                Series(layout, one.name, one.bins.labels(), counts.copy()) for layout, one, counts in counters
-            ]
+            return [Series(layout, one.name, one.bins.labels(), counts.copy()) for layout, one, counts in counters]
 
     def _work(self) -> None:
         while not self._closed:

@@ -29,12 +29,8 @@ class MonitorCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Bins of live traffic, then the reference's."""
         yield self._counters("headgate_feature_bin", "Inputs by bin", "feature", self._monitor.features())
-        yield self._counters(
-            "headgate_prediction_bin", "Answers by bin", "output", self._monitor.predictions()
-        )
-        dropped = CounterMetricFamily(
-            "headgate_samples_dropped", "Rows that were not counted", labels=self._keys
-        )
+        yield self._counters("headgate_prediction_bin", "Answers by bin", "output", self._monitor.predictions())
+        dropped = CounterMetricFamily("headgate_samples_dropped", "Rows that were not counted", labels=self._keys)
         dropped.add_metric(self._values, self._monitor.dropped)
         yield dropped
         if self._own:

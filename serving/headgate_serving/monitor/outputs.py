@@ -51,9 +51,7 @@ def predictions(outputs: Mapping[str, Values], rows: int) -> tuple[list[Reductio
         if reduction and reduction.fits(tensor, rows):
             reductions.append(reduction)
         else:
-            left_out[name] = (
-                f"a tensor of {tensor.dtype} with the shape {list(tensor.shape)} is not one answer per row"
-            )
+            left_out[name] = f"a tensor of {tensor.dtype} with the shape {list(tensor.shape)} is not one answer per row"
     return reductions, left_out
 
 

@@ -78,9 +78,7 @@ class Profile:
             "features": {feature.name: feature.bins.layout() for feature in self.features},
             "outputs": {output.name: output.bins.layout() for output in self.outputs},
         }
-        return hashlib.sha256(json.dumps(bins, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[
-            :12
-        ]
+        return hashlib.sha256(json.dumps(bins, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]
 
     def to_json(self) -> str:
         """The text of `profile.json`."""
@@ -134,9 +132,7 @@ def build_profile(columns: Sequence[Column], outputs: Mapping[str, Values]) -> t
         if bins is None:
             left_out[column.name] = "not one row has a value"
             continue
-        features.append(
-            Feature(column.name, column.input, column.column, bins, _counted(bins, column.values))
-        )
+        features.append(Feature(column.name, column.input, column.column, bins, _counted(bins, column.values)))
     reductions, unfit = predictions(outputs, rows)
     answers = []
     for reduction in reductions:
@@ -164,9 +160,7 @@ def read_profile(raw: bytes | str) -> Profile:
         )
         written = read.get("layout", profile.layout)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        raise ProfileInvalid(
-            f"profile.json is damaged ({error!r}); write it anew with: headgate profile"
-        ) from error
+        raise ProfileInvalid(f"profile.json is damaged ({error!r}); write it anew with: headgate profile") from error
     if profile.layout != written:
         raise ProfileInvalid(
             f"profile.json says layout {written}, but its bins have {profile.layout}: changed by hand? "
@@ -213,9 +207,7 @@ def _bins_from_json(item: dict[str, Any], rest: str) -> Bins:
 def _read_counts(item: dict[str, Any], bins: Bins) -> tuple[int, ...]:
     counts = item["counts"]
     if list(counts) != bins.labels():
-        raise ValueError(
-            f"the bins in the counts of {item['name']!r} are not those of its edges or categories"
-        )
+        raise ValueError(f"the bins in the counts of {item['name']!r} are not those of its edges or categories")
     return tuple(int(count) for count in counts.values())
 
 

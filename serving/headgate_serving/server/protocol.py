@@ -1,0 +1,262 @@
+"""The Open Inference Protocol v2 over REST: bytes → tensors, tensors → bytes.
+
+`app.py` calls `decode` and `encode` on the request's path: no schema library, no copy of tensor data that
+numpy can avoid. Whatever can be wrong with a request ends in MalformedRequest, whose message names the
+tensor, what was expected and what came. The binary tensor extension (Inference-Header-Content-Length) is
+understood in both directions.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from ..errors import MalformedRequest
+from .datatypes import Datatype
+from .model import Model, Tensor, TensorSpec
+from .wire import from_binary, to_binary
+
+_TYPES = {
+    "b": (frozenset({bool}), "true or false"),
+    "i": (frozenset({int}), "whole numbers"),
+    "u": (frozenset({int}), "whole numbers from 0"),
+    "f": (frozenset({int, float, type(None)}), "numbers (null for a missing one)"),
+    "O": (frozenset({str, type(None)}), "strings (null for a missing one)"),
+}
+
+
+@dataclass(frozen=True)
+class InferRequest:
+    """A checked request; `rows` is the length of the first axis of the first input."""
+
+    id: str | None
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...]
+    binary: frozenset[str]
+    rows: int
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The body of an answer; `header_length` is set where binary tensors follow the JSON."""
+
+    body: bytes
+    header_length: int | None
+
+
+def decode(body: bytes, header_length: str | None, model: Model) -> InferRequest:
+    """Parse a request and check it against the model."""
+    header, tail = _split(body, header_length)
+    try:
+        request = orjson.loads(header)
+    except orjson.JSONDecodeError as error:
+        raise MalformedRequest("json", f"the request is no valid JSON: {error}") from error
+    if type(request) is not dict or type(request.get("inputs")) is not list:
+        raise MalformedRequest("json", "the request has to be a JSON object with a list 'inputs'")
+    request_id = request.get("id")
+    if request_id is not None and type(request_id) is not str:
+        raise MalformedRequest("json", "'id' has to be a string")
+    strict = b"true" in header or b"false" in header
+    inputs = _inputs(request["inputs"], tail, model, strict)
+    names, binary = _requested(request, model)
+    first = inputs[model.inputs[0].name] if model.inputs else np.empty(())
+    return InferRequest(request_id, inputs, names, binary, first.shape[0] if first.ndim else 1)
+
+
+def encode(
+    name: str, version: str | None, request: InferRequest, results: dict[str, Tensor], specs: dict[str, TensorSpec]
+) -> Encoded:
+    """JSON, then the tensors that were asked for in binary. In JSON, NaN and infinity are null."""
+    outputs, parts = [], []
+    for output in request.outputs:
+        tensor, datatype = results[output], specs[output].datatype
+        described: dict[str, Any] = {"name": output, "datatype": datatype.name, "shape": tensor.shape}
+        if output in request.binary:
+            part = to_binary(tensor, datatype)
+            described["parameters"] = {"binary_data_size": len(part)}
+            parts.append(part)
+        else:
+            described["data"] = tensor.reshape(-1).tolist() if datatype.kind == "O" else tensor.reshape(-1)
+        outputs.append(described)
+    answer: dict[str, Any] = {"model_name": name, "outputs": outputs}
+    if version is not None:
+        answer["model_version"] = version
+    if request.id is not None:
+        answer["id"] = request.id
+    header = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Encoded(b"".join([header, *parts]), len(header)) if parts else Encoded(header, None)
+
+
+def _split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
+    if header_length is None:
+        return body, memoryview(b"")
+    if not header_length.isdecimal() or not 0 < int(header_length) <= len(body):
+        raise MalformedRequest(
+            "binary",
+            f"Inference-Header-Content-Length is {header_length[:40]!r}, expected the length of the JSON "
+            f"at the start of a body of {len(body)} bytes",
+        )
+    length = int(header_length)
+    return body[:length], memoryview(body)[length:]
+
+
+def _inputs(given: list[Any], tail: memoryview, model: Model, strict: bool) -> dict[str, Tensor]:
+    inputs: dict[str, Tensor] = {}
+    offset = 0
+    for item in given:
+        spec = _spec_of(item, model)
+        if spec.name in inputs:
+            raise MalformedRequest("tensor", f"input {spec.name!r} is there twice")
+        shape = _checked_shape(item, spec)
+        size = _binary_size(item, spec)
+        if size is None:
+            inputs[spec.name] = _from_json(item.get("data"), spec, shape, strict)
+            continue
+        if "data" in item:
+            raise MalformedRequest("binary", f"input {spec.name!r} has both 'data' and 'binary_data_size'")
+        inputs[spec.name] = from_binary(tail[offset : offset + size], size, spec, shape)
+        offset += size
+    if offset != len(tail):
+        raise MalformedRequest("binary", f"{len(tail)} bytes follow the JSON, the inputs take {offset}")
+    missing = [spec.name for spec in model.inputs if spec.name not in inputs]
+    if missing:
+        raise MalformedRequest("tensor", f"input {missing[0]!r} is missing; the model needs {_names(model.inputs)}")
+    return inputs
+
+
+def _spec_of(item: Any, model: Model) -> TensorSpec:
+    if type(item) is not dict or type(item.get("name")) is not str:
+        raise MalformedRequest("json", "every input has to be an object with a string 'name'")
+    spec = model.input_by_name.get(item["name"])
+    if spec is None:
+        raise MalformedRequest("tensor", f"the model has no input {item['name']!r}; it has {_names(model.inputs)}")
+    datatype = item.get("datatype")
+    if datatype != spec.datatype.name:
+        raise MalformedRequest(
+            "datatype", f"input {spec.name!r}: expected datatype {spec.datatype.name}, got {_shown(datatype)}"
+        )
+    return spec
+
+
+def _checked_shape(item: dict[str, Any], spec: TensorSpec) -> tuple[int, ...]:
+    shape = item.get("shape")
+    if type(shape) is not list or not all(type(dim) is int and dim > 0 for dim in shape):
+        raise MalformedRequest(
+            "shape", f"input {spec.name!r}: 'shape' has to be a list of whole numbers from 1, got {_shown(shape)}"
+        )
+    if len(shape) != len(spec.shape) or any(want not in (-1, dim) for want, dim in zip(spec.shape, shape, strict=True)):
+        raise MalformedRequest(
+            "shape", f"input {spec.name!r}: expected shape {list(spec.shape)}, got {_shown(shape)} (-1 is free)"
+        )
+    return tuple(shape)
+
+
+def _binary_size(item: dict[str, Any], spec: TensorSpec) -> int | None:
+    parameters = item.get("parameters")
+    if parameters is None:
+        return None
+    if type(parameters) is not dict:
+        raise MalformedRequest("json", f"input {spec.name!r}: 'parameters' has to be an object")
+    if "shared_memory_region" in parameters:
+        raise MalformedRequest("binary", f"input {spec.name!r}: shared memory is not supported")
+    size = parameters.get("binary_data_size")
+    if size is not None and (type(size) is not int or size < 0):
+        raise MalformedRequest("binary", f"input {spec.name!r}: binary_data_size is {_shown(size)}")
+    return size
+
+
+def _from_json(data: Any, spec: TensorSpec, shape: tuple[int, ...], strict: bool) -> Tensor:
+    """Nested or flat data as a tensor; `strict` where the request holds a boolean that numpy would take as a number."""
+    if type(data) is not list:
+        raise MalformedRequest("data", f"input {spec.name!r}: 'data' has to be a list, got {_shown(data)}")
+    datatype = spec.datatype
+    try:
+        given = np.array(data, object if datatype.kind == "O" else None)
+    except (ValueError, OverflowError) as error:
+        raise MalformedRequest("data", f"input {spec.name!r}: the nested lists of 'data' differ in length") from error
+    if given.ndim != 1 and given.shape != shape:
+        raise MalformedRequest(
+            "shape", f"input {spec.name!r}: the shape is {list(shape)}, but 'data' is nested as {list(given.shape)}"
+        )
+    if given.size != math.prod(shape):
+        raise MalformedRequest(
+            "shape",
+            f"input {spec.name!r}: shape {list(shape)} needs {math.prod(shape)} values, got {given.size}",
+        )
+    return _converted(given, data, spec.name, datatype, strict).reshape(shape)
+
+
+def _converted(given: Tensor, data: list[Any], name: str, datatype: Datatype, strict: bool) -> Tensor:
+    """Values in the model's type, with nothing lost on the way but the precision of floats."""
+    kind = datatype.kind
+    plain = (
+        given.dtype.kind == kind
+        or (kind == "f" and given.dtype.kind in "iu")
+        or (kind == "u" and given.dtype.kind == "i")
+    )
+    if strict or not plain or kind == "O":
+        given = _exactly(given, data, name, datatype)
+    if (
+        kind in "iu"
+        and given.dtype != datatype.dtype
+        and not (datatype.low <= int(given.min()) and int(given.max()) <= datatype.high)
+    ):
+        raise MalformedRequest("data", f"input {name!r}: a value does not fit into {datatype.name}")
+    if kind == "f" and datatype.dtype != np.float64:
+        with np.errstate(over="raise"):
+            try:
+                return given.astype(datatype.dtype)
+            except FloatingPointError as error:
+                raise MalformedRequest("data", f"input {name!r}: a value does not fit into {datatype.name}") from error
+    return given.astype(datatype.dtype, copy=False)
+
+
+def _exactly(given: Tensor, data: list[Any], name: str, datatype: Datatype) -> Tensor:
+    """The slow way, that looks at the type of each value: for nulls, strings, booleans and very large numbers."""
+    values = np.array(data, object).reshape(-1)
+    allowed, expected = _TYPES[datatype.kind]
+    for value in values:
+        if type(value) not in allowed:
+            raise MalformedRequest("data", f"input {name!r}: {datatype.name} takes {expected}, got {_shown(value)}")
+    if datatype.kind == "O":
+        return np.array(["" if value is None else value for value in values], object)
+    try:
+        return np.array(values.tolist(), np.float64 if datatype.kind == "f" else datatype.dtype)
+    except OverflowError as error:
+        raise MalformedRequest("data", f"input {name!r}: a value does not fit into {datatype.name}") from error
+
+
+def _requested(request: dict[str, Any], model: Model) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Which outputs to give, and which of them in binary."""
+    parameters = request.get("parameters")
+    if parameters is not None and type(parameters) is not dict:
+        raise MalformedRequest("json", "'parameters' has to be an object")
+    everything_binary = bool(parameters and parameters.get("binary_data_output"))
+    asked = request.get("outputs")
+    if not asked:
+        names = tuple(spec.name for spec in model.outputs)
+        return names, frozenset(names if everything_binary else ())
+    if type(asked) is not list:
+        raise MalformedRequest("json", "'outputs' has to be a list")
+    chosen: dict[str, bool] = {}
+    for item in asked:
+        name = item.get("name") if type(item) is dict else None
+        if name not in model.output_by_name:
+            raise MalformedRequest("output", f"the model has no output {_shown(name)}; it has {_names(model.outputs)}")
+        own = item.get("parameters") or {}
+        if type(own) is not dict or "classification" in own or "shared_memory_region" in own:
+            raise MalformedRequest("output", f"output {name!r}: classification and shared memory are not supported")
+        chosen[name] = bool(own.get("binary_data", everything_binary))
+    return tuple(chosen), frozenset(name for name, binary in chosen.items() if binary)
+
+
+def _names(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(repr(spec.name) for spec in specs)
+
+
+def _shown(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else shown[:77] + "..."
