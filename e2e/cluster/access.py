@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import images
 import yaml
+
+import images
 from setup import cache, progress, tools
 
 from . import containerd, instance, network
@@ -71,7 +72,7 @@ class Cluster:
         *,
         check: bool = True,
         capture: bool = True,
-        input: str | None = None,  # noqa: A002 - as in subprocess.run
+        input: str | None = None,
         env: Mapping[str, str] | None = None,
         timeout: float | None = 300,
     ) -> subprocess.CompletedProcess[str]:
@@ -91,7 +92,7 @@ class Cluster:
             raise CommandFailed(f"{shlex.join(command)} ended with exit status {done.returncode}{said}")
         return done
 
-    def kubectl(self, *arguments: str | Path, input: str | None = None, check: bool = True) -> str:  # noqa: A002
+    def kubectl(self, *arguments: str | Path, input: str | None = None, check: bool = True) -> str:
         """Run kubectl; return what it printed."""
         return self.run(["kubectl", *arguments], input=input, check=check).stdout
 
@@ -117,7 +118,8 @@ class Cluster:
         if not self.layout:
             raise NotAllowed("The GPUs of a cluster of your own are not changed.")
         patch = [
-            {"op": "add", "path": f"/status/{kind}/{GPU_KEY}", "value": str(count)} for kind in ("capacity", "allocatable")
+            {"op": "add", "path": f"/status/{kind}/{GPU_KEY}", "value": str(count)}
+            for kind in ("capacity", "allocatable")
         ]
         self.kubectl("patch", "node", NODE, "--subresource=status", "--type=json", f"--patch={json.dumps(patch)}")
 
@@ -135,7 +137,7 @@ def _load_existing(built: Sequence[images.Built]) -> None:
     loader = os.environ.get("IMAGE_LOADER")
     if not loader:
         raise NotAllowed(
-            "Set IMAGE_LOADER to the command that brings an OCI archive onto your cluster's nodes, "
+            "Set IMAGE_LOADER to the command that brings an image archive onto your cluster's nodes, "
             'for example IMAGE_LOADER="kind load image-archive". The archive is added as its last argument.'
         )
     for image in built:

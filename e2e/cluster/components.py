@@ -144,6 +144,9 @@ def _controller_manager(pki: Path) -> list[str]:
         f"--cluster-signing-cert-file={pki / 'ca.crt'}",
         f"--cluster-signing-key-file={pki / 'ca.key'}",
         "--use-service-account-credentials=true",
+        # It makes an account for every controller first, and at 20 requests a second nothing starts for seconds.
+        "--kube-api-qps=1000",
+        "--kube-api-burst=2000",
         "--leader-elect=false",
     ]
 

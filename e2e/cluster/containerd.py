@@ -22,7 +22,7 @@ def references(layout: Layout) -> set[str]:
 
 
 def load(layout: Layout, archive: Path) -> None:
-    """Import an OCI archive. Layers that the node has are not read again."""
+    """Import an image archive. Layers that the node has are not read again."""
     _ctr(layout, "images", "import", str(archive))
 
 

@@ -1,7 +1,7 @@
 """Container images without Docker: built by buildah, named after their content, kept as archives in the cache.
 
-    images.references()          # {"operator": "localhost/headgate-operator:3f…", …}, nothing is built
-    images.build("operator")     # Built(name, reference, archive), built if the cache does not have it
+images.references()          # {"operator": "localhost/headgate-operator:3f…", …}, nothing is built
+images.build("operator")     # Built(name, reference, archive), built if the cache does not have it
 """
 
 from .build import Built, build

@@ -1,4 +1,4 @@
-"""Building an image of the table: from the cache, or with buildah into an OCI archive in the cache.
+"""Building an image of the table: from the cache, or with buildah into an image archive in the cache.
 
 buildah keeps its layers in the cache too, so a change of the source alone does not install dependencies again.
 """
@@ -19,7 +19,7 @@ CERTIFICATES = Path("/etc/ssl/certs")
 
 @dataclass(frozen=True)
 class Built:
-    """An image that is there: what manifests call it, and its OCI archive."""
+    """An image that is there: what manifests call it, and its archive."""
 
     name: str
     reference: str
@@ -31,11 +31,13 @@ def build(name: str) -> Built:
     if name not in BY_NAME:
         raise BuildFailed(f"There is no image {name!r}; there are {', '.join(BY_NAME)}.")
     image = BY_NAME[name]
-    archive = cache.once("images", name, image.key, lambda place: _build(image, place), suffix=".tar")
-    return Built(name, image.reference, archive)
+    # Once: the source may be edited while an image is built from it.
+    key, reference = image.key, image.reference
+    archive = cache.once("images", name, key, lambda place: _build(image, reference, place), suffix=".tar")
+    return Built(name, reference, archive)
 
 
-def _build(image: Image, place: Path) -> None:
+def _build(image: Image, reference: str, place: Path) -> None:
     log = cache.root() / "logs" / f"image-{image.name}.log"
     argv = [*_buildah(), "build", "--isolation=chroot", "--network=host", "--layers", "--format=oci"]
     # Registries may be behind a proxy whose certificate only the machine knows.
@@ -48,11 +50,11 @@ def _build(image: Image, place: Path) -> None:
     ignore = image.containerfile.with_name(f"{image.containerfile.name}.dockerignore")
     if ignore.exists():
         argv += [f"--ignorefile={ignore}"]
-    argv += [f"--file={image.containerfile}", f"--tag={image.reference}", str(_context(image))]
+    argv += [f"--file={image.containerfile}", f"--tag={reference}", str(_context(image))]
     progress.run(f"building image {image.name}", argv, log=log)
-    # Layers are read back at once and on this machine: packing them would only take time.
-    push = [*_buildah(), "push", f"--signature-policy={_policy()}", "--disable-compression", image.reference]
-    progress.run(f"packing image {image.name}", [*push, f"oci-archive:{place}:{image.reference}"], log=log)
+    # docker-archive and not oci-archive, whose layers buildah compresses: they are read back on this machine.
+    push = [*_buildah(), "push", f"--signature-policy={_policy()}", reference]
+    progress.run(f"packing image {image.name}", [*push, f"docker-archive:{place}:{reference}"], log=log)
 
 
 def _context(image: Image) -> Path:
@@ -70,7 +72,7 @@ def _distribution() -> Path:
         if program is None:
             raise Missing("mmdebstrap is not installed. `make setup` installs it or says how.")
         slim = [f"--dpkgopt=path-exclude=/usr/share/{path}/*" for path in ("doc", "man", "locale", "info")]
-        argv = [program, "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}", *slim, SUITE]
+        argv = [str(program), "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}", *slim, SUITE]
         log = cache.root() / "logs" / "mmdebstrap.log"
         progress.run(f"Debian {SUITE} for the base image", [*argv, folder / "base.tar"], log=log)
 
@@ -83,7 +85,7 @@ def _into_storage(built: Built) -> None:
     if subprocess.run(there, check=False, capture_output=True).returncode == 0:
         return
     log = cache.root() / "logs" / f"image-{built.name}.log"
-    pull = [*_buildah(), "pull", f"--signature-policy={_policy()}", f"oci-archive:{built.archive}"]
+    pull = [*_buildah(), "pull", f"--signature-policy={_policy()}", f"docker-archive:{built.archive}"]
     progress.run(f"unpacking image {built.name}", pull, log=log)
 
 

@@ -6,6 +6,7 @@ never built, pushed or loaded again.
 
 from __future__ import annotations
 
+import functools
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ class Image:
     context: Path | None = None
     tool: str = ""
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """Hash of the inputs, those of the image below included."""
         below = BY_NAME[self.base].key if self.base else ""

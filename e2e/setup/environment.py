@@ -18,6 +18,8 @@ ENVIRONMENT = HERE / ".venv"
 REQUIREMENTS = HERE / "requirements"
 PYTHON_NEEDED = (3, 11)
 
+Command = list[str | Path]
+
 
 def ensure() -> None:
     """Create `.venv` or bring it up to date."""
@@ -38,19 +40,19 @@ def _install(wants: list[Path]) -> None:
     python = ENVIRONMENT / "bin" / "python"
     logs = cache.root() / "logs"
     if not python.exists() or _lacks_pip(python):
-        make = [sys.executable, "-m", "venv", "--clear", ENVIRONMENT]
+        make: Command = [sys.executable, "-m", "venv", "--clear", ENVIRONMENT]
         try:
             progress.run("creating .venv", make, log=logs / "venv.log")
         except Exception as error:
             raise Missing(f"Python's venv module is needed (Debian: apt-get install python3-venv). {error}") from error
     uv, build, dev = wants
-    pip = [python, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", uv]
+    pip: Command = [python, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", uv]
     progress.run("installing uv", pip, log=logs / "pip.log")
-    install = [ENVIRONMENT / "bin" / "uv", "pip", "install", "--python", python]
-    pinned = [*install, "--require-hashes", "--requirement"]
+    install: Command = [ENVIRONMENT / "bin" / "uv", "pip", "install", "--python", python]
+    pinned: Command = [*install, "--require-hashes", "--requirement"]
     progress.run("installing Python packages", [*pinned, dev], log=logs / "uv-dev.log")
     progress.run("installing build tools", [*pinned, build], log=logs / "uv-build.log")
-    project = [*install, "--no-deps", "--no-build-isolation", "--editable", HERE]
+    project: Command = [*install, "--no-deps", "--no-build-isolation", "--editable", HERE]
     progress.run("installing the project", project, log=logs / "uv-project.log")
 
 

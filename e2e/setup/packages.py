@@ -70,7 +70,7 @@ def ensure() -> None:
     log = cache.root() / "logs" / "apt.log"
     with cache.lock("apt"), _no_services():
         progress.run("package lists", [apt, "update"], env=env, log=log)
-        install = [apt, "install", "--yes", "--no-install-recommends", *names]
+        install = [str(apt), "install", "--yes", "--no-install-recommends", *names]
         progress.run(f"installing {' '.join(names)}", install, env=env, log=log)
 
 

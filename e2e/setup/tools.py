@@ -99,7 +99,7 @@ def ensure_all() -> None:
 def _build(tool: Tool, folder: Path) -> None:
     go = _go()
     folder.mkdir()
-    argv = [go, "build", "-trimpath", "-buildvcs=false", "-ldflags", tool.ldflags, "-tags", tool.tags]
+    argv = [str(go), "build", "-trimpath", "-buildvcs=false", "-ldflags", tool.ldflags, "-tags", tool.tags]
     progress.run(
         f"building {tool.name} (once; kept in the cache)",
         [*argv, "-o", f"{folder}/", *tool.packages],
