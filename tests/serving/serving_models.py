@@ -1,0 +1,80 @@
+"""Small ONNX models for the tests, made here and nowhere downloaded."""
+
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+
+
+def save(path: Path, nodes: list[onnx.NodeProto], inputs: list[tuple], outputs: list[tuple]) -> Path:
+    """Each input and output is (name, TensorProto type, shape)."""
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info(*item) for item in inputs],
+        [helper.make_tensor_value_info(*item) for item in outputs],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+    return path
+
+
+def mixed(path: Path) -> Path:
+    """Y = X + X of [N,4] floats, PICK = X[AT] (an index out of range fails inside of ONNX Runtime), TEXT as given."""
+    return save(
+        path,
+        [
+            helper.make_node("Add", ["X", "X"], ["Y"]),
+            helper.make_node("Gather", ["X", "AT"], ["PICK"], axis=0),
+            helper.make_node("Identity", ["TEXT"], ["SAID"]),
+        ],
+        [
+            ("X", TensorProto.FLOAT, ["n", 4]),
+            ("AT", TensorProto.INT64, ["m"]),
+            ("TEXT", TensorProto.STRING, ["n", 1]),
+        ],
+        [
+            ("Y", TensorProto.FLOAT, ["n", 4]),
+            ("PICK", TensorProto.FLOAT, ["m", 4]),
+            ("SAID", TensorProto.STRING, ["n", 1]),
+        ],
+    )
+
+
+def score(path: Path) -> Path:
+    """`score`, the sum of two features, and `label`, whether it is positive."""
+    return save(
+        path,
+        [
+            helper.make_node("Constant", [], ["axes"], value_ints=[1]),
+            helper.make_node("ReduceSum", ["X", "axes"], ["score"], keepdims=0),
+            helper.make_node("Constant", [], ["zero"], value_float=0.0),
+            helper.make_node("Greater", ["score", "zero"], ["label"]),
+        ],
+        [("X", TensorProto.FLOAT, ["n", 2])],
+        [("score", TensorProto.FLOAT, ["n"]), ("label", TensorProto.BOOL, ["n"])],
+    )
+
+
+def identity(path: Path, onnx_type: int) -> Path:
+    """OUT = IN of [N,2]."""
+    return save(
+        path,
+        [helper.make_node("Identity", ["IN"], ["OUT"])],
+        [("IN", onnx_type, ["n", 2])],
+        [("OUT", onnx_type, ["n", 2])],
+    )
+
+
+def zipmap(path: Path) -> Path:
+    """What skl2onnx makes of a classifier by default: a sequence of maps."""
+    import numpy as np
+    from skl2onnx import to_onnx
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(to_onnx(model, np.zeros((1, 1), np.float32)).SerializeToString())
+    return path

@@ -1,0 +1,84 @@
+"""A real `headgate-serve` process on loopback ports, for the tests that talk to it as clients do."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import httpx
+
+LABELS = {"HEADGATE_NAMESPACE": "ns", "HEADGATE_MODEL": "fraud", "HEADGATE_REVISION": "fraud-1a2b3c4d"}
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+class Served:
+    """Starts the process and waits until it says that it is ready, or has ended."""
+
+    def __init__(self, model: Path, *options: str, log: Path) -> None:
+        http_port, metrics_port = free_ports(2)
+        self.address = f"127.0.0.1:{http_port}"
+        self.metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
+        self.termination_log = log
+        command = [
+            *(sys.executable, "-c", "import sys; from headgate_serving.server import main; sys.exit(main())"),
+            *("--model", str(model), "--name", "fraud", "--version", "7", "--host", "127.0.0.1"),
+            *("--http-port", str(http_port), "--metrics-port", str(metrics_port)),
+            *options,
+        ]
+        environ = {**os.environ, **LABELS, "HEADGATE_TERMINATION_LOG": str(log), "HEADGATE_DRAIN_DELAY": "0"}
+        self.process = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True)
+        self.lines: list[str] = []
+        self._ended = False
+        self._spoke = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.wait_for("ready: ")
+        self.client = httpx.Client(base_url=f"http://{self.address}")
+
+    def wait_for(self, text: str) -> None:
+        """Return when the process has logged `text` or ended."""
+        with self._spoke:
+            said = self._spoke.wait_for(lambda: self._ended or any(text in line for line in self.lines), timeout=30)
+        assert said, self.lines
+
+    @property
+    def last_words(self) -> dict[str, str]:
+        return json.loads(self.termination_log.read_text())
+
+    def metrics(self) -> dict[str, float]:
+        text = httpx.get(self.metrics_url).text
+        return {
+            line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text.splitlines() if line[:1] != "#"
+        }
+
+    def stop(self) -> int:
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout=30)
+        finally:
+            self._reader.join()
+            if self.process.stderr:
+                self.process.stderr.close()
+
+    def _read(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            with self._spoke:
+                self.lines.append(line.rstrip())
+                self._spoke.notify_all()
+        with self._spoke:
+            self._ended = True
+            self._spoke.notify_all()
