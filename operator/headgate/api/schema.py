@@ -161,9 +161,7 @@ def model_revision_crd() -> Schema:
     """The CRD of ModelRevision."""
     spec = structural(RevisionSpec)
     spec["x-kubernetes-validations"] = [{"rule": "self == oldSelf", "message": "a revision is immutable"}]
-    schema = _object(
-        "One version that was asked for, and every decision about it.", spec, structural(RevisionStatus)
-    )
+    schema = _object("One version that was asked for, and every decision about it.", spec, structural(RevisionStatus))
     return _crd(
         "ModelRevision",
         "modelrevisions",

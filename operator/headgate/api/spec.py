@@ -29,14 +29,10 @@ def _ruled(rule: Rule) -> Any:
 
 Duration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=20)]
 _POSITIVE = rules.longer_than_zero()
-PositiveDuration = Annotated[
-    str, Field(pattern=DURATION_PATTERN, max_length=20), _ruled(_POSITIVE), _obey(_POSITIVE)
-]
+PositiveDuration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=20), _ruled(_POSITIVE), _obey(_POSITIVE)]
 _MARGIN = rules.percent_between(0, 50)
 Margin = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), _ruled(_MARGIN), _obey(_MARGIN)]
-Uri = Annotated[
-    str, Field(min_length=1, max_length=2048), _ruled(rules.KNOWN_SCHEME), _obey(rules.KNOWN_SCHEME)
-]
+Uri = Annotated[str, Field(min_length=1, max_length=2048), _ruled(rules.KNOWN_SCHEME), _obey(rules.KNOWN_SCHEME)]
 Opaque = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 
 
@@ -59,9 +55,7 @@ class Model(SpecModel):
 
     RULES = (rules.PLAIN_HTTP_NEEDS_DIGEST,)
 
-    version: Annotated[
-        str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
-    ]
+    version: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
     """The name of the version, as people call it."""
     uri: Uri
     """Where the artifact is: a folder with model.onnx, or an .onnx file. Schemes: file, pvc, http, https."""

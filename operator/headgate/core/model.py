@@ -58,7 +58,7 @@ class Fresh:
 
     cursor: float
     seconds: float
-    attempts: AttemptBlock = AttemptBlock()
+    attempts: AttemptBlock = field(default_factory=AttemptBlock)
     predictions: tuple[PredictionBlock, ...] = ()
     predictions_expected: bool = False
     """Whether stable counts its predictions, so that the candidate must be compared with it."""

@@ -39,12 +39,7 @@ def reason_to_roll_back(o: Observation, status: Status) -> tuple[str, str] | Non
             return "ErrorsHigher", messages.errors_higher(o, status, evidence)
         return "PredictionsShifted", messages.predictions_shifted(o, status, evidence)
     budget = rollout.budget
-    if (
-        rollout.phase == "Canary"
-        and budget
-        and budget.spent >= budget.total
-        and evidence.errors.verdict != "Pass"
-    ):
+    if rollout.phase == "Canary" and budget and budget.spent >= budget.total and evidence.errors.verdict != "Pass":
         return "RiskBudgetSpent", messages.budget_spent(status, budget)
     workload = o.workloads.get(rollout.revision)
     if workload and workload.ready == 0 and workload.problem and workload.problem.reason in _CRASHING:
@@ -77,9 +72,7 @@ def _pending(o: Observation, status: Status, rollout: Rollout, now: float) -> St
     if not workload.rolled_out:
         late = seconds_since(rollout.startedAt, now) > seconds(o.spec.rollout.deadline)
         if late and status.stable:
-            return transitions.roll_back(
-                status, "NeverReady", messages.never_ready(o, rollout, workload), now
-            )
+            return transitions.roll_back(status, "NeverReady", messages.never_ready(o, rollout, workload), now)
         return status
     if status.stable is None:
         return transitions.go_live(status, now)
@@ -130,9 +123,7 @@ _STEPS: dict[str, _Step] = {
 
 def _passed(rollout: Rollout, metrics: Fresh) -> bool:
     seen = rollout.evidence
-    predictions = seen.predictions.verdict == "Pass" or not (
-        metrics.predictions_expected or seen.predictions.outputs
-    )
+    predictions = seen.predictions.verdict == "Pass" or not (metrics.predictions_expected or seen.predictions.outputs)
     return seen.errors.verdict == "Pass" and predictions
 
 

@@ -58,7 +58,9 @@ def events(before: Status, after: Status) -> tuple[Event, ...]:
         earlier = was.get(c.type)
         if earlier and (earlier.status, earlier.reason) == (c.status, c.reason):
             continue
-        if (c.type in ("Stalled", "DriftDetected") and c.status == "True") or (c.type == "RolloutHealthy" and c.status == "Unknown" and c.reason == "MetricsUnavailable"):
+        if (c.type in ("Stalled", "DriftDetected") and c.status == "True") or (
+            c.type == "RolloutHealthy" and c.status == "Unknown" and c.reason == "MetricsUnavailable"
+        ):
             found.append(Event("Warning", c.reason, c.message))
         elif c.type == "RolloutHealthy" and earlier and earlier.reason == "MetricsUnavailable":
             found.append(Event("Normal", "MetricsAvailable", "The metrics are back; the rollout goes on."))
@@ -127,9 +129,7 @@ def _rollout_healthy(o: Observation, status: Status) -> Told:
         return "True", "NoRollout", "Nothing is being rolled out."
     if rollout.phase in _FAILED:
         return "False", rollout.reason, rollout.message
-    waits_for_metrics = rollout.phase in _COMPARED or (
-        rollout.phase == "Pending" and status.stable is not None
-    )
+    waits_for_metrics = rollout.phase in _COMPARED or (rollout.phase == "Pending" and status.stable is not None)
     if waits_for_metrics and isinstance(o.metrics, Blind):
         return (
             "Unknown",

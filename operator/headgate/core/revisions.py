@@ -78,7 +78,7 @@ def after(o: Observation, status: Status, desired: str) -> dict[str, RevisionVie
 
 
 def _status_after(o: Observation, status: Status, view: RevisionView) -> RevisionStatus:
-    after = _record_decisions(view, status, o.generation)
+    after = _record_decisions(view, o, status)
     workload = o.workloads.get(view.name)
     update: dict[str, object] = {
         "state": state_of(view.name, status),
@@ -91,23 +91,16 @@ def _status_after(o: Observation, status: Status, view: RevisionView) -> Revisio
     return after.model_copy(update=update)
 
 
-def _record_decisions(view: RevisionView, status: Status, generation: int) -> RevisionStatus:
+def _record_decisions(view: RevisionView, o: Observation, status: Status) -> RevisionStatus:
     recorded = {(d.time, d.decision) for d in view.status.decisions}
-    rollout = status.rollout
+    rollouts = (r for r in (status.rollout, o.status.rollout) if r and r.revision == view.name and r.exposedAt)
+    evidence = next((r.evidence for r in rollouts), None)
     new = [
-        DecisionRecord(
-            **entry.model_dump(exclude={"version", "revision"}),
-            generation=generation,
-            evidence=rollout.evidence
-            if rollout and rollout.revision == view.name and rollout.exposedAt
-            else None,
-        )
+        DecisionRecord(**entry.model_dump(exclude={"version", "revision"}), generation=o.generation, evidence=evidence)
         for entry in reversed(status.history)
         if entry.revision == view.name and (entry.time, entry.decision) not in recorded
     ]
-    return (
-        view.status.model_copy(update={"decisions": [*view.status.decisions, *new]}) if new else view.status
-    )
+    return view.status.model_copy(update={"decisions": [*view.status.decisions, *new]}) if new else view.status
 
 
 def forgettable(o: Observation, keep: frozenset[str]) -> tuple[str, ...]:

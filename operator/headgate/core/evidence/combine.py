@@ -32,11 +32,7 @@ def combine(evidence: Evidence, alpha: float) -> Evidence:
                 update={"verdict": errors.verdict(evidence.errors, limit - math.log(WEIGHTS["errors"]))}
             ),
             "predictions": evidence.predictions.model_copy(
-                update={
-                    "verdict": predictions.verdict(
-                        evidence.predictions, limit - math.log(WEIGHTS["predictions"])
-                    )
-                }
+                update={"verdict": predictions.verdict(evidence.predictions, limit - math.log(WEIGHTS["predictions"]))}
             ),
         }
     )

@@ -9,9 +9,11 @@ stored in one go, so the new cursor is the oldest of the live targets' newest sa
 behind it. The cursor is kept in the same status as the evidence, so that no block counts twice, whoever reads next.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 Sample = tuple[float, float]
 """Time in seconds since the epoch, value."""
@@ -48,26 +50,33 @@ class Reading:
     """Whether the cursor was moved without counting, because nothing is known about the time around it."""
 
 
-def read_since(cursor: float, series: Iterable[Series], stale_after: float) -> Reading | None:
+def read_since(cursor: float | None, series: Iterable[Series], stale_after: float) -> Reading | None:
     """Everything that happened after `cursor`, or None when there is nothing new that is safe to count.
 
-    `stale_after` is how many seconds a target may be silent before it no longer holds the cursor back.
+    A target that has been silent for longer than a few of its own scrapes, or than `stale_after` seconds, no longer
+    holds the cursor back. Without a cursor, or where no sample reaches back to it, nothing is counted.
     """
     all_series = [s for s in series if s.samples]
-    newest: dict[str, float] = defaultdict(float)
+    times: dict[str, set[float]] = defaultdict(set)
     for s in all_series:
-        newest[s.target] = max(newest[s.target], s.samples[-1][0])
-    if not newest:
+        times[s.target].update(t for t, _ in s.samples)
+    if not times:
         return None
-    latest = max(newest.values())
-    until = min(t for t in newest.values() if t >= latest - stale_after)
-    if until <= cursor:
+    latest = max(max(t) for t in times.values())
+    live = [max(t) for t in times.values() if latest - max(t) <= min(stale_after, _patience(t))]
+    until = min(live)
+    if cursor is not None and until <= cursor:
         return None
-    known = any(s.samples[0][0] <= cursor for s in all_series)
-    if not known:
+    if cursor is None or all(s.samples[0][0] > cursor for s in all_series):
         return Reading((), until, rebased=True)
-    increments = (Increment(s.labels, gained_between(s.samples, cursor, until)) for s in all_series)
-    return Reading(tuple(increments), until)
+    return Reading(tuple(Increment(s.labels, gained_between(s.samples, cursor, until)) for s in all_series), until)
+
+
+def _patience(times: set[float]) -> float:
+    """How long a target with samples at these times may be silent: three scrapes and a second."""
+    ordered = sorted(times)
+    gaps = sorted(b - a for a, b in pairwise(ordered))
+    return 3 * gaps[len(gaps) // 2] + 1 if gaps else math.inf
 
 
 def gained_between(samples: tuple[Sample, ...], start: float, end: float) -> int:

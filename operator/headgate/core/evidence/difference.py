@@ -45,9 +45,7 @@ def log_e_at_most(
     earlier blocks only, margin in (-1, 1). The result is 0 wherever the alternative lies inside the null, or an
     arm had no trials.
     """
-    yc, nc, ys, ns, qc, qs, d = (
-        np.asarray(a, dtype=np.float64) for a in (y_c, n_c, y_s, n_s, q_c, q_s, margin)
-    )
+    yc, nc, ys, ns, qc, qs, d = (np.asarray(a, dtype=np.float64) for a in (y_c, n_c, y_s, n_s, q_c, q_s, margin))
     qc, qs = np.clip(qc, EDGE, 1 - EDGE), np.clip(qs, EDGE, 1 - EDGE)
     rs = _nearest_stable(nc, ns, qc, qs, d)
     rc = np.clip(rs + d, EDGE, 1 - EDGE)
@@ -71,9 +69,7 @@ def log_e_at_least(
     margin: ArrayLike,
 ) -> Floats:
     """ln E of one block against "p_c - p_s >= margin": the events' complements, at most -margin apart."""
-    yc, nc, ys, ns, qc, qs, d = (
-        np.asarray(a, dtype=np.float64) for a in (y_c, n_c, y_s, n_s, q_c, q_s, margin)
-    )
+    yc, nc, ys, ns, qc, qs, d = (np.asarray(a, dtype=np.float64) for a in (y_c, n_c, y_s, n_s, q_c, q_s, margin))
     return log_e_at_most(nc - yc, nc, ns - ys, ns, 1 - qc, 1 - qs, -d)
 
 
@@ -89,7 +85,7 @@ def _nearest_stable(nc: Floats, ns: Floats, qc: Floats, qs: Floats, d: Floats) -
         too_high = slope > 0
         high = np.where(too_high, r, high)
         low = np.where(too_high, low, r)
-    return (low + high) / 2
+    return np.asarray((low + high) / 2, dtype=np.float64)
 
 
 def log_mean(log_e: ArrayLike, axis: int | None = None) -> Floats:
@@ -97,4 +93,4 @@ def log_mean(log_e: ArrayLike, axis: int | None = None) -> Floats:
     values = np.asarray(log_e, dtype=np.float64)
     peak = np.max(values, axis=axis, keepdims=True)
     mean = np.log(np.mean(np.exp(values - peak), axis=axis, keepdims=True)) + peak
-    return np.asarray(np.squeeze(mean, axis=axis) if axis is not None else mean.reshape(()))
+    return np.asarray(np.squeeze(mean, axis=axis) if axis is not None else mean.reshape(()), dtype=np.float64)

@@ -42,9 +42,7 @@ def band(rows: int) -> float:
     return 0.85 * math.sqrt((math.log(1 + math.log(rows / FIRST_LOOK)) + _C) / rows)
 
 
-def compare(
-    feature: str, live: Mapping[str, float], reference: Mapping[str, float], tolerance: float
-) -> FeatureDrift:
+def compare(feature: str, live: Mapping[str, float], reference: Mapping[str, float], tolerance: float) -> FeatureDrift:
     """Compare live counts by bin with the profile's. Bins are named and ordered as in the contract."""
     n, m = sum(live.values()), sum(reference.values())
     if n <= 0 or m <= 0:

@@ -98,18 +98,14 @@ def _shift(output: OutputEvidence, event: EventEvidence) -> float:
     return event.candidate / output.candidateAnswers - event.stable / output.stableAnswers
 
 
-def _fold_output(
-    before: OutputEvidence | None, block: PredictionBlock, margin: float
-) -> tuple[OutputEvidence, float]:
+def _fold_output(before: OutputEvidence | None, block: PredictionBlock, margin: float) -> tuple[OutputEvidence, float]:
     events = events_of(sorted({*block.candidate, *block.stable}))
     known = {e.event: e for e in before.events} if before else {}
     past = [known.get(name, EventEvidence(event=name)) for name in events]
     past_n = np.array([before.candidateAnswers, before.stableAnswers] if before else [0, 0], dtype=np.float64)
     n_c = sum(v for b, v in block.candidate.items() if b not in NOT_ANSWERS)
     n_s = sum(v for b, v in block.stable.items() if b not in NOT_ANSWERS)
-    y_c = np.array(
-        [sum(block.candidate.get(b, 0) for b in bins) for bins in events.values()], dtype=np.float64
-    )
+    y_c = np.array([sum(block.candidate.get(b, 0) for b in bins) for bins in events.values()], dtype=np.float64)
     y_s = np.array([sum(block.stable.get(b, 0) for b in bins) for bins in events.values()], dtype=np.float64)
     counts = (y_c, n_c, y_s, n_s)
     p_c, p_s = _estimates(past, past_n)
@@ -144,9 +140,7 @@ def _estimates(past: list[EventEvidence], past_n: Floats) -> tuple[Floats, Float
     return (c + STRENGTH * pooled) / (past_n[0] + STRENGTH), (s + STRENGTH * pooled) / (past_n[1] + STRENGTH)
 
 
-def _gains(
-    counts: tuple[Floats, int, Floats, int], p_c: Floats, p_s: Floats, margin: float
-) -> dict[str, Floats]:
+def _gains(counts: tuple[Floats, int, Floats, int], p_c: Floats, p_s: Floats, margin: float) -> dict[str, Floats]:
     """ln E of this block for each event, against each of the four nulls."""
     moved = margin + MIN_ALTERNATIVE
     room = 0.9 * margin

@@ -1,0 +1,104 @@
+"""`headgate validate -f FILE`: would the API server take these manifests? The same models and rules, offline."""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from headgate.api import API_VERSION
+from headgate.api.rules import SHORT_NAME
+from headgate.api.spec import Spec
+
+KIND = "ModelDeployment"
+_SHORT_NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: where, what stands there, why it can't."""
+
+    where: str
+    field: str
+    value: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.field}: {self.value}: {self.reason}"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command."""
+    parser = subparsers.add_parser("validate", help="check manifests offline with the API server's rules")
+    parser.add_argument(
+        "-f", "--filename", action="append", required=True, metavar="FILE", help="YAML file, or - for stdin"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check every ModelDeployment of every file; other kinds are passed over."""
+    findings, checked = [], 0
+    for name in arguments.filename:
+        try:
+            text = sys.stdin.read() if name == "-" else Path(name).read_text()
+            documents = [d for d in yaml.safe_load_all(text) if d is not None]
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            print(f"{name}: can't be read as YAML: {error}", file=sys.stderr)
+            return 2
+        for index, document in enumerate(documents):
+            if isinstance(document, dict) and document.get("kind") == KIND:
+                checked += 1
+                findings += check(document, _where(name, index, document))
+    for finding in findings:
+        print(finding)
+    if not checked:
+        print(f"no {KIND} in {', '.join(arguments.filename)}", file=sys.stderr)
+        return 2
+    if not findings:
+        print(f"{checked} {KIND}{'s' if checked > 1 else ''} valid")
+    return 1 if findings else 0
+
+
+def check(document: dict[str, Any], where: str = KIND) -> list[Finding]:
+    """Everything that is wrong with one ModelDeployment."""
+    return list(_findings(document, where))
+
+
+def _findings(document: dict[str, Any], where: str) -> Iterator[Finding]:
+    if document.get("apiVersion") != API_VERSION:
+        yield Finding(where, "apiVersion", repr(document.get("apiVersion")), f"must be {API_VERSION}")
+    metadata = document.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    if not isinstance(name, str) or not _SHORT_NAME.fullmatch(name):
+        yield Finding(where, SHORT_NAME.field, repr(name), SHORT_NAME.message)
+    for key in sorted(set(document) - {"apiVersion", "kind", "metadata", "spec", "status"}):
+        yield Finding(where, key, _shown(document[key]), "unknown field")
+    if "spec" not in document:
+        yield Finding(where, "spec", "-", "is required")
+        return
+    try:
+        Spec.model_validate(document["spec"], strict=True)
+    except ValidationError as error:
+        for detail in error.errors():
+            field = ".".join(["spec", *(str(part) for part in detail["loc"])])
+            unknown = detail["type"] == "extra_forbidden"
+            reason = "unknown field" if unknown else detail["msg"].removeprefix("Value error, ")
+            value = "-" if detail["type"] == "missing" else _shown(detail["input"])
+            yield Finding(where, field, value, reason)
+
+
+def _where(name: str, index: int, document: dict[str, Any]) -> str:
+    metadata = document.get("metadata")
+    label = metadata.get("name") if isinstance(metadata, dict) else None
+    return f"{name}: {label or f'document {index + 1}'}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,95 @@
+"""From Deployments and pods, as the API server gives them, to `Workload`s. Pure; called by `observe`."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from headgate.core.model import Problem, Workload
+
+Object = Mapping[str, Any]
+
+_HINTS = {
+    "Unschedulable": "Free or add the resources that the pod asks for, or change spec.runtime.",
+    "ErrImagePull": "Check spec.runtime.image and its pull secrets.",
+    "ImagePullBackOff": "Check spec.runtime.image and its pull secrets.",
+    "ErrImageNeverPull": "The image must be on the node: check spec.runtime.image.",
+    "CreateContainerConfigError": "Check spec.runtime.podTemplate.env.",
+}
+
+
+def workload_of(deployment: Object | None, pods: Iterable[Object]) -> Workload:
+    """A Deployment and its pods in brief."""
+    if deployment is None:
+        return Workload()
+    spec, status = deployment.get("spec") or {}, deployment.get("status") or {}
+    wanted = spec.get("replicas", 1)
+    ready = status.get("readyReplicas") or 0
+    seen = (status.get("observedGeneration") or 0) >= (deployment["metadata"].get("generation") or 0)
+    updated = status.get("updatedReplicas") or 0
+    own = [p for p in pods if not p["metadata"].get("deletionTimestamp")]
+    rolled_out = bool(seen and wanted > 0 and updated == wanted and ready >= wanted)
+    problems = () if rolled_out else (p for p in map(problem_of, own) if p)
+    return Workload(
+        replicas=status.get("replicas") or 0,
+        ready=ready,
+        rolled_out=rolled_out,
+        problem=next(iter(problems), None),
+        digest=next((d for d in map(_fetched_digest, own) if d), None),
+    )
+
+
+def problem_of(pod: Object) -> Problem | None:
+    """Why this pod is not ready, if it says so."""
+    status = pod.get("status") or {}
+    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+        if problem := _container_problem(container):
+            return problem
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return _problem(condition.get("reason") or "Unschedulable", condition.get("message") or "")
+    return None
+
+
+def _container_problem(container: Object) -> Problem | None:
+    state = container.get("state") or {}
+    waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
+    last = (container.get("lastState") or {}).get("terminated") or {}
+    if ended and ended.get("exitCode"):
+        return _ended(container, ended)
+    if waiting.get("reason") == "CrashLoopBackOff" or (last.get("exitCode") and not container.get("ready")):
+        return _ended(container, last)
+    if waiting.get("reason") in _HINTS:
+        return _problem(waiting["reason"], waiting.get("message") or "")
+    return None
+
+
+def _ended(container: Object, terminated: Object) -> Problem:
+    told = _termination_message(terminated)
+    if told.get("reason"):
+        return Problem(str(told["reason"]), str(told.get("message") or ""))
+    reason = terminated.get("reason") or "CrashLoopBackOff"
+    return Problem(
+        "OOMKilled" if reason == "OOMKilled" else "CrashLoopBackOff",
+        f"Container {container.get('name')} ended with {reason} (exit code {terminated.get('exitCode', '?')}). "
+        "Look at its logs with kubectl logs --previous.",
+    )
+
+
+def _problem(reason: str, message: str) -> Problem:
+    return Problem(reason, " ".join(t for t in (message.strip(), _HINTS.get(reason, "")) if t))
+
+
+def _fetched_digest(pod: Object) -> str | None:
+    for container in (pod.get("status") or {}).get("initContainerStatuses") or []:
+        told = _termination_message((container.get("state") or {}).get("terminated") or {})
+        if container.get("name") == "fetch" and told.get("reason") == "Fetched":
+            return str(told["digest"]) if told.get("digest") else None
+    return None
+
+
+def _termination_message(terminated: Object) -> dict[str, Any]:
+    try:
+        told = json.loads(terminated.get("message") or "{}")
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}

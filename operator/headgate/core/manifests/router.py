@@ -1,0 +1,166 @@
+"""The router of one ModelDeployment: Envoy with the agent beside it, and what the agent may read.
+
+One Deployment for all versions: its template depends on the resource's `traffic.routers` and the operator's images
+alone, so no rollout ever restarts a router.
+"""
+
+from headgate.core.manifests.metadata import (
+    Manifest,
+    container_security,
+    http_probe,
+    metadata,
+    pod_security,
+    selector,
+)
+from headgate.core.model import Observation
+
+HTTP_PORT, METRICS_PORT, AGENT_PORT = 8080, 8003, 8081
+DRAIN_SECONDS = 5
+"""Between a router's end being known and its SIGTERM, so that no client connects any more."""
+
+
+def router_name(o: Observation) -> str:
+    """Name of the router's Deployment, ServiceAccount and Role."""
+    return f"{o.name}-router"
+
+
+def router_manifests(o: Observation) -> list[Manifest]:
+    """Everything that routes to the model, whatever its versions."""
+    found = [_account(o), _role(o), _binding(o), _service(o), _deployment(o)]
+    return [*found, _disruption_budget(o)] if o.spec.traffic.routers > 1 else found
+
+
+def _account(o: Observation) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": metadata(o, router_name(o), "router"),
+        "automountServiceAccountToken": False,
+    }
+
+
+def _role(o: Observation) -> Manifest:
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": metadata(o, router_name(o), "router"),
+        "rules": [
+            {
+                "apiGroups": ["headgate.dev"],
+                "resources": ["modeldeployments"],
+                "resourceNames": [o.name],
+                "verbs": ["get", "list", "watch"],
+            },
+            {
+                "apiGroups": ["discovery.k8s.io"],
+                "resources": ["endpointslices"],
+                "verbs": ["get", "list", "watch"],
+            },
+        ],
+    }
+
+
+def _binding(o: Observation) -> Manifest:
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": metadata(o, router_name(o), "router"),
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": router_name(o)},
+        "subjects": [{"kind": "ServiceAccount", "name": router_name(o), "namespace": o.namespace}],
+    }
+
+
+def _service(o: Observation) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(o, o.name, "router"),
+        "spec": {
+            "selector": selector(o.name, "router"),
+            "ports": [{"name": "http", "port": 80, "targetPort": "http"}],
+        },
+    }
+
+
+def _disruption_budget(o: Observation) -> Manifest:
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata(o, router_name(o), "router"),
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(o.name, "router")}},
+    }
+
+
+def _deployment(o: Observation) -> Manifest:
+    pods = selector(o.name, "router")
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata(o, router_name(o), "router"),
+        "spec": {
+            "replicas": o.spec.traffic.routers,
+            "selector": {"matchLabels": pods},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "revisionHistoryLimit": 1,
+            "template": {
+                "metadata": {
+                    "labels": metadata(o, router_name(o), "router")["labels"],
+                    "annotations": {"prometheus.io/path": "/stats/prometheus"},
+                },
+                "spec": {
+                    "serviceAccountName": router_name(o),
+                    "automountServiceAccountToken": True,
+                    "securityContext": pod_security(),
+                    "terminationGracePeriodSeconds": 30 + DRAIN_SECONDS,
+                    "initContainers": [_agent(o)],
+                    "containers": [_envoy(o)],
+                    "volumes": [{"name": "xds", "emptyDir": {}}],
+                    "topologySpreadConstraints": [
+                        {
+                            "maxSkew": 1,
+                            "topologyKey": "kubernetes.io/hostname",
+                            "whenUnsatisfiable": "ScheduleAnyway",
+                            "labelSelector": {"matchLabels": pods},
+                        }
+                    ],
+                },
+            },
+        },
+    }
+
+
+def _agent(o: Observation) -> Manifest:
+    """A native sidecar: it has written Envoy's configuration before Envoy starts, and outlives it."""
+    return {
+        "name": "agent",
+        "image": o.defaults.serving_image,
+        "imagePullPolicy": o.defaults.pull_policy,
+        "restartPolicy": "Always",
+        "command": ["headgate-router-agent"],
+        "args": ["--namespace", o.namespace, "--model", o.name, "--xds-dir", "/xds"],
+        "ports": [{"name": "agent", "containerPort": AGENT_PORT}],
+        "startupProbe": http_probe("/readyz", "agent", periodSeconds=1, failureThreshold=120),
+        "livenessProbe": http_probe("/healthz", "agent", periodSeconds=10, timeoutSeconds=5),
+        "securityContext": container_security(),
+        "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+        "volumeMounts": [{"name": "xds", "mountPath": "/xds"}],
+    }
+
+
+def _envoy(o: Observation) -> Manifest:
+    return {
+        "name": "envoy",
+        "image": o.defaults.envoy_image,
+        "imagePullPolicy": o.defaults.pull_policy,
+        "command": ["envoy"],
+        "args": ["-c", "/xds/bootstrap.yaml", "--log-level", "warn"],
+        "ports": [
+            {"name": "http", "containerPort": HTTP_PORT},
+            {"name": "metrics", "containerPort": METRICS_PORT},
+        ],
+        "readinessProbe": http_probe("/healthz", "http", periodSeconds=2, timeoutSeconds=2),
+        "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
+        "securityContext": container_security(),
+        "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
+        "volumeMounts": [{"name": "xds", "mountPath": "/xds"}],
+    }

@@ -1,0 +1,167 @@
+"""The API server, in seven verbs over plain dicts.
+
+`reconcile` and `lease` use the Protocol; tests put a dictionary behind it. The implementation sends server-side
+applies with field manager `headgate` through the asyncio client of the `kubernetes` package; its typed models are
+not used, they refuse fields that they don't know.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from kubernetes.aio import client as kubernetes_client
+from kubernetes.aio import config as kubernetes_config
+from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.dynamic.client import DynamicClient
+
+from headgate.api import API_VERSION
+from headgate.errors import Conflict, KubernetesError, NotFound
+
+Object = dict[str, Any]
+
+FIELD_MANAGER = "headgate"
+REQUEST_TIMEOUT = 10.0
+"""Seconds for one request."""
+
+PLURALS = {
+    ("v1", "Service"): "services",
+    ("v1", "ServiceAccount"): "serviceaccounts",
+    ("v1", "Event"): "events",
+    ("v1", "Pod"): "pods",
+    ("apps/v1", "Deployment"): "deployments",
+    ("autoscaling/v2", "HorizontalPodAutoscaler"): "horizontalpodautoscalers",
+    ("policy/v1", "PodDisruptionBudget"): "poddisruptionbudgets",
+    ("rbac.authorization.k8s.io/v1", "Role"): "roles",
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"): "rolebindings",
+    ("coordination.k8s.io/v1", "Lease"): "leases",
+    (API_VERSION, "ModelDeployment"): "modeldeployments",
+    (API_VERSION, "ModelRevision"): "modelrevisions",
+}
+
+
+class Kube(Protocol):
+    """What Headgate needs of an API server."""
+
+    async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object:
+        """One object. Raises NotFound."""
+
+    async def list(self, api_version: str, kind: str, namespace: str | None, labels: Mapping[str, str]) -> list[Object]:
+        """All objects with these labels, in one namespace or (None) in all."""
+
+    async def create(self, manifest: Object) -> Object:
+        """Create an object. Raises Conflict where it exists."""
+
+    async def replace(self, manifest: Object) -> Object:
+        """Replace an object, if its resourceVersion is still the newest. Raises Conflict."""
+
+    async def apply(self, manifest: Object) -> Object:
+        """Server-side apply of what Headgate owns of an object."""
+
+    async def apply_status(self, manifest: Object) -> Object:
+        """Server-side apply of the status alone. With a resourceVersion in it: Conflict if it isn't the newest."""
+
+    async def delete(self, api_version: str, kind: str, namespace: str, name: str) -> None:
+        """Delete an object and what it owns, in the background. An object that isn't there is no error."""
+
+
+def path_of(api_version: str, kind: str, namespace: str | None, name: str = "", subresource: str = "") -> str:
+    """The REST path of an object or (without name) of a collection."""
+    root = "/api/v1" if api_version == "v1" else f"/apis/{api_version}"
+    parts = [root]
+    if namespace:
+        parts += ["namespaces", namespace]
+    parts.append(PLURALS[api_version, kind])
+    return "/".join(parts + [p for p in (name, subresource) if p])
+
+
+class ApiServer:
+    """`Kube` over the network."""
+
+    def __init__(self, api: kubernetes_client.ApiClient) -> None:
+        self._api = api
+        self._client = DynamicClient(api)
+
+    @classmethod
+    async def connect(cls) -> "ApiServer":
+        """With the pod's service account, or else with the user's kubeconfig."""
+        configuration = kubernetes_client.Configuration()
+        try:
+            kubernetes_config.load_incluster_config(client_configuration=configuration)
+        except kubernetes_config.ConfigException:
+            await kubernetes_config.load_kube_config(client_configuration=configuration)
+        return cls(kubernetes_client.ApiClient(configuration))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._api.close()
+
+    async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object:
+        """See `Kube`."""
+        return await self._request("get", path_of(api_version, kind, namespace, name))
+
+    async def list(self, api_version: str, kind: str, namespace: str | None, labels: Mapping[str, str]) -> list[Object]:
+        """See `Kube`."""
+        selector = ",".join(f"{k}={v}" for k, v in labels.items())
+        found = await self._request("get", path_of(api_version, kind, namespace), label_selector=selector or None)
+        items: list[Object] = found.get("items", [])
+        return items
+
+    async def create(self, manifest: Object) -> Object:
+        """See `Kube`."""
+        path = path_of(manifest["apiVersion"], manifest["kind"], manifest["metadata"]["namespace"])
+        return await self._request("post", path, body=manifest, field_manager=FIELD_MANAGER)
+
+    async def replace(self, manifest: Object) -> Object:
+        """See `Kube`."""
+        return await self._request("put", _own_path(manifest), body=manifest, field_manager=FIELD_MANAGER)
+
+    async def apply(self, manifest: Object) -> Object:
+        """See `Kube`."""
+        return await self._apply(_own_path(manifest), manifest)
+
+    async def apply_status(self, manifest: Object) -> Object:
+        """See `Kube`."""
+        return await self._apply(_own_path(manifest, "status"), manifest)
+
+    async def delete(self, api_version: str, kind: str, namespace: str, name: str) -> None:
+        """See `Kube`."""
+        try:
+            path = path_of(api_version, kind, namespace, name)
+            await self._request("delete", path, propagation_policy="Background")
+        except NotFound:
+            return
+
+    async def _apply(self, path: str, manifest: Object) -> Object:
+        return await self._request(
+            "patch",
+            path,
+            body=manifest,
+            content_type="application/apply-patch+yaml",
+            field_manager=FIELD_MANAGER,
+            force_conflicts=True,
+        )
+
+    async def _request(self, method: str, path: str, **parameters: Any) -> Object:
+        parameters = {"query_params": [], "header_params": {}, "_request_timeout": REQUEST_TIMEOUT, **parameters}
+        try:
+            response = await self._client.request(method, path, serialize=False, **parameters)
+            body: Object = json.loads(await response.read())
+        except ApiException as error:
+            raise _translated(error, method, path) from error
+        except (OSError, TimeoutError, json.JSONDecodeError) as error:
+            raise KubernetesError(f"{method} {path}: {error or type(error).__name__}") from error
+        return body
+
+
+def _own_path(manifest: Object, subresource: str = "") -> str:
+    meta = manifest["metadata"]
+    return path_of(manifest["apiVersion"], manifest["kind"], meta["namespace"], meta["name"], subresource)
+
+
+def _translated(error: ApiException, method: str, path: str) -> KubernetesError:
+    kind = {404: NotFound, 409: Conflict}.get(error.status, KubernetesError)
+    try:
+        detail = json.loads(error.body or "")["message"]
+    except (ValueError, KeyError, TypeError):
+        detail = error.reason
+    return kind(f"{method} {path}: {error.status} {detail}")

@@ -1,0 +1,134 @@
+"""The operator's own metrics, and its health: what it did, how long it took, and whether it still does it.
+
+Served on one port: `/metrics`, `/healthz` (alive), `/readyz` (leading, or waiting to).
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from headgate.api.status import PHASES, Status
+
+MODEL = ("headgate_namespace", "headgate_model")
+
+
+@dataclass(frozen=True)
+class Health:
+    """What a probe gets: whether it is well, and why not."""
+
+    well: bool
+    detail: str = "ok"
+
+
+class Telemetry:
+    """All metrics of the operator, in one registry."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.leading = Gauge("headgate_leading", "Whether this replica decides.", registry=self.registry)
+        self.queue_depth = Gauge("headgate_queue_depth", "Keys that wait for a look.", registry=self.registry)
+        self.resync_age = Gauge("headgate_resync_age_seconds", "Age of the last full list.", registry=self.registry)
+        self.decision_seconds = Histogram(
+            "headgate_decision_seconds", "Time of one look at a ModelDeployment.", registry=self.registry
+        )
+        self.failures = Counter(
+            "headgate_reconcile_failures_total", "Looks that failed.", ("reason",), registry=self.registry
+        )
+        self.rollbacks = Counter("headgate_rollbacks_total", "Rollbacks.", (*MODEL, "reason"), registry=self.registry)
+        self.phase = Gauge(
+            "headgate_rollout_phase", "1 for the current phase.", (*MODEL, "phase"), registry=self.registry
+        )
+        self.weight = Gauge(
+            "headgate_traffic_weight",
+            "Weight in percent.",
+            (*MODEL, "headgate_revision", "role"),
+            registry=self.registry,
+        )
+        self.log_e = Gauge(
+            "headgate_evidence_log_e", "ln of the e-value of each test.", (*MODEL, "test"), registry=self.registry
+        )
+        self.revision_info = Gauge(
+            "headgate_revision_info",
+            "1 for each revision in a role.",
+            (*MODEL, "headgate_revision", "role", "version"),
+            registry=self.registry,
+        )
+
+    def show(self, namespace: str, model: str, status: Status) -> None:
+        """Bring the gauges of one ModelDeployment up to date."""
+        self.forget(namespace, model)
+        for phase in PHASES:
+            self.phase.labels(namespace, model, phase).set(status.phase == phase)
+        for target in status.traffic:
+            self.weight.labels(namespace, model, target.revision, target.role).set(target.weight)
+        for role, ref in (("stable", status.stable), ("candidate", status.candidate)):
+            if ref:
+                self.revision_info.labels(namespace, model, ref.revision, role, ref.version).set(1)
+        if status.rollout:
+            seen = status.rollout.evidence
+            tests = {
+                "combined": seen.logHarm,
+                "errors": seen.errors.logHarm,
+                "errors_safe": seen.errors.logSafe,
+                "predictions": seen.predictions.logHarm,
+                "predictions_safe": seen.predictions.logSafe,
+            }
+            for test, value in tests.items():
+                self.log_e.labels(namespace, model, test).set(value)
+
+    def forget(self, namespace: str, model: str) -> None:
+        """Drop the gauges of one ModelDeployment."""
+        labels = {"headgate_namespace": namespace, "headgate_model": model}
+        for gauge in (self.phase, self.weight, self.log_e, self.revision_info):
+            gauge.remove_by_labels(labels)
+
+
+class HealthServer:
+    """A few lines of HTTP, so that the operator needs no web framework."""
+
+    def __init__(self, telemetry: Telemetry, healthy: Callable[[], Health], ready: Callable[[], Health]) -> None:
+        self._telemetry = telemetry
+        self._probes = {"/healthz": healthy, "/readyz": ready}
+        self._server: asyncio.Server | None = None
+
+    async def start(self, port: int) -> None:
+        """Listen on all addresses."""
+        self._server = await asyncio.start_server(self._serve, port=port)
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._server:
+            self._server.close()
+
+    def answer(self, path: str) -> tuple[int, str, bytes]:
+        """Status, content type and body for a path."""
+        if path == "/metrics":
+            return 200, "text/plain; version=0.0.4", generate_latest(self._telemetry.registry)
+        if probe := self._probes.get(path):
+            health = probe()
+            return (200 if health.well else 503), "application/json", json.dumps(health.__dict__).encode()
+        return 404, "text/plain", b"not found\n"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(5):
+                request = await reader.readline()
+                while (await reader.readline()).strip():
+                    pass
+                words = request.decode("latin-1").split()
+                status, kind, body = self.answer(words[1].split("?")[0] if len(words) > 1 else "")
+                head = (
+                    f"HTTP/1.1 {status} -",
+                    f"Content-Type: {kind}",
+                    f"Content-Length: {len(body)}",
+                    "Connection: close",
+                )
+                writer.write("\r\n".join((*head, "", "")).encode() + body)
+                await writer.drain()
+        except (TimeoutError, ConnectionError, ValueError, asyncio.LimitOverrunError):
+            pass
+        finally:
+            writer.close()

@@ -1,0 +1,49 @@
+"""The operator's errors.
+
+    HeadgateError
+    ├── KubernetesError          the API server said no, or nothing
+    │   ├── Conflict             somebody else wrote in between: look again
+    │   └── NotFound
+    ├── MetricsError             Prometheus said no, or nothing: hold
+    └── SettingsError            the operator is configured wrongly: stop
+
+Each knows its condition reason and whether trying again can help.
+"""
+
+
+class HeadgateError(Exception):
+    """Base of everything that Headgate raises itself."""
+
+    reason = "InternalError"
+    retryable = True
+
+
+class KubernetesError(HeadgateError):
+    """A request to the API server failed."""
+
+    reason = "KubernetesError"
+
+
+class Conflict(KubernetesError):
+    """The object was changed since it was read."""
+
+    reason = "Conflict"
+
+
+class NotFound(KubernetesError):
+    """The object is not there."""
+
+    reason = "NotFound"
+
+
+class MetricsError(HeadgateError):
+    """Prometheus could not be asked, or did not answer with what was asked for."""
+
+    reason = "MetricsUnavailable"
+
+
+class SettingsError(HeadgateError):
+    """The operator can't start with these settings."""
+
+    reason = "SettingsInvalid"
+    retryable = False

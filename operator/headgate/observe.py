@@ -1,0 +1,139 @@
+"""Gathers one Observation: the object, what belongs to it, its metrics. Called by `reconcile`; decides nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from headgate.api import REVISION_LABEL
+from headgate.api.revision import RevisionSpec, RevisionStatus
+from headgate.api.spec import Spec
+from headgate.api.status import Status
+from headgate.core.children import workload_of
+from headgate.core.evidence.drift import FeatureDrift, compare
+from headgate.core.metrics import COUNTERS, metrics_from
+from headgate.core.model import Blind, Defaults, Drift, Metrics, Observation, Quiet, RevisionView, Workload
+from headgate.edges.prometheus import MetricsSource
+from headgate.errors import MetricsError
+
+Object = Mapping[str, Any]
+
+_USES_METRICS = frozenset({"Pending", "Canary", "Promoting", "Soaking"})
+
+
+@dataclass(frozen=True)
+class Children:
+    """What belongs to one ModelDeployment, as the API server gives it."""
+
+    deployments: Sequence[Object] = ()
+    pods: Sequence[Object] = ()
+    revisions: Sequence[Object] = ()
+
+
+class ChildSource(Protocol):
+    """Where children are read from: kopf's indices, or a dictionary in tests."""
+
+    def children(self, namespace: str, model: str) -> Children:
+        """All children of one ModelDeployment."""
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Reads what `decide` needs."""
+
+    children: ChildSource
+    metrics: MetricsSource
+    defaults: Defaults
+    stale_after: float
+
+    async def observe(self, raw: Object, with_drift: bool) -> Observation:
+        """The Observation of a ModelDeployment. Raises pydantic's ValidationError for what can't be read."""
+        meta = raw["metadata"]
+        namespace, name = meta["namespace"], meta["name"]
+        spec, status = Spec.model_validate(raw["spec"]), Status.model_validate(raw.get("status") or {})
+        found = self.children.children(namespace, name)
+        workloads = _workloads(found)
+        return Observation(
+            namespace=namespace,
+            name=name,
+            uid=meta["uid"],
+            generation=meta.get("generation", 0),
+            spec=spec,
+            status=status,
+            defaults=self.defaults,
+            revisions={v.name: v for v in map(_revision, found.revisions)},
+            workloads=workloads,
+            router=_router(found, name),
+            metrics=await self._metrics(namespace, name, status, workloads),
+            drift=await self._drift(namespace, name, spec, status) if with_drift else None,
+        )
+
+    async def _metrics(self, namespace: str, name: str, status: Status, workloads: Mapping[str, Workload]) -> Metrics:
+        rollout, stable = status.rollout, status.stable
+        if rollout is None or stable is None or rollout.phase not in _USES_METRICS:
+            return Quiet()
+        if rollout.phase == "Pending" and not workloads.get(rollout.revision, Workload()).rolled_out:
+            return Quiet()
+        labels = {
+            "headgate_namespace": namespace,
+            "headgate_model": name,
+            "headgate_revision": f"{stable.revision}|{rollout.revision}",
+        }
+        try:
+            read = await self.metrics.samples(COUNTERS, labels, rollout.cursor)
+        except MetricsError as error:
+            return Blind(str(error))
+        return metrics_from(read.series, read.now, rollout.cursor, stable.revision, rollout.revision, self.stale_after)
+
+    async def _drift(self, namespace: str, name: str, spec: Spec, status: Status) -> Drift | None:
+        if status.stable is None:
+            return None
+        labels = {
+            "headgate_namespace": namespace,
+            "headgate_model": name,
+            "headgate_revision": status.stable.revision,
+        }
+        by = ("feature", "bin", "layout")
+        try:
+            reference = await self.metrics.totals("headgate_feature_reference", labels, by)
+            live = await self.metrics.totals("headgate_feature_bin_total", labels, by)
+        except MetricsError:
+            return None
+        return Drift(tuple(_features(live, reference, spec.monitoring.drift.tolerance)))
+
+
+def _features(
+    live: Mapping[tuple[str, ...], float], reference: Mapping[tuple[str, ...], float], tolerance: float
+) -> list[FeatureDrift]:
+    features: dict[tuple[str, str], dict[str, float]] = {}
+    for (feature, bin_, layout), count in reference.items():
+        features.setdefault((feature, layout), {})[bin_] = count
+    return [
+        compare(feature, {b: n for (f, b, at), n in live.items() if (f, at) == (feature, layout)}, bins, tolerance)
+        for (feature, layout), bins in sorted(features.items())
+    ]
+
+
+def _workloads(found: Children) -> dict[str, Workload]:
+    return {
+        revision: workload_of(deployment, [p for p in found.pods if _label(p, REVISION_LABEL) == revision])
+        for deployment in found.deployments
+        if (revision := _label(deployment, REVISION_LABEL))
+    }
+
+
+def _router(found: Children, name: str) -> Workload:
+    deployment = next((d for d in found.deployments if d["metadata"]["name"] == f"{name}-router"), None)
+    return workload_of(deployment, [p for p in found.pods if not _label(p, REVISION_LABEL)])
+
+
+def _label(obj: Object, label: str) -> str:
+    return str((obj["metadata"].get("labels") or {}).get(label, ""))
+
+
+def _revision(raw: Object) -> RevisionView:
+    return RevisionView(
+        name=raw["metadata"]["name"],
+        spec=RevisionSpec.model_validate(raw["spec"]),
+        status=RevisionStatus.model_validate(raw.get("status") or {}),
+        created=raw["metadata"].get("creationTimestamp") or "",
+    )

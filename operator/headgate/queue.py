@@ -1,0 +1,119 @@
+"""A queue of keys: each key waits at most once, is worked on by at most one worker, and comes back when it should.
+
+`handlers` puts keys in, workers hand them to `reconcile`. Failures come back with growing delays.
+"""
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from headgate.errors import HeadgateError
+
+log = logging.getLogger("headgate.queue")
+
+FIRST_DELAY, LONGEST_DELAY = 0.5, 60.0
+"""Seconds after the first failure, and at most."""
+
+
+class Key(NamedTuple):
+    """A ModelDeployment."""
+
+    namespace: str
+    name: str
+
+
+Work = Callable[[Key], Awaitable[float | None]]
+"""Looks at a key; answers in how many seconds it should be looked at again (None: only after an event)."""
+
+
+class Queue:
+    """Keys that wait for a look, the earliest first."""
+
+    def __init__(self, clock: Callable[[], float], on_failure: Callable[[str], None] = lambda _: None) -> None:
+        self._clock = clock
+        self._on_failure = on_failure
+        self._due: dict[Key, float] = {}
+        self._heap: list[tuple[float, Key]] = []
+        self._busy: set[Key] = set()
+        self._failures: dict[Key, int] = {}
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def add(self, key: Key, after: float = 0.0) -> None:
+        """Look at `key` in `after` seconds, or earlier if that was said before."""
+        due = self._clock() + after
+        if self._due.get(key, float("inf")) <= due:
+            return
+        self._due[key] = due
+        heapq.heappush(self._heap, (due, key))
+        self._changed.set()
+
+    def forget(self, key: Key) -> None:
+        """The object is gone."""
+        self._due.pop(key, None)
+        self._failures.pop(key, None)
+
+    async def work(self, do: Work) -> None:
+        """Take keys as they come due, for ever."""
+        while True:
+            key = await self._next()
+            self._busy.add(key)
+            try:
+                await self._once(key, do)
+            finally:
+                self._busy.discard(key)
+                self._changed.set()
+
+    async def _once(self, key: Key, do: Work) -> None:
+        try:
+            again = await do(key)
+        except Exception as error:
+            count = self._failures[key] = self._failures.get(key, 0) + 1
+            delay = min(FIRST_DELAY * 2 ** (count - 1), LONGEST_DELAY)
+            known = isinstance(error, HeadgateError)
+            reason = error.reason if isinstance(error, HeadgateError) else type(error).__name__
+            self._on_failure(reason)
+            log.warning("%s/%s: %s; again in %.1f s", *key, error, delay, exc_info=not known)
+            self.add(key, delay)
+            return
+        self._failures.pop(key, None)
+        if again is not None:
+            self.add(key, again)
+
+    async def _next(self) -> Key:
+        while True:
+            self._changed.clear()
+            wait = self._take()
+            if isinstance(wait, Key):
+                return wait
+            try:
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    def _take(self) -> Key | float | None:
+        """The next key that is due and free, or the seconds until there may be one (None: not before a change)."""
+        skipped: list[tuple[float, Key]] = []
+        found: Key | float | None = None
+        while self._heap:
+            due, key = self._heap[0]
+            if self._due.get(key) != due:
+                heapq.heappop(self._heap)
+            elif due > self._clock():
+                found = due - self._clock()
+                break
+            elif key in self._busy:
+                skipped.append(heapq.heappop(self._heap))
+            else:
+                heapq.heappop(self._heap)
+                del self._due[key]
+                found = key
+                break
+        for entry in skipped:
+            heapq.heappush(self._heap, entry)
+        return found

@@ -1,0 +1,205 @@
+"""observe -> decide -> act, for one ModelDeployment. Called by the queue's workers.
+
+The status is written first: it holds the traffic, so a rollback is on its way before anything else can fail, and an
+advance is on record before any pod changes. It is written with the resourceVersion that was read; if anybody wrote
+in between, nothing was decided and the key comes back. Each further step is one idempotent request.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from headgate.api import API_VERSION
+from headgate.api.revision import as_manifest
+from headgate.api.status import Status
+from headgate.core.decide import decide
+from headgate.core.manifests import Manifest, revision_manifest, router_manifests, runtime_manifests
+from headgate.core.model import Event, Observation, Plan, RevisionView
+from headgate.core.times import stamp
+from headgate.edges.kube import Kube
+from headgate.edges.telemetry import Telemetry
+from headgate.errors import HeadgateError, KubernetesError, NotFound
+from headgate.observe import Observer
+from headgate.queue import Key
+
+log = logging.getLogger("headgate.reconcile")
+
+DRIFT_EVERY = 15.0
+"""Seconds between two looks at the drift of one model's inputs."""
+
+REAPPLY_EVERY = 300.0
+"""Seconds after which children are applied again even if nothing seems to have changed."""
+
+
+class NotLeading(HeadgateError):
+    """The lease is not ours for certain: nothing may be written."""
+
+    reason = "NotLeading"
+
+
+@dataclass(frozen=True)
+class _Applied:
+    content: str
+    at: float
+    generation: int
+
+
+@dataclass
+class Reconciler:
+    """Everything that one look needs. Keeps nothing that a restart may not lose."""
+
+    kube: Kube
+    observer: Observer
+    telemetry: Telemetry
+    leading: Callable[[], bool]
+    clock: Callable[[], float] = time.time
+    _applied: dict[tuple[str, ...], "_Applied"] = field(default_factory=dict)
+    _drift_looked: dict[Key, float] = field(default_factory=dict)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """One look. Returns the seconds until the next one."""
+        try:
+            raw = await self.kube.get(API_VERSION, "ModelDeployment", key.namespace, key.name)
+        except NotFound:
+            self._forget(key)
+            return None
+        if raw["metadata"].get("deletionTimestamp"):
+            return None
+        with self.telemetry.decision_seconds.time():
+            observation = await self.observer.observe(raw, self._drift_is_due(key))
+            plan = decide(observation, self.clock())
+            await self._act(observation, plan, raw)
+        self.telemetry.show(key.namespace, key.name, plan.status)
+        return plan.look_again_after
+
+    def child_changed(self, kind: str, namespace: str, name: str, generation: int | None) -> None:
+        """Somebody else changed or removed (generation None) a child: it is applied again at the next look."""
+        known = self._applied.get((kind, namespace, name))
+        if known and generation != known.generation:
+            del self._applied[kind, namespace, name]
+
+    async def _act(self, o: Observation, plan: Plan, raw: Manifest) -> None:
+        if plan.status != o.status:
+            self._must_lead()
+            await self._write_status(o, plan.status, raw["metadata"]["resourceVersion"])
+            for entry in plan.status.history:
+                if entry not in o.status.history and entry.decision == "RolledBack":
+                    self.telemetry.rollbacks.labels(o.namespace, o.name, entry.reason).inc()
+        for event in plan.events:
+            await self._post(o, event)
+        for view in plan.revisions.values():
+            await self._bring_revision(o, view)
+        for manifest in self._children(o, plan):
+            await self._apply(manifest)
+        await self._tidy(o, plan)
+
+    async def _write_status(self, o: Observation, status: Status, resource_version: str) -> None:
+        await self.kube.apply_status(
+            {
+                "apiVersion": API_VERSION,
+                "kind": "ModelDeployment",
+                "metadata": {"name": o.name, "namespace": o.namespace, "resourceVersion": resource_version},
+                "status": as_manifest(status),
+            }
+        )
+
+    async def _bring_revision(self, o: Observation, view: RevisionView) -> None:
+        before = o.revisions.get(view.name)
+        if before is None:
+            await self._apply(revision_manifest(o, view), force=True)
+        if before is None or before.status != view.status:
+            self._must_lead()
+            meta = {"name": view.name, "namespace": o.namespace}
+            await self.kube.apply_status(
+                {
+                    "apiVersion": API_VERSION,
+                    "kind": "ModelRevision",
+                    "metadata": meta,
+                    "status": as_manifest(view.status),
+                }
+            )
+
+    def _children(self, o: Observation, plan: Plan) -> list[Manifest]:
+        serving = [
+            m
+            for name in sorted(plan.keep)
+            if name in plan.revisions
+            for m in runtime_manifests(o, plan.revisions[name])
+        ]
+        return [*router_manifests(o), *serving]
+
+    async def _apply(self, manifest: Manifest, force: bool = False) -> None:
+        """Apply, unless just that was applied not long ago."""
+        meta = manifest["metadata"]
+        ident = (manifest["kind"], meta["namespace"], meta["name"])
+        content = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+        known = self._applied.get(ident)
+        if not force and known and known.content == content and self.clock() - known.at < REAPPLY_EVERY:
+            return
+        self._must_lead()
+        applied = await self.kube.apply(manifest)
+        self._applied[ident] = _Applied(content, self.clock(), applied["metadata"].get("generation", 0))
+
+    async def _tidy(self, o: Observation, plan: Plan) -> None:
+        """Remove the pods of revisions that nobody needs, and records beyond the limit."""
+        for revision in sorted(set(o.workloads) - plan.keep):
+            self._must_lead()
+            for api_version, kind in (
+                ("autoscaling/v2", "HorizontalPodAutoscaler"),
+                ("apps/v1", "Deployment"),
+                ("v1", "Service"),
+            ):
+                await self.kube.delete(api_version, kind, o.namespace, revision)
+                self._applied.pop((kind, o.namespace, revision), None)
+        for revision in plan.forget:
+            self._must_lead()
+            await self.kube.delete(API_VERSION, "ModelRevision", o.namespace, revision)
+
+    async def _post(self, o: Observation, event: Event) -> None:
+        """A Kubernetes event; one that can't be posted is logged, and stops nothing."""
+        now = self.clock()
+        seed = f"{o.uid}{event.reason}{event.message}{now}"
+        body: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {
+                "name": f"{o.name}.{hashlib.sha256(seed.encode()).hexdigest()[:16]}",
+                "namespace": o.namespace,
+            },
+            "involvedObject": {
+                "apiVersion": API_VERSION,
+                "kind": "ModelDeployment",
+                "name": o.name,
+                "namespace": o.namespace,
+                "uid": o.uid,
+            },
+            "type": event.type,
+            "reason": event.reason,
+            "message": event.message[:1024],
+            "source": {"component": "headgate"},
+            "firstTimestamp": stamp(now),
+            "lastTimestamp": stamp(now),
+            "count": 1,
+        }
+        try:
+            await self.kube.create(body)
+        except KubernetesError as error:
+            log.warning("event %s of %s/%s: %s", event.reason, o.namespace, o.name, error)
+
+    def _drift_is_due(self, key: Key) -> bool:
+        if self.clock() - self._drift_looked.get(key, 0.0) < DRIFT_EVERY:
+            return False
+        self._drift_looked[key] = self.clock()
+        return True
+
+    def _must_lead(self) -> None:
+        if not self.leading():
+            raise NotLeading("the lease is not ours any more")
+
+    def _forget(self, key: Key) -> None:
+        self.telemetry.forget(key.namespace, key.name)
+        self._drift_looked.pop(key, None)

@@ -1,0 +1,69 @@
+"""The operator's settings, read from the environment once, at its start."""
+
+import os
+import socket
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from headgate.errors import SettingsError
+
+PREFIX = "HEADGATE_"
+
+
+class Settings(BaseModel):
+    """Each field comes from `HEADGATE_` + its name in capitals."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, extra="forbid")
+
+    serving_image: str = Field(min_length=1)
+    """Image of the runtime, the fetcher and the router's agent."""
+    envoy_image: str = Field(min_length=1)
+    """Image of Envoy."""
+    image_pull_policy: str = "IfNotPresent"
+    """Pull policy of those images."""
+    prometheus_url: str = "http://headgate-prometheus:9090"
+    """The Prometheus that scrapes routers and runtimes."""
+    metrics_stale_seconds: float = Field(default=30.0, gt=0)
+    """Samples older than this are no data. At least three scrape intervals."""
+    watch_namespaces: str = ""
+    """Namespaces to work in, separated by commas; empty for all."""
+    workers: int = Field(default=4, ge=1)
+    """ModelDeployments that are looked at at the same time."""
+    port: int = 8080
+    """Port of health and metrics."""
+    lease_name: str = "headgate"
+    """Name of the Lease, in the operator's namespace."""
+    lease_seconds: float = Field(default=10.0, ge=3)
+    """How long a silent leader stays leader."""
+    log_level: str = "INFO"
+    """Least severe messages to log."""
+    pod_name: str = ""
+    """Who we are in the Lease."""
+    pod_namespace: str = "headgate-system"
+    """The operator's own namespace."""
+
+    @property
+    def namespaces(self) -> list[str]:
+        """`watch_namespaces` as a list."""
+        return [n.strip() for n in self.watch_namespaces.split(",") if n.strip()]
+
+    @property
+    def identity(self) -> str:
+        """Who we are in the Lease."""
+        return self.pod_name or f"{socket.gethostname()}-{os.getpid()}"
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Settings from the environment. Raises SettingsError that names each wrong variable."""
+    values = {
+        name: environment[PREFIX + name.upper()]
+        for name in Settings.model_fields
+        if PREFIX + name.upper() in environment
+    }
+    values |= {name: environment[name.upper()] for name in ("pod_name", "pod_namespace") if name.upper() in environment}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        wrong = "; ".join(f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        raise SettingsError(wrong) from error
