@@ -60,6 +60,8 @@ def _build(image: Image, reference: str, place: Path) -> None:
 def _context(image: Image) -> Path:
     if image.tool:
         return tools.ensure(image.tool)
+    if image.stage:
+        return image.stage()
     return image.context or _distribution()
 
 

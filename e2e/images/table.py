@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import functools
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from demo import artifacts
 from setup import cache, tools
 
 HERE = Path(__file__).resolve().parent
@@ -33,6 +35,8 @@ class Image:
     # The folder to copy from; `tool` names one that is built first, `base` is the distribution.
     context: Path | None = None
     tool: str = ""
+    # Makes the folder to copy from, where that is neither a part of the repository nor a tool.
+    stage: Callable[[], Path] | None = None
 
     @functools.cached_property
     def key(self) -> str:
@@ -63,12 +67,11 @@ def _product(name: str) -> Image:
     )
 
 
-def _demo() -> tuple[Image, ...]:
-    """The demo's image, from `e2e/demo/Containerfile`, on top of the serving image."""
-    folder = REPOSITORY / "e2e" / "demo"
-    if not (folder / "Containerfile").exists():
-        return ()
-    return (Image("demo", folder / "Containerfile", (folder,), base="serving", context=folder),)
+def _demo() -> Image:
+    """The demo's image, on top of the serving image: models, rows, and what the demo runs in pods."""
+    sources: list[Path | str] = [artifacts.HERE / name for name in artifacts.IN_PODS]
+    inputs = (artifacts.key(), *sources)
+    return Image("demo", artifacts.HERE / "Containerfile", inputs, base="serving", stage=artifacts.stage)
 
 
 IMAGES = (
@@ -78,7 +81,7 @@ IMAGES = (
     Image("prometheus", HERE / "prometheus.Containerfile", (_tool_key("prometheus"),), tool="prometheus"),
     _product("operator"),
     _product("serving"),
-    *_demo(),
+    _demo(),
 )
 BY_NAME = {image.name: image for image in IMAGES}
 
