@@ -20,19 +20,19 @@ class Admin:
     def __init__(self, socket: Path) -> None:
         self._socket = socket
 
-    async def cluster_version(self) -> str | None:
-        """The version of CDS that Envoy follows, or None when it isn't there to ask."""
-        text = await self._ask("GET", r"/stats?filter=cds\.version_text&type=TextReadouts&format=json")
+    async def version(self, of: str) -> str | None:
+        """The version of `cds` or `rds.headgate` that Envoy follows, or None when it isn't there to ask."""
+        text = await self._ask("GET", f"/stats?filter={of}.version_text&type=TextReadouts&format=json")
         if text is None:
             return None
         stats: list[dict[str, Any]] = json.loads(text)["stats"]
-        return next((str(stat["value"]) for stat in stats if stat["name"].endswith("version_text")), "")
+        return next((str(stat["value"]) for stat in stats if stat["name"].endswith(".version_text")), "")
 
     async def wait_for_clusters(self, version: str, patience: float) -> bool:
         """Whether Envoy follows `version` of CDS within `patience` seconds; at once when there is no Envoy."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience
-        while (current := await self.cluster_version()) is not None:
+        while (current := await self.version("cds")) is not None:
             if current == version:
                 return True
             if loop.time() > deadline:

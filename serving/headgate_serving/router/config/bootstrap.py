@@ -8,7 +8,7 @@ from typing import Any
 
 from headgate_serving.router.config import names
 from headgate_serving.router.config.layout import Layout, file_source
-from headgate_serving.router.config.routes import ROUTES
+from headgate_serving.router.config.routes import ROUTES, TRY_TIMEOUT_FILTER
 
 BODY_LIMIT = 10 * 1024 * 1024
 """A larger request goes through, but is not kept, so stable can't rescue it."""
@@ -28,6 +28,10 @@ _ROUTER = {
         "suppress_envoy_headers": True,
     },
 }
+_TRY_TIMEOUT = {
+    "name": TRY_TIMEOUT_FILTER,
+    "typed_config": {"@type": _TYPE + "extensions.filters.http.header_mutation.v3.HeaderMutation"},
+}
 
 
 def bootstrap_document(namespace: str, model: str, layout: Layout) -> dict[str, Any]:
@@ -40,6 +44,8 @@ def bootstrap_document(namespace: str, model: str, layout: Layout) -> dict[str, 
             "listeners": [_inference_listener(layout), _metrics_listener(layout)],
             "clusters": [_admin_cluster(layout)],
         },
+        # Histograms, other than counters, are as old as the last flush.
+        "stats_flush_interval": "1s",
         "stats_config": {
             "stats_tags": names.stats_tags(namespace, model),
             "stats_matcher": names.stats_matcher(),
@@ -70,7 +76,7 @@ def _inference_listener(layout: Layout) -> dict[str, Any]:
         BODY_LIMIT,
         {
             "rds": {"route_config_name": ROUTES, "config_source": file_source(layout.routes)},
-            "http_filters": [_ROUTER],
+            "http_filters": [_TRY_TIMEOUT, _ROUTER],
             "local_reply_config": _local_replies(),
             "access_log": [_access_log()],
             # A client is not to choose its own timeouts and retries by x-envoy-* headers.

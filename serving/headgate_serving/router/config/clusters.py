@@ -21,8 +21,8 @@ IDLE_TIMEOUT_MS = 20_000
 MANY = 16_384
 """As a circuit breaker: never in the way. The runtime itself refuses what it can't queue."""
 
-STABLE_RETRIES = 16
-"""How many retries of stable's requests may run at a time. They must not double the load when all of it is slow."""
+STABLE_RETRIES = 128
+"""How many retries of stable's requests may run at a time, so that they can't drown a stable that is in trouble."""
 
 _TYPE = "type.googleapis.com/envoy."
 
@@ -39,14 +39,9 @@ def cluster_documents(intent: Intent, layout: Layout) -> list[dict[str, Any]]:
         # Stable is behind the candidate even without retries: a request that finds no pod of the candidate
         # has not been tried yet.
         behind = [names.attempts(candidate.revision), names.rescue(stable.revision)]
-        retry = _retry_on_stable(intent.timeout_ms) if intent.retry_on_stable else None
+        retry = _retry_on_stable() if intent.retry_on_stable else None
         aggregates.append(_aggregate(candidate, behind, MANY, retry))
     return pods + aggregates
-
-
-def try_timeout_ms(timeout_ms: int) -> int:
-    """How long the candidate may take before stable is asked: half the budget, so that stable has as much."""
-    return max(1, timeout_ms // 2)
 
 
 def endpoint_document(revision: str, endpoints: Iterable[Endpoint]) -> dict[str, Any]:
@@ -112,12 +107,14 @@ def _aggregate(target: Target, behind: list[str], retries: int, retry_policy: di
     }
 
 
-def _retry_on_stable(timeout_ms: int) -> dict[str, Any]:
-    """Whatever the candidate fails, stable answers. Inference is a pure function, so a second try is harmless."""
+def _retry_on_stable() -> dict[str, Any]:
+    """Whatever the candidate fails, stable answers. Inference is a pure function, so a second try is harmless.
+
+    When a try has failed for being late is said in the routes: Envoy doesn't look for it here.
+    """
     return {
         "retry_on": "5xx,reset,connect-failure,refused-stream",
         "num_retries": 1,
-        "per_try_timeout": duration(try_timeout_ms(timeout_ms)),
         "retry_back_off": {"base_interval": duration(1), "max_interval": duration(2)},
         "retry_priority": {
             "name": "envoy.retry_priorities.previous_priorities",
@@ -141,7 +138,8 @@ def _retry_elsewhere() -> dict[str, Any]:
                 "typed_config": {"@type": _TYPE + "extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
             }
         ],
-        "host_selection_retry_max_attempts": 3,
+        # A pod that refuses connections has the fewest requests, so it is the one that is picked again and again.
+        "host_selection_retry_max_attempts": 20,
     }
 
 

@@ -14,6 +14,8 @@ ROUTES = "headgate"
 REVISION_HEADER = "x-headgate-revision"
 NOT_LIVE = "no version is live yet"
 
+TRY_TIMEOUT_FILTER = "envoy.filters.http.header_mutation"
+
 _TYPE = "type.googleapis.com/envoy."
 
 
@@ -61,10 +63,28 @@ def _model_route(intent: Intent) -> dict[str, Any]:
         "route": {
             "timeout": duration(intent.timeout_ms),
             "idle_timeout": duration(intent.timeout_ms + 60_000),
-            "weighted_clusters": {"clusters": [_weighted(target) for target in order]},
+            "weighted_clusters": {"clusters": [_weighted(target, intent) for target in order]},
         },
     }
 
 
-def _weighted(target: Target) -> dict[str, Any]:
-    return {"name": names.assigned(target.revision), "weight": target.weight}
+def _weighted(target: Target, intent: Intent) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": names.assigned(target.revision), "weight": target.weight}
+    if target == intent.candidate and intent.retry_on_stable:
+        entry["typed_per_filter_config"] = {TRY_TIMEOUT_FILTER: _try_timeout(try_timeout_ms(intent.timeout_ms))}
+    return entry
+
+
+def try_timeout_ms(timeout_ms: int) -> int:
+    """How long the candidate may take before stable is asked: half the budget, so that stable has as much."""
+    return max(1, timeout_ms // 2)
+
+
+def _try_timeout(milliseconds: int) -> dict[str, Any]:
+    """The time for one try, by the one way that Envoy has to give it to one of the weighted clusters only."""
+    header = {"key": "x-envoy-upstream-rq-per-try-timeout-ms", "value": str(milliseconds)}
+    mutation = {"append": {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
+    return {
+        "@type": _TYPE + "extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute",
+        "mutations": {"request_mutations": [mutation]},
+    }

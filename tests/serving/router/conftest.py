@@ -1,0 +1,15 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from router_envoy import Router, running_router
+
+
+@pytest.fixture(scope="session")
+def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
+    """One Envoy for all tests: each uses revisions of its own."""
+    root: Path = tmp_path_factory.mktemp("xds")
+    with running_router(root) as running:
+        yield running
+        assert running.count("envoy_cluster_manager_cds_update_rejected") == 0
+        assert running.count("envoy_http_rds_update_rejected") == 0

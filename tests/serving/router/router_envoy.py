@@ -1,0 +1,113 @@
+"""A real Envoy on loopback, configured through the same code as in a pod."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from headgate_serving.router.admin import Admin
+from headgate_serving.router.config import Layout, bootstrap_document
+from headgate_serving.router.config.documents import discovery_response
+from headgate_serving.router.endpoints import Endpoint
+from headgate_serving.router.files import XdsFolder
+from headgate_serving.router.step import Memory, step
+from headgate_serving.router.traffic import Intent
+
+NAMESPACE, MODEL = "ns", "fraud"
+
+
+@dataclass
+class Router:
+    """Envoy and, in place of the agent's loop, `follow`."""
+
+    layout: Layout
+    folder: XdsFolder
+    memory: Memory = field(default_factory=lambda: Memory({}, {}))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.layout.inference_port}"
+
+    @property
+    def admin(self) -> Admin:
+        return Admin(Path(self.layout.admin_socket))
+
+    async def follow(self, intent: Intent, endpoints: Mapping[str, tuple[Endpoint, ...]]) -> None:
+        documents, self.memory = step(self.memory, intent, endpoints, self.layout, time.monotonic())
+        await self.folder.apply(documents, self.admin)
+
+    async def follows_routes(self) -> bool:
+        """Whether Envoy follows the routes that are written now."""
+        return await self.admin.version("rds.headgate") == version_of(self.layout.routes)
+
+    def samples(self, name: str, **labels: str) -> dict[tuple[tuple[str, str], ...], float]:
+        """All samples of a series that carry `labels`, as a Prometheus would read them."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.layout.metrics_port}/stats/prometheus") as answer:
+            text = answer.read().decode()
+        found = {}
+        for line in re.finditer(rf"^{name}{{(.*)}} (\S+)$", text, re.MULTILINE):
+            pairs = dict(re.findall(r'(\w+)="([^"]*)"', line[1]))
+            if labels.items() <= pairs.items():
+                found[tuple(sorted(pairs.items()))] = float(line[2])
+        return found
+
+    def count(self, name: str, **labels: str) -> float:
+        return sum(self.samples(name, **labels).values())
+
+
+@contextmanager
+def running_router(root: Path) -> Iterator[Router]:
+    layout = Layout(PurePosixPath(root), "127.0.0.1", free_port(), free_port())
+    folder = XdsFolder(layout)
+    folder.prepare(bootstrap_document(NAMESPACE, MODEL, layout))
+    router = Router(layout, folder)
+    documents, router.memory = step(router.memory, Intent(), {}, layout, 0.0)
+    folder.put(layout.clusters, '{"resources": []}')
+    folder.put(layout.routes, discovery_response(documents.routes)[0])
+    command = [envoy_binary(), "-c", str(layout.bootstrap), "--disable-hot-restart", "--concurrency", "2", "-l", "warn"]
+    with Path(root, "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            wait_until_healthy(f"{router.url}/healthz", process)
+            yield router
+        finally:
+            process.terminate()
+
+
+def wait_until_healthy(url: str, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=1) as answer:
+                assert answer.read() == b"ok"
+                return
+        except OSError:
+            assert process.poll() is None, "Envoy ended"
+            time.sleep(0.02)
+    raise AssertionError("Envoy did not start")
+
+
+def envoy_binary() -> str:
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    tools = Path(os.environ.get("HEADGATE_CACHE", cache / "headgate")) / "tools"
+    found = [os.environ.get("HEADGATE_ENVOY"), *sorted(str(path) for path in tools.glob("envoy-*/envoy"))]
+    binary = next((path for path in found if path), None)
+    assert binary, "no Envoy: run e2e/setup/envoy.sh, or name one in HEADGATE_ENVOY"
+    return binary
+
+
+def version_of(path: PurePosixPath) -> object:
+    return json.loads(Path(path).read_text())["version_info"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,85 @@
+"""Small model servers that answer, fail, break off or hang, as a test wants them to."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Literal
+
+from headgate_serving.router.endpoints import Endpoint
+
+Behaviour = Literal["ok", "error", "reset", "hang", "slow", "refused", "bad request"]
+
+
+@dataclass
+class Upstream:
+    """One pod of a revision."""
+
+    name: str
+    behaviour: Behaviour = "ok"
+    port: int = 0
+    requests: int = 0
+    delay: float = 0.0
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint("127.0.0.1", self.port, f"{self.name}-pod")
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                length = next((int(line[15:]) for line in head.split("\r\n") if line.startswith("content-length")), 0)
+                await reader.readexactly(length)
+                self.requests += 1
+                if not await self.answer(writer):
+                    break
+        writer.close()
+
+    async def answer(self, writer: asyncio.StreamWriter) -> bool:
+        match self.behaviour:
+            case "reset":
+                linger = struct.pack("ii", 1, 0)
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                writer.transport.abort()
+                return False
+            case "hang":
+                await asyncio.sleep(3600)
+            case "slow":
+                await asyncio.sleep(self.delay)
+        status = {"error": b"500 Internal Server Error", "bad request": b"400 Bad Request"}.get(
+            self.behaviour, b"200 OK"
+        )
+        body = self.name.encode()
+        writer.write(b"HTTP/1.1 %s\r\ncontent-length: %d\r\n\r\n%s" % (status, len(body), body))
+        await writer.drain()
+        return True
+
+
+@asynccontextmanager
+async def serving(*upstreams: Upstream) -> AsyncIterator[None]:
+    """Each on a port of its own, until the end of the block."""
+    connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    def starter(upstream: Upstream) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]:
+        def start(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connections[asyncio.ensure_future(upstream.handle(reader, writer))] = writer
+
+        return start
+
+    servers = []
+    for upstream in upstreams:
+        server = await asyncio.start_server(starter(upstream), "127.0.0.1", 0)
+        upstream.port = server.sockets[0].getsockname()[1]
+        servers.append(server)
+    try:
+        yield
+    finally:
+        for server in servers:
+            server.close()
+        for task, writer in connections.items():
+            task.cancel()
+            writer.transport.abort()
+        await asyncio.gather(*connections, return_exceptions=True)

@@ -1,0 +1,232 @@
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import pytest
+from test_router_endpoints import endpoint, slice_of
+
+from headgate_serving.router.agent import Agent, Metrics, describe, parse_arguments
+from headgate_serving.router.config import Layout, bootstrap_document
+from headgate_serving.router.files import XdsFolder
+from headgate_serving.router.traffic import Intent, Target
+
+OLD, NEW = "fraud-1a2b3c4d", "fraud-9e8d7c6b"
+
+
+@dataclass
+class FakeMirror:
+    objects: dict = field(default_factory=dict)
+    synced: bool = True
+
+    async def run(self, changed):
+        changed()
+        await asyncio.Event().wait()
+
+    def age(self):
+        return 0.0
+
+
+@dataclass
+class FakeEnvoy:
+    """Notes what was written when it was asked, and may be behind."""
+
+    folder: XdsFolder
+    follows: bool = True
+    asked: list = field(default_factory=list)
+
+    async def wait_for_clusters(self, version, patience):
+        self.asked.append((version, set(self.folder.clusters()), self.folder._routed()))
+        return self.follows
+
+
+@dataclass
+class World:
+    root: Path
+    now: float = 0.0
+
+    def __post_init__(self):
+        self.layout = Layout(PurePosixPath(self.root))
+        self.deployments, self.slices = FakeMirror(), FakeMirror()
+        self.start()
+
+    def start(self):
+        """A new agent on the same folder."""
+        self.folder = XdsFolder(self.layout)
+        self.folder.prepare(bootstrap_document("ns", "fraud", self.layout))
+        self.envoy = FakeEnvoy(self.folder)
+        self.metrics = Metrics("ns", "fraud")
+        self.agent = Agent(
+            "fraud", self.deployments, self.slices, self.folder, self.envoy, self.metrics, lambda: self.now
+        )
+
+    def split(self, *weights: tuple[str, str, float]):
+        traffic = [{"revision": revision, "role": role, "weight": weight} for revision, role, weight in weights]
+        self.deployments.objects["fraud"] = {"spec": {"traffic": {"timeout": "1s"}}, "status": {"traffic": traffic}}
+
+    def pods(self, **revisions: str):
+        self.slices.objects = {
+            name: slice_of(endpoint(address=address), revision=name.replace("_", "-"))
+            for name, address in revisions.items()
+        }
+
+    def files(self) -> Mapping[str, tuple[int, str]]:
+        return {
+            str(path.relative_to(self.root)): (path.stat().st_mtime_ns, path.read_text())
+            for path in sorted(self.root.rglob("*"))
+            if path.is_file()
+        }
+
+    def value(self, name, **labels):
+        return self.metrics.registry.get_sample_value(
+            name, {"headgate_namespace": "ns", "headgate_model": "fraud"} | labels
+        )
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+async def test_nothing_is_written_before_both_mirrors_have_seen_everything(world):
+    world.slices.synced = False
+    assert not await world.agent.turn()
+    assert not world.folder.complete
+    assert list(world.files()) == ["bootstrap.yaml"]
+
+
+async def test_a_model_without_a_version_gets_a_router_that_says_so(world):
+    assert await world.agent.turn()
+    assert world.folder.complete
+    assert "no version is live yet" in (world.root / "rds.json").read_text()
+
+
+async def test_new_clusters_are_known_to_envoy_before_a_route_names_them(world):
+    world.split((OLD, "stable", 90), (NEW, "candidate", 10))
+    await world.agent.turn()
+    ((_, clusters, routed),) = world.envoy.asked
+    assert f"{NEW}/assigned=true" in clusters
+    assert routed == set()
+    assert world.folder._routed() == {f"{OLD}/assigned=true", f"{NEW}/assigned=true"}
+
+
+async def test_a_new_weight_writes_one_file_and_asks_nobody(world):
+    world.split((OLD, "stable", 90), (NEW, "candidate", 10))
+    await world.agent.turn()
+    before = world.files()
+    world.split((OLD, "stable", 80), (NEW, "candidate", 20))
+    assert await world.agent.turn()
+    after = world.files()
+    assert [name for name in after if after[name] != before[name]] == ["rds.json"]
+    assert len(world.envoy.asked) == 1
+    assert world.value("headgate_router_weight", headgate_revision=NEW) == 20
+    assert world.value("headgate_router_config_writes_total") > 0
+
+
+async def test_routes_stay_while_envoy_is_behind_and_follow_later(world):
+    world.split((OLD, "stable", 100))
+    await world.agent.turn()
+    world.envoy.follows = False
+    world.split((OLD, "stable", 90), (NEW, "candidate", 10))
+    await world.agent.turn()
+    assert world.folder._routed() == {f"{OLD}/assigned=true"}
+    assert world.agent._wait() == 1.0
+    world.envoy.follows = True
+    assert await world.agent.turn()
+    assert f"{NEW}/assigned=true" in world.folder._routed()
+    assert world.agent._wait() is None
+
+
+async def test_a_rollback_moves_the_routes_first_and_removes_the_clusters_later(world):
+    world.split((OLD, "stable", 90), (NEW, "candidate", 10))
+    await world.agent.turn()
+    world.split((OLD, "stable", 100))
+    await world.agent.turn()
+    assert world.folder._routed() == {f"{OLD}/assigned=true"}
+    assert f"{NEW}/assigned=true" in world.folder.clusters()
+    assert world.value("headgate_router_weight", headgate_revision=NEW) is None
+    assert world.agent._wait() == 6.0
+    world.now = 6.0
+    await world.agent.turn()
+    assert not [name for name in world.folder.clusters() if name.startswith(NEW)]
+    assert "eds/fraud-9e8d7c6b.json" not in world.files()
+
+
+async def test_endpoints_change_only_the_file_of_their_revision(world):
+    world.split((OLD, "stable", 90), (NEW, "candidate", 10))
+    await world.agent.turn()
+    before = world.files()
+    world.pods(**{NEW: "10.0.0.7"})
+    await world.agent.turn()
+    after = world.files()
+    assert [name for name in after if after[name] != before[name]] == [f"eds/{NEW}.json"]
+
+
+async def test_a_new_agent_finds_its_past_in_the_files_and_rewrites_nothing(world):
+    world.split((OLD, "stable", 90), (NEW, "candidate", 10))
+    world.pods(**{OLD: "10.0.0.1", NEW: "10.0.0.2"})
+    await world.agent.turn()
+    before = world.files()
+    world.start()
+    assert world.folder.complete
+    assert not await world.agent.turn()
+    assert world.files() == before
+
+
+async def test_a_new_agent_lets_old_clusters_linger_too(world):
+    world.split((OLD, "stable", 90), (NEW, "candidate", 10))
+    await world.agent.turn()
+    world.start()
+    world.split((OLD, "stable", 100))
+    await world.agent.turn()
+    assert f"{NEW}/assigned=true" in world.folder.clusters()
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        pytest.param(lambda world: world.split((OLD, "stable", 55)), id="weights that don't add up"),
+        pytest.param(lambda world: world.deployments.objects.clear(), id="the ModelDeployment is gone"),
+        pytest.param(lambda world: world.slices.objects.update(x=slice_of({"addresses": []})), id="a broken slice"),
+    ],
+)
+async def test_what_cannot_be_read_changes_nothing(world, break_it):
+    world.split((OLD, "stable", 100))
+    await world.agent.turn()
+    before = world.files()
+    break_it(world)
+    assert not await world.agent.turn()
+    assert world.files() == before
+
+
+async def test_what_an_agent_left_half_written_is_cleared_away(world):
+    (world.root / ".rds.json").write_text("{")
+    (world.root / "cds.json").write_text("{")
+    world.start()
+    world.split((OLD, "stable", 100))
+    await world.agent.turn()
+    assert ".rds.json" not in world.files()
+    assert f"{OLD}/attempts" in world.folder.clusters()
+
+
+async def test_the_loop_follows_changes_until_it_is_cancelled(world):
+    world.split((OLD, "stable", 100))
+    task = asyncio.create_task(world.agent.run())
+    deadline = time.monotonic() + 5
+    while not world.folder.complete:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_the_log_tells_the_split_in_a_line():
+    intent = Intent((Target(OLD, "stable", 985), Target(NEW, "candidate", 15)))
+    assert describe(intent) == f"{OLD} 98.5 %, {NEW} 1.5 %"
+
+
+def test_the_command_line_is_that_of_the_contract():
+    options = parse_arguments(["--namespace", "ns", "--model", "fraud", "--xds-dir", "/xds"])
+    assert (options.namespace, options.model, str(options.xds_dir), options.port) == ("ns", "fraud", "/xds", 8081)

@@ -1,0 +1,153 @@
+import json
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headgate_serving.router.config import Layout, bootstrap_document, render
+from headgate_serving.router.config.documents import discovery_response
+from headgate_serving.router.endpoints import Endpoint
+from headgate_serving.router.step import LINGER_SECONDS, Memory, step
+from headgate_serving.router.traffic import Intent, Target
+
+LAYOUT = Layout(PurePosixPath("/xds"))
+NAMES = ("fraud-00000001", "fraud-00000002", "fraud-00000003")
+
+
+@st.composite
+def intents(draw):
+    stable, candidate = draw(st.permutations(NAMES))[:2]
+    weight = draw(st.integers(0, 1000))
+    targets = draw(
+        st.sampled_from(
+            [
+                (),
+                (Target(stable, "stable", 1000),),
+                (Target(candidate, "candidate", 1000),),
+                (Target(stable, "stable", 1000 - weight), Target(candidate, "candidate", weight)),
+            ]
+        )
+    )
+    return Intent(targets, draw(st.integers(1, 600_000)), draw(st.booleans()))
+
+
+endpoints = st.dictionaries(
+    st.sampled_from(NAMES),
+    st.lists(st.builds(Endpoint, st.ip_addresses(v=4).map(str), st.just(8000), st.just("pod")), max_size=3).map(tuple),
+)
+
+
+def model_route(documents):
+    return documents.routes["virtual_hosts"][0]["routes"][1]
+
+
+def weighted(documents):
+    return model_route(documents)["route"]["weighted_clusters"]["clusters"]
+
+
+def assert_consistent(documents):
+    """No name without what it names."""
+    assert documents.routed <= documents.clusters.keys()
+    for name, cluster in documents.clusters.items():
+        assert cluster["name"] == name
+        if "eds_cluster_config" in cluster:
+            revision = cluster["eds_cluster_config"]["service_name"]
+            assert documents.endpoints[revision]["cluster_name"] == revision
+        else:
+            assert set(cluster["cluster_type"]["typed_config"]["clusters"]) <= documents.clusters.keys()
+
+
+@given(intents(), endpoints)
+def test_nothing_ever_names_a_missing_cluster_and_weights_add_up(intent, found):
+    documents = render(intent, found, LAYOUT)
+    assert_consistent(documents)
+    if intent.stable:
+        assert sum(cluster["weight"] for cluster in weighted(documents)) == 1000
+    else:
+        assert model_route(documents)["direct_response"]["status"] == 503
+
+
+@given(st.lists(st.tuples(intents(), endpoints, st.floats(0, 700)), min_size=1, max_size=5))
+@settings(max_examples=50)
+def test_over_any_history_nothing_names_a_missing_cluster_and_old_ones_go_at_last(history):
+    memory, now = Memory({}, {}), 0.0
+    for intent, found, passed in history:
+        now += passed
+        documents, after = step(memory, intent, found, LAYOUT, now)
+        assert_consistent(documents)
+        # What was routed a moment ago is still there for the requests under way.
+        assert {name for name in memory.clusters if name not in memory.until} <= documents.clusters.keys()
+        memory = after
+    intent, found, _ = history[-1]
+    longest = max(intent.timeout_ms for intent, _, _ in history) / 1000 + LINGER_SECONDS
+    documents, memory = step(memory, intent, found, LAYOUT, now + longest + 0.001)
+    assert documents == render(intent, found, LAYOUT)
+    assert memory.next_look is None
+
+
+@given(intents(), endpoints)
+def test_the_same_input_gives_the_same_bytes(intent, found):
+    first, second = render(intent, found, LAYOUT), render(intent, dict(reversed(found.items())), LAYOUT)
+    assert discovery_response(*first.clusters.values()) == discovery_response(*second.clusters.values())
+    assert list(first.endpoints.items()) == list(second.endpoints.items())
+
+
+def split(weight, *, retry=True, timeout_ms=200):
+    return Intent((Target(NAMES[0], "stable", 1000 - weight), Target(NAMES[1], "candidate", weight)), timeout_ms, retry)
+
+
+def test_the_candidate_comes_first_so_that_a_growing_weight_moves_nobody_back():
+    assert [cluster["name"] for cluster in weighted(render(split(100), {}, LAYOUT))] == [
+        f"{NAMES[1]}/assigned=true",
+        f"{NAMES[0]}/assigned=true",
+    ]
+
+
+def test_a_new_weight_changes_the_routes_and_nothing_else():
+    before, after = render(split(100), {}, LAYOUT), render(split(200), {}, LAYOUT)
+    assert before.routes != after.routes
+    assert before.clusters == after.clusters
+    assert before.endpoints == after.endpoints
+
+
+def test_a_pods_cluster_is_the_same_in_every_role():
+    promoted = Intent((Target(NAMES[1], "stable", 1000), Target(NAMES[0], "candidate", 0)), 700, False)
+    before, after = render(split(100), {}, LAYOUT).clusters, render(promoted, {}, LAYOUT).clusters
+    for name in (f"{NAMES[0]}/attempts", f"{NAMES[1]}/attempts"):
+        assert before[name] == after[name]
+
+
+def retry_of(documents, revision):
+    options = documents.clusters[f"{revision}/assigned=true"]["typed_extension_protocol_options"]
+    (protocol,) = options.values()
+    return protocol.get("retry_policy", {}).get("retry_on", "")
+
+
+@pytest.mark.parametrize(("retry", "expected"), [(True, True), (False, False)])
+def test_the_candidates_errors_are_tried_again_only_when_asked_for(retry, expected):
+    documents = render(split(100, retry=retry), {}, LAYOUT)
+    assert ("5xx" in retry_of(documents, NAMES[1])) is expected
+    assert ("typed_per_filter_config" in weighted(documents)[0]) is expected
+    assert "5xx" not in retry_of(documents, NAMES[0])
+    assert "typed_per_filter_config" not in weighted(documents)[1]
+
+
+def test_the_candidate_has_half_of_the_budget_and_the_answer_all_of_it():
+    documents = render(split(100, timeout_ms=1500), {}, LAYOUT)
+    assert model_route(documents)["route"]["timeout"] == "1.500s"
+    assert '"value": "750"' in json.dumps(weighted(documents)[0])
+
+
+def test_every_pod_has_its_name_and_its_revision():
+    document = render(split(0), {NAMES[0]: (Endpoint("10.0.0.1", 8000, "pod-a"),)}, LAYOUT).endpoints[NAMES[0]]
+    (pod,) = document["endpoints"][0]["lb_endpoints"]
+    assert pod["endpoint"]["hostname"] == "pod-a"
+    assert pod["metadata"]["filter_metadata"]["headgate"]["revision"] == NAMES[0]
+
+
+def test_the_bootstrap_opens_the_contracts_ports_and_no_admin_port():
+    bootstrap = bootstrap_document("ns", "fraud", LAYOUT)
+    listeners = bootstrap["static_resources"]["listeners"]
+    assert [listener["address"]["socket_address"]["port_value"] for listener in listeners] == [8080, 8003]
+    assert bootstrap["admin"]["address"] == {"pipe": {"path": "/xds/admin.sock", "mode": 0o600}}

@@ -1,0 +1,372 @@
+"""What users and the operator see of the router, with the real Envoy between small fake pods."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from io import BytesIO
+from itertools import count
+
+import aiohttp
+import pytest
+from router_envoy import MODEL, NAMESPACE, Router, free_port
+from router_upstreams import Behaviour, Upstream, serving
+
+from headgate_serving.router.endpoints import Endpoint
+from headgate_serving.router.step import Memory
+from headgate_serving.router.traffic import Intent, Role, Target
+
+INFER = "/v2/models/fraud/infer"
+_numbers = count()
+
+
+@dataclass
+class Answer:
+    status: int
+    body: str
+    seconds: float
+    revision: str | None
+
+
+@dataclass
+class Users:
+    """Send requests and keep what came back."""
+
+    router: Router
+    session: aiohttp.ClientSession
+    answers: list[Answer] = field(default_factory=list)
+
+    async def ask(self, path: str = INFER, body: bytes | BytesIO = b"{}", **headers: str) -> Answer:
+        started = time.monotonic()
+        async with self.session.post(f"{self.router.url}{path}", data=body, headers=headers) as response:
+            text = await response.text()
+            revision = response.headers.get("x-headgate-revision")
+        return Answer(response.status, text, time.monotonic() - started, revision)
+
+    async def ask_many(self, number: int, at_a_time: int = 16) -> list[Answer]:
+        left = iter(range(number))
+
+        async def work() -> list[Answer]:
+            return [await self.ask() for _ in left]
+
+        return [answer for answers in await asyncio.gather(*(work() for _ in range(at_a_time))) for answer in answers]
+
+
+@pytest.fixture
+async def users(router: Router) -> AsyncIterator[Users]:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=64)) as session:
+        yield Users(router, session)
+
+
+def pair(candidate: Behaviour = "ok") -> tuple[Upstream, Upstream]:
+    number = next(_numbers)
+    return Upstream(f"fraud-5ab1e{number:03}"), Upstream(f"fraud-ca4d1{number:03}", candidate)
+
+
+def split(
+    stable: Upstream, candidate: Upstream, percent: float, timeout_ms: int = 1000, *, retry: bool = True
+) -> Intent:
+    tenths = round(percent * 10)
+    targets = (Target(stable.name, "stable", 1000 - tenths), Target(candidate.name, "candidate", tenths))
+    return Intent(targets, timeout_ms, retry)
+
+
+def pods(*upstreams: Upstream) -> dict[str, tuple[Endpoint, ...]]:
+    return {upstream.name: (upstream.endpoint,) for upstream in upstreams}
+
+
+async def eventually(check: Callable[[], Awaitable[bool]], what: str, seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not await check():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        await asyncio.sleep(0.01)
+
+
+async def answered_by(users: Users, *upstreams: Upstream) -> None:
+    """Wait until Envoy follows: the counters of the pods are there, and one of the pods answers."""
+
+    async def check() -> bool:
+        return (await users.ask("/v2")).revision in {upstream.name for upstream in upstreams}
+
+    await eventually(check, "an answer of the new revisions")
+
+
+def attempts(router: Router, upstream: Upstream, what: str) -> int:
+    return int(router.count(f"envoy_cluster_endpoint_{what}", headgate_revision=upstream.name))
+
+
+async def test_the_split_follows_the_weights(router: Router, users: Users) -> None:
+    stable, candidate = pair()
+    async with serving(stable, candidate):
+        await router.follow(split(stable, candidate, 30.0), pods(stable, candidate))
+        await answered_by(users, stable, candidate)
+        answers = Counter(answer.body for answer in await users.ask_many(1500))
+    assert answers.keys() == {stable.name, candidate.name}
+    # Five standard deviations.
+    assert answers[candidate.name] / 1500 == pytest.approx(0.3, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "total", "error", "late"),
+    [
+        pytest.param("error", 6, 6, 0, id="an answer 500 is an error"),
+        pytest.param("reset", 6, 6, 0, id="a broken connection is an error"),
+        pytest.param("hang", 6, 6, 6, id="a late answer is an error and a timeout"),
+        pytest.param("refused", 0, 6, 0, id="a refused connection is an error but no request"),
+        pytest.param("bad request", 6, 0, 0, id="an answer 400 is a success"),
+        pytest.param("ok", 6, 0, 0, id="an answer 200 is a success"),
+    ],
+)
+async def test_a_failing_candidate_harms_no_user_and_every_failure_is_counted_once(
+    router: Router, users: Users, behaviour: Behaviour, total: int, error: int, late: int
+) -> None:
+    stable, candidate = pair(behaviour)
+    async with serving(stable, candidate):
+        if behaviour == "refused":
+            candidate.port = free_port()
+        await router.follow(split(stable, candidate, 0.0, 400), pods(stable, candidate))
+        await answered_by(users, stable)
+        await router.follow(split(stable, candidate, 100.0, 400), pods(stable, candidate))
+        rescued = f"{stable.name}/rescue"
+        before = router.count("envoy_cluster_endpoint_rq_success", headgate_revision=stable.name)
+        answers = []
+
+        async def six_for_the_candidate() -> bool:
+            answers.append(await users.ask())
+            return attempts(router, candidate, "rq_success") + attempts(router, candidate, "rq_error") >= 6
+
+        await eventually(six_for_the_candidate, "six attempts of the candidate")
+        after = router.count("envoy_cluster_endpoint_rq_success", headgate_revision=stable.name)
+        moved = after - before
+        expected = 400 if behaviour == "bad request" else 200
+        assert {answer.status for answer in answers} - {200} <= {expected} - {200}
+        assert max(answer.seconds for answer in answers) < 0.4
+        assert attempts(router, candidate, "rq_total") == total
+        assert attempts(router, candidate, "rq_error") == error
+        assert attempts(router, candidate, "rq_timeout") == late
+        assert attempts(router, candidate, "rq_success") == 6 - error
+        assert router.count("envoy_cluster_upstream_rq_total", envoy_cluster_name=rescued) == error
+        # What users of the candidate got, rescue included; and none of it counts as stable's.
+        assigned = {"headgate_assigned": "true", "envoy_response_code_class": str(expected)[0]}
+        assert router.count("envoy_cluster_upstream_rq_xx", headgate_revision=candidate.name, **assigned) == 6
+        assert router.count("envoy_cluster_upstream_rq_xx", headgate_revision=stable.name, **assigned) <= moved + 1
+
+
+async def test_the_answer_says_who_really_gave_it(router: Router, users: Users) -> None:
+    stable, candidate = pair("error")
+    async with serving(stable, candidate):
+        await router.follow(split(stable, candidate, 100.0), pods(stable, candidate))
+        await answered_by(users, stable)
+        assert (await users.ask()).revision == stable.name
+        candidate.behaviour = "ok"
+        assert (await users.ask()).revision == candidate.name
+
+
+async def test_without_retries_the_candidates_failure_reaches_its_user(router: Router, users: Users) -> None:
+    stable, candidate = pair("error")
+    async with serving(stable, candidate):
+        await router.follow(split(stable, candidate, 100.0, retry=False), pods(stable, candidate))
+        await answered_by(users, candidate)
+        assert (await users.ask()).status == 500
+    assert stable.requests == 0
+
+
+async def test_a_candidate_without_pods_leaves_its_users_to_stable(router: Router, users: Users) -> None:
+    stable, candidate = pair()
+    async with serving(stable, candidate):
+        await router.follow(split(stable, candidate, 100.0), pods(stable))
+        await answered_by(users, stable)
+        assert [answer.body for answer in await users.ask_many(20)] == [stable.name] * 20
+
+
+async def test_a_large_request_is_rescued_too(router: Router, users: Users) -> None:
+    stable, candidate = pair("error")
+    async with serving(stable, candidate):
+        await router.follow(split(stable, candidate, 100.0, 5000), pods(stable, candidate))
+        await answered_by(users, stable)
+        answer = await users.ask(body=BytesIO(bytes(4 * 1024 * 1024)))
+    assert (answer.status, answer.body) == (200, stable.name)
+
+
+async def test_an_ejected_candidate_rests_and_its_users_do_not_notice(router: Router, users: Users) -> None:
+    stable, candidate = pair("error")
+    async with serving(stable, candidate):
+        await router.follow(split(stable, candidate, 50.0), pods(stable, candidate))
+        await answered_by(users, stable)
+        answers = await users.ask_many(200)
+    assert {answer.status for answer in answers} == {200}
+    assert 10 <= candidate.requests < 60
+    ejections = router.count(
+        "envoy_cluster_outlier_detection_ejections_enforced_total", headgate_revision=candidate.name
+    )
+    assert ejections >= 1
+
+
+async def test_the_only_stable_pod_goes_on_serving_after_many_errors(router: Router, users: Users) -> None:
+    stable, _ = pair()
+    stable.behaviour = "error"
+    async with serving(stable):
+        await router.follow(Intent((Target(stable.name, "stable", 1000),)), pods(stable))
+        await answered_by(users, stable)
+        assert {answer.status for answer in await users.ask_many(30)} == {500}
+        stable.behaviour = "ok"
+        assert {answer.status for answer in await users.ask_many(30)} == {200}
+
+
+async def test_a_new_weight_is_live_at_once(router: Router, users: Users) -> None:
+    stable, candidate = pair()
+    async with serving(stable, candidate):
+        await router.follow(split(stable, candidate, 0.0), pods(stable, candidate))
+        await answered_by(users, stable)
+        for percent, expected in [(100.0, candidate), (0.0, stable)] * 3:
+            await router.follow(split(stable, candidate, percent), pods(stable, candidate))
+
+            async def moved(expected: Upstream = expected) -> bool:
+                return (await users.ask()).revision == expected.name
+
+            await eventually(moved, f"requests at {expected.name}", 0.5)
+            assert {answer.revision for answer in await users.ask_many(10)} == {expected.name}
+
+
+async def test_no_request_is_lost_over_fifty_changes_under_load(router: Router, users: Users) -> None:
+    stable, candidate = pair()
+    stable.behaviour, stable.delay = "slow", 0.004
+    candidate.behaviour, candidate.delay = "slow", 0.004
+    alone = Intent((Target(stable.name, "stable", 1000),))
+    answers: list[Answer] = []
+    done = asyncio.Event()
+
+    async def load() -> None:
+        while not done.is_set():
+            answers.append(await users.ask())
+
+    async with serving(stable, candidate):
+        await router.follow(alone, pods(stable))
+        await answered_by(users, stable)
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(8):
+                tasks.create_task(load())
+            for number in range(50):
+                intent = alone if number % 5 == 0 else split(stable, candidate, (number * 17) % 101)
+                await router.follow(intent, pods(stable, candidate))
+                if number % 10 == 9:
+                    # As if it had lingered long enough: clusters and endpoints go while requests are under way.
+                    router.memory = Memory(router.memory.clusters, dict.fromkeys(router.memory.until, 0.0))
+                    await router.follow(alone, pods(stable))
+                await asyncio.sleep(0.02)
+            done.set()
+    assert Counter(answer.status for answer in answers) == {200: len(answers)}
+    assert candidate.requests > 50
+
+
+async def test_a_promotion_touches_neither_the_pods_counters_nor_their_connections(
+    router: Router, users: Users
+) -> None:
+    old, new = pair()
+    async with serving(old, new):
+        await router.follow(split(old, new, 100.0), pods(old, new))
+        await answered_by(users, new)
+        await users.ask_many(20, at_a_time=1)
+        before = {what: attempts(router, new, what) for what in ("rq_total", "cx_total")}
+        await router.follow(
+            Intent((Target(new.name, "stable", 1000), Target(old.name, "candidate", 0))), pods(old, new)
+        )
+        await eventually(router.follows_routes, "the new routes")
+        await users.ask_many(20, at_a_time=1)
+        after = {what: attempts(router, new, what) for what in ("rq_total", "cx_total")}
+    assert after["rq_total"] == before["rq_total"] + 20
+    assert after["cx_total"] <= before["cx_total"] + 1
+
+
+async def test_before_the_first_version_the_router_says_so(router: Router, users: Users) -> None:
+    await router.follow(Intent(), {})
+    await eventually(router.follows_routes, "the empty routes")
+    answer = await users.ask()
+    assert (answer.status, json.loads(answer.body)) == (503, {"error": "no version is live yet"})
+
+
+async def test_with_no_pod_left_the_router_says_so(router: Router, users: Users) -> None:
+    stable, candidate = pair()
+    async with serving(stable, candidate):
+        await router.follow(split(stable, candidate, 50.0), pods(stable, candidate))
+        await answered_by(users, stable, candidate)
+        await router.follow(split(stable, candidate, 50.0), {})
+
+        async def unavailable() -> bool:
+            return (await users.ask()).status == 503
+
+        await eventually(unavailable, "503")
+        answer = await users.ask()
+    assert (answer.status, json.loads(answer.body)) == (503, {"error": "no pod of the model is ready"})
+
+
+async def test_a_stable_that_hangs_is_given_up_when_the_budget_is_spent(router: Router, users: Users) -> None:
+    stable, _ = pair()
+    async with serving(stable):
+        await router.follow(Intent((Target(stable.name, "stable", 1000),), 200), pods(stable))
+        await answered_by(users, stable)
+        stable.behaviour = "hang"
+        # A client's own wishes about time and retries don't count.
+        answer = await users.ask(**{"x-envoy-upstream-rq-timeout-ms": "5000", "x-envoy-max-retries": "9"})
+    assert (answer.status, json.loads(answer.body)) == (504, {"error": "the model did not answer in time"})
+    assert 0.15 < answer.seconds < 0.6
+    assert attempts(router, stable, "rq_timeout") == attempts(router, stable, "rq_error") == 1
+
+
+@pytest.mark.parametrize(("path", "status"), [("/", 404), ("/v1/models/fraud", 404), ("/v2x", 404), ("/healthz", 200)])
+async def test_only_the_protocols_paths_reach_the_model(router: Router, users: Users, path: str, status: int) -> None:
+    answer = await users.ask(path)
+    assert answer.status == status
+    assert answer.body == "ok" if status == 200 else "error" in json.loads(answer.body)
+
+
+async def test_all_series_say_whose_they_are(router: Router, users: Users) -> None:
+    stable, candidate = pair()
+    async with serving(stable, candidate):
+        await router.follow(split(stable, candidate, 50.0), pods(stable, candidate))
+        await answered_by(users, stable, candidate)
+        whose = {"headgate_namespace": NAMESPACE, "headgate_model": MODEL, "headgate_revision": candidate.name}
+        # Before the candidate's first failure, and maybe its first request.
+        for what in ("rq_total", "rq_success", "rq_error", "rq_timeout"):
+            (labels,) = router.samples(f"envoy_cluster_endpoint_{what}", **whose)
+            assert dict(labels) == whose | {
+                "envoy_cluster_name": f"{candidate.name}/attempts",
+                "envoy_endpoint_address": f"127.0.0.1:{candidate.port}",
+                "envoy_endpoint_hostname": f"{candidate.name}-pod",
+            }
+        await users.ask_many(40)
+
+        async def flushed() -> bool:
+            buckets = router.samples(
+                "envoy_cluster_upstream_rq_time_bucket", **whose, headgate_assigned="true", le="1000"
+            )
+            return sum(buckets.values()) > 0
+
+        await eventually(flushed, "the histogram")
+        assert router.count("envoy_cluster_upstream_rq_xx", **whose, headgate_assigned="true") > 0
+
+
+async def test_the_metrics_port_shows_counters_and_nothing_else_of_the_admin(router: Router, users: Users) -> None:
+    for path in ("/", "/config_dump", "/quitquitquit", "/stats/prometheus/../../config_dump"):
+        async with users.session.post(f"http://127.0.0.1:{router.layout.metrics_port}{path}") as answer:
+            assert answer.status == 404
+    async with users.session.post(f"http://127.0.0.1:{router.layout.metrics_port}/stats/prometheus") as answer:
+        assert answer.status == 404
+    assert not router.samples("envoy_cluster_upstream_cx_active", envoy_cluster_name="admin")
+
+
+@pytest.mark.parametrize("role", ["stable", "candidate"])
+async def test_a_pod_that_is_gone_is_passed_over_without_a_failed_answer(
+    router: Router, users: Users, role: Role
+) -> None:
+    stable, candidate = pair()
+    async with serving(stable, candidate):
+        broken = {"stable": stable, "candidate": candidate}[role]
+        gone = Upstream(broken.name, port=free_port())
+        endpoints = pods(stable, candidate)
+        endpoints[broken.name] = (gone.endpoint, broken.endpoint)
+        await router.follow(split(stable, candidate, 50.0), endpoints)
+        await answered_by(users, stable, candidate)
+        assert {answer.status for answer in await users.ask_many(60)} == {200}

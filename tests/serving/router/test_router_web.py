@@ -1,0 +1,77 @@
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import pytest
+from prometheus_client import CollectorRegistry
+from router_envoy import Router
+
+from headgate_serving.router.admin import Admin
+from headgate_serving.router.agent import Metrics
+from headgate_serving.router.traffic import Intent, Target
+from headgate_serving.router.web import Web
+
+
+@dataclass
+class FakeEnvoy:
+    drained: list = field(default_factory=list)
+
+    async def drain(self, *, on):
+        self.drained.append(on)
+        return True
+
+
+@asynccontextmanager
+async def asking(envoy, ready=True, registry=None):
+    web = Web(lambda: ready, registry or CollectorRegistry(), envoy)
+    runner = await web.serve("127.0.0.1", 0)
+    host, port = runner.addresses[0][:2]
+    try:
+        async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
+            yield session
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize(("ready", "status"), [(True, 200), (False, 503)])
+async def test_the_agent_is_ready_when_envoy_can_start(ready, status):
+    async with asking(FakeEnvoy(), ready) as session:
+        assert (await session.get("/readyz")).status == status
+        assert (await session.get("/healthz")).status == 200
+
+
+async def test_the_metrics_are_those_of_the_contract():
+    metrics = Metrics("ns", "fraud")
+    metrics.show_weights(Intent((Target("fraud-1a2b3c4d", "stable", 1000),)))
+    metrics.watch_age.labels("ns", "fraud").set(3)
+    async with asking(FakeEnvoy(), registry=metrics.registry) as session:
+        text = await (await session.get("/metrics")).text()
+    whose = 'headgate_model="fraud",headgate_namespace="ns"'
+    assert f'headgate_router_weight{{{whose},headgate_revision="fraud-1a2b3c4d"}} 100.0' in text
+    assert f"headgate_router_config_writes_total{{{whose}}} 0.0" in text
+    assert f"headgate_router_watch_age_seconds{{{whose}}} 3.0" in text
+
+
+async def test_a_drain_answers_when_its_time_is_over():
+    envoy = FakeEnvoy()
+    async with asking(envoy) as session:
+        assert (await session.get("/drain?seconds=0")).status == 200
+        assert (await session.get("/drain?seconds=soon")).status == 400
+    assert envoy.drained == [True]
+
+
+async def test_a_draining_envoy_answers_and_closes_its_connections(router: Router):
+    admin = Admin(Path(router.layout.admin_socket))
+    async with aiohttp.ClientSession() as session:
+        for on, connection in ((True, "close"), (False, None)):
+            assert await admin.drain(on=on)
+            async with session.get(f"{router.url}/healthz") as answer:
+                assert answer.status == 200
+                assert answer.headers.get("connection") == connection
+
+
+async def test_without_an_envoy_there_is_nobody_to_wait_for(tmp_path: Path):
+    admin = Admin(tmp_path / "admin.sock")
+    assert await admin.wait_for_clusters("1", 5.0)
+    assert not await admin.drain(on=True)
