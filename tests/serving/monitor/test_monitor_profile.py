@@ -1,0 +1,181 @@
+"""The profile: what it holds, what its layout hash says, and that it survives being written."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import serving_models as models
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headgate.cli import digest as digest_command
+from headgate.cli import profile as profile_command
+from headgate_serving.errors import ProfileInvalid
+from headgate_serving.monitor import CategoryBins, NumericBins, Profile, build_profile, read_profile
+from headgate_serving.monitor.profile import Column
+from headgate_serving.monitor.reference import profile_of
+
+RNG = np.random.default_rng(5)
+ROWS = 400
+
+
+def columns(seed: int = 5) -> list[Column]:
+    rng = np.random.default_rng(seed)
+    return [
+        Column("amount", "X", 0, rng.exponential(size=ROWS)),
+        Column("age", "X", 1, rng.integers(18, 90, ROWS).astype(np.float32)),
+        Column("state", "S", 0, np.array(rng.choice(["MA", "NY", ""], ROWS), object)),
+    ]
+
+
+def profile(**outputs: np.ndarray) -> Profile:
+    return build_profile(columns(), outputs)[0]
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 1000))
+def test_written_and_read_it_is_the_same(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    built, _ = build_profile(columns(seed), {"p": rng.random((ROWS, 2)), "label": rng.integers(0, 2, ROWS)})
+    assert read_profile(built.to_json()) == built
+    assert all(sum(item.counts) == ROWS for item in (*built.features, *built.outputs))
+
+
+def test_the_layout_depends_on_the_bins_alone() -> None:
+    base = columns()
+    layout = build_profile(base, {})[0].layout
+    doubled = [Column(c.name, c.input, c.column, np.concatenate([c.values] * 2)) for c in base]
+    moved = [Column(c.name, "OTHER", 9 - c.column, c.values) for c in reversed(base)]
+    shifted = [Column(c.name, c.input, c.column, c.values + 1 if c.name == "amount" else c.values) for c in base]
+    renamed = [Column(c.name + "x", c.input, c.column, c.values) for c in base]
+    assert build_profile(doubled, {})[0].layout == layout
+    assert build_profile(moved, {})[0].layout == layout
+    assert build_profile(shifted, {})[0].layout != layout
+    assert build_profile(renamed, {})[0].layout != layout
+    assert build_profile(base, {"label": np.zeros(ROWS, int)})[0].layout != layout
+    assert len(layout) == 12
+    assert int(layout, 16) >= 0
+
+
+OUTPUTS = {
+    "labels": (RNG.integers(0, 3, ROWS), "out", CategoryBins),
+    "labels in a column": (RNG.integers(0, 3, (ROWS, 1)), "out", CategoryBins),
+    "labels of many kinds": (np.arange(ROWS), "out", CategoryBins),
+    "text": (np.array(["yes", "no"] * (ROWS // 2), object), "out", CategoryBins),
+    "booleans": (RNG.random(ROWS) > 0.5, "out", CategoryBins),
+    "a number": (RNG.random(ROWS), "out", NumericBins),
+    "a number in a column": (RNG.random((ROWS, 1)), "out", NumericBins),
+    "two classes": (RNG.random((ROWS, 2)), "out[1]", NumericBins),
+    "thirty classes": (RNG.random((ROWS, 30)), "argmax(out)", CategoryBins),
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_what_is_counted_of_an_output(name: str) -> None:
+    tensor, counted_as, kind = OUTPUTS[name]
+    (output,) = profile(out=tensor).outputs
+    assert output.name == counted_as
+    assert isinstance(output.bins, kind)
+    assert output.bins.labels()[-1] == "invalid"
+    assert sum(output.counts) == ROWS
+
+
+def test_what_can_not_be_counted_is_left_out_with_a_reason() -> None:
+    outputs = {"image": np.zeros((ROWS, 2, 2)), "flags": np.zeros((ROWS, 2), int), "nan": np.full(ROWS, np.nan)}
+    whole = [*columns(), Column("void", "X", 2, np.full(ROWS, np.nan))]
+    built, left_out = build_profile(whole, outputs)
+    assert built.outputs == ()
+    assert list(left_out) == ["void", "image", "flags", "nan"]
+
+
+@pytest.mark.parametrize("bad", [[], [Column("a", "X", 0, np.empty(0))], [*columns(), Column("a", "X", 0, np.ones(1))]])
+def test_no_rows_or_ragged_columns_are_refused(bad: list[Column]) -> None:
+    with pytest.raises(ProfileInvalid):
+        build_profile(bad, {})
+
+
+def damage(name: str) -> str:
+    whole = json.loads(profile().to_json())
+    feature = whole["features"][0]
+    match name:
+        case "edges":
+            feature["edges"][1] = feature["edges"][2]
+        case "infinite edge":
+            feature["edges"][-1] = 1e999
+        case "counts":
+            feature["counts"].pop("above")
+        case "layout":
+            feature["edges"][0] -= 1.0
+            feature["counts"] = dict(zip(NumericBins(tuple(feature["edges"])).labels(), [1] * 99, strict=False))
+        case "kind":
+            feature["kind"] = "colour"
+        case "column":
+            feature["column"] = -1
+        case "twice":
+            whole["features"].append(feature)
+            whole.pop("layout")
+        case "list":
+            return "[]"
+    return json.dumps(whole)
+
+
+@pytest.mark.parametrize("name", ["edges", "infinite edge", "counts", "layout", "kind", "column", "twice", "list"])
+def test_a_damaged_profile_is_refused(name: str) -> None:
+    with pytest.raises(ProfileInvalid):
+        read_profile(damage(name))
+
+
+def run(command: object, *argv: str) -> int:
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    args = parser.parse_args(argv)
+    return args.run(args)
+
+
+def test_the_command_writes_a_profile_of_csv_and_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models.score(tmp_path / "model.onnx")
+    data = tmp_path / "rows.csv"
+    data.write_text("id,b,a\n" + "".join(f"r{n},{n % 7 - 3.5},{n / 7 if n % 5 else ''}\n" for n in range(5000)))
+    assert run(profile_command, "profile", "--model", str(tmp_path), "--data", str(data), "--columns", "a,b") == 0
+    written = read_profile((tmp_path / "profile.json").read_bytes())
+    assert [(f.name, f.input, f.column) for f in written.features] == [("a", "X", 0), ("b", "X", 1)]
+    assert dict(zip(written.features[0].bins.labels(), written.features[0].counts, strict=True))["missing"] == 1000
+    assert [p.name for p in written.outputs] == ["score", "label"]
+    assert written.layout in capsys.readouterr().out
+
+
+def test_the_command_says_what_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models.score(tmp_path / "model.onnx")
+    data = tmp_path / "rows.csv"
+    data.write_text("id,a,b\nx,1,2\n")
+    for options, reason in (
+        ([], "takes 2 columns, the data has 3: id, a, b"),
+        (["--columns", "a,z"], "no column 'z'"),
+        (["--columns", "id,a"], "column 'id' is string"),
+    ):
+        assert run(profile_command, "profile", "--model", str(tmp_path), "--data", str(data), *options) == 1
+        assert reason in capsys.readouterr().err
+    assert run(profile_command, "profile", "--model", str(tmp_path), "--data", str(tmp_path / "rows.txt")) == 1
+    assert not (tmp_path / "profile.json").exists()
+
+
+def test_inputs_of_their_own_are_found_by_name(tmp_path: Path) -> None:
+    models.mixed(tmp_path / "model.onnx")
+    data = tmp_path / "rows.csv"
+    data.write_text("AT,TEXT\n0,a\n")
+    with pytest.raises(ProfileInvalid, match="input 'X'"):
+        profile_of(tmp_path / "model.onnx", data, None)
+
+
+def test_the_digest_command_prints_what_the_manifest_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"abc")
+    assert run(digest_command, "digest", str(tmp_path)) == 0
+    assert run(digest_command, "digest", str(tmp_path), "--write") == 0
+    first, second = capsys.readouterr().out.split()
+    assert first == second
+    assert (tmp_path / "manifest.json").is_file()
+    assert run(digest_command, "digest", str(tmp_path / "nothing")) == 1
+    assert run(digest_command, "digest", str(tmp_path / "model.onnx"), "--write") == 1

@@ -1,0 +1,192 @@
+"""Tensors in and out, for every datatype, in JSON and in binary."""
+
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+import serving_models as models
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as np_st
+from onnx import TensorProto
+
+from headgate_serving.errors import MalformedRequest
+from headgate_serving.server.model import Model, load_model
+from headgate_serving.server.protocol import decode, encode
+
+TYPES = {
+    "BOOL": (TensorProto.BOOL, np.bool_),
+    "UINT8": (TensorProto.UINT8, np.uint8),
+    "UINT16": (TensorProto.UINT16, np.uint16),
+    "UINT32": (TensorProto.UINT32, np.uint32),
+    "UINT64": (TensorProto.UINT64, np.uint64),
+    "INT8": (TensorProto.INT8, np.int8),
+    "INT16": (TensorProto.INT16, np.int16),
+    "INT32": (TensorProto.INT32, np.int32),
+    "INT64": (TensorProto.INT64, np.int64),
+    "FP16": (TensorProto.FLOAT16, np.float16),
+    "FP32": (TensorProto.FLOAT, np.float32),
+    "FP64": (TensorProto.DOUBLE, np.float64),
+    "BYTES": (TensorProto.STRING, object),
+}
+
+
+@pytest.fixture(scope="module")
+def echo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
+    folder = tmp_path_factory.mktemp("echo")
+    return {name: load_model(models.identity(folder / f"{name}.onnx", kind)) for name, (kind, _) in TYPES.items()}
+
+
+def tensors(datatype: str) -> st.SearchStrategy[np.ndarray]:
+    shape = st.tuples(st.integers(1, 5), st.just(2))
+    if datatype == "BYTES":
+        text = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
+        return shape.flatmap(
+            lambda dims: st.lists(text, min_size=dims[0] * 2, max_size=dims[0] * 2).map(
+                lambda values: np.array([*values, None], object)[:-1].reshape(dims)
+            )
+        )
+    return np_st.arrays(TYPES[datatype][1], shape)
+
+
+def binary_body(datatype: str, tensor: np.ndarray) -> tuple[bytes, str]:
+    if datatype == "BYTES":
+        raw = b"".join(len(t.encode()).to_bytes(4, "little") + t.encode() for t in tensor.ravel())
+    else:
+        raw = tensor.tobytes()
+    item = {"name": "IN", "datatype": datatype, "shape": tensor.shape, "parameters": {"binary_data_size": len(raw)}}
+    header = orjson.dumps({"inputs": [item], "parameters": {"binary_data_output": True}})
+    return header + raw, str(len(header))
+
+
+def json_body(datatype: str, tensor: np.ndarray, nested: bool) -> bytes:
+    data = (tensor if nested else tensor.ravel()).tolist()
+    return orjson.dumps({"inputs": [{"name": "IN", "datatype": datatype, "shape": tensor.shape, "data": data}]})
+
+
+def finite(tensor: np.ndarray) -> np.ndarray:
+    """As JSON can carry it: infinity is null, and null is NaN."""
+    return np.where(np.isfinite(tensor), tensor, np.nan) if tensor.dtype.kind == "f" else tensor
+
+
+@pytest.mark.parametrize("datatype", TYPES)
+@settings(max_examples=15, deadline=None)
+@given(data=st.data(), nested=st.booleans())
+def test_json_goes_in_and_out_unchanged(
+    echo: dict[str, Model], datatype: str, data: st.DataObject, nested: bool
+) -> None:
+    tensor, model = data.draw(tensors(datatype)), echo[datatype]
+    request = decode(json_body(datatype, tensor, nested), None, model)
+    expected = finite(tensor)
+    np.testing.assert_array_equal(request.inputs["IN"], expected)
+    assert request.inputs["IN"].dtype == tensor.dtype
+    assert request.rows == len(tensor)
+    results = model.run(request.inputs, request.outputs)
+    answer = orjson.loads(encode("m", None, request, results, model.output_by_name).body)
+    shown = answer["outputs"][0]
+    values = np.array(shown["data"], tensor.dtype).reshape(shown["shape"])
+    np.testing.assert_array_equal(values, expected)
+    assert "model_version" not in answer
+
+
+@pytest.mark.parametrize("datatype", TYPES)
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_binary_goes_in_and_out_unchanged(echo: dict[str, Model], datatype: str, data: st.DataObject) -> None:
+    tensor, model = data.draw(tensors(datatype)), echo[datatype]
+    body, length = binary_body(datatype, tensor)
+    request = decode(body, length, model)
+    np.testing.assert_array_equal(request.inputs["IN"], tensor)
+    encoded = encode("m", "1", request, model.run(request.inputs, request.outputs), model.output_by_name)
+    assert encoded.header_length
+    assert encoded.body[encoded.header_length :] == body[int(length) :]
+    described = orjson.loads(encoded.body[: encoded.header_length])["outputs"][0]
+    assert described["parameters"]["binary_data_size"] == len(body) - int(length)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_whatever_comes_is_taken_or_refused_by_name(echo: dict[str, Model], data: st.DataObject) -> None:
+    """Bodies that are nearly right: members replaced by any JSON, bytes cut off, lengths that lie."""
+    anything = st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=3),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+        max_leaves=6,
+    )
+    datatype = data.draw(st.sampled_from(list(TYPES)))
+    item = {"name": "IN", "datatype": datatype, "shape": [1, 2], "data": data.draw(st.lists(anything, max_size=3))}
+    item |= data.draw(
+        st.dictionaries(st.sampled_from(["name", "datatype", "shape", "data", "parameters"]), anything, max_size=1)
+    )
+    request = {"inputs": [item]}
+    request |= data.draw(st.dictionaries(st.sampled_from(["id", "outputs", "parameters"]), anything, max_size=2))
+    body = orjson.dumps(request) + data.draw(st.binary(max_size=4))
+    length = data.draw(st.none() | st.integers(-1, len(body) + 1).map(str) | st.text(max_size=2))
+    try:
+        taken = decode(body, length, echo[datatype])
+    except MalformedRequest:
+        return
+    assert taken.inputs["IN"].dtype == echo[datatype].inputs[0].datatype.dtype
+    assert taken.inputs["IN"].shape == (1, 2)
+
+
+BINARY = {
+    "length is no number": ("x", b"", "Inference-Header-Content-Length"),
+    "length is too long": ("9999", b"", "Inference-Header-Content-Length"),
+    "bytes are missing": (None, b"\0" * 3, "8 bytes are announced, 3 are there"),
+    "bytes are left over": (None, b"\0" * 9, "9 bytes follow the JSON, the inputs take 8"),
+}
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_binary_that_does_not_add_up(echo: dict[str, Model], name: str) -> None:
+    length, raw, reason = BINARY[name]
+    item = {"name": "IN", "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": 8}}
+    header = orjson.dumps({"inputs": [item]})
+    with pytest.raises(MalformedRequest, match=reason):
+        decode(header + raw, length or str(len(header)), echo["FP32"])
+
+
+TEXT = {
+    "cut off": (b"\x05\0\0\0abc\0", "element 0 is cut off"),
+    "no UTF-8": (b"\x01\0\0\0\xff\x01\0\0\0a", "element 0 is no UTF-8"),
+    "too few": (b"\x01\0\0\0a", "needs 2 elements, got 1"),
+    "no length": (b"\x01\0\0\0a\x01", "element 1 is cut off"),
+}
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_binary_text_that_does_not_add_up(echo: dict[str, Model], name: str) -> None:
+    raw, reason = TEXT[name]
+    item = {"name": "IN", "datatype": "BYTES", "shape": [1, 2], "parameters": {"binary_data_size": len(raw)}}
+    header = orjson.dumps({"inputs": [item]})
+    with pytest.raises(MalformedRequest, match=reason):
+        decode(header + raw, str(len(header)), echo["BYTES"])
+
+
+def test_a_wrong_number_of_bytes_for_the_shape(echo: dict[str, Model]) -> None:
+    item = {"name": "IN", "datatype": "FP32", "shape": [2, 2], "parameters": {"binary_data_size": 8}}
+    header = orjson.dumps({"inputs": [item]})
+    with pytest.raises(MalformedRequest, match="takes 16 bytes, got 8"):
+        decode(header + b"\0" * 8, str(len(header)), echo["FP32"])
+
+
+@pytest.mark.parametrize(
+    ("datatype", "value"),
+    [("UINT8", 256), ("UINT8", -1), ("INT8", 128), ("INT32", 2**31), ("UINT64", -1), ("INT64", 2**63), ("FP16", 1e5)],
+)
+def test_a_value_that_does_not_fit_is_never_wrapped(echo: dict[str, Model], datatype: str, value: float) -> None:
+    body = {"inputs": [{"name": "IN", "datatype": datatype, "shape": [1, 2], "data": [0, value]}]}
+    with pytest.raises(MalformedRequest, match=f"does not fit into {datatype}"):
+        decode(orjson.dumps(body), None, echo[datatype])
+
+
+def test_unsigned_numbers_keep_all_their_digits(echo: dict[str, Model]) -> None:
+    body = {"inputs": [{"name": "IN", "datatype": "UINT64", "shape": [1, 2], "data": [2**64 - 1, 1]}]}
+    assert decode(orjson.dumps(body), None, echo["UINT64"]).inputs["IN"].tolist() == [[2**64 - 1, 1]]
+
+
+def test_missing_text_is_empty_text(echo: dict[str, Model], tmp_path: Path) -> None:
+    body = {"inputs": [{"name": "IN", "datatype": "BYTES", "shape": [1, 2], "data": [None, "a"]}]}
+    assert decode(orjson.dumps(body), None, echo["BYTES"]).inputs["IN"].tolist() == [["", "a"]]
