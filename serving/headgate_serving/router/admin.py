@@ -40,6 +40,12 @@ class Admin:
             await asyncio.sleep(POLL_SECONDS)
         return True
 
+    async def active_requests(self) -> int:
+        """How many requests are under way; 0 when there is no Envoy."""
+        text = await self._ask("GET", "/stats?filter=inference.downstream_rq_active&format=json")
+        stats: list[dict[str, Any]] = json.loads(text)["stats"] if text else []
+        return sum(int(stat.get("value", 0)) for stat in stats)
+
     async def drain(self, *, on: bool) -> bool:
         """Whether Envoy now closes each connection with its next answer; new ones are still served."""
         return await self._ask("POST", "/healthcheck/fail" if on else "/healthcheck/ok") is not None

@@ -7,12 +7,15 @@ good state.
 
 import argparse
 import asyncio
+import json
 import logging
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -158,6 +161,21 @@ def describe(intent: Intent) -> str:
     return ", ".join(f"{t.revision} {t.weight / 10:g} %" for t in intent.targets) or "no version"
 
 
+class JsonLines(logging.Formatter):
+    """A log line as one JSON object."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Time, level and message; the traceback if there is one."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line of the container."""
     parser = argparse.ArgumentParser(prog="headgate-router-agent", description="Follows a ModelDeployment.")
@@ -171,10 +189,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM."""
-    logging.basicConfig(
-        level=logging.INFO,
-        format='{"time":"%(asctime)s","level":"%(levelname)s","logger":"%(name)s","message":"%(message)s"}',
-    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     asyncio.run(_serve(parse_arguments(arguments)))
     return 0
 

@@ -1,4 +1,6 @@
 import asyncio
+import json
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from test_router_endpoints import endpoint, slice_of
 
-from headgate_serving.router.agent import Agent, Metrics, describe, parse_arguments
+from headgate_serving.router.agent import Agent, JsonLines, Metrics, describe, parse_arguments
 from headgate_serving.router.config import Layout, bootstrap_document
 from headgate_serving.router.files import XdsFolder
 from headgate_serving.router.traffic import Intent, Target
@@ -220,6 +222,11 @@ async def test_the_loop_follows_changes_until_it_is_cancelled(world):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+def test_a_log_line_is_json_whatever_it_says():
+    record = logging.LogRecord("x", logging.ERROR, "file", 1, 'weight "%s"', ("ten",), None)
+    assert json.loads(JsonLines().format(record))["message"] == 'weight "ten"'
 
 
 def test_the_log_tells_the_split_in_a_line():

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate_serving.router.config import Layout, bootstrap_document, render
+from headgate_serving.router.config.budget import LATENCY_EDGES_MS, try_timeout_ms
 from headgate_serving.router.config.documents import discovery_response
 from headgate_serving.router.endpoints import Endpoint
 from headgate_serving.router.step import LINGER_SECONDS, Memory, step
@@ -137,6 +138,20 @@ def test_the_candidate_has_half_of_the_budget_and_the_answer_all_of_it():
     documents = render(split(100, timeout_ms=1500), {}, LAYOUT)
     assert model_route(documents)["route"]["timeout"] == "1.500s"
     assert '"value": "750"' in json.dumps(weighted(documents)[0])
+
+
+@given(st.integers(1, 10_000_000))
+def test_the_candidates_share_is_an_edge_of_the_histogram_within_half_of_the_budget(timeout_ms):
+    share = try_timeout_ms(timeout_ms)
+    assert share in LATENCY_EDGES_MS
+    assert share <= max(1, timeout_ms / 2)
+
+
+@pytest.mark.parametrize(
+    ("timeout_ms", "share"), [(1, 1), (100, 50), (200, 100), (450, 200), (1000, 500), (60_000, 30_000)]
+)
+def test_the_share_of_usual_budgets_is_half(timeout_ms, share):
+    assert try_timeout_ms(timeout_ms) == share
 
 
 def test_every_pod_has_its_name_and_its_revision():

@@ -28,12 +28,14 @@ GONE = {"type": "ERROR", "object": {"code": 410, "message": "too old"}}
 
 @dataclass
 class FakeApi:
-    """Answers lists from `listed` and each watch with the next entry of `watches`; then watches stay open."""
+    """Answers lists from `listed` and each watch with the next entry of `watches`; then watches wait to expire."""
 
     listed: list
     watches: list = field(default_factory=list)
     failures: int = 0
     queries: list = field(default_factory=list)
+    seen: list = field(default_factory=list)
+    expire: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.queries.append(dict(request.query))
@@ -48,7 +50,9 @@ class FakeApi:
         for entry in events or ():
             await answer.write(json.dumps(entry).encode() + b"\n")
         if events is None:
-            await asyncio.Event().wait()
+            await self.expire.wait()
+            self.expire.clear()
+            await answer.write(json.dumps(GONE).encode() + b"\n")
         return answer
 
     @property
@@ -65,15 +69,17 @@ async def mirroring(api: FakeApi) -> AsyncIterator[ApiMirror]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0][:2]
-    async with ApiClient(Configuration(host=f"http://{host}:{port}")) as client:
-        mirror = ApiMirror(client, slices_selection("ns", "fraud"), time.monotonic, lambda: 0.0)
-        task = asyncio.create_task(mirror.run(lambda: None))
-        try:
-            yield mirror
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-    await runner.cleanup()
+    try:
+        async with ApiClient(Configuration(host=f"http://{host}:{port}")) as client:
+            mirror = ApiMirror(client, slices_selection("ns", "fraud"), time.monotonic, lambda: 0.0)
+            task = asyncio.create_task(mirror.run(lambda: api.seen.append(list(mirror.objects))))
+            try:
+                yield mirror
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+    finally:
+        await runner.cleanup()
 
 
 async def eventually(check):
@@ -124,14 +130,15 @@ async def test_what_vanished_while_the_watch_was_broken_is_forgotten():
 
 
 async def test_an_api_server_that_is_away_leaves_the_mirror_as_it_was():
-    api = FakeApi([item("a", 1)], [[GONE]])
+    api = FakeApi([item("a", 1)])
     async with mirroring(api) as mirror:
-        await eventually(lambda: mirror.synced)
+        await eventually(lambda: len(api.queries) == 2)
         api.failures = 5
-        api.listed = []
-        assert mirror.objects.keys() == {"a"}
-        await eventually(lambda: not mirror.objects)
+        api.listed = [item("b", 2)]
+        api.expire.set()
+        await eventually(lambda: mirror.objects.keys() == {"b"})
     assert api.failures == 0
+    assert api.seen == [["a"], ["b"]]
 
 
 async def test_an_object_of_a_megabyte_is_read():

@@ -7,6 +7,7 @@ file.
 from typing import Any
 
 from headgate_serving.router.config import names
+from headgate_serving.router.config.budget import LATENCY_EDGES_MS
 from headgate_serving.router.config.layout import Layout, file_source
 from headgate_serving.router.config.routes import ROUTES, TRY_TIMEOUT_FILTER
 
@@ -14,11 +15,6 @@ BODY_LIMIT = 10 * 1024 * 1024
 """A larger request goes through, but is not kept, so stable can't rescue it."""
 
 MAX_CONNECTIONS = 20_000
-
-LATENCY_BUCKETS_MS = (
-    1, 2, 3, 4, 5, 7.5, 10, 15, 20, 25, 30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 300, 400, 500, 600, 750,
-    1000, 1250, 1500, 2000, 2500, 3000, 4000, 5000, 7500, 10_000, 15_000, 20_000, 30_000, 60_000, 120_000,
-)  # fmt: skip
 
 _TYPE = "type.googleapis.com/envoy."
 _ROUTER = {
@@ -49,9 +45,7 @@ def bootstrap_document(namespace: str, model: str, layout: Layout) -> dict[str, 
         "stats_config": {
             "stats_tags": names.stats_tags(namespace, model),
             "stats_matcher": names.stats_matcher(),
-            "histogram_bucket_settings": [
-                {"match": {"suffix": "upstream_rq_time"}, "buckets": list(LATENCY_BUCKETS_MS)}
-            ],
+            "histogram_bucket_settings": [{"match": {"suffix": "upstream_rq_time"}, "buckets": list(LATENCY_EDGES_MS)}],
         },
         "overload_manager": {
             "resource_monitors": [

@@ -7,6 +7,7 @@ next request, and no listener, cluster or connection is touched.
 from typing import Any
 
 from headgate_serving.router.config import names
+from headgate_serving.router.config.budget import try_timeout_ms
 from headgate_serving.router.config.layout import duration
 from headgate_serving.router.traffic import Intent, Target
 
@@ -73,11 +74,6 @@ def _weighted(target: Target, intent: Intent) -> dict[str, Any]:
     if target == intent.candidate and intent.retry_on_stable:
         entry["typed_per_filter_config"] = {TRY_TIMEOUT_FILTER: _try_timeout(try_timeout_ms(intent.timeout_ms))}
     return entry
-
-
-def try_timeout_ms(timeout_ms: int) -> int:
-    """How long the candidate may take before stable is asked: half the budget, so that stable has as much."""
-    return max(1, timeout_ms // 2)
 
 
 def _try_timeout(milliseconds: int) -> dict[str, Any]:

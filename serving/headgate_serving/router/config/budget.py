@@ -1,0 +1,21 @@
+"""The edges of the latency histogram, and the share of the time budget that the candidate gets. Used by `bootstrap`
+and `routes`.
+
+The two belong together. The candidate is given up after its share, stable only at the end of the whole budget, so
+"too late" doesn't mean the same for both. As the share is an edge of the histogram, stable's requests that took
+longer than the share can be counted too, and the two be compared.
+"""
+
+LATENCY_EDGES_MS = (
+    1, 2, 3, 4, 5, 7.5, 10, 15, 20, 25, 30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 300, 400, 500, 600, 750,
+    1000, 1250, 1500, 2000, 2500, 3000, 4000, 5000, 7500, 10_000, 15_000, 20_000, 30_000, 45_000, 60_000, 90_000,
+    120_000, 180_000, 300_000,
+)  # fmt: skip
+
+
+def try_timeout_ms(timeout_ms: int) -> int:
+    """How long the candidate may take before stable is asked.
+
+    The largest whole edge within half of the budget: stable then has at least as much as the candidate had.
+    """
+    return max((int(edge) for edge in LATENCY_EDGES_MS if edge <= timeout_ms / 2 and edge == int(edge)), default=1)
