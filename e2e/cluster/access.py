@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import subprocess
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,7 @@ def _load_embedded(layout: Layout, built: Sequence[images.Built]) -> None:
         for image in built:
             if image.reference not in there:
                 progress.say(f"  loading {image.reference}")
-                containerd.load(layout, image.archive)
+                containerd.load(layout, image)
 
 
 def _load_existing(built: Sequence[images.Built]) -> None:
@@ -141,9 +142,12 @@ def _load_existing(built: Sequence[images.Built]) -> None:
             'for example IMAGE_LOADER="kind load image-archive". The archive is added as its last argument.'
         )
     for image in built:
-        argv = [*shlex.split(loader), str(image.archive)]
-        if subprocess.run(argv, check=False).returncode != 0:
-            raise CommandFailed(f"{shlex.join(argv)} failed")
+        with tempfile.TemporaryDirectory() as folder:
+            archive = Path(folder) / f"{image.name}.tar"
+            image.write(archive)
+            argv = [*shlex.split(loader), str(archive)]
+            if subprocess.run(argv, check=False).returncode != 0:
+                raise CommandFailed(f"{shlex.join(argv)} failed")
 
 
 def _programs() -> Path:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import subprocess
+import tempfile
 from pathlib import Path
+
+from images import Built
 
 from .errors import CommandFailed
 from .layout import Layout
@@ -14,6 +18,8 @@ from .layout import Layout
 SHIM_SOCKETS = Path("/run/containerd/s")
 # Where kubelet links containers' logs, whatever its configuration says.
 LOG_LINKS = Path("/var/log/containers")
+# Where containerd's CNI library notes what it set up, whatever its configuration says.
+CNI_RESULTS = Path("/var/lib/cni/results")
 
 
 def references(layout: Layout) -> set[str]:
@@ -21,9 +27,13 @@ def references(layout: Layout) -> set[str]:
     return set(_ctr(layout, "images", "list", "--quiet").split())
 
 
-def load(layout: Layout, archive: Path) -> None:
-    """Import an image archive. Layers that the node has are not read again."""
-    _ctr(layout, "images", "import", str(archive))
+def load(layout: Layout, image: Built) -> None:
+    """Bring an image onto the node, sending only the layers that it lacks."""
+    there = set(_ctr(layout, "content", "list", "--quiet").split())
+    with tempfile.TemporaryDirectory(dir=layout.state) as folder:
+        archive = Path(folder) / "image.tar"
+        image.write(archive, without=there)
+        _ctr(layout, "images", "import", str(archive))
 
 
 def _ctr(layout: Layout, *arguments: str) -> str:
@@ -49,3 +59,9 @@ def remove_traces(layout: Layout) -> None:
     for link in LOG_LINKS.glob("*.log"):
         if link.is_symlink() and link.readlink().is_relative_to(layout.pod_logs):
             link.unlink()
+    for result in CNI_RESULTS.glob("*"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            interfaces = json.loads(result.read_text())["result"]["interfaces"]
+            namespaces = [interface.get("sandbox", "") for interface in interfaces]
+            if any(Path(each).is_relative_to(layout.state) for each in namespaces):
+                result.unlink()

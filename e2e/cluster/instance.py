@@ -17,7 +17,7 @@ from pathlib import Path
 import images
 from setup import cache, progress, tools
 
-from . import certificates, cgroups, components, containerd, network, processes
+from . import certificates, cgroups, components, containerd, kernel, network, processes
 from .errors import ComponentFailed, NotAllowed
 from .layout import DNS_IP, NODE, NODE_IP, Layout
 from .processes import Process
@@ -107,12 +107,14 @@ def _start(layout: Layout, inputs: str) -> None:
     started += [processes.start(layout, each) for each in everything if not each.needs_api]
     _record(layout, inputs, started)
     _wait(layout, started, "kube-apiserver", lambda: _api_ready(layout))
-    _import(layout, started, pause.archive)
+    _import(layout, started, pause)
+    kernel.save(layout)
     started += [processes.start(layout, each) for each in everything if each.needs_api]
     _record(layout, inputs, started)
     _apply_dns(layout, started)
     _wait(layout, started, "kubelet", lambda: _node_ready(layout))
     _wait(layout, started, "kube-controller-manager", lambda: _default_account(layout))
+    kernel.restore(layout)
     progress.say(f"cluster {layout.name}: ready after {time.monotonic() - begin:.1f} s")
 
 
@@ -137,9 +139,9 @@ def _wait(layout: Layout, started: list[Process], name: str, ready: Callable[[],
         time.sleep(POLL)
 
 
-def _import(layout: Layout, started: list[Process], archive: Path) -> None:
+def _import(layout: Layout, started: list[Process], image: images.Built) -> None:
     _wait(layout, started, "containerd", layout.containerd_socket.exists)
-    containerd.load(layout, archive)
+    containerd.load(layout, image)
 
 
 def _apply_dns(layout: Layout, started: list[Process]) -> None:
@@ -168,6 +170,7 @@ def _default_account(layout: Layout) -> bool:
 def _down(layout: Layout) -> None:
     if (cgroups.tracking_tree() / layout.cgroup).exists():
         cgroups.kill(layout.cgroup)
+    kernel.restore(layout)
     containerd.remove_traces(layout)
     network.unmount_below(layout.state)
     network.remove(layout)

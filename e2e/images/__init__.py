@@ -4,7 +4,8 @@ images.references()          # {"operator": "localhost/headgate-operator:3f…",
 images.build("operator")     # Built(name, reference, archive), built if the cache does not have it
 """
 
-from .build import Built, build
+from .archive import Built
+from .build import build
 from .table import Image, names, references
 
 __all__ = ["Built", "Image", "build", "names", "references"]

@@ -6,24 +6,16 @@ buildah keeps its layers in the cache too, so a change of the source alone does 
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
+import tempfile
 from pathlib import Path
 
 from setup import cache, packages, progress, tools
 from setup.errors import BuildFailed, Missing
 
+from .archive import Built, store
 from .table import BASE_PACKAGES, BY_NAME, HERE, SUITE, Image
 
 CERTIFICATES = Path("/etc/ssl/certs")
-
-
-@dataclass(frozen=True)
-class Built:
-    """An image that is there: what manifests call it, and its archive."""
-
-    name: str
-    reference: str
-    archive: Path
 
 
 def build(name: str) -> Built:
@@ -33,8 +25,8 @@ def build(name: str) -> Built:
     image = BY_NAME[name]
     # Once: the source may be edited while an image is built from it.
     key, reference = image.key, image.reference
-    archive = cache.once("images", name, key, lambda place: _build(image, reference, place), suffix=".tar")
-    return Built(name, reference, archive)
+    folder = cache.once("images", name, key, lambda place: _build(image, reference, place))
+    return Built(name, reference, folder)
 
 
 def _build(image: Image, reference: str, place: Path) -> None:
@@ -52,9 +44,23 @@ def _build(image: Image, reference: str, place: Path) -> None:
         argv += [f"--ignorefile={ignore}"]
     argv += [f"--file={image.containerfile}", f"--tag={reference}", str(_context(image))]
     progress.run(f"building image {image.name}", argv, log=log)
-    # docker-archive and not oci-archive, whose layers buildah compresses: they are read back on this machine.
-    push = [*_buildah(), "push", f"--signature-policy={_policy()}", reference]
-    progress.run(f"packing image {image.name}", [*push, f"docker-archive:{place}:{reference}"], log=log)
+    # Not as an OCI archive, whose layers buildah insists on compressing: they are read back on this machine.
+    packed = place.with_suffix(".tar")
+    push = [*_buildah(), "push", f"--signature-policy={_policy()}", reference, f"docker-archive:{packed}:{reference}"]
+    progress.run(f"packing image {image.name}", push, log=log)
+    store(packed, place)
+    packed.unlink()
+    _forget_old(image)
+
+
+def _forget_old(image: Image) -> None:
+    """Remove from buildah's storage what the cache has forgotten."""
+    listing = [*_buildah(), "images", "--format={{.Name}}:{{.Tag}}", f"localhost/headgate-{image.name}"]
+    done = subprocess.run(listing, check=False, capture_output=True, text=True)
+    for reference in done.stdout.split():
+        entry = cache.root() / "images" / f"{image.name}-{reference.rpartition(':')[2]}"
+        if reference != image.reference and not entry.exists():
+            subprocess.run([*_buildah(), "rmi", reference], check=False, capture_output=True)
 
 
 def _context(image: Image) -> Path:
@@ -87,8 +93,13 @@ def _into_storage(built: Built) -> None:
     if subprocess.run(there, check=False, capture_output=True).returncode == 0:
         return
     log = cache.root() / "logs" / f"image-{built.name}.log"
-    pull = [*_buildah(), "pull", f"--signature-policy={_policy()}", f"docker-archive:{built.archive}"]
-    progress.run(f"unpacking image {built.name}", pull, log=log)
+    with tempfile.TemporaryDirectory(dir=cache.root()) as folder:
+        archive = Path(folder) / "image.tar"
+        built.write(archive)
+        pull = [*_buildah(), "pull", f"--signature-policy={_policy()}", "--quiet", f"oci-archive:{archive}"]
+        progress.run(f"unpacking image {built.name}", pull, log=log)
+    identity = log.read_text().split()[-1]
+    subprocess.run([*_buildah(), "tag", identity, built.reference], check=True)
 
 
 def _buildah() -> list[str]:
