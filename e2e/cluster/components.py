@@ -1,6 +1,7 @@
 """The programs of a cluster: their command lines and the configuration files that they read.
 
-`write_configuration` is called once per start, before `components` lists what to start; `instance.py` does it.
+`instance.py` writes `configuration` before it starts `components`. Both depend on nothing but their arguments, so
+that a running cluster can be compared with what would be started now.
 """
 
 from __future__ import annotations
@@ -151,20 +152,18 @@ def _controller_manager(pki: Path) -> list[str]:
     ]
 
 
-def write_configuration(layout: Layout, pause_image: str) -> None:
-    """Write every component's configuration file."""
-    layout.config.mkdir(parents=True)
-    (layout.state / "cni").mkdir()
-    files = {
-        "containerd.toml": _containerd(layout, pause_image),
-        "kubelet.yaml": yaml.safe_dump(_kubelet(layout)),
-        "kube-proxy.yaml": yaml.safe_dump(_kube_proxy(layout)),
-        "Corefile": COREFILE.format(address=NODE_IP, kubeconfig=layout.certificates / "coredns.kubeconfig"),
-        "resolv.conf": f"nameserver {DNS_IP}\n",
+def configuration(layout: Layout, pause_image: str) -> dict[Path, str]:
+    """What the components read: path -> content."""
+    config = layout.config
+    corefile = COREFILE.format(address=NODE_IP, kubeconfig=layout.certificates / "coredns.kubeconfig")
+    return {
+        config / "containerd.toml": _containerd(layout, pause_image),
+        config / "kubelet.yaml": yaml.safe_dump(_kubelet(layout)),
+        config / "kube-proxy.yaml": yaml.safe_dump(_kube_proxy(layout)),
+        config / "Corefile": corefile,
+        config / "resolv.conf": f"nameserver {DNS_IP}\n",
+        config / "cni" / "10-headgate.conflist": json.dumps(_cni(layout), indent=2),
     }
-    for name, content in files.items():
-        (layout.config / name).write_text(content)
-    (layout.state / "cni" / "10-headgate.conflist").write_text(json.dumps(_cni(layout), indent=2))
 
 
 def _containerd(layout: Layout, pause_image: str) -> str:
@@ -203,7 +202,7 @@ state = "{state}/run"
 
 [plugins."io.containerd.grpc.v1.cri".cni]
   bin_dir = "{cni}"
-  conf_dir = "{state}/cni"
+  conf_dir = "{layout.config}/cni"
 """
 
 

@@ -22,7 +22,7 @@ from .errors import ComponentFailed, NotAllowed
 from .layout import DNS_IP, NODE, NODE_IP, Layout
 from .processes import Process
 
-HERE = Path(__file__).resolve().parent
+DNS = Path(__file__).resolve().parent / "dns.yaml"
 READY_TIMEOUT = 120.0
 POLL = 0.05
 
@@ -72,7 +72,8 @@ def _inputs(layout: Layout) -> str:
     """Hash of everything that a running cluster was made from."""
     pause = images.build("pause")
     commands = [part for component in components.components(layout) for part in component.argv]
-    return cache.digest(HERE, pause.reference, *commands)
+    contents = components.configuration(layout, pause.reference).values()
+    return cache.digest(DNS.read_text(), *commands, *contents)
 
 
 def _recorded_inputs(layout: Layout) -> str | None:
@@ -98,7 +99,9 @@ def _start(layout: Layout, inputs: str) -> None:
     pause = images.build("pause")
     layout.state.mkdir(parents=True)
     certificates.issue(layout)
-    components.write_configuration(layout, pause.reference)
+    for path, content in components.configuration(layout, pause.reference).items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
     cgroups.create(layout.cgroup)
     network.create(layout)
     started: list[Process] = []
@@ -145,7 +148,7 @@ def _import(layout: Layout, started: list[Process], image: images.Built) -> None
 
 
 def _apply_dns(layout: Layout, started: list[Process]) -> None:
-    manifest = (HERE / "dns.yaml").read_text().replace("DNS_IP", DNS_IP).replace("NODE_IP", NODE_IP)
+    manifest = DNS.read_text().replace("DNS_IP", DNS_IP).replace("NODE_IP", NODE_IP)
     argv = kubectl(layout, "apply", "--server-side", "--filename=-")
 
     def applied() -> bool:
