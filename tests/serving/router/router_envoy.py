@@ -97,7 +97,7 @@ def envoy_binary() -> str:
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     tools = Path(os.environ.get("HEADGATE_CACHE", cache / "headgate")) / "tools"
     found = [os.environ.get("HEADGATE_ENVOY"), *sorted(str(path) for path in tools.glob("envoy-*/envoy"))]
-    binary = next((path for path in found if path), None)
+    binary = next((path for path in (found[0], *reversed(found[1:])) if path), None)
     assert binary, "no Envoy: run e2e/setup/envoy.sh, or name one in HEADGATE_ENVOY"
     return binary
 

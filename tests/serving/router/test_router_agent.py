@@ -133,11 +133,11 @@ async def test_routes_stay_while_envoy_is_behind_and_follow_later(world):
     world.split((OLD, "stable", 90), (NEW, "candidate", 10))
     await world.agent.turn()
     assert world.folder._routed() == {f"{OLD}/assigned=true"}
-    assert world.agent._wait() == 1.0
+    assert world.agent._look_at == 1.0
     world.envoy.follows = True
     assert await world.agent.turn()
     assert f"{NEW}/assigned=true" in world.folder._routed()
-    assert world.agent._wait() is None
+    assert world.agent._look_at is None
 
 
 async def test_a_rollback_moves_the_routes_first_and_removes_the_clusters_later(world):
@@ -148,7 +148,7 @@ async def test_a_rollback_moves_the_routes_first_and_removes_the_clusters_later(
     assert world.folder._routed() == {f"{OLD}/assigned=true"}
     assert f"{NEW}/assigned=true" in world.folder.clusters()
     assert world.value("headgate_router_weight", headgate_revision=NEW) is None
-    assert world.agent._wait() == 6.0
+    assert world.agent._look_at == 6.0
     world.now = 6.0
     await world.agent.turn()
     assert not [name for name in world.folder.clusters() if name.startswith(NEW)]
@@ -194,12 +194,17 @@ async def test_a_new_agent_lets_old_clusters_linger_too(world):
     ],
 )
 async def test_what_cannot_be_read_changes_nothing(world, break_it):
+    world.split((OLD, "stable", 90), (NEW, "candidate", 10))
+    await world.agent.turn()
     world.split((OLD, "stable", 100))
     await world.agent.turn()
     before = world.files()
     break_it(world)
+    world.now = 1000.0
     assert not await world.agent.turn()
     assert world.files() == before
+    # The next look is the next change, not a deadline that has passed.
+    assert world.agent._look_at is None
 
 
 async def test_what_an_agent_left_half_written_is_cleared_away(world):
