@@ -69,12 +69,16 @@ def identity(path: Path, onnx_type: int) -> Path:
 
 
 def zipmap(path: Path) -> Path:
-    """What skl2onnx makes of a classifier by default: a sequence of maps."""
-    import numpy as np
-    from skl2onnx import to_onnx
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(to_onnx(model, np.zeros((1, 1), np.float32)).SerializeToString())
+    """What skl2onnx makes of a classifier's probabilities by default: a sequence of maps."""
+    maps = helper.make_sequence_type_proto(
+        helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, None))
+    )
+    graph = helper.make_graph(
+        [helper.make_node("ZipMap", ["IN"], ["OUT"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])],
+        "test",
+        [helper.make_tensor_value_info("IN", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_value_info("OUT", maps)],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
     return path

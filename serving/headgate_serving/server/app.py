@@ -32,6 +32,7 @@ from .telemetry import Telemetry
 logger = logging.getLogger(__name__)
 
 INLINE_SECONDS = 0.0005
+_UP, _DOWN = 1.02, 1 / 1.02  # steps with which the expected time of a row follows the median of what is seen
 
 _STATUS: dict[type[HeadgateServingError], int] = {
     MalformedRequest: 400,
@@ -157,16 +158,14 @@ class App:
     async def _run(self, model: Model, request: InferRequest) -> dict[str, Tensor]:
         """Run the model for what was asked for and for what the monitor counts."""
         names = request.outputs
-        if self._monitor:
+        if self._monitor and names != model.output_names:
             names = tuple(dict.fromkeys((*names, *self._monitor.outputs)))
-        started = time.perf_counter()
         if self._row_seconds * request.rows < INLINE_SECONDS:
-            results = model.run(request.inputs, names)
+            results, seconds = model.timed_run(request.inputs, names)
         else:
             loop = asyncio.get_running_loop()
-            results = await loop.run_in_executor(self._pool, model.run, request.inputs, names)
-        took = (time.perf_counter() - started) / max(1, request.rows)
-        self._row_seconds += 0.05 * (took - self._row_seconds)
+            results, seconds = await loop.run_in_executor(self._pool, model.timed_run, request.inputs, names)
+        self._row_seconds *= _UP if seconds > self._row_seconds * request.rows else _DOWN
         return results
 
     def _failed(self, error: RequestError) -> Answer:

@@ -8,8 +8,7 @@ understood in both directions.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -19,6 +18,7 @@ from .datatypes import Datatype
 from .model import Model, Tensor, TensorSpec
 from .wire import from_binary, to_binary
 
+_PLAIN = {"b": "b", "i": "i", "u": "iu", "f": "iuf", "O": ""}  # numpy's own reading of `data` that can be believed
 _TYPES = {
     "b": (frozenset({bool}), "true or false"),
     "i": (frozenset({int}), "whole numbers"),
@@ -28,8 +28,7 @@ _TYPES = {
 }
 
 
-@dataclass(frozen=True)
-class InferRequest:
+class InferRequest(NamedTuple):
     """A checked request; `rows` is the length of the first axis of the first input."""
 
     id: str | None
@@ -39,8 +38,7 @@ class InferRequest:
     rows: int
 
 
-@dataclass(frozen=True)
-class Encoded:
+class Encoded(NamedTuple):
     """The body of an answer; `header_length` is set where binary tensors follow the JSON."""
 
     body: bytes
@@ -121,9 +119,9 @@ def _inputs(given: list[Any], tail: memoryview, model: Model, strict: bool) -> d
         offset += size
     if offset != len(tail):
         raise MalformedRequest("binary", f"{len(tail)} bytes follow the JSON, the inputs take {offset}")
-    missing = [spec.name for spec in model.inputs if spec.name not in inputs]
-    if missing:
-        raise MalformedRequest("tensor", f"input {missing[0]!r} is missing; the model needs {_names(model.inputs)}")
+    if len(inputs) != len(model.inputs):
+        missing = next(spec.name for spec in model.inputs if spec.name not in inputs)
+        raise MalformedRequest("tensor", f"input {missing!r} is missing; the model needs {_names(model.inputs)}")
     return inputs
 
 
@@ -142,14 +140,16 @@ def _spec_of(item: Any, model: Model) -> TensorSpec:
 
 
 def _checked_shape(item: dict[str, Any], spec: TensorSpec) -> tuple[int, ...]:
-    shape = item.get("shape")
-    if type(shape) is not list or not all(type(dim) is int and dim > 0 for dim in shape):
+    shape: Any = item.get("shape")
+    fits = type(shape) is list and len(shape) == len(spec.shape)
+    for want, dim in zip(spec.shape, shape if fits else (), strict=False):
+        if type(dim) is not int or dim <= 0 or want not in (-1, dim):
+            fits = False
+    if not fits:
         raise MalformedRequest(
-            "shape", f"input {spec.name!r}: 'shape' has to be a list of whole numbers from 1, got {_shown(shape)}"
-        )
-    if len(shape) != len(spec.shape) or any(want not in (-1, dim) for want, dim in zip(spec.shape, shape, strict=True)):
-        raise MalformedRequest(
-            "shape", f"input {spec.name!r}: expected shape {list(spec.shape)}, got {_shown(shape)} (-1 is free)"
+            "shape",
+            f"input {spec.name!r}: expected shape {list(spec.shape)} (-1 stands for any length from 1), "
+            f"got {_shown(shape)}",
         )
     return tuple(shape)
 
@@ -177,14 +177,16 @@ def _from_json(data: Any, spec: TensorSpec, shape: tuple[int, ...], strict: bool
         given = np.array(data, object if datatype.kind == "O" else None)
     except (ValueError, OverflowError) as error:
         raise MalformedRequest("data", f"input {spec.name!r}: the nested lists of 'data' differ in length") from error
+    count = math.prod(shape)
+    if given.size == count and given.ndim == 1:
+        return _converted(given, data, spec.name, datatype, strict).reshape(shape)
     if given.ndim != 1 and given.shape != shape:
         raise MalformedRequest(
             "shape", f"input {spec.name!r}: the shape is {list(shape)}, but 'data' is nested as {list(given.shape)}"
         )
-    if given.size != math.prod(shape):
+    if given.size != count:
         raise MalformedRequest(
-            "shape",
-            f"input {spec.name!r}: shape {list(shape)} needs {math.prod(shape)} values, got {given.size}",
+            "shape", f"input {spec.name!r}: shape {list(shape)} needs {count} values, got {given.size}"
         )
     return _converted(given, data, spec.name, datatype, strict).reshape(shape)
 
@@ -192,13 +194,8 @@ def _from_json(data: Any, spec: TensorSpec, shape: tuple[int, ...], strict: bool
 def _converted(given: Tensor, data: list[Any], name: str, datatype: Datatype, strict: bool) -> Tensor:
     """Values in the model's type, with nothing lost on the way but the precision of floats."""
     kind = datatype.kind
-    plain = (
-        given.dtype.kind == kind
-        or (kind == "f" and given.dtype.kind in "iu")
-        or (kind == "u" and given.dtype.kind == "i")
-    )
-    if strict or not plain or kind == "O":
-        given = _exactly(given, data, name, datatype)
+    if strict or given.dtype.kind not in _PLAIN[kind]:
+        given = _exactly(data, name, datatype)
     if (
         kind in "iu"
         and given.dtype != datatype.dtype
@@ -214,7 +211,7 @@ def _converted(given: Tensor, data: list[Any], name: str, datatype: Datatype, st
     return given.astype(datatype.dtype, copy=False)
 
 
-def _exactly(given: Tensor, data: list[Any], name: str, datatype: Datatype) -> Tensor:
+def _exactly(data: list[Any], name: str, datatype: Datatype) -> Tensor:
     """The slow way, that looks at the type of each value: for nulls, strings, booleans and very large numbers."""
     values = np.array(data, object).reshape(-1)
     allowed, expected = _TYPES[datatype.kind]
@@ -237,8 +234,7 @@ def _requested(request: dict[str, Any], model: Model) -> tuple[tuple[str, ...], 
     everything_binary = bool(parameters and parameters.get("binary_data_output"))
     asked = request.get("outputs")
     if not asked:
-        names = tuple(spec.name for spec in model.outputs)
-        return names, frozenset(names if everything_binary else ())
+        return model.output_names, frozenset(model.output_names if everything_binary else ())
     if type(asked) is not list:
         raise MalformedRequest("json", "'outputs' has to be a list")
     chosen: dict[str, bool] = {}

@@ -106,10 +106,13 @@ WRONG = {
     "input is there twice": ({"inputs": [X, X]}, "'X' is there twice"),
     "another datatype": (asked(X=X | {"datatype": "FP64"}), "'X': expected datatype FP32, got 'FP64'"),
     "no datatype": (asked(X={"name": "X", "shape": [1, 4], "data": [1] * 4}), "expected datatype FP32, got None"),
-    "another rank": (asked(X=X | {"shape": [8]}), "'X': expected shape [-1, 4], got [8]"),
-    "another width": (asked(X=X | {"shape": [4, 2]}), "expected shape [-1, 4], got [4, 2]"),
+    "another rank": (
+        asked(X=X | {"shape": [8]}),
+        "'X': expected shape [-1, 4] (-1 stands for any length from 1), got [8]",
+    ),
+    "another width": (asked(X=X | {"shape": [4, 2]}), "got [4, 2]"),
     "negative shape": (asked(X=X | {"shape": [-1, 4]}), "got [-1, 4]"),
-    "empty shape": (asked(X=tensor("X", "FP32", [0, 4], [])), "whole numbers from 1, got [0, 4]"),
+    "empty shape": (asked(X=tensor("X", "FP32", [0, 4], [])), "(-1 stands for any length from 1), got [0, 4]"),
     "shape with a boolean": (asked(AT=AT | {"shape": [True]}), "got [True]"),
     "shape is text": (asked(AT=AT | {"shape": "1"}), "got '1'"),
     "huge shape": (asked(AT=AT | {"shape": [2**63]}), "needs 9223372036854775808 values, got 1"),
@@ -233,7 +236,7 @@ def test_triton_client(served: Served, binary: bool) -> None:
             said = [v.decode() if isinstance(v, bytes) else v for v in result.as_numpy("SAID").ravel()]
             assert said == ["a", "ü"]
         inputs[0].set_shape([4, 2])
-        with pytest.raises(Exception, match=r"expected shape \[-1, 4\], got \[4, 2\]"):
+        with pytest.raises(Exception, match=r"expected shape \[-1, 4\].*got \[4, 2\]"):
             client.infer("fraud", inputs)
     finally:
         client.close()
