@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 from urllib.parse import parse_qs, urlsplit
 
 from . import openinference
@@ -126,19 +126,33 @@ class Load:
 
     def to_json(self, since: int = 0) -> dict[str, Any]:
         """What `GET /state` answers."""
-        plan = {"rate": self.plan.rate, "seconds": self.plan.seconds, "budget_ms": 1000 * self.tally.budget}
+        plan = {"rate": self.plan.rate, "limit_seconds": self.plan.seconds, "budget_ms": 1000 * self.tally.budget}
         about = {"running": self.running, "started": round(self.started, 3), "connections": self._pool.opened}
         return {**about, **plan, **self.tally.to_json(since)}
 
 
-def people_of(place: Path) -> list[Person]:
-    """The rows of `live.npz`."""
-    import numpy as np
+class People(Sequence[Person]):
+    """The rows of `live.npz`, made ready one by one."""
 
-    with np.load(place) as rows:
-        features, labels = rows["features"], rows["labels"]
-    pairs = zip(features.tolist(), labels.tolist(), strict=True)
-    return [Person(openinference.request(row), label) for row, label in pairs]
+    def __init__(self, place: Path) -> None:
+        import numpy as np
+
+        with np.load(place) as rows:
+            self._features, self._labels = rows["features"], rows["labels"]
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    @overload
+    def __getitem__(self, at: int) -> Person: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Person]: ...
+
+    def __getitem__(self, at: int | slice) -> Person | Sequence[Person]:
+        if isinstance(at, slice):
+            return [self[row] for row in range(*at.indices(len(self)))]
+        return Person(openinference.request(self._features[at].tolist()), int(self._labels[at]))
 
 
 def metrics(state: dict[str, Any]) -> str:
@@ -198,7 +212,7 @@ async def serve(args: argparse.Namespace) -> dict[str, Any]:
         loop.add_signal_handler(sign, end)
     server = await asyncio.start_server(lambda r, w: answer_questions(load, r, w), args.host, args.port)
     async with server:
-        await load.run(people_of(args.rows))
+        await load.run(People(args.rows))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ended.wait(), args.linger)
     return load.to_json()
