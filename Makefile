@@ -5,7 +5,6 @@ SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONPATH := e2e
-export PYTHONDONTWRITEBYTECODE := 1
 CODE := operator/headgate serving/headgate_serving e2e tests
 
 .PHONY: help setup demo test unit e2e lint fmt crds images bench clean distclean lock \

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 import pytest
 
-from cluster import Cluster, CommandFailed
+from cluster import Cluster, CommandFailed, NotAllowed
 from stories.manifests import HARDENED, pod, service
 
 
@@ -32,3 +34,20 @@ def test_a_restricted_pod_is_reached_through_its_service_by_name(cluster: Cluste
 def test_a_pod_that_may_become_root_is_refused(cluster: Cluster, namespace: str) -> None:
     with pytest.raises(CommandFailed, match="violates PodSecurity"):
         cluster.apply(pod("root", namespace, "localhost/any:1", ["true"], {}))
+
+
+@pytest.mark.parametrize("named", ["", "staging"])
+def test_a_cluster_of_the_users_own_is_refused_unless_its_context_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    config = tmp_path / "kubeconfig"
+    config.write_text("current-context: production\n")
+    monkeypatch.setenv("CLUSTER", "existing")
+    monkeypatch.setenv("KUBECONFIG", str(config))
+    monkeypatch.setenv("KUBE_CONTEXT", named)
+
+    with pytest.raises(NotAllowed, match="set KUBE_CONTEXT=production"):
+        Cluster.ensure()
+
+    monkeypatch.setenv("KUBE_CONTEXT", "production")
+    assert Cluster.ensure().kubeconfig == config
