@@ -5,17 +5,21 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from headgate.api import REVISION_LABEL
+from headgate.api.quantities import seconds
 from headgate.api.revision import RevisionSpec, RevisionStatus
 from headgate.api.spec import Spec
 from headgate.api.status import Status
 from headgate.core.children import workload_of
 from headgate.core.evidence.drift import FeatureDrift, compare
-from headgate.core.metrics import COUNTERS, metrics_from
+from headgate.core.metrics import COUNTERS, Comparison, metrics_from
 from headgate.core.model import Blind, Defaults, Drift, Metrics, Observation, Quiet, RevisionView, Workload
 from headgate.edges.prometheus import MetricsSource
 from headgate.errors import MetricsError
 
 Object = Mapping[str, Any]
+
+RESCUE_SHARE = 0.5
+"""Share of the time budget after which the router has stable rescue a candidate's request."""
 
 _USES_METRICS = frozenset({"Pending", "Canary", "Promoting", "Soaking"})
 
@@ -63,11 +67,13 @@ class Observer:
             revisions={v.name: v for v in map(_revision, found.revisions)},
             workloads=workloads,
             router=_router(found, name),
-            metrics=await self._metrics(namespace, name, status, workloads),
+            metrics=await self._metrics(namespace, name, spec, status, workloads),
             drift=await self._drift(namespace, name, spec, status) if with_drift else None,
         )
 
-    async def _metrics(self, namespace: str, name: str, status: Status, workloads: Mapping[str, Workload]) -> Metrics:
+    async def _metrics(
+        self, namespace: str, name: str, spec: Spec, status: Status, workloads: Mapping[str, Workload]
+    ) -> Metrics:
         rollout, stable = status.rollout, status.stable
         if rollout is None or stable is None or rollout.phase not in _USES_METRICS:
             return Quiet()
@@ -82,7 +88,9 @@ class Observer:
             read = await self.metrics.samples(COUNTERS, labels, rollout.cursor)
         except MetricsError as error:
             return Blind(str(error))
-        return metrics_from(read.series, read.now, rollout.cursor, stable.revision, rollout.revision, self.stale_after)
+        patience = seconds(spec.traffic.timeout) * RESCUE_SHARE if spec.traffic.retryOnStable else None
+        who = Comparison(stable.revision, rollout.revision, patience)
+        return metrics_from(read.series, read.now, rollout.cursor, who, self.stale_after)
 
     async def _drift(self, namespace: str, name: str, spec: Spec, status: Status) -> Drift | None:
         if status.stable is None:

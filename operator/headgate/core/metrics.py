@@ -1,31 +1,49 @@
-"""From Prometheus' raw samples to what `decide` learns from. Pure; called by `observe`."""
+"""From Prometheus' raw samples to what `decide` learns from. Pure; called by `observe`.
+
+Attempts are those that pods really had: `rq_success + rq_error` by pod, a rescue by stable not among them. The
+router gives up a candidate's attempt after a share of the time budget, so that stable can still rescue it, but
+waits for stable until the budget ends. To be fair, an answer of stable that took longer than that share counts
+against stable as well.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from headgate.core.evidence.counters import Increment, Series, read_since
 from headgate.core.evidence.errors import AttemptBlock
 from headgate.core.evidence.predictions import PredictionBlock
 from headgate.core.model import Blind, Fresh, Metrics, Quiet
 
-ATTEMPTS = "envoy_cluster_endpoint_rq_total"
+SUCCESSES = "envoy_cluster_endpoint_rq_success"
 ERRORS = "envoy_cluster_endpoint_rq_error"
-TIMEOUTS = "envoy_cluster_endpoint_rq_timeout"
+ANSWERED = "envoy_cluster_upstream_rq_time_count"
+ANSWERED_WITHIN = "envoy_cluster_upstream_rq_time_bucket"
 PREDICTIONS = "headgate_prediction_bin_total"
-COUNTERS = (ATTEMPTS, ERRORS, TIMEOUTS, PREDICTIONS)
+COUNTERS = (SUCCESSES, ERRORS, ANSWERED, ANSWERED_WITHIN, PREDICTIONS)
 
 REVISION = "headgate_revision"
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Which revisions are compared, and what counts as late."""
+
+    stable: str
+    candidate: str
+    patience: float | None
+    """Seconds after which the router gives up a candidate's attempt; None: only when the budget ends."""
+
+
 def metrics_from(
-    series: Iterable[Series], now: float, cursor: float | None, stable: str, candidate: str, stale_after: float
+    series: Iterable[Series], now: float, cursor: float | None, who: Comparison, stale_after: float
 ) -> Metrics:
     """What the samples say since `cursor` (None: nothing yet, take the newest time as the start).
 
     `now` by Prometheus' clock, like the samples' times.
     """
     found = [s for s in series if s.samples]
-    routers = [s for s in found if s.labels.get("__name__") == ATTEMPTS]
+    routers = [s for s in found if s.labels.get("__name__") == SUCCESSES]
     if not routers:
         return Blind("Prometheus has no recent samples of the routers.")
     newest = max(s.samples[-1][0] for s in routers)
@@ -34,42 +52,54 @@ def metrics_from(
     reading = read_since(cursor, found, stale_after)
     if reading is None:
         return Quiet()
-    blocks, expected = _predictions(found, reading.increments, stable, candidate)
+    blocks, expected = _predictions(found, reading.increments, who)
     return Fresh(
         cursor=reading.cursor,
         seconds=0.0 if cursor is None or reading.rebased else reading.cursor - cursor,
-        attempts=_attempts(reading.increments, stable, candidate),
+        attempts=_attempts(reading.increments, who),
         predictions=blocks,
         predictions_expected=expected,
     )
 
 
-def _attempts(increments: Iterable[Increment], stable: str, candidate: str) -> AttemptBlock:
+def _attempts(increments: Iterable[Increment], who: Comparison) -> AttemptBlock:
+    everything = list(increments)
     total: dict[tuple[str, str], int] = defaultdict(int)
-    for i in increments:
-        total[i.labels.get("__name__", ""), i.labels.get(REVISION, "")] += i.gained
-
-    def failed(revision: str) -> int:
-        return min(total[ATTEMPTS, revision], total[ERRORS, revision])
-
+    for i in everything:
+        if i.labels.get("__name__") != ANSWERED_WITHIN:
+            total[i.labels.get("__name__", ""), i.labels.get(REVISION, "")] += i.gained
+    stable_attempts = total[SUCCESSES, who.stable] + total[ERRORS, who.stable]
+    late = _late(everything, total[ANSWERED, who.stable], who)
     return AttemptBlock(
-        candidate_attempts=total[ATTEMPTS, candidate],
-        candidate_failures=failed(candidate),
-        stable_attempts=total[ATTEMPTS, stable],
-        stable_failures=failed(stable),
+        candidate_attempts=total[SUCCESSES, who.candidate] + total[ERRORS, who.candidate],
+        candidate_failures=total[ERRORS, who.candidate],
+        stable_attempts=stable_attempts,
+        stable_failures=min(stable_attempts, total[ERRORS, who.stable] + late),
     )
 
 
+def _late(increments: Iterable[Increment], answered: int, who: Comparison) -> int:
+    """Answers of stable that came, but later than the router would have waited for the candidate."""
+    if who.patience is None:
+        return 0
+    within: dict[float, int] = defaultdict(int)
+    for i in increments:
+        if i.labels.get("__name__") == ANSWERED_WITHIN and i.labels.get(REVISION) == who.stable:
+            within[float(i.labels.get("le", "inf"))] += i.gained
+    edges = [edge for edge in within if edge <= 1000 * who.patience and edge.is_integer()]
+    return max(0, answered - within[max(edges)]) if edges else 0
+
+
 def _predictions(
-    series: Iterable[Series], increments: Iterable[Increment], stable: str, candidate: str
+    series: Iterable[Series], increments: Iterable[Increment], who: Comparison
 ) -> tuple[tuple[PredictionBlock, ...], bool]:
     """Blocks of every output in a layout that both versions count in; and whether stable counts at all."""
     layouts: dict[str, set[str]] = defaultdict(set)
     for s in series:
         if s.labels.get("__name__") == PREDICTIONS:
             layouts[s.labels.get(REVISION, "")].add(s.labels.get("layout", ""))
-    shared = sorted(layouts[stable] & layouts[candidate])
-    expected = bool(layouts[stable])
+    shared = sorted(layouts[who.stable] & layouts[who.candidate])
+    expected = bool(layouts[who.stable])
     if not shared:
         return (), expected
     layout = shared[0]
@@ -78,5 +108,5 @@ def _predictions(
         if i.labels.get("__name__") == PREDICTIONS and i.labels.get("layout") == layout:
             bins[i.labels.get("output", ""), i.labels.get(REVISION, "")][i.labels.get("bin", "")] += i.gained
     outputs = sorted({output for output, _ in bins})
-    blocks = (PredictionBlock(o, layout, dict(bins[o, candidate]), dict(bins[o, stable])) for o in outputs)
+    blocks = (PredictionBlock(o, layout, dict(bins[o, who.candidate]), dict(bins[o, who.stable])) for o in outputs)
     return tuple(blocks), expected

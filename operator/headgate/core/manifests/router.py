@@ -15,8 +15,10 @@ from headgate.core.manifests.metadata import (
 from headgate.core.model import Observation
 
 HTTP_PORT, METRICS_PORT, AGENT_PORT = 8080, 8003, 8081
-DRAIN_SECONDS = 5
-"""Between a router's end being known and its SIGTERM, so that no client connects any more."""
+DRAIN_SECONDS, DRAIN_PATIENCE = 5, 20
+"""A router that ends closes each connection with its next answer for so long, then waits so long for the last ones."""
+
+_DRAIN = f"/drain?seconds={DRAIN_SECONDS}&patience={DRAIN_PATIENCE}"
 
 
 def router_name(o: Observation) -> str:
@@ -111,10 +113,10 @@ def _deployment(o: Observation) -> Manifest:
                     "serviceAccountName": router_name(o),
                     "automountServiceAccountToken": True,
                     "securityContext": pod_security(),
-                    "terminationGracePeriodSeconds": 30 + DRAIN_SECONDS,
+                    "terminationGracePeriodSeconds": DRAIN_SECONDS + DRAIN_PATIENCE + 10,
                     "initContainers": [_agent(o)],
                     "containers": [_envoy(o)],
-                    "volumes": [{"name": "xds", "emptyDir": {}}],
+                    "volumes": [{"name": "xds", "emptyDir": {"sizeLimit": "16Mi"}}],
                     "topologySpreadConstraints": [
                         {
                             "maxSkew": 1,
@@ -142,7 +144,7 @@ def _agent(o: Observation) -> Manifest:
         "startupProbe": http_probe("/readyz", "agent", periodSeconds=1, failureThreshold=120),
         "livenessProbe": http_probe("/healthz", "agent", periodSeconds=10, timeoutSeconds=5),
         "securityContext": container_security(),
-        "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+        "resources": {"requests": {"cpu": "20m", "memory": "80Mi"}, "limits": {"memory": "256Mi"}},
         "volumeMounts": [{"name": "xds", "mountPath": "/xds"}],
     }
 
@@ -153,14 +155,14 @@ def _envoy(o: Observation) -> Manifest:
         "image": o.defaults.envoy_image,
         "imagePullPolicy": o.defaults.pull_policy,
         "command": ["envoy"],
-        "args": ["-c", "/xds/bootstrap.yaml", "--log-level", "warn"],
+        "args": ["-c", "/xds/bootstrap.yaml", "--disable-hot-restart", "--concurrency", "2", "--log-level", "warn"],
         "ports": [
             {"name": "http", "containerPort": HTTP_PORT},
             {"name": "metrics", "containerPort": METRICS_PORT},
         ],
         "readinessProbe": http_probe("/healthz", "http", periodSeconds=2, timeoutSeconds=2),
-        "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
+        "lifecycle": {"preStop": {"httpGet": {"path": _DRAIN, "port": AGENT_PORT}}},
         "securityContext": container_security(),
-        "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
+        "resources": {"requests": {"cpu": "100m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}},
         "volumeMounts": [{"name": "xds", "mountPath": "/xds"}],
     }
