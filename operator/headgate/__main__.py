@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from typing import Any, cast
 
 import kopf
 
@@ -98,6 +99,7 @@ class Operator:
                     registry=registry,
                     settings=kopf_settings(),
                     standalone=True,
+                    identity=cast(Any, self.settings.identity),  # kopf would ask the system for a user's name
                     clusterwide=not self.settings.namespaces,
                     namespaces=self.settings.namespaces,
                 ),
