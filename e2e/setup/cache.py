@@ -12,13 +12,15 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-# A changed source makes a new image archive of several hundred megabytes; older ones go.
+# Of each thing the newest entries are kept, and those that another checkout may be using right now.
 KEEP = 4
+IN_USE_SECONDS = 3600
 
 
 def root() -> Path:
@@ -93,6 +95,8 @@ def _forget_old(place: Path, prefix: str, suffix: str) -> None:
     width = len(place.name) - len(prefix) - len(suffix)
     entries = [path for path in place.parent.glob(f"{prefix}*{suffix}") if _is_entry(path, prefix, suffix, width)]
     for old in sorted(entries, key=lambda path: path.stat().st_mtime, reverse=True)[KEEP:]:
+        if time.time() - old.stat().st_mtime < IN_USE_SECONDS:
+            continue
         if old.is_dir():
             shutil.rmtree(old, ignore_errors=True)
         else:
