@@ -36,7 +36,10 @@ class Served:
             *("--http-port", str(http_port), "--metrics-port", str(metrics_port)),
             *options,
         ]
-        environ = {**os.environ, **LABELS, "HEADGATE_TERMINATION_LOG": str(log), "HEADGATE_DRAIN_DELAY": "0"}
+        self.home = log.parent / "home"
+        own = {"HOME": str(self.home), "TMPDIR": str(self.home), "XDG_CACHE_HOME": str(self.home)}
+        environ = {key: value for key, value in os.environ.items() if not key.startswith("ORT_")}
+        environ |= {**own, **LABELS, "HEADGATE_TERMINATION_LOG": str(log), "HEADGATE_DRAIN_DELAY": "0"}
         self.process = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True)
         self.lines: list[str] = []
         self._ended = False

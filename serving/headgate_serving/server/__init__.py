@@ -5,6 +5,12 @@
 series.
 """
 
+import os
+
+# ONNX Runtime's builds report to their maker over the network, and keep a database in the home folder for it.
+# A model server in somebody's cluster does neither; this has to be said before ONNX Runtime is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 __all__ = ["main"]
 
 

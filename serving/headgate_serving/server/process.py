@@ -76,7 +76,7 @@ def load(settings: Settings) -> Loaded:
     outputs = [spec.name for spec in model.outputs]
     layouts = [attach(own, inputs, outputs)] if own else []
     baseline = _baseline_profile(settings.baseline)
-    if baseline and (own is None or baseline.layout != own.layout):
+    if baseline:
         layouts.append(attach(baseline, inputs, outputs, own or Profile(0, (), ())))
     said = "on" if own else "off: there is no profile.json in the artifact (headgate profile writes one)"
     return Loaded(model, row_seconds, _digest(settings.model), own, Monitor(layouts) if layouts else None, said)

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 
 from headgate_serving.artifact import build_manifest, digest_of, write_manifest
 from headgate_serving.artifact.command import main
+from headgate_serving.artifact.sources import source_for
+from headgate_serving.errors import ArtifactUnreachable
 
 WEIGHTS = bytes(range(256)) * 5000
 
@@ -318,3 +321,15 @@ def test_a_baseline_that_can_not_be_had_is_a_warning(tmp_path: Path, place: Plac
     assert (run.code, run.said["reason"], run.said["digest"]) == (0, "Fetched", build_manifest(source).digest)
     assert "baseline" in run.said["message"]
     assert not (tmp_path / "baseline" / "profile.json").exists()
+
+
+def test_no_redirect_from_tls_to_plain() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.scheme == "https":
+            return httpx.Response(302, headers={"location": "http://place/model.onnx"})
+        return httpx.Response(200, content=b"not to be trusted")
+
+    with httpx.Client(transport=httpx.MockTransport(answer), follow_redirects=True) as client:
+        source = source_for("https://place/model.onnx", client, Path("/pvc"))
+        with pytest.raises(ArtifactUnreachable, match="redirects to plain http"):
+            list(source.read("model.onnx"))

@@ -262,6 +262,11 @@ def test_monitoring_that_is_off_says_why(served: Served) -> None:
     assert "no profile.json" in served.client.get("/v2/models/fraud").json()["headgate"]["monitoring"]
 
 
+def test_nothing_is_written_anywhere(served: Served) -> None:
+    assert served.client.post(INFER, json=asked()).status_code == 200
+    assert not served.home.exists()
+
+
 def test_drains_at_sigterm(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("drain")
     models.mixed(folder / "model.onnx")
