@@ -1,0 +1,62 @@
+"""The API server, read-only: objects, and through its proxy the load generator and Prometheus.
+
+`watch.py` and `scene.py` read with it. Going through the API server works the same with a cluster of the user's own,
+whose Services can't be reached from here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kubernetes import client, config
+
+TIMEOUT = 5
+
+
+class Unreadable(Exception):
+    """The API server, or what is behind it, did not give an answer."""
+
+
+class Api:
+    """One connection, kept."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        configuration = client.Configuration()
+        configuration.retries = 1
+        config.load_kube_config(str(kubeconfig), client_configuration=configuration)  # type: ignore[no-untyped-call]
+        self._client = client.ApiClient(configuration)
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+        """JSON at a path; None if there is nothing."""
+        _, url, headers, _, _ = self._client.param_serialize(
+            "GET",
+            path,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": "application/json"},
+            auth_settings=["BearerToken"],
+        )
+        try:
+            response = self._client.call_api("GET", url, headers, _request_timeout=TIMEOUT)
+            body: bytes = response.read()  # type: ignore[no-untyped-call]
+        except Exception as error:  # the client lets through whatever its layers raise
+            raise Unreadable(f"{path}: {error}") from error
+        if response.status == 404:
+            return None
+        if response.status >= 300:
+            raise Unreadable(f"{path}: status {response.status}: {body[:200]!r}")
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise Unreadable(f"{path}: no JSON") from error
+
+    def items(self, path: str, query: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+        """Objects of a collection."""
+        found = self.get(path, query)
+        return list(found["items"]) if found else []
+
+    def of_service(self, namespace: str, service: str, path: str, query: Mapping[str, str] | None = None) -> Any:
+        """JSON that a Service answers; `service` is NAME:PORT."""
+        return self.get(f"/api/v1/namespaces/{namespace}/services/{service}/proxy{path}", query)
