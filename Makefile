@@ -5,6 +5,8 @@ SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONPATH := e2e
+# ONNX Runtime would send usage data from every process that imports it.
+export ORT_DISABLE_TELEMETRY := 1
 CODE := operator/headgate serving/headgate_serving e2e tests
 
 .PHONY: help setup demo test unit e2e lint fmt crds images bench clean distclean lock \

@@ -20,7 +20,8 @@ _DROPPED = ("title", "$defs", "additionalProperties", "propertyNames", "const")
 
 
 def structural(model: type[BaseModel]) -> Schema:
-    """The structural schema of `model`, self-contained."""
+    """The structural schema of `model`, self-contained. Only a spec has defaults: a status is what was observed."""
+    dropped = _DROPPED if issubclass(model, SpecModel) else (*_DROPPED, "default")
     raw = model.model_json_schema()
     definitions = raw.get("$defs", {})
     rules_by_name = {m.__name__: m.RULES for m in _subclasses(SpecModel)}
@@ -30,7 +31,7 @@ def structural(model: type[BaseModel]) -> Schema:
             name = node["$ref"].rsplit("/", 1)[1]
             merged = {**definitions[name], **{k: v for k, v in node.items() if k != "$ref"}}
             out = convert(merged)
-            if isinstance(node.get("default"), dict):
+            if isinstance(node.get("default"), dict) and "default" not in dropped:
                 out["default"] = {}
             _add_rules(out, rules_by_name.get(name, ()))
             return out
@@ -38,7 +39,7 @@ def structural(model: type[BaseModel]) -> Schema:
             (inner,) = (option for option in node["anyOf"] if option.get("type") != "null")
             outer = {k: v for k, v in node.items() if k not in ("anyOf", "default")}
             return convert({**inner, **outer})
-        out = {k: v for k, v in node.items() if k not in _DROPPED}
+        out = {k: v for k, v in node.items() if k not in dropped}
         if "const" in node:
             out["enum"] = [node["const"]]
         _flag_exclusive_bounds(out)

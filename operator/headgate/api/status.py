@@ -3,9 +3,9 @@
 `core.decide` takes one and returns the next; `reconcile` writes it once. The routers follow `traffic`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 Phase = Literal["Pending", "Canary", "Promoting", "Soaking", "Stable", "RollingBack", "RolledBack"]
 Role = Literal["stable", "candidate"]
@@ -27,6 +27,31 @@ class StatusModel(BaseModel):
     """A part of the status. Unknown fields are dropped: an older operator must read a newer one's status."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+
+def _numbers(value: Any) -> Any:
+    return [float(n) for n in value.split()] if isinstance(value, str) else value
+
+
+def _events(value: Any) -> Any:
+    """`{"is 1": "46 475 -3.658 4.03 20.64 -2.81"}` -> fields of `EventEvidence`."""
+    if not isinstance(value, dict):
+        return value
+    names = [n for n in EventEvidence.model_fields if n != "event"]
+    return [{"event": event, **dict(zip(names, text.split(), strict=True))} for event, text in value.items()]
+
+
+def _event_lines(events: "list[EventEvidence]") -> dict[str, str]:
+    return {e.event: " ".join(str(value) for name, value in e if name != "event") for e in events}
+
+
+Numbers = Annotated[
+    list[float],
+    BeforeValidator(_numbers),
+    PlainSerializer(lambda numbers: " ".join(str(n) for n in numbers), when_used="json"),
+    WithJsonSchema({"type": "string"}),
+]
+"""Numbers that are one line in the status, so that people can read past them."""
 
 
 class Condition(StatusModel):
@@ -73,9 +98,9 @@ class ErrorEvidence(StatusModel):
     logSafe: float = 0.0  # noqa: N815
     """ln of the e-value against "worse than stable by at least the margin"."""
     verdict: Verdict = "Inconclusive"
-    harm: list[float] = []
+    harm: Numbers = []
     """ln e-values of the harm test, one for each alternative of its mixture."""
-    safe: list[float] = []
+    safe: Numbers = []
     """ln e-values of the mirror test, one for each alternative of its mixture."""
 
 
@@ -97,6 +122,15 @@ class EventEvidence(StatusModel):
     """ln of the e-value against "the share fell by at least the margin"."""
 
 
+EventLines = Annotated[
+    list[EventEvidence],
+    BeforeValidator(_events),
+    PlainSerializer(_event_lines, when_used="json"),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}}),
+]
+"""One line for each event: its fields in their order, without the name."""
+
+
 class OutputEvidence(StatusModel):
     """What is known about the predictions of one output, in one layout of bins."""
 
@@ -104,7 +138,7 @@ class OutputEvidence(StatusModel):
     layout: str
     candidateAnswers: int = 0  # noqa: N815
     stableAnswers: int = 0  # noqa: N815
-    events: list[EventEvidence] = []
+    events: EventLines = []
 
 
 class PredictionEvidence(StatusModel):

@@ -112,6 +112,7 @@ def _deployment(o: Observation) -> Manifest:
                 "spec": {
                     "serviceAccountName": router_name(o),
                     "automountServiceAccountToken": True,
+                    "enableServiceLinks": False,
                     "securityContext": pod_security(),
                     "terminationGracePeriodSeconds": DRAIN_SECONDS + DRAIN_PATIENCE + 10,
                     "initContainers": [_agent(o)],

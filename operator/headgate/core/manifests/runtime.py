@@ -58,6 +58,7 @@ def _pod(o: Observation, view: RevisionView) -> Manifest:
     return {
         **{k: v for k, v in template.items() if v},
         "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
         "securityContext": pod_security(),
         "terminationGracePeriodSeconds": 30 + DRAIN_SECONDS,
         "initContainers": [_fetcher(o, view, [*mounts, *claim_mounts])],
