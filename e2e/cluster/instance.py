@@ -84,8 +84,16 @@ def _recorded_inputs(layout: Layout) -> str | None:
 
 
 def _healthy(layout: Layout) -> bool:
+    """Whether every process runs and the API server answers; a busy one is given time, not taken down."""
     recorded = status(layout)
-    return bool(recorded) and all(process.alive for process in recorded) and _api_ready(layout)
+    deadline = time.monotonic() + READY_TIMEOUT
+    while recorded and all(process.alive for process in recorded):
+        if _api_ready(layout):
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL)
+    return False
 
 
 def _api_ready(layout: Layout) -> bool:

@@ -4,6 +4,7 @@
     ├── KubernetesError          the API server said no, or nothing
     │   ├── Conflict             somebody else wrote in between: look again
     │   └── NotFound
+    ├── Unreadable               an object is not what this version of Headgate writes and reads
     ├── MetricsError             Prometheus said no, or nothing: hold
     └── SettingsError            the operator is configured wrongly: stop
 
@@ -34,6 +35,12 @@ class NotFound(KubernetesError):
     """The object is not there."""
 
     reason = "NotFound"
+
+
+class Unreadable(HeadgateError):
+    """An object in the cluster can't be read, for example because another version of Headgate wrote it."""
+
+    reason = "ObjectUnreadable"
 
 
 class MetricsError(HeadgateError):

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
 from headgate.api import API_VERSION
 from headgate.api.revision import as_manifest
 from headgate.api.status import Status
@@ -22,7 +24,7 @@ from headgate.core.model import Event, Observation, Plan, RevisionView
 from headgate.core.times import stamp
 from headgate.edges.kube import Kube
 from headgate.edges.telemetry import Telemetry
-from headgate.errors import HeadgateError, KubernetesError, NotFound
+from headgate.errors import HeadgateError, KubernetesError, NotFound, Unreadable
 from headgate.observe import Observer
 from headgate.queue import Key
 
@@ -70,11 +72,19 @@ class Reconciler:
         if raw["metadata"].get("deletionTimestamp"):
             return None
         with self.telemetry.decision_seconds.time():
-            observation = await self.observer.observe(raw, self._drift_is_due(key))
+            observation = await self._observe(key, raw)
             plan = decide(observation, self.clock())
             await self._act(observation, plan, raw)
         self.telemetry.show(key.namespace, key.name, plan.status)
         return plan.look_again_after
+
+    async def _observe(self, key: Key, raw: Manifest) -> Observation:
+        try:
+            return await self.observer.observe(raw, self._drift_is_due(key))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise Unreadable(f"{error.title} at {where}: {first['msg']}; nothing is changed") from error
 
     def child_changed(self, kind: str, namespace: str, name: str, generation: int | None) -> None:
         """Somebody else changed or removed (generation None) a child: it is applied again at the next look."""
