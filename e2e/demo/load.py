@@ -131,14 +131,32 @@ class Load:
         return {**about, **plan, **self.tally.to_json(since)}
 
 
+@dataclass(frozen=True)
+class Shift:
+    """A column, by its number, that has moved by some amount: inputs that drift."""
+
+    column: int
+    amount: float
+
+
+def shift(text: str) -> Shift:
+    """COLUMN:AMOUNT as it is given on the command line."""
+    column, _, amount = text.partition(":")
+    return Shift(int(column), float(amount))
+
+
 class People(Sequence[Person]):
     """The rows of `live.npz`, made ready one by one."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, shifts: Sequence[Shift] = ()) -> None:
         import numpy as np
 
         with np.load(place) as rows:
             self._features, self._labels = rows["features"], rows["labels"]
+        if shifts:
+            self._features = self._features.astype(np.float32)
+        for each in shifts:
+            self._features[:, each.column] += each.amount
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -212,7 +230,7 @@ async def serve(args: argparse.Namespace) -> dict[str, Any]:
         loop.add_signal_handler(sign, end)
     server = await asyncio.start_server(lambda r, w: answer_questions(load, r, w), args.host, args.port)
     async with server:
-        await load.run(People(args.rows))
+        await load.run(People(args.rows, args.shift))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ended.wait(), args.linger)
     return load.to_json()
@@ -222,6 +240,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("demo.load", description="Replay real rows through a model's Service.")
     parser.add_argument("url", help="http://HOST[:PORT]/v2/models/MODEL/infer")
     parser.add_argument("--rows", type=Path, required=True, help="live.npz")
+    parser.add_argument(
+        "--shift", type=shift, action="append", default=[], metavar="COLUMN:AMOUNT", help="add to a column, by number"
+    )
     parser.add_argument("--rate", type=float, default=50.0, help="requests a second")
     parser.add_argument("--seconds", type=float, default=900.0, help="when to stop by itself")
     parser.add_argument("--timeout", type=float, default=2.0, help="after which an answer is a failed one")
