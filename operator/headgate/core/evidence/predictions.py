@@ -10,7 +10,7 @@ none needs a correction. A better model *should* predict differently, so a diffe
 of Turner, Ly and Grünwald, arXiv 2106.02693, over the events' outputs) is shown and decides nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,20 +76,29 @@ def events_of(bins: list[str]) -> dict[str, list[str]]:
     present = [b for b in bins if b not in NOT_ANSWERS]
     numbers = sorted(b for b in present if b.startswith("n"))
     if not numbers:
-        return {_readable(b): [b] for b in sorted(present)}
+        return _named((_readable(b), b, [b]) for b in sorted(present))
     ordered = [b for b in ("below",) if b in present] + numbers
-    cuts = {f"at most {_upper_edge(b)}": ordered[: i + 1] for i, b in enumerate(ordered[:-1]) if b != "below"}
-    if "above" in present:
-        cuts[f"at most {_upper_edge(numbers[-1])}"] = ordered
+    ends = ordered if "above" in present else ordered[:-1]
+    cuts = _named((_up_to(b), b, ordered[: i + 1]) for i, b in enumerate(ends) if b != "below")
     return cuts | {b: [b] for b in present if b == "invalid"}
+
+
+def _named(events: Iterable[tuple[str, str, list[str]]]) -> dict[str, list[str]]:
+    """Names are shortened; where two are equal, the bin's own number tells them apart."""
+    found: dict[str, list[str]] = {}
+    for name, bin_, bins in events:
+        found[f"{name} ({bin_.split(' ', 1)[0]})" if name in found else name] = bins
+    return found
 
 
 def _readable(bin_: str) -> str:
     return f"is {bin_.split(' ', 1)[1]}" if " " in bin_ else bin_
 
 
-def _upper_edge(bin_: str) -> str:
-    return bin_.rsplit(",", 1)[-1].rstrip("])") if "," in bin_ else bin_
+def _up_to(bin_: str) -> str:
+    """`n01 (2,5]` -> `at most 5`; `n01 (2,5)`, before a bin of 5 alone, -> `below 5`."""
+    edge = bin_.rsplit(",", 1)[-1].rstrip("])") if "," in bin_ else bin_
+    return f"below {edge}" if bin_.endswith(")") else f"at most {edge}"
 
 
 def _shift(output: OutputEvidence, event: EventEvidence) -> float:
@@ -122,6 +131,7 @@ def _fold_output(before: OutputEvidence | None, block: PredictionBlock, margin: 
         )
         for i, e in enumerate(past)
     ]
+    after += [e for name, e in known.items() if name not in events]
     output = OutputEvidence(
         output=block.output,
         layout=block.layout,
