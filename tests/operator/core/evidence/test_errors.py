@@ -1,0 +1,176 @@
+"""Failed answers: accumulators that survive a restart, few false alarms, and no bad version missed."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headgate.api.revision import as_manifest
+from headgate.api.status import ErrorEvidence
+from headgate.core.evidence.difference import log_e_at_most, log_mean
+from headgate.core.evidence.errors import EXCESS, PASS, AttemptBlock, fold, fold_alone, stable_rate, verdict
+
+MARGIN = 0.005
+
+
+@st.composite
+def attempt_blocks(draw):
+    n_c, n_s = draw(st.integers(0, 500)), draw(st.integers(0, 500))
+    return AttemptBlock(n_c, draw(st.integers(0, n_c)), n_s, draw(st.integers(0, n_s)))
+
+
+def rollout(random, blocks, p_c, p_s, n_c=100, n_s=300):
+    """The evidence after each block of a rollout in which nothing is decided."""
+    seen = ErrorEvidence()
+    for _ in range(blocks):
+        block = AttemptBlock(n_c, int(random.binomial(n_c, p_c)), n_s, int(random.binomial(n_s, p_s)))
+        seen = fold(seen, block, MARGIN)
+        yield seen
+
+
+def largest_harm(runs, blocks, p_c, p_s, n_c=100, n_s=300, seed=7):
+    """The largest ln e-value of each of many rollouts at once. The first one goes through `fold` as well."""
+    random = np.random.default_rng(seed)
+    y_c, y_s = (random.binomial(n, p, (blocks, runs)) for n, p in ((n_c, p_c), (n_s, p_s)))
+    past = np.zeros(runs)
+    logs, largest, seen = np.zeros((runs, len(EXCESS))), np.zeros(runs), ErrorEvidence()
+    for i in range(blocks):
+        q_s = stable_rate(SimpleNamespace(stableFailures=past, stableAttempts=i * n_s))[:, None]
+        q_c = np.minimum(q_s + MARGIN + EXCESS, 0.99)
+        logs += log_e_at_most(y_c[i][:, None], n_c, y_s[i][:, None], n_s, q_c, q_s, MARGIN)
+        largest = np.maximum(largest, log_mean(logs, axis=1))
+        past += y_s[i]
+        seen = fold(seen, AttemptBlock(n_c, int(y_c[i, 0]), n_s, int(y_s[i, 0])), MARGIN)
+    assert float(log_mean(logs[0])) == pytest.approx(seen.logHarm, abs=1e-3)
+    return largest
+
+
+def false_alarms(p_c, p_s, alpha=0.05, runs=1000):
+    """The share of rollouts of 60 blocks that a harmless version would not survive."""
+    return float(np.mean(largest_harm(runs, 60, p_c, p_s) >= -math.log(alpha)))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(attempt_blocks(), max_size=8), st.data())
+def test_to_go_on_from_a_stored_state_is_the_same_as_never_having_stopped(blocks, data):
+    stop = data.draw(st.integers(0, len(blocks)))
+    whole = seen = ErrorEvidence()
+    for i, block in enumerate(blocks):
+        if i == stop:
+            seen = ErrorEvidence.model_validate(as_manifest(seen))
+        whole, seen = fold(whole, block, MARGIN), fold(seen, block, MARGIN)
+    assert seen == whole
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(attempt_blocks(), max_size=6))
+def test_counts_are_the_sums_of_the_blocks(blocks):
+    seen = ErrorEvidence()
+    for block in blocks:
+        seen = fold(seen, block, MARGIN)
+    assert seen.candidateAttempts == sum(b.candidate_attempts for b in blocks)
+    assert seen.candidateFailures == sum(b.candidate_failures for b in blocks)
+    assert seen.stableAttempts == sum(b.stable_attempts for b in blocks)
+    assert seen.stableFailures == sum(b.stable_failures for b in blocks)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0, 1), st.floats(0, 1), st.floats(1e-6, 0.5))
+def test_a_million_attempts_in_a_block_give_finite_evidence(n, failed_c, failed_s, margin):
+    seen = fold(ErrorEvidence(), AttemptBlock(n, int(n * failed_c), n, int(n * failed_s)), margin)
+    seen = fold(seen, AttemptBlock(n, int(n * failed_s), n, int(n * failed_c)), margin)
+    assert all(map(math.isfinite, (*seen.harm, *seen.safe, seen.logHarm, seen.logSafe)))
+
+
+def test_a_quiet_minute_is_no_evidence():
+    seen = fold(ErrorEvidence(), AttemptBlock(), MARGIN)
+    assert (seen.logHarm, seen.logSafe, verdict(seen, 3.0)) == (0.0, 0.0, "Inconclusive")
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.005, 0.2])
+def test_an_equal_version_is_rolled_back_less_often_than_alpha_over_a_whole_rollout(rate):
+    assert false_alarms(rate, rate) <= 0.01
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.005, 0.2])
+def test_a_version_that_is_worse_by_just_the_margin_is_rolled_back_no_more_often_than_alpha(rate):
+    assert false_alarms(rate + MARGIN, rate) <= 0.05
+
+
+def test_a_common_failure_rate_that_swings_is_no_alarm():
+    random, alarms = np.random.default_rng(3), 0
+    for _ in range(10):
+        seen = ErrorEvidence()
+        for minute in range(30):
+            p = 0.01 + 0.2 * (minute % 10 == 9)
+            n_c = int(random.integers(1, 200))
+            block = AttemptBlock(n_c, int(random.binomial(n_c, p)), 300 - n_c, int(random.binomial(300 - n_c, p)))
+            seen = fold(seen, block, MARGIN)
+            if verdict(seen, -math.log(0.01)) == "Fail":
+                alarms += 1
+                break
+    assert alarms == 0
+
+
+def test_a_version_with_five_percent_errors_is_found_within_some_hundred_requests():
+    random, needed = np.random.default_rng(11), []
+    for _ in range(15):
+        for seen in rollout(random, 400, 0.05, 0.0, n_c=5, n_s=45):
+            if verdict(seen, -math.log(0.01)) == "Fail":
+                needed.append(seen.candidateAttempts)
+                break
+    assert len(needed) == 15
+    assert np.median(needed) <= 200
+
+
+def test_a_version_that_always_fails_is_found_within_ten_requests():
+    random = np.random.default_rng(1)
+    found = next(s for s in rollout(random, 20, 1.0, 0.005, n_c=1, n_s=49) if verdict(s, -math.log(0.01)) == "Fail")
+    assert found.candidateAttempts <= 10
+
+
+def test_an_equal_version_passes():
+    random = np.random.default_rng(5)
+    passed = next(s for s in rollout(random, 400, 0.0, 0.0, n_c=25, n_s=25) if verdict(s, 5.0) == "Pass")
+    assert passed.logSafe >= PASS
+    assert passed.candidateAttempts <= 5000
+
+
+def test_a_version_that_is_worse_by_the_margin_passes_hardly_ever():
+    random = np.random.default_rng(9)
+    passed = sum(any(s.logSafe >= PASS for s in rollout(random, 15, 0.01, 0.005, 400, 800)) for _ in range(20))
+    assert passed <= 2
+
+
+def test_harm_wins_over_safety():
+    assert verdict(ErrorEvidence(logHarm=6.0, logSafe=9.0), 5.0) == "Fail"
+
+
+@pytest.mark.parametrize(("failures", "attempts"), [(0, 0), (0, 10**6), (10**6, 10**6)])
+def test_the_estimate_of_stables_rate_is_never_zero_or_one(failures, attempts):
+    assert 0 < stable_rate(ErrorEvidence(stableFailures=failures, stableAttempts=attempts)) < 1
+
+
+def test_alone_the_candidate_is_held_to_stables_earlier_rate():
+    good = bad = ErrorEvidence()
+    for _ in range(20):
+        good = fold_alone(good, AttemptBlock(100, 1, 0, 0), MARGIN, rate=0.005)
+        bad = fold_alone(bad, AttemptBlock(100, 8, 0, 0), MARGIN, rate=0.005)
+    assert verdict(good, -math.log(0.01)) == "Inconclusive"
+    assert verdict(bad, -math.log(0.01)) == "Fail"
+    assert (bad.candidateAttempts, bad.candidateFailures) == (2000, 160)
+
+
+@given(st.integers(0, 10**6), st.floats(0, 1), st.floats(0, 1), st.sampled_from([0.001, 0.005, 0.5]))
+@settings(max_examples=30, deadline=None)
+def test_alone_the_evidence_is_finite_whatever_stables_rate_was(n, failed, rate, margin):
+    seen = fold_alone(ErrorEvidence(), AttemptBlock(n, int(n * failed)), margin, rate)
+    assert all(map(math.isfinite, (*seen.harm, seen.logHarm)))
+
+
+def test_alone_evidence_against_the_candidate_from_before_still_counts():
+    before = ErrorEvidence(harm=[1.0] * 7, logHarm=1.0)
+    assert fold_alone(before, AttemptBlock(), MARGIN, 0.005).logHarm == 1.0
