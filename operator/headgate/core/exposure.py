@@ -12,7 +12,7 @@ SHARE_PER_SECOND = 0.2
 """Largest share of the remaining budget that a second may be expected to cost."""
 
 MIN_WEIGHT = 1.0
-"""Percent. A candidate that still has budget keeps getting enough traffic to be judged by."""
+"""Percent. A candidate that still has budget keeps getting enough traffic to be judged by, if `maxWeight` allows."""
 
 _PRIOR = (0.5, 0.5)
 
@@ -47,14 +47,14 @@ def excess_failures(seen: ErrorEvidence) -> float:
 def weight(
     seen: ErrorEvidence, budget_left: float, requests_per_second: float, alpha: float, max_weight: float
 ) -> float:
-    """The candidate's weight in percent, rounded down to 0.1.
+    """The candidate's weight in percent, rounded down to 0.1, but never to 0.
 
     `budget_left` in bad answers. Rescued answers count as bad ones: a rescue costs its user time.
     """
     excess = upper_rate(seen.candidateFailures, seen.candidateAttempts, alpha) - stable_rate(seen)
     cost_at_full_weight = max(requests_per_second, 1e-3) * max(excess, 1e-6)
     allowed = 100.0 * SHARE_PER_SECOND * max(budget_left, 0.0) / cost_at_full_weight
-    return math.floor(10 * max(MIN_WEIGHT, min(max_weight, allowed)) + 1e-6) / 10
+    return max(1, math.floor(10 * min(max_weight, max(MIN_WEIGHT, allowed)) + 1e-6)) / 10
 
 
 def _log_beta(a: float, b: float) -> float:

@@ -58,13 +58,14 @@ def open_canary(status: Status, weight: float, cursor: float, now: float) -> Sta
 
 
 def set_weight(status: Status, weight: float) -> Status:
-    """The candidate's share of the traffic, in percent; the rest goes to stable."""
+    """The candidate's share of the traffic, in percent, at least 0.1; the rest goes to stable."""
     rollout, _ = _both(status)
     if status.stable is None:
         raise ValueError("a weight needs a stable revision that gets the rest")
+    share = max(0.1, round(weight, 1))
     traffic = [
-        TrafficTarget(revision=status.stable.revision, role="stable", weight=round(100 - weight, 1)),
-        TrafficTarget(revision=rollout.revision, role="candidate", weight=round(weight, 1)),
+        TrafficTarget(revision=status.stable.revision, role="stable", weight=round(100 - share, 1)),
+        TrafficTarget(revision=rollout.revision, role="candidate", weight=share),
     ]
     return status.model_copy(update={"traffic": traffic})
 
