@@ -1,6 +1,7 @@
 """Predictions: the events that bins are cut into, shifts beyond the margin found, shifts within it let through."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_every_cut_holds_the_one_before_it(count, special):
     bins = [f"n{i:02d} ({i},{i + 1}]" for i in range(count)]
     cuts = [set(held) for event, held in events_of([*bins, *special]).items() if event != "invalid"]
     assert len(cuts) == count - 1 + ("above" in special)
-    assert all(a < b for a, b in zip(cuts, cuts[1:], strict=False))
+    assert all(a < b for a, b in pairwise(cuts))
     assert all("missing" not in held for held in cuts)
 
 

@@ -1,0 +1,146 @@
+"""From samples to events: every event once, whoever reads and whenever."""
+
+from bisect import bisect_right
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headgate.core.evidence.counters import Series, gained_between, read_since
+
+STALE = 30.0
+
+
+def series(*samples, target="10.0.0.1:8003", **labels):
+    return Series({"instance": target, **labels}, tuple((float(t), float(v)) for t, v in samples))
+
+
+def total(reading):
+    return sum(i.gained for i in reading.increments)
+
+
+def test_a_counter_gains_what_it_rose_by():
+    assert gained_between(((0, 5), (2, 9), (4, 20)), 0, 4) == 15
+
+
+def test_the_start_is_outside_and_the_end_is_inside():
+    samples = ((0, 0), (2, 1), (4, 10), (6, 100))
+    assert gained_between(samples, 2, 4) == 9
+
+
+def test_a_counter_that_was_reset_counts_from_zero():
+    assert gained_between(((0, 50), (2, 60), (4, 3), (6, 7)), 0, 6) == 10 + 7
+
+
+def test_a_series_that_appears_counts_from_its_beginning():
+    old = series((0, 0), (2, 0), (4, 0), series="old")
+    new = series((4, 7), series="new")
+    assert {i.labels["series"]: i.gained for i in read_since(0, [old, new], STALE).increments} == {"old": 0, "new": 7}
+
+
+def test_nothing_is_counted_without_a_cursor():
+    reading = read_since(None, [series((0, 5), (2, 9))], STALE)
+    assert (reading.increments, reading.cursor, reading.rebased) == ((), 2, True)
+
+
+def test_nothing_new_is_nothing():
+    assert read_since(2, [series((0, 5), (2, 9))], STALE) is None
+    assert read_since(2, [], STALE) is None
+    assert read_since(2, [Series({}, ())], STALE) is None
+
+
+def test_a_gap_around_the_cursor_moves_the_cursor_and_counts_nothing():
+    reading = read_since(100, [series((400, 5000), (402, 5010))], STALE)
+    assert (reading.increments, reading.cursor, reading.rebased) == ((), 402, True)
+
+
+def test_the_slowest_live_target_holds_the_cursor():
+    fast = series((0, 0), (2, 2), (4, 4), (6, 6), target="a")
+    slow = series((1, 0), (3, 3), target="b")
+    reading = read_since(1, [fast, slow], STALE)
+    assert (reading.cursor, total(reading)) == (3, 2 + 3)
+
+
+def test_a_dead_target_does_not_hold_the_cursor_for_ever():
+    live = series(*((t, t) for t in range(0, 22, 2)), target="live")
+    dead = series((1, 1), (3, 3), (5, 5), target="dead")
+    assert read_since(3, [live, dead], STALE).cursor == 20
+
+
+def test_a_target_with_one_sample_holds_the_cursor_no_longer_than_what_is_stale():
+    once = series((1, 1), target="once")
+    held = [once, series(*((t, t) for t in range(0, 32, 2)), target="live")]
+    freed = [once, series(*((t, t) for t in range(0, 34, 2)), target="live")]
+    assert read_since(0.5, held, STALE).cursor == 1
+    assert read_since(0.5, freed, STALE).cursor == 32
+
+
+def test_what_a_target_counted_while_it_was_silent_is_counted_when_it_is_back():
+    live = [(t, t) for t in range(0, 40, 2)]
+    silent = [(1, 10), (3, 20), (5, 30)]
+    first = read_since(3, [series(*live[:12], target="a"), series(*silent, target="b")], STALE)
+    assert first.cursor == 22
+    back = read_since(first.cursor, [series(*live, target="a"), series(*silent, (35, 90), (37, 95), target="b")], STALE)
+    gained = {i.labels["instance"]: i.gained for i in back.increments}
+    assert (back.cursor, gained["b"]) == (37, 65)
+
+
+@pytest.mark.parametrize("label", ["instance", "pod"])
+def test_a_target_is_an_instance_or_a_pod(label):
+    assert Series({label: "x"}, ()).target == "x"
+
+
+@st.composite
+def streams(draw):
+    """Targets that are scraped every few seconds, each with counters that are reset and series that appear late."""
+    found = []
+    for number in range(draw(st.integers(1, 3))):
+        every, offset = draw(st.sampled_from([1.0, 2.0, 5.0])), draw(st.floats(0, 0.9))
+        born, dies = draw(st.sampled_from([0.0, 0.0, 40.0])), draw(st.sampled_from([150.0, 150.0, 70.0]))
+        pause = draw(st.sampled_from([0.0, 0.0, 25.0]))
+        times = [offset + born + every * i for i in range(int(150 / every))]
+        times = [t for t in times if t < dies and not 90 <= t < 90 + pause]
+        for name in range(draw(st.integers(1, 2))):
+            steps = draw(st.lists(st.integers(0, 30), min_size=len(times), max_size=len(times)))
+            resets = draw(st.sets(st.integers(1, 149), max_size=2))
+            value, samples = 0.0, []
+            for i, (t, step) in enumerate(zip(times, steps, strict=True)):
+                value = step if i in resets else value + step
+                samples.append((t, float(value)))
+            late = 0 if name == 0 else draw(st.integers(0, 20))
+            found.append(Series({"instance": f"target-{number}", "name": str(name)}, tuple(samples[late:])))
+    return [s for s in found if s.samples]
+
+
+def seen_at(now, stream, since):
+    """What Prometheus answers at `now`: the samples up to then, from a while before the cursor."""
+    oldest = -1.0 if since is None else since - 60
+    return [Series(s.labels, tuple(x for x in s.samples if oldest < x[0] <= now)) for s in stream]
+
+
+@settings(max_examples=40, deadline=None)
+@given(streams(), st.lists(st.floats(5, 150), min_size=1, max_size=20, unique=True))
+def test_however_a_stream_is_split_into_readings_the_total_is_the_same(stream, reads):
+    cursor, started, counted = None, None, 0
+    for now in sorted(reads):
+        reading = read_since(cursor, seen_at(now, stream, cursor), STALE)
+        if reading is None:
+            continue
+        assert cursor is None or reading.cursor > cursor
+        started = reading.cursor if started is None else started
+        cursor = reading.cursor
+        counted += total(reading)
+    if cursor is not None:
+        assert counted == sum(gained_between(s.samples, started, cursor) for s in stream)
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 20)), min_size=2, max_size=30), st.data())
+def test_what_is_gained_before_and_after_a_point_adds_up(steps, data):
+    t, value, samples = 0.0, 0.0, []
+    for wait, step in steps:
+        t, value = t + wait, value + step
+        samples.append((t, value))
+    middle = data.draw(st.floats(0, t))
+    before, after = gained_between(tuple(samples), 0, middle), gained_between(tuple(samples), middle, t)
+    assert before + after == samples[-1][1]
+    assert before == ([0.0] + [v for _, v in samples])[bisect_right([s[0] for s in samples], middle)]
