@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-export PYTHONPATH := e2e
+export PYTHONPATH := e2e:.
 # ONNX Runtime would send usage data from every process that imports it.
 export ORT_DISABLE_TELEMETRY := 1
 CODE := operator/headgate serving/headgate_serving e2e tests
@@ -53,7 +53,7 @@ crds: venv ## generate the CRDs from the models
 images: setup ## build the container images, without Docker
 	@$(BIN)/python -m images
 
-bench: setup ## measure the serving runtime
+bench: venv ## simulate what rollouts cost
 	@$(BIN)/python -m bench
 
 lock: venv ## pin the newest versions of all dependencies

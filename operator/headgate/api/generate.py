@@ -1,17 +1,56 @@
-"""Writes the CRDs into `crds/` and into the chart: `python -m headgate.api.generate [--check]`."""
+"""Writes what follows from the models: `python -m headgate.api.generate [--check]`.
 
+The CRDs go into `crds/` and into the chart, the table of all fields of the spec into `docs/fields.md`.
+"""
+
+import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
-from headgate.api.schema import Schema, model_deployment_crd, model_revision_crd
+from headgate.api.schema import Schema, model_deployment_crd, model_revision_crd, structural
+from headgate.api.spec import Spec
 
 HEADER = "# Generated from operator/headgate/api by `make crds`. Don't edit.\n"
-TARGETS = (Path("crds"), Path("charts/headgate/files/crds"))
+CRD_FOLDERS = (Path("crds"), Path("charts/headgate/files/crds"))
+FIELDS = Path("docs/fields.md")
+FIELDS_HEADER = """# Fields of a ModelDeployment
+
+Generated from `operator/headgate/api/spec.py` by `make crds`. Don't edit.
+
+| field | type | default | what |
+|---|---|---|---|
+"""
 
 
-def documents() -> dict[str, str]:
+def files() -> dict[Path, str]:
+    """Path -> content of everything that is generated."""
+    crds = {folder / name: text for folder in CRD_FOLDERS for name, text in crd_files().items()}
+    return {**crds, FIELDS: FIELDS_HEADER + "".join(_rows("spec", structural(Spec)))}
+
+
+def _rows(path: str, schema: Schema) -> Iterator[str]:
+    required = schema.get("required", [])
+    for name, field in schema.get("properties", {}).items():
+        where = f"{path}.{name}"
+        if "properties" in field:
+            yield from _rows(where, field)
+            continue
+        items = field.get("items", {})
+        default = (
+            "**required**" if name in required else f"`{json.dumps(field['default'])}`" if "default" in field else ""
+        )
+        kind = " or ".join(f"`{v}`" for v in field.get("enum", [])) or field["type"]
+        rules = [r["message"] for r in field.get("x-kubernetes-validations", [])]
+        text = " ".join([field.get("description", ""), *(f"It {r}." for r in rules)]).replace("|", "\\|")
+        yield f"| `{where}` | {kind} | {default} | {text} |\n"
+        if "properties" in items:
+            yield from _rows(f"{where}[]", items)
+
+
+def crd_files() -> dict[str, str]:
     """File name -> YAML of each CRD."""
 
     def dump(crd: Schema) -> str:
@@ -26,18 +65,16 @@ def documents() -> dict[str, str]:
 def main(argv: list[str]) -> int:
     """Write the files, or with --check say which are stale. The exit status is 1 when any is."""
     stale = 0
-    for folder in TARGETS:
-        for name, text in documents().items():
-            path = folder / name
-            if path.exists() and path.read_text() == text:
-                continue
-            if "--check" in argv:
-                print(f"{path} is stale: run `make crds`", file=sys.stderr)
-                stale = 1
-            else:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text)
-                print(f"wrote {path}")
+    for path, text in files().items():
+        if path.exists() and path.read_text() == text:
+            continue
+        if "--check" in argv:
+            print(f"{path} is stale: run `make crds`", file=sys.stderr)
+            stale = 1
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            print(f"wrote {path}")
     return stale
 
 

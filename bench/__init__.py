@@ -1,0 +1,1 @@
+"""Measurements, as commands: `make bench`. Nothing here is a test."""
