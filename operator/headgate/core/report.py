@@ -62,7 +62,9 @@ def events(before: Status, after: Status) -> tuple[Event, ...]:
             c.type == "RolloutHealthy" and c.status == "Unknown" and c.reason == "MetricsUnavailable"
         ):
             found.append(Event("Warning", c.reason, c.message))
-        elif c.type == "RolloutHealthy" and earlier and earlier.reason == "MetricsUnavailable":
+        elif (
+            c.type == "RolloutHealthy" and c.reason in _COMPARED and earlier and earlier.reason == "MetricsUnavailable"
+        ):
             found.append(Event("Normal", "MetricsAvailable", "The metrics are back; the rollout goes on."))
     return tuple(found)
 
