@@ -1,0 +1,457 @@
+"""Whole stories of `decide` in a simulated world."""
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from world import DIGEST, Behaviour, World
+
+from headgate.api.revision import as_manifest
+from headgate.api.spec import Spec
+from headgate.core.decide import decide
+from headgate.core.evidence.drift import FeatureDrift
+from headgate.core.model import Drift, Problem, Workload
+
+GOOD, BAD = Behaviour(), Behaviour(failing=0.1)
+
+
+def serving(first="v1", behaviour=GOOD, **world):
+    """A world in which the first version is live."""
+    return World(**world).ask(first, behaviour).settled("Stable")
+
+
+def promoted(world, version="v2", behaviour=GOOD):
+    """... and a second one has replaced it."""
+    world.ask(version, behaviour)
+    world.until("Soaking")
+    world.now += 600
+    return world.settled("Stable")
+
+
+def decisions(world):
+    return [(h.version, h.decision, h.reason) for h in world.status.history]
+
+
+def events(world, since=0):
+    return [(e.type, e.reason) for plan in world.plans[since:] for e in plan.events]
+
+
+def test_the_first_version_gets_all_the_traffic_when_it_is_ready():
+    world = World().ask("v1")
+    plan = world.look()
+    assert (plan.status.phase, plan.status.traffic, plan.status.stable) == ("Pending", [], None)
+    assert world.conditions["Ready"].reason == "Pending"
+    world.until("Stable")
+    assert world.routed() == {"v1": 100}
+    assert decisions(world) == [("v1", "Live", "FirstVersion")]
+    assert world.conditions["Ready"].status == "True"
+    assert world.status.stable.digest == DIGEST
+    assert events(world) == [("Normal", "RolloutStarted"), ("Normal", "Live")]
+
+
+def test_the_scale_subresource_selects_the_pods_of_stable():
+    world = serving()
+    assert world.status.replicas == 1
+    assert world.status.selector == f"headgate.dev/model=fraud,headgate.dev/revision={world.status.stable.revision}"
+
+
+def test_a_good_candidate_is_promoted_and_nothing_is_restarted():
+    world = serving()
+    world.ask("v2")
+    world.until("Canary")
+    assert world.routed() == {"v1": 99, "v2": 1}
+    world.until("Promoting")
+    assert world.routed() == {"v1": 0, "v2": 100}
+    assert world.status.stable.version == "v1"
+    world.until("Soaking")
+    assert world.running() == {"v1", "v2"}
+    assert decisions(world)[0] == ("v2", "Promoted", "EvidencePassed")
+    weights = [p.status.candidateWeight for p in world.plans if p.status.phase == "Canary"]
+    assert all(b <= 2 * a for a, b in pairwise(weights))
+    assert 10 < max(weights) <= 50
+
+
+def test_the_old_pods_retire_after_the_soak_and_only_after_the_drain():
+    world = serving()
+    world.ask("v2")
+    world.until("Soaking")
+    assert all(p.status.phase == "Soaking" for p in world.looks(11, seconds=50))
+    world.until("Stable", limit=20, seconds=5)
+    assert world.routed() == {"v2": 100}
+    assert world.status.stable.version == "v2"
+    assert world.status.candidate is None
+    assert world.running() == {"v1", "v2"}
+    world.look(7)
+    assert world.running() == {"v1", "v2"}
+    world.look(1)
+    assert world.running() == {"v2"}
+
+
+def test_a_failing_candidate_is_rolled_back_with_the_traffic_in_the_same_write():
+    world = serving()
+    world.ask("v2", BAD)
+    plan = world.until("RollingBack")
+    assert world.routed() == {"v1": 100}
+    rollout = plan.status.rollout
+    assert (rollout.reason, plan.status.history[0].decision) == ("ErrorsHigher", "RolledBack")
+    assert rollout.candidateRequests < 1000
+    assert "on the candidate failed" in rollout.message
+    assert world.running() == {"v1", "v2"}
+    assert world.conditions["RolloutHealthy"].reason == "ErrorsHigher"
+    world.until("RolledBack", seconds=2)
+    assert world.running() == {"v1"}
+    assert world.status.candidate is None
+    ready = world.conditions["Ready"]
+    assert (ready.status, ready.reason) == ("False", "RolledBack")
+    assert ("Warning", "RolledBack") in events(world)
+
+
+def test_a_rollback_waits_for_nothing_and_nobody():
+    world = serving()
+    world.ask("v2", BAD)
+    world.until("Canary")
+    while decide(o := later(world), world.now + 1).status.phase == "Canary":
+        world.look()
+    asked = Spec.model_validate({"model": {"version": "v3", "uri": "file:///v3"}})
+    nothing_works = replace(o, spec=asked, router=Workload(), workloads={name: Workload() for name in o.workloads})
+    plan = decide(nothing_works, world.now + 1)
+    assert [(t.revision, t.weight) for t in plan.status.traffic] == [(o.status.stable.revision, 100)]
+    assert plan.status.history[0].decision == "RolledBack"
+
+
+def later(world):
+    """What the operator is going to see in a second."""
+    world.now += 1
+    o = world.observe()
+    world.now -= 1
+    return o
+
+
+def test_shifted_predictions_roll_back():
+    world = serving()
+    world.ask("v2", Behaviour(positive=0.3))
+    plan = world.until("RollingBack")
+    assert plan.status.rollout.reason == "PredictionsShifted"
+    assert "margins.predictions" in plan.status.rollout.message
+
+
+def test_a_shift_within_the_margin_is_promoted():
+    world = serving()
+    world.ask("v2", Behaviour(positive=0.11))
+    world.until("Promoting")
+    assert "No share of its predictions moved" in world.status.history[0].message
+
+
+def test_without_a_profile_the_predictions_are_not_compared():
+    world = serving(behaviour=Behaviour(positive=None))
+    world.ask("v2", Behaviour(positive=None))
+    world.until("Promoting")
+    assert "Predictions were not compared" in world.status.history[0].message
+
+
+def test_a_candidate_without_comparable_predictions_is_never_promoted():
+    world = serving(rollout={"deadline": "5m"})
+    world.ask("v2", Behaviour(positive=None))
+    world.until("Canary")
+    world.looks(40, seconds=10)
+    assert world.status.phase == "Canary"
+    stalled = world.conditions["Stalled"]
+    assert (stalled.status, stalled.reason) == ("True", "DeadlineExceeded")
+    assert ("Warning", "DeadlineExceeded") in events(world)
+
+
+def test_a_spent_risk_budget_rolls_back():
+    world = serving(rollout={"riskBudget": 2, "margins": {"errors": "5%"}})
+    world.ask("v2", Behaviour(failing=0.05))
+    plan = world.until("RollingBack")
+    assert plan.status.rollout.reason == "RiskBudgetSpent"
+    assert plan.status.rollout.budget.spent >= 2
+
+
+@pytest.mark.parametrize("behaviour", [GOOD, BAD])
+def test_blind_metrics_hold_the_weight_and_decide_nothing(behaviour):
+    world = serving()
+    world.ask("v2", behaviour)
+    world.until("Canary")
+    weight, world.blind = world.weight, True
+    world.looks(120, seconds=60)
+    assert (world.status.phase, world.weight) == ("Canary", weight)
+    healthy = world.conditions["RolloutHealthy"]
+    assert (healthy.status, healthy.reason) == ("Unknown", "MetricsUnavailable")
+    since, world.blind = len(world.plans), False
+    assert events(world).count(("Warning", "MetricsUnavailable")) == 1
+    world.until("Promoting" if behaviour is GOOD else "RollingBack")
+    back = ("Normal", "MetricsAvailable")
+    assert (back in events(world, since)) == (behaviour is GOOD)
+
+
+def test_a_candidate_gets_no_traffic_while_the_metrics_are_blind():
+    world = serving()
+    world.blind = True
+    world.ask("v2")
+    world.looks(30)
+    assert (world.status.phase, world.routed()) == ("Pending", {"v1": 100})
+    assert world.conditions["RolloutHealthy"].reason == "MetricsUnavailable"
+
+
+def test_blind_metrics_keep_the_old_version_warm():
+    world = serving()
+    world.ask("v2")
+    world.until("Soaking")
+    world.blind = True
+    world.looks(5, seconds=600)
+    assert world.status.phase == "Soaking"
+    assert world.running() == {"v1", "v2"}
+
+
+def test_a_candidate_that_turns_bad_while_soaking_is_rolled_back():
+    world = serving()
+    world.ask("v2")
+    world.until("Soaking")
+    world.behaviours["v2"] = BAD
+    world.until("RollingBack")
+    assert world.routed() == {"v1": 100}
+    assert [d[1] for d in decisions(world)[:2]] == ["RolledBack", "Promoted"]
+
+
+@pytest.mark.parametrize("phase", ["Canary", "Promoting", "Soaking"])
+def test_a_candidate_whose_pods_crash_is_rolled_back(phase):
+    world = serving()
+    world.ask("v2")
+    world.until(phase)
+    world.blind = True
+    world.crashed = frozenset({world.status.candidate.revision})
+    since = len(world.plans)
+    plan = world.look()
+    assert (plan.status.phase, plan.status.rollout.reason) == ("RollingBack", "CandidateCrashing")
+    assert events(world, since) == [("Warning", "RolledBack"), ("Warning", "CrashLoopBackOff")]
+
+
+def test_a_new_spec_supersedes_a_canary():
+    world = serving()
+    world.ask("v2")
+    world.until("Canary")
+    world.ask("v3")
+    plan = world.look()
+    assert world.routed() == {"v1": 100}
+    assert decisions(world)[0] == ("v2", "Superseded", "SpecChanged")
+    assert (plan.status.phase, plan.status.candidate.version) == ("Pending", "v3")
+    assert world.running() == {"v1", "v2", "v3"}
+    world.looks(4, seconds=2)
+    assert world.running() == {"v1", "v3"}
+    world.until("Promoting")
+
+
+def test_asking_for_stable_again_ends_the_rollout():
+    world = serving()
+    world.ask("v2")
+    world.until("Canary")
+    world.ask("v1")
+    world.look()
+    assert (world.routed(), world.status.rollout, world.status.candidate) == ({"v1": 100}, None, None)
+    assert world.status.phase == "Stable"
+    world.looks(5, seconds=2)
+    assert world.running() == {"v1"}
+    assert world.conditions["Ready"].status == "True"
+
+
+def test_a_rejected_version_is_not_tried_again():
+    world = serving()
+    world.ask("v2", BAD).settled("RolledBack")
+    world.behaviours["v2"] = GOOD
+    before = len(world.plans)
+    world.looks(20, seconds=30)
+    assert world.status.phase == "RolledBack"
+    assert events(world, before) == []
+    world.ask("v2", runtime={"replicas": 3})
+    world.looks(3)
+    assert world.status.phase == "RolledBack"
+
+
+def test_a_rejected_version_can_be_asked_for_again_after_another_one():
+    world = serving()
+    world.ask("v2", BAD).settled("RolledBack")
+    world.ask("v1").looks(2)
+    assert world.conditions["Ready"].status == "True"
+    world.ask("v2", GOOD)
+    world.until("Promoting")
+
+
+def test_a_candidate_that_is_never_ready_is_given_up_at_the_deadline_and_stable_is_untouched():
+    problem = Problem("Unschedulable", "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
+    world = serving(rollout={"deadline": "10m"})
+    world.ask("v2", Behaviour(starts_in=None, problem=problem))
+    world.looks(61, seconds=10)
+    assert (world.status.phase, world.routed()) == ("Pending", {"v1": 100})
+    assert world.conditions["Stalled"].reason == "Unschedulable"
+    plan = world.look(10)
+    assert (plan.status.phase, plan.status.rollout.reason) == ("RollingBack", "NeverReady")
+    assert "Insufficient nvidia.com/gpu" in plan.status.rollout.message
+    assert plan.status.history[0].seconds == 0
+    assert world.routed() == {"v1": 100}
+
+
+def test_the_first_version_is_waited_for_without_end():
+    world = World().ask("v1", Behaviour(starts_in=None))
+    world.looks(5, seconds=7200)
+    assert world.status.phase == "Pending"
+    world.behaviours["v1"] = GOOD
+    world.until("Stable")
+
+
+def test_a_wrong_digest_never_gets_traffic_and_is_told_in_the_conditions():
+    problem = Problem("DigestMismatch", "pvc://models/fraud/v2 has digest sha256:12, not sha256:ab.")
+    world = serving()
+    world.ask("v2", Behaviour(starts_in=None, problem=problem))
+    world.looks(20, seconds=60)
+    assert world.routed() == {"v1": 100}
+    stalled = world.conditions["Stalled"]
+    assert (stalled.status, stalled.reason) == ("True", "DigestMismatch")
+    assert problem.message in stalled.message
+    assert world.conditions["Ready"].status == "True"
+    assert ("Warning", "DigestMismatch") in events(world)
+
+
+def test_a_first_version_with_a_wrong_digest_is_not_ready_and_says_why():
+    problem = Problem("DigestMismatch", "it is not what was asked for")
+    world = World().ask("v1", Behaviour(starts_in=None, problem=problem))
+    world.looks(3)
+    ready = world.conditions["Ready"]
+    assert (ready.status, ready.reason, ready.message) == ("False", "DigestMismatch", problem.message)
+
+
+def test_a_ladder_is_climbed_step_by_step():
+    steps = [{"weight": 5, "hold": "1m"}, {"weight": 12.25, "hold": "30s"}, {"weight": 50, "hold": "30s"}]
+    world = serving(rollout={"steps": steps})
+    world.ask("v2")
+    world.until("Promoting")
+    held = {}
+    for plan in world.plans:
+        if plan.status.phase == "Canary":
+            held[plan.status.candidateWeight] = held.get(plan.status.candidateWeight, 0) + 1
+    assert list(held) == [5, 12.2, 50]
+    assert held[5] == 60
+    assert held[12.2] == 30
+    assert held[50] >= 30
+
+
+def test_a_ladder_does_not_save_a_bad_candidate():
+    world = serving(rollout={"steps": [{"weight": 50, "hold": "1h"}]})
+    world.ask("v2", BAD)
+    assert world.until("RollingBack", limit=30).status.rollout.reason == "ErrorsHigher"
+
+
+def test_a_changed_spec_while_soaking_settles_first():
+    world = serving()
+    world.ask("v2")
+    world.until("Soaking")
+    world.ask("v3")
+    plan = world.look()
+    assert (plan.status.stable.version, plan.status.candidate.version) == ("v2", "v3")
+    assert world.routed() == {"v2": 100}
+    assert world.running() == {"v1", "v2", "v3"}
+
+
+def test_two_changes_of_the_spec_in_one_moment_retire_both_candidates():
+    world = serving()
+    world.ask("v2")
+    world.until("Canary")
+    world.ask("v3").look(0)
+    world.ask("v4").look(0)
+    assert {world.version_of(r.revision) for r in world.status.retiring} == {"v2", "v3"}
+    world.settled("Promoting")
+    assert world.running() == {"v1", "v4"}
+
+
+def test_going_back_to_the_old_version_while_it_is_still_warm_keeps_its_pods():
+    world = serving()
+    world.ask("v2")
+    world.until("Soaking")
+    world.ask("v1")
+    world.look()
+    assert (world.status.stable.version, world.status.candidate.version) == ("v2", "v1")
+    assert world.status.retiring == []
+    world.until("Promoting")
+
+
+def test_no_traffic_is_no_evidence():
+    world = serving(requests=0.0)
+    world.ask("v2")
+    world.until("Canary")
+    world.looks(20)
+    assert (world.status.phase, world.weight) == ("Canary", 1)
+
+
+def test_quiet_metrics_change_nothing():
+    world = serving()
+    world.ask("v2")
+    world.until("Canary")
+    world.quiet = True
+    before = world.status
+    world.looks(10)
+    assert world.status == before
+
+
+@pytest.mark.parametrize("end", ["Stable", "RolledBack", "Promoted"])
+def test_an_idle_object_stays_byte_identical(end):
+    world = serving()
+    if end == "RolledBack":
+        world.ask("v2", BAD).settled("RolledBack")
+    if end == "Promoted":
+        promoted(world)
+    world.look(30)
+    before = json.dumps(as_manifest(world.status))
+    records = {name: as_manifest(v.status) for name, v in world.revisions.items()}
+    for plan in world.looks(5, seconds=3600):
+        assert json.dumps(as_manifest(plan.status)) == before
+        assert plan.events == ()
+    assert {name: as_manifest(v.status) for name, v in world.revisions.items()} == records
+
+
+def test_drift_is_told_and_never_rolls_back():
+    world = serving()
+    world.drift = Drift((FeatureDrift("age", 1000, 0.5, 0.2), FeatureDrift("job", 1000, 0.1, 0.2)))
+    world.look()
+    condition = world.conditions["DriftDetected"]
+    assert (condition.status, condition.reason) == ("True", "InputsDrifted")
+    assert ": age." in condition.message
+    world.drift = None
+    world.look()
+    assert world.conditions["DriftDetected"] == condition
+    world.ask("v2")
+    world.until("Promoting")
+    world.drift = Drift((FeatureDrift("age", 1000, 0.1, 0.2),))
+    world.look()
+    assert world.conditions["DriftDetected"].reason == "NoDrift"
+
+
+def test_a_stable_version_without_a_profile_says_so():
+    world = serving()
+    world.drift = Drift()
+    world.look()
+    assert world.conditions["DriftDetected"].reason == "NoProfile"
+
+
+def test_a_change_of_the_number_of_pods_is_no_rollout():
+    world = serving()
+    world.ask("v1", runtime={"replicas": 5}).look()
+    assert world.status.rollout.phase == "Stable"
+    assert world.status.candidate is None
+
+
+def test_only_the_newest_decisions_are_kept_in_the_status():
+    world = serving()
+    for i in range(12):
+        world.ask(f"bad-{i}", BAD)
+        world.until("Canary")
+    assert len(world.status.history) == 10
+    assert all(h.decision == "Superseded" for h in world.status.history)
+
+
+def test_looks_are_frequent_while_users_are_exposed_and_rare_when_idle():
+    world = serving()
+    assert world.look(30).look_again_after == 30
+    world.ask("v2")
+    world.until("Canary")
+    assert world.look().look_again_after == 1

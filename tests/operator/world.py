@@ -1,0 +1,266 @@
+"""A small simulated world around `decide`: users who send requests, pods that start, a Prometheus that counts.
+
+    world = World()
+    world.ask("v1")            # the user applies a spec
+    world.until(phase="Stable")
+    world.ask("v2", Behaviour(failing=0.05))
+    world.until(phase="RolledBack")
+
+Each look observes, decides, checks what has to hold in every world, and applies the plan as the API server would
+store it. Time moves by what `look` is told, and by nothing else.
+"""
+
+import json
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from headgate.api.revision import RevisionStatus, as_manifest
+from headgate.api.spec import Spec
+from headgate.api.status import Status
+from headgate.core.decide import decide
+from headgate.core.evidence.errors import AttemptBlock
+from headgate.core.evidence.predictions import PredictionBlock
+from headgate.core.model import (
+    Blind,
+    Defaults,
+    Drift,
+    Fresh,
+    Metrics,
+    Observation,
+    Plan,
+    Problem,
+    Quiet,
+    RevisionView,
+    Workload,
+)
+
+START = 1_800_000_000.0
+DEFAULTS = Defaults("registry.example/serving:1", "registry.example/envoy:1")
+DIGEST = "sha256:" + "ab" * 32
+LAYOUT = "0123456789ab"
+BLIND = "Prometheus can't be asked."
+
+_MEASURED = frozenset({"Pending", "Canary", "Promoting", "Soaking"})
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What a version does once its pods run."""
+
+    failing: float = 0.0
+    positive: float | None = 0.1
+    """Share of the answers that are positive; None: the artifact has no profile."""
+    starts_in: float | None = 3.0
+    """Seconds until its pods are ready; None: never."""
+    problem: Problem | None = None
+    """What its pods say while they are not ready."""
+
+
+@dataclass
+class World:
+    """One ModelDeployment `fraud` and everything around it."""
+
+    requests: float = 500.0
+    """Per second."""
+    seed: int = 1
+    rollout: dict = field(default_factory=dict)
+    """`spec.rollout` of every version that is asked for."""
+    spec: dict = field(default_factory=dict)
+    status: Status = field(default_factory=Status)
+    revisions: dict[str, RevisionView] = field(default_factory=dict)
+    now: float = START
+    blind: bool = False
+    quiet: bool = False
+    crashed: frozenset[str] = frozenset()
+    drift: Drift | None = None
+    generation: int = 0
+    behaviours: dict[str, Behaviour] = field(default_factory=dict)
+    plans: list[Plan] = field(default_factory=list)
+
+    def __post_init__(self):
+        self._random = np.random.default_rng(self.seed)
+        self._started: dict[str, float] = {}
+
+    def ask(self, version, behaviour=None, **spec):
+        """The user asks for a version; keywords are further parts of the spec."""
+        self.behaviours[version] = behaviour or self.behaviours.get(version, Behaviour())
+        model = {"version": version, "uri": f"pvc://models/fraud/{version}"}
+        self.spec = {"model": model, "rollout": dict(self.rollout), **spec}
+        self.generation += 1
+        return self
+
+    def look(self, seconds=1.0):
+        """One look of the operator, `seconds` after the one before."""
+        self.now += seconds
+        o = self.observe()
+        plan = decide(o, self.now)
+        check(o, plan)
+        if len(self.plans) % 5 == 0:
+            assert decide(o, self.now) == plan, "the same look gives the same plan"
+        self._apply(plan)
+        return plan
+
+    def looks(self, count, seconds=1.0):
+        """Some looks; their plans."""
+        return [self.look(seconds) for _ in range(count)]
+
+    def until(self, phase, limit=900, seconds=1.0):
+        """Look until the rollout is in `phase`; the last plan."""
+        for _ in range(limit):
+            plan = self.look(seconds)
+            if plan.status.phase == phase:
+                return plan
+        raise AssertionError(f"never {phase}: {self.status.phase}, {self.status.rollout}")
+
+    def settled(self, phase, **more):
+        """Look until `phase`, and on until nobody has to finish anything."""
+        self.until(phase, **more)
+        while self.status.retiring:
+            self.look(2.0)
+        return self
+
+    def observe(self):
+        """What the operator sees now."""
+        spec = Spec.model_validate(self.spec)
+        return Observation(
+            namespace="models",
+            name="fraud",
+            uid="0d9fe0e5-0000-4000-8000-000000000000",
+            generation=self.generation,
+            spec=spec,
+            status=self.status,
+            defaults=DEFAULTS,
+            revisions=dict(self.revisions),
+            workloads={name: self._workload(name) for name in self._started},
+            router=Workload(2, 2, True),
+            metrics=self._metrics(),
+            drift=self.drift,
+        )
+
+    @property
+    def weight(self):
+        """The candidate's weight."""
+        return self.status.candidateWeight
+
+    @property
+    def conditions(self):
+        """Conditions by type."""
+        return {c.type: c for c in self.status.conditions}
+
+    def version_of(self, revision):
+        """The version that a revision serves."""
+        return self.revisions[revision].spec.model.version
+
+    def routed(self):
+        """Version -> weight."""
+        return {self.version_of(t.revision): t.weight for t in self.status.traffic}
+
+    def running(self):
+        """Versions that have pods."""
+        return {self.version_of(name) for name in self._started}
+
+    def _apply(self, plan):
+        self.plans.append(plan)
+        self.status = stored(plan.status)
+        self.revisions = {name: self._stored(v) for name, v in plan.revisions.items() if name not in plan.forget}
+        self._started = {name: self._started.get(name, self.now) for name in plan.keep if name in self.revisions}
+
+    def _stored(self, view):
+        status = RevisionStatus.model_validate(as_manifest(view.status))
+        return replace(view, status=status, created=view.created or f"{self.now:.0f}")
+
+    def _workload(self, name):
+        behaviour = self.behaviours[self.version_of(name)]
+        up = behaviour.starts_in is not None and self.now - self._started[name] >= behaviour.starts_in
+        if name in self.crashed:
+            return Workload(1, 0, False, Problem("CrashLoopBackOff", "Container runtime ended with Error."))
+        return Workload(1, int(up), up, None if up else behaviour.problem, DIGEST if up else None)
+
+    def _metrics(self) -> Metrics:
+        rollout, stable = self.status.rollout, self.status.stable
+        if rollout is None or stable is None or rollout.phase not in _MEASURED:
+            return Quiet()
+        if rollout.phase == "Pending" and not self._workload(rollout.revision).rolled_out:
+            return Quiet()
+        if self.blind:
+            return Blind(BLIND)
+        if self.quiet:
+            return Quiet()
+        if rollout.cursor is None:
+            return Fresh(self.now, 0.0, predictions_expected=self._profiled(stable.revision))
+        return self._counted(rollout.revision, stable.revision, self.now - rollout.cursor)
+
+    def _profiled(self, revision):
+        return self.behaviours[self.version_of(revision)].positive is not None
+
+    def _counted(self, candidate, stable, seconds):
+        """A block of traffic, split as the routers were told."""
+        random = np.random.default_rng([self.seed, int(self.now * 10)])
+        shares = {t.role: t.weight / 100 for t in self.status.traffic}
+        total = int(random.poisson(self.requests * seconds))
+        n_c = int(random.binomial(total, shares.get("candidate", 0.0)))
+        attempts, answers = {}, {}
+        for name, n in ((candidate, n_c), (stable, total - n_c)):
+            behaviour = self.behaviours[self.version_of(name)]
+            failed = int(random.binomial(n, behaviour.failing))
+            positive = int(random.binomial(n - failed, behaviour.positive or 0.0))
+            attempts[name] = (n, failed)
+            answers[name] = {"c00 no": n - failed - positive, "c01 yes": positive}
+        blocks = ()
+        if self._profiled(candidate) and self._profiled(stable):
+            blocks = (PredictionBlock("label", LAYOUT, answers[candidate], answers[stable]),)
+        block = AttemptBlock(*attempts[candidate], *attempts[stable])
+        return Fresh(self.now, seconds, block, blocks, predictions_expected=self._profiled(stable))
+
+
+def stored(status):
+    """The status after a round trip through an API server, which sorts the keys of maps."""
+    return Status.model_validate(json.loads(json.dumps(as_manifest(status), sort_keys=True)))
+
+
+def check(o, plan):
+    """What holds for every plan in every world."""
+    status = plan.status
+    check_traffic(status, plan)
+    if status.rollout is not None and isinstance(o.metrics, Blind):
+        check_blind(o, status)
+    assert {c.type for c in status.conditions} == {
+        "Ready",
+        "Reconciling",
+        "Stalled",
+        "RolloutHealthy",
+        "DriftDetected",
+    }
+    assert all(c.reason for c in status.conditions)
+    assert set(o.revisions) <= set(plan.revisions), "a record is never dropped, only forgotten"
+    for name, before in o.revisions.items():
+        after = plan.revisions[name]
+        assert after.spec == before.spec, "a revision is immutable"
+        assert after.status.decisions[: len(before.status.decisions)] == before.status.decisions
+    assert not set(plan.forget) & plan.keep
+    assert plan.look_again_after
+
+
+def check_traffic(status, plan):
+    """The weights add up, and nobody is routed to pods that may go."""
+    traffic = status.traffic
+    if traffic:
+        assert round(sum(t.weight for t in traffic), 6) == 100
+        assert all(round(t.weight, 1) == t.weight for t in traffic)
+    assert [t.role for t in traffic] in ([], ["stable"], ["stable", "candidate"])
+    assert len({t.revision for t in traffic}) == len(traffic)
+    assert {t.revision for t in traffic} <= plan.keep <= set(plan.revisions)
+    assert {r.revision for r in (status.stable, status.candidate) if r} <= plan.keep
+    assert not {r.revision for r in status.retiring} & {t.revision for t in traffic}
+    if status.stable:
+        assert traffic, "a stable version is always routed to"
+
+
+def check_blind(o, status):
+    """Without metrics nothing is opened, promoted or rolled back, but for pods that are seen to crash."""
+    decided = [h for h in status.history if h not in o.status.history]
+    assert all(h.decision not in ("Promoted", "Live") for h in decided)
+    assert all(h.reason in ("CandidateCrashing", "NeverReady") for h in decided if h.decision == "RolledBack")
+    if not decided:
+        assert status.traffic == o.status.traffic or status.rollout.revision != o.status.rollout.revision
