@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 from headgate.api.revision import (
@@ -51,8 +52,8 @@ def _revision_spec(o: Observation) -> RevisionSpec:
     )
 
 
-def state_of(name: str, status: Status) -> RevisionState:
-    """Where a revision stands, given the deployment's status."""
+def state_of(name: str, status: Status, decisions: Sequence[DecisionRecord]) -> RevisionState:
+    """Where a revision stands, given the deployment's status and the revision's own record."""
     if status.stable and status.stable.revision == name:
         return "Stable"
     rollout = status.rollout
@@ -61,8 +62,7 @@ def state_of(name: str, status: Status) -> RevisionState:
             return "RolledBack"
         if rollout.phase != "Stable":
             return "Candidate"
-    newest = next((h for h in status.history if h.revision == name), None)
-    return "RolledBack" if newest and newest.decision == "RolledBack" else "Retired"
+    return "RolledBack" if decisions and decisions[-1].decision == "RolledBack" else "Retired"
 
 
 def after(o: Observation, status: Status, desired: str) -> dict[str, RevisionView]:
@@ -81,7 +81,7 @@ def _status_after(o: Observation, status: Status, view: RevisionView) -> Revisio
     after = _record_decisions(view, o, status)
     workload = o.workloads.get(view.name)
     update: dict[str, object] = {
-        "state": state_of(view.name, status),
+        "state": state_of(view.name, status, after.decisions),
         "digest": (workload.digest if workload else None) or view.status.digest,
     }
     rollout = status.rollout
