@@ -1,0 +1,168 @@
+"""What makes a revision, and what is put on its record."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from world import DEFAULTS, DIGEST, Behaviour, World
+
+from headgate.api.spec import Spec
+from headgate.core.revisions import HISTORY_LIMIT, forgettable, revision_name
+
+MODEL = {"version": "1", "uri": "file:///models/1"}
+
+
+def name(model=MODEL, **spec):
+    return revision_name("fraud", Spec.model_validate({"model": model, **spec}))
+
+
+def test_a_revision_is_called_after_its_deployment_and_eight_hex_digits():
+    assert re.fullmatch(r"fraud-[0-9a-f]{8}", name())
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"runtime": {"replicas": 7}},
+        {"runtime": {"autoscaling": {"maxReplicas": 7}}},
+        {"runtime": {"engine": "onnxruntime", "replicas": 1, "resources": {}, "podTemplate": {}}},
+        {"runtime": {"podTemplate": {"nodeSelector": {}, "tolerations": [], "env": []}}},
+        {"rollout": {"alpha": 0.05}},
+        {"traffic": {"timeout": "2s"}},
+        {"governance": {"owner": "risk"}},
+        {"monitoring": {"drift": {"tolerance": 0.2}}},
+    ],
+)
+def test_neither_the_number_of_pods_nor_a_default_nor_a_policy_makes_a_new_revision(spec):
+    assert name(**spec) == name()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"model": {**MODEL, "version": "2"}},
+        {"model": {**MODEL, "uri": "file:///models/2"}},
+        {"model": {**MODEL, "digest": DIGEST}},
+        {"runtime": {"image": "registry.example/own:1"}},
+        {"runtime": {"resources": {"limits": {"nvidia.com/gpu": 1}}}},
+        {"runtime": {"podTemplate": {"nodeSelector": {"gpu": "a100"}}}},
+        {"runtime": {"podTemplate": {"env": [{"name": "A", "value": "b"}]}}},
+    ],
+)
+def test_whatever_changes_the_pods_makes_a_new_revision(spec):
+    assert name(**spec) != name()
+
+
+@given(st.permutations(["version", "uri", "digest"]))
+def test_the_order_of_the_fields_does_not_matter(order):
+    fields = {**MODEL, "digest": DIGEST}
+    assert name({k: fields[k] for k in order}) == name(fields)
+
+
+def recorded(world, version):
+    view = next(v for v in world.revisions.values() if v.spec.model.version == version)
+    return [(d.decision, d.reason) for d in view.status.decisions], view.status
+
+
+def test_decisions_are_recorded_once_and_with_the_evidence():
+    world = World().ask("v1").settled("Stable")
+    world.ask("v2", Behaviour(failing=0.2)).settled("RolledBack")
+    world.looks(10, seconds=30)
+    decisions, status = recorded(world, "v2")
+    assert decisions == [("RolledBack", "ErrorsHigher")]
+    (decision,) = status.decisions
+    assert decision.evidence.errors.verdict == "Fail"
+    assert decision.candidateRequests == decision.evidence.errors.candidateAttempts > 0
+    assert decision.generation == 2
+    assert (status.state, status.digest) == ("RolledBack", DIGEST)
+
+
+def test_the_first_version_is_recorded_without_evidence():
+    world = World().ask("v1").settled("Stable")
+    decisions, status = recorded(world, "v1")
+    assert decisions == [("Live", "FirstVersion")]
+    assert status.decisions[0].evidence is None
+    assert status.state == "Stable"
+
+
+def test_a_superseded_candidate_keeps_the_evidence_that_there_was():
+    world = World().ask("v1").settled("Stable")
+    world.ask("v2").until("Canary")
+    world.looks(3)
+    world.ask("v3").look()
+    decisions, status = recorded(world, "v2")
+    assert decisions == [("Superseded", "SpecChanged")]
+    assert status.decisions[0].evidence.errors.candidateAttempts > 0
+    assert status.state == "Retired"
+
+
+def test_a_decision_is_recorded_even_if_the_operator_died_after_it_wrote_the_status():
+    world = World().ask("v1").settled("Stable")
+    world.ask("v2", Behaviour(failing=0.2)).until("Canary")
+    before = {}
+    while world.status.phase == "Canary":
+        before = dict(world.revisions)
+        world.look()
+    world.revisions = before
+    world.look()
+    decisions, status = recorded(world, "v2")
+    assert decisions == [("RolledBack", "ErrorsHigher")]
+    assert status.decisions[0].evidence.errors.verdict == "Fail"
+
+
+def test_a_rollout_after_a_rejection_is_a_record_of_its_own():
+    world = World().ask("v1").settled("Stable")
+    world.ask("v2", Behaviour(failing=0.2)).settled("RolledBack")
+    world.ask("v1").look()
+    world.ask("v2", Behaviour()).until("Promoting")
+    assert [d[0] for d in recorded(world, "v2")[0]] == ["RolledBack", "Promoted"]
+
+
+def test_a_candidate_remembers_what_it_was_born_to_replace():
+    world = World().ask("v1").settled("Stable")
+    world.ask("v2").until("Soaking")
+    _, status = recorded(world, "v2")
+    view = world.revisions[world.status.rollout.revision]
+    assert status.baseline.revision == world.status.stable.revision == view.spec.parent
+    assert (status.baseline.uri, status.baseline.digest) == ("pvc://models/fraud/v1", DIGEST)
+    world.now += 600
+    world.settled("Stable")
+    assert recorded(world, "v2")[1].baseline == status.baseline
+
+
+def test_the_image_that_was_the_default_is_frozen():
+    world = World().ask("v1").settled("Stable")
+    (view,) = world.revisions.values()
+    assert view.spec.runtime.image == DEFAULTS.serving_image
+
+
+def test_a_rejected_revision_stays_rejected_when_the_history_has_forgotten_it():
+    world = World().ask("v1").settled("Stable")
+    world.ask("v2", Behaviour(failing=0.2)).settled("RolledBack")
+    world.ask("v1").look()
+    world.status = world.status.model_copy(update={"history": []})
+    world.look()
+    assert recorded(world, "v2")[1].state == "RolledBack"
+
+
+def test_old_records_are_forgotten_beyond_the_limit_the_oldest_first():
+    world = World().ask("v1").settled("Stable")
+    for i in range(HISTORY_LIMIT + 4):
+        world.ask(f"w{i}").look(10)
+    world.looks(2, seconds=10)
+    unused = set(world.revisions) - {r.revision for r in (world.status.stable, world.status.candidate)}
+    assert len(unused) == HISTORY_LIMIT
+    versions = {v.spec.model.version for v in world.revisions.values()}
+    assert {"v1", "w13"} <= versions
+    assert versions.isdisjoint({"w0", "w1"})
+
+
+def test_what_is_in_use_is_never_forgotten():
+    world = World().ask("v1").settled("Stable")
+    view = next(iter(world.revisions.values()))
+    many = {f"fraud-{i:08x}": replace(view, name=f"fraud-{i:08x}", created=f"{i:03d}") for i in range(15)}
+    o = replace(world.observe(), revisions=many)
+    kept = frozenset({"fraud-00000000", "fraud-00000001"})
+    assert forgettable(o, kept) == ("fraud-00000002", "fraud-00000003", "fraud-00000004")
