@@ -13,6 +13,9 @@ _HINTS = {
     "ErrImagePull": "Check spec.runtime.image and its pull secrets.",
     "ImagePullBackOff": "Check spec.runtime.image and its pull secrets.",
     "ErrImageNeverPull": "The image must be on the node: check spec.runtime.image.",
+    "InvalidImageName": "Check spec.runtime.image.",
+    "CreateContainerError": "Check spec.runtime.",
+    "RunContainerError": "Check spec.runtime.",
     "CreateContainerConfigError": "Check spec.runtime.podTemplate.env.",
 }
 

@@ -22,7 +22,10 @@ FIRST_WEIGHT = 1.0
 GROWTH = 2.0
 """At most this factor between two weights: a quiet minute must not open the gate for the rush after it."""
 
-_CRASHING = frozenset({"CrashLoopBackOff", "OOMKilled", "Error"})
+_CRASHING = frozenset(
+    {"CrashLoopBackOff", "OOMKilled", "ModelInvalid", "DigestMismatch", "ArtifactInvalid", "ArtifactNotFound"}
+)
+"""The version's own faults; a full node or a place that can't be reached may pass."""
 _EXPOSED = frozenset({"Canary", "Promoting", "Soaking"})
 _LOOK_AGAIN = {"Pending": 5.0, "Canary": 1.0, "Promoting": 1.0, "Soaking": 2.0, "RollingBack": 2.0}
 _IDLE_LOOK = 30.0
