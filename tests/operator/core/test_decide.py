@@ -228,6 +228,29 @@ def test_a_candidate_whose_pods_crash_is_rolled_back(phase):
     assert events(world, since) == [("Warning", "RolledBack"), ("Warning", "CrashLoopBackOff")]
 
 
+@pytest.mark.parametrize(
+    ("reason", "rolled_back"),
+    [
+        ("OOMKilled", True),
+        ("ModelInvalid", True),
+        ("DigestMismatch", True),
+        ("Unschedulable", False),
+        ("ImagePullBackOff", False),
+        ("ArtifactUnreachable", False),
+    ],
+)
+def test_a_candidate_without_pods_is_rolled_back_where_the_version_is_to_blame(reason, rolled_back):
+    world = serving()
+    world.ask("v2").until("Soaking")
+    o = later(world)
+    gone = Workload(1, 0, False, Problem(reason, "that is why"))
+    plan = decide(replace(o, workloads={**o.workloads, o.status.rollout.revision: gone}), world.now + 1)
+    assert (plan.status.phase == "RollingBack") == rolled_back
+    still_there = replace(gone, ready=1)
+    plan = decide(replace(o, workloads={**o.workloads, o.status.rollout.revision: still_there}), world.now + 1)
+    assert plan.status.phase == "Soaking"
+
+
 def test_a_new_spec_supersedes_a_canary():
     world = serving()
     world.ask("v2")

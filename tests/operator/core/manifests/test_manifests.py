@@ -1,0 +1,296 @@
+"""The children: admitted by the restricted level, named and labelled as in the contract, untouched by roles."""
+
+import copy
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pod_security import violations
+from world import DEFAULTS, DIGEST, Behaviour, World
+
+from headgate.core.manifests import revision_manifest, router_manifests, runtime_manifests
+from headgate.edges.kube import PLURALS
+
+OWNER = "0d9fe0e5-0000-4000-8000-000000000000"
+
+
+def serving(**spec):
+    world = World().ask("v1", **spec)
+    world.settled("Stable")
+    return world
+
+
+def children(world):
+    """All children of the world's last plan, by kind and name."""
+    o = world.observe()
+    serving = [m for v in world.revisions.values() for m in runtime_manifests(o, v)]
+    records = [revision_manifest(o, v) for v in world.revisions.values()]
+    return {(m["kind"], m["metadata"]["name"]): m for m in [*router_manifests(o), *serving, *records]}
+
+
+def runtime(world, version="v1"):
+    name = next(n for n in world.revisions if world.version_of(n) == version)
+    return children(world)["Deployment", name]
+
+
+def pod(deployment):
+    return deployment["spec"]["template"]["spec"]
+
+
+def container(deployment, name):
+    spec = pod(deployment)
+    return next(c for c in [*spec["initContainers"], *spec["containers"]] if c["name"] == name)
+
+
+def arguments(found):
+    """`--flag value` pairs."""
+    flags = found["args"]
+    return dict(zip(flags[::2], flags[1::2], strict=True))
+
+
+def test_the_checker_knows_a_bad_pod():
+    bad = copy.deepcopy(pod(runtime(serving())))
+    assert violations(bad) == []
+    bad["containers"][0]["securityContext"]["capabilities"] = {"drop": ["NET_RAW"], "add": ["SYS_ADMIN"]}
+    bad["volumes"].append({"name": "host", "hostPath": {"path": "/"}})
+    bad["initContainers"][0].pop("securityContext")
+    bad["securityContext"].pop("seccompProfile")
+    assert len(violations(bad)) == 7
+
+
+POD_TEMPLATE = {
+    "nodeSelector": {"gpu": "a100"},
+    "tolerations": [{"key": "gpu", "operator": "Exists"}],
+    "affinity": {"nodeAffinity": {}},
+    "priorityClassName": "high",
+    "serviceAccountName": "models",
+    "imagePullSecrets": [{"name": "pull"}],
+    "env": [{"name": "OMP_NUM_THREADS", "value": "4"}],
+}
+
+
+@pytest.mark.parametrize("runtime", [{}, {"podTemplate": POD_TEMPLATE, "autoscaling": {"maxReplicas": 4}}])
+def test_every_pod_is_admitted_by_the_restricted_level(runtime):
+    world = serving(runtime=runtime)
+    world.ask("v2", runtime=runtime).until("Canary")
+    deployments = [m for (kind, _), m in children(world).items() if kind == "Deployment"]
+    assert len(deployments) == 3
+    for deployment in deployments:
+        assert violations(pod(deployment)) == []
+        for each in [*pod(deployment)["initContainers"], *pod(deployment)["containers"]]:
+            assert each["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_every_child_is_owned_and_labelled_as_in_the_contract():
+    world = serving(runtime={"autoscaling": {"maxReplicas": 4}})
+    for (kind, name), manifest in children(world).items():
+        meta = manifest["metadata"]
+        (owner,) = meta["ownerReferences"]
+        assert (owner["kind"], owner["name"], owner["uid"], owner["controller"]) == (
+            "ModelDeployment",
+            "fraud",
+            OWNER,
+            True,
+        )
+        revision = name if name in world.revisions else None
+        assert meta["labels"] == {
+            "app.kubernetes.io/managed-by": "headgate",
+            "headgate.dev/model": "fraud",
+            "headgate.dev/component": "runtime" if revision else "router",
+            **({"headgate.dev/revision": revision} if revision else {}),
+        }, kind
+        assert meta["namespace"] == "models"
+
+
+def test_the_children_have_the_names_of_the_contract():
+    world = serving()
+    (revision,) = world.revisions
+    assert set(children(world)) == {
+        ("Service", "fraud"),
+        ("Deployment", "fraud-router"),
+        ("ServiceAccount", "fraud-router"),
+        ("Role", "fraud-router"),
+        ("RoleBinding", "fraud-router"),
+        ("PodDisruptionBudget", "fraud-router"),
+        ("ModelRevision", revision),
+        ("Deployment", revision),
+        ("Service", revision),
+    }
+
+
+def test_every_kind_of_child_has_a_path_in_the_api():
+    found = {
+        (m["apiVersion"], m["kind"]) for m in children(serving(runtime={"autoscaling": {"maxReplicas": 4}})).values()
+    }
+    assert found <= set(PLURALS)
+
+
+def test_selectors_pick_the_pods_of_one_component_alone():
+    world = serving()
+    world.ask("v2").until("Canary")
+    found = children(world)
+    templates = {
+        name: m["spec"]["template"]["metadata"]["labels"] for (kind, name), m in found.items() if kind == "Deployment"
+    }
+    for (kind, name), manifest in found.items():
+        if kind not in ("Deployment", "Service", "PodDisruptionBudget"):
+            continue
+        spec = manifest["spec"]["selector"]
+        wanted = spec.get("matchLabels", spec)
+        picked = {pods for pods, labels in templates.items() if wanted.items() <= labels.items()}
+        assert picked == {"fraud-router" if name == "fraud" else name}
+
+
+def test_ports_are_those_of_the_contract():
+    def ports(found):
+        return {p["name"]: p["containerPort"] for p in found["ports"]}
+
+    world = serving()
+    router = children(world)["Deployment", "fraud-router"]
+    assert ports(container(router, "envoy")) == {"http": 8080, "metrics": 8003}
+    assert ports(container(router, "agent")) == {"agent": 8081}
+    assert ports(container(runtime(world), "runtime")) == {"http": 8000, "metrics": 8002}
+    service = children(world)["Service", "fraud"]["spec"]["ports"]
+    assert service == [{"name": "http", "port": 80, "targetPort": "http"}]
+    annotations = router["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/path"] == "/stats/prometheus"
+
+
+def test_a_revisions_service_is_headless():
+    (revision,) = (world := serving()).revisions
+    assert children(world)["Service", revision]["spec"]["clusterIP"] == "None"
+
+
+def test_no_change_of_role_alters_a_runtime_pod_template():
+    world = serving()
+    seen = {}
+
+    def remember():
+        for name in world._started:
+            template = json.dumps(runtime_template(world, name), sort_keys=True)
+            assert seen.setdefault(name, template) == template, f"{world.version_of(name)} in {world.status.phase}"
+
+    for version, behaviour in (("v2", Behaviour()), ("v3", Behaviour(failing=0.2))):
+        world.ask(version, behaviour)
+        for _ in range(80):
+            world.look(1.0 if world.status.phase != "Soaking" else 60.0)
+            remember()
+    assert [h.decision for h in world.status.history] == ["RolledBack", "Promoted", "Live"]
+    assert len(seen) == 3
+
+
+def runtime_template(world, name):
+    deployment, *_ = runtime_manifests(world.observe(), world.revisions[name])
+    return deployment["spec"]["template"]
+
+
+def test_no_rollout_alters_the_routers():
+    world = serving()
+    before = router_manifests(world.observe())
+    world.ask("v2").until("Soaking")
+    assert router_manifests(world.observe()) == before
+
+
+def test_the_fetcher_verifies_the_digest_and_brings_the_baseline():
+    world = serving()
+    world.ask("v2").until("Canary")
+    model = {"version": "v3", "uri": "https://models.example/fraud/v3", "digest": DIGEST}
+    first = container(runtime(world), "fetch")
+    assert first["args"] == ["--uri", "pvc://models/fraud/v1", "--to", "/artifact"]
+    second = arguments(container(runtime(world, "v2"), "fetch"))
+    assert second["--baseline-uri"] == "pvc://models/fraud/v1"
+    assert second["--baseline-digest"] == DIGEST
+    assert second["--baseline-to"] == "/baseline"
+    world.ask("v3")
+    world.spec["model"] = model
+    world.look()
+    third = arguments(container(runtime(world, "v3"), "fetch"))
+    assert (third["--uri"], third["--digest"]) == (model["uri"], DIGEST)
+
+
+def test_the_server_knows_who_it_is():
+    world = serving(runtime={"podTemplate": POD_TEMPLATE})
+    (revision,) = world.revisions
+    server = container(runtime(world), "runtime")
+    environment = {e["name"]: e["value"] for e in server["env"]}
+    assert environment == {
+        "HEADGATE_NAMESPACE": "models",
+        "HEADGATE_MODEL": "fraud",
+        "HEADGATE_REVISION": revision,
+        "OMP_NUM_THREADS": "4",
+    }
+    told = arguments(server)
+    assert (told["--name"], told["--version"], told["--model"]) == ("fraud", "v1", "/artifact")
+
+
+def test_the_pod_goes_where_the_user_wants_it():
+    spec = pod(runtime(serving(runtime={"podTemplate": POD_TEMPLATE})))
+    for field in set(POD_TEMPLATE) - {"env"}:
+        assert spec[field] == POD_TEMPLATE[field]
+    assert "env" not in spec
+    assert spec["automountServiceAccountToken"] is False
+
+
+def test_claims_are_mounted_read_only_in_the_fetcher_alone():
+    world = serving()
+    deployment = runtime(world)
+    claim = next(v for v in pod(deployment)["volumes"] if v["name"] == "pvc-models")
+    assert claim["persistentVolumeClaim"] == {"claimName": "models", "readOnly": True}
+    mounts = {m["mountPath"]: m for m in container(deployment, "fetch")["volumeMounts"]}
+    assert mounts["/pvc/models"]["readOnly"] is True
+    assert all("pvc" not in m["mountPath"] for m in container(deployment, "runtime")["volumeMounts"])
+    assert all(m["readOnly"] for m in container(deployment, "runtime")["volumeMounts"])
+
+
+def test_own_resources_and_image_replace_the_defaults():
+    gpu = {"limits": {"nvidia.com/gpu": 1}}
+    server = container(runtime(serving(runtime={"resources": gpu, "image": "registry.example/own:1"})), "runtime")
+    assert (server["resources"], server["image"]) == (gpu, "registry.example/own:1")
+    assert container(runtime(serving()), "runtime")["image"] == DEFAULTS.serving_image
+
+
+def test_with_an_autoscaler_nobody_else_sets_the_replicas():
+    world = serving(runtime={"autoscaling": {"minReplicas": 2, "maxReplicas": 6, "targetCPUUtilization": 50}})
+    (revision,) = world.revisions
+    assert "replicas" not in runtime(world)["spec"]
+    scaler = children(world)["HorizontalPodAutoscaler", revision]["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 6)
+    assert scaler["scaleTargetRef"]["name"] == revision
+    assert scaler["metrics"][0]["resource"]["target"]["averageUtilization"] == 50
+
+
+@pytest.mark.parametrize("routers", [1, 2])
+def test_routers_are_protected_where_there_is_more_than_one(routers):
+    found = children(serving(traffic={"routers": routers}))
+    assert (("PodDisruptionBudget", "fraud-router") in found) == (routers > 1)
+    assert found["Deployment", "fraud-router"]["spec"]["replicas"] == routers
+
+
+def test_the_router_may_read_its_own_model_and_endpoints_and_write_nothing():
+    role = children(serving())["Role", "fraud-router"]
+    assert {v for r in role["rules"] for v in r["verbs"]} == {"get", "list", "watch"}
+    (own,) = (r for r in role["rules"] if r["resources"] == ["modeldeployments"])
+    assert own["resourceNames"] == ["fraud"]
+
+
+def test_the_binding_gives_the_role_to_the_routers_account():
+    binding = children(serving())["RoleBinding", "fraud-router"]
+    assert binding["roleRef"]["name"] == "fraud-router"
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "fraud-router", "namespace": "models"}]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=40).filter(lambda n: n[-1] != "-"))
+def test_any_allowed_name_makes_valid_names_of_children(name):
+    if not re.fullmatch("[a-z]([-a-z0-9]{0,38}[a-z0-9])?", name):
+        return
+    assert all(len(child) <= 63 for child in (f"{name}-router", f"{name}-1a2b3c4d"))
+
+
+def test_the_contract_names_every_label_and_port():
+    text = Path(__file__).parents[4].joinpath("docs/architecture.md").read_text()
+    for word in ("headgate.dev/model", "headgate.dev/component", "headgate.dev/revision", "8003", "8081", "8002"):
+        assert word in text

@@ -1,0 +1,205 @@
+"""What pods say about themselves, and what is made of it."""
+
+import json
+
+import pytest
+
+from headgate.core.children import problem_of, workload_of
+from headgate.core.model import Problem, Workload
+
+RUNTIME = "registry.example/serving:1"
+
+
+def told(reason, message="", **more):
+    """What fetcher and runtime write to /dev/termination-log."""
+    return json.dumps({"reason": reason, "message": message, **more})
+
+
+def terminated(code, reason="Error", message="", **more):
+    return {"exitCode": code, "reason": reason, "message": message, "finishedAt": "2026-11-20T12:00:00Z", **more}
+
+
+def status(name, ready=False, waiting=None, ended=None, last=None, running=False):
+    state = {"running": {"startedAt": "2026-11-20T12:00:00Z"}} if running else {}
+    state |= {"waiting": waiting} if waiting else {}
+    state |= {"terminated": ended} if ended else {}
+    return {
+        "name": name,
+        "image": RUNTIME,
+        "ready": ready,
+        "restartCount": 1 if last else 0,
+        "state": state,
+        "lastState": {"terminated": last} if last else {},
+    }
+
+
+def pod(*containers, init=(), conditions=(), **meta):
+    return {
+        "metadata": {"name": "fraud-1a2b3c4d-x", **meta},
+        "status": {
+            "phase": "Pending",
+            "initContainerStatuses": list(init),
+            "containerStatuses": list(containers),
+            "conditions": list(conditions),
+        },
+    }
+
+
+FETCHED = status("fetch", ready=True, ended=terminated(0, "Completed", told("Fetched", digest="sha256:12")))
+SERVING = status("runtime", ready=True, running=True)
+
+
+def deployment(replicas=2, ready=2, updated=2, generation=3, observed=3, total=None):
+    return {
+        "metadata": {"name": "fraud-1a2b3c4d", "generation": generation},
+        "spec": {"replicas": replicas},
+        "status": {
+            "observedGeneration": observed,
+            "replicas": replicas if total is None else total,
+            "updatedReplicas": updated,
+            "readyReplicas": ready,
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    "reason", ["ArtifactNotFound", "ArtifactUnreachable", "DigestMismatch", "ArtifactInvalid", "ProfileInvalid"]
+)
+def test_the_fetchers_words_are_the_problem(reason):
+    ended = terminated(1, message=told(reason, "what, where, what to do"))
+    assert problem_of(pod(init=[status("fetch", ended=ended)])) == Problem(reason, "what, where, what to do")
+
+
+def test_they_stay_the_problem_while_the_kubelet_waits_to_try_again():
+    waiting = {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}
+    last = terminated(1, message=told("DigestMismatch", "it is another artifact"))
+    again = pod(init=[status("fetch", waiting=waiting, last=last)])
+    assert problem_of(again) == Problem("DigestMismatch", "it is another artifact")
+
+
+def test_they_stay_the_problem_while_it_is_tried_again():
+    last = terminated(1, message=told("ModelInvalid", "opset 99"))
+    again = pod(status("runtime", running=True, last=last), init=[FETCHED])
+    assert problem_of(again) == Problem("ModelInvalid", "opset 99")
+
+
+def test_a_container_that_has_recovered_is_no_problem():
+    last = terminated(137, "OOMKilled")
+    assert problem_of(pod({**SERVING, "lastState": {"terminated": last}}, init=[FETCHED])) is None
+
+
+@pytest.mark.parametrize(
+    ("last", "reason"),
+    [
+        (terminated(1), "CrashLoopBackOff"),
+        (terminated(137, "OOMKilled"), "OOMKilled"),
+        (terminated(139, "Error", "Segmentation fault"), "CrashLoopBackOff"),
+        (terminated(1, "Error", "[1, 2]"), "CrashLoopBackOff"),
+        (terminated(1, "Error", '"text"'), "CrashLoopBackOff"),
+        (terminated(1, "Error", '{"reason": "", "message": "x"}'), "CrashLoopBackOff"),
+    ],
+)
+def test_a_container_that_says_nothing_readable_is_described(last, reason):
+    crashing = status("runtime", waiting={"reason": "CrashLoopBackOff"}, last=last)
+    found = problem_of(pod(crashing, init=[FETCHED]))
+    assert found.reason == reason
+    assert "Container runtime ended" in found.message
+    assert str(last["exitCode"]) in found.message
+
+
+def test_a_crash_loop_without_a_last_state_is_described_as_well():
+    found = problem_of(pod(status("runtime", waiting={"reason": "CrashLoopBackOff"})))
+    assert found.reason == "CrashLoopBackOff"
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+    ],
+)
+def test_a_container_that_cannot_start_says_so_with_a_hint(reason):
+    waiting = {"reason": reason, "message": 'failed to pull "registry.example/nope:1"'}
+    found = problem_of(pod(init=[status("fetch", waiting=waiting)]))
+    assert found.reason == reason
+    assert waiting["message"] in found.message
+    assert "spec.runtime" in found.message
+
+
+def test_a_pod_that_no_node_can_take_says_why():
+    message = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    found = problem_of(pod(conditions=[condition]))
+    assert found.reason == "Unschedulable"
+    assert found.message.startswith(message)
+    assert "spec.runtime" in found.message
+
+
+@pytest.mark.parametrize(
+    "waiting", [{"reason": "PodInitializing"}, {"reason": "ContainerCreating"}, {"reason": "ContainerCreating"}]
+)
+def test_to_start_is_no_problem(waiting):
+    assert problem_of(pod(status("runtime", waiting=waiting), init=[FETCHED])) is None
+
+
+def test_a_pod_without_any_status_is_no_problem():
+    assert problem_of({"metadata": {"name": "x"}}) is None
+    assert problem_of({"metadata": {"name": "x"}, "status": {"initContainerStatuses": None}}) is None
+
+
+def test_a_workload_that_is_rolled_out():
+    pods = [pod(SERVING, init=[FETCHED])] * 2
+    assert workload_of(deployment(), pods) == Workload(2, 2, True, None, "sha256:12")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        deployment(ready=1),
+        deployment(updated=1),
+        deployment(generation=4),
+        deployment(updated=None),
+        deployment(ready=None),
+        deployment(replicas=0, ready=0, updated=0),
+        {"metadata": {"name": "new", "generation": 1}, "spec": {"replicas": 2}},
+        {"metadata": {"name": "new", "generation": 1}},
+    ],
+)
+def test_a_workload_that_is_not_rolled_out(found):
+    assert not workload_of(found, []).rolled_out
+
+
+def test_no_deployment_is_an_empty_workload():
+    assert workload_of(None, [pod(SERVING)]) == Workload()
+
+
+def test_the_problem_of_a_workload_is_that_of_its_first_bad_pod():
+    bad = pod(init=[status("fetch", ended=terminated(1, message=told("ArtifactNotFound", "gone")))])
+    found = workload_of(deployment(ready=1), [pod(SERVING, init=[FETCHED]), bad])
+    assert found.problem == Problem("ArtifactNotFound", "gone")
+    assert (found.ready, found.digest) == (1, "sha256:12")
+
+
+def test_a_pod_that_is_being_deleted_says_nothing():
+    bad = pod(
+        init=[status("fetch", ended=terminated(1, message=told("ArtifactNotFound", "gone")))],
+        deletionTimestamp="2026-11-20T12:00:00Z",
+    )
+    assert workload_of(deployment(ready=1), [bad]).problem is None
+
+
+def test_once_everything_is_ready_an_old_pod_is_no_problem():
+    bad = pod(init=[status("fetch", ended=terminated(1, message=told("ArtifactNotFound", "gone")))])
+    assert workload_of(deployment(), [bad]).problem is None
+
+
+@pytest.mark.parametrize("message", ["", "Fetched", "{}", told("Fetched"), told("Fetched", digest=None)])
+def test_without_a_digest_in_the_fetchers_words_there_is_none(message):
+    fetched = status("fetch", ready=True, ended=terminated(0, "Completed", message))
+    assert workload_of(deployment(), [pod(SERVING, init=[fetched])]).digest is None
