@@ -155,13 +155,16 @@ class Reconciler:
         self._applied[ident] = _Applied(content, self.clock(), applied["metadata"].get("generation", 0))
 
     async def _tidy(self, o: Observation, plan: Plan) -> None:
-        """Remove the pods of revisions that nobody needs, and records beyond the limit."""
+        """Remove the pods of revisions that nobody needs, and records beyond the limit.
+
+        The Deployment goes last: by it the next look knows that something is left, should a request fail.
+        """
         for revision in sorted(set(o.workloads) - plan.keep):
             self._must_lead()
             for api_version, kind in (
                 ("autoscaling/v2", "HorizontalPodAutoscaler"),
-                ("apps/v1", "Deployment"),
                 ("v1", "Service"),
+                ("apps/v1", "Deployment"),
             ):
                 await self.kube.delete(api_version, kind, o.namespace, revision)
                 self._applied.pop((kind, o.namespace, revision), None)
