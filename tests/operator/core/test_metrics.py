@@ -1,0 +1,149 @@
+"""From raw samples to what `decide` learns from: who attempted, who failed, who was late, who is blind."""
+
+import pytest
+
+from headgate.core.evidence.counters import Series
+from headgate.core.evidence.errors import AttemptBlock
+from headgate.core.metrics import Comparison, metrics_from
+from headgate.core.model import Blind, Fresh, Quiet
+
+STABLE, CANDIDATE = "fraud-aaaaaaaa", "fraud-bbbbbbbb"
+WHO = Comparison(STABLE, CANDIDATE, patience=0.5)
+STALE = 30.0
+
+
+def counter(name, revision, before, after, target="router-1", times=(100, 102), **labels):
+    found = {"__name__": name, "headgate_revision": revision, "instance": target, **labels}
+    return Series(found, tuple(zip(map(float, times), map(float, (before, after)), strict=True)))
+
+
+def endpoints(name, revision, before, after, **labels):
+    return counter(f"envoy_cluster_endpoint_{name}", revision, before, after, **labels)
+
+
+def bins(revision, before, after, bin_="c00 no", layout="l1", output="label"):
+    labels = {"bin": bin_, "layout": layout, "output": output, "target": f"runtime-{revision}"}
+    return counter("headgate_prediction_bin_total", revision, before, after, **labels)
+
+
+def times_of_stable(counts):
+    """Envoy's histogram of stable: edge in ms -> answers within it, and how many there were."""
+    buckets = [
+        counter("envoy_cluster_upstream_rq_time_bucket", STABLE, 0, n, le=str(edge)) for edge, n in counts.items()
+    ]
+    return [*buckets, counter("envoy_cluster_upstream_rq_time_count", STABLE, 0, max(counts.values()))]
+
+
+ROUTED = [
+    endpoints("rq_success", STABLE, 1000, 1090),
+    endpoints("rq_error", STABLE, 10, 12),
+    endpoints("rq_success", CANDIDATE, 0, 7),
+    endpoints("rq_error", CANDIDATE, 0, 3),
+]
+
+
+def read(series, now=103.0, cursor=100.0, who=WHO):
+    return metrics_from(series, now, cursor, who, STALE)
+
+
+def test_attempts_are_answers_and_errors():
+    found = read(ROUTED)
+    assert found == Fresh(102, 2.0, AttemptBlock(10, 3, 92, 2))
+
+
+def test_attempts_of_all_routers_and_pods_add_up():
+    second = [
+        endpoints("rq_success", STABLE, 0, 8, target="router-2"),
+        endpoints("rq_error", CANDIDATE, 5, 6, envoy_endpoint_address="10.0.0.9"),
+    ]
+    assert read([*ROUTED, *second]).attempts == AttemptBlock(11, 4, 100, 2)
+
+
+def test_attempts_of_other_revisions_do_not_count():
+    assert read([*ROUTED, endpoints("rq_error", "fraud-cccccccc", 0, 99)]).attempts == AttemptBlock(10, 3, 92, 2)
+
+
+def test_without_the_routers_counters_we_are_blind():
+    assert isinstance(read([]), Blind)
+    assert isinstance(read([bins(STABLE, 0, 5)]), Blind)
+    assert isinstance(read([Series({"__name__": "envoy_cluster_endpoint_rq_success"}, ())]), Blind)
+
+
+def test_when_the_newest_sample_is_old_we_are_blind():
+    assert isinstance(read(ROUTED, now=132.0), Fresh)
+    assert isinstance(read(ROUTED, now=132.1), Blind)
+
+
+def test_when_nothing_is_new_the_metrics_are_quiet():
+    assert read(ROUTED, cursor=102.0) == Quiet()
+
+
+def test_the_first_reading_only_sets_the_cursor():
+    found = read(ROUTED, cursor=None)
+    assert (found.cursor, found.seconds, found.attempts) == (102, 0.0, AttemptBlock())
+
+
+def test_after_a_gap_nothing_is_counted_and_no_rate_is_known():
+    found = read(ROUTED, cursor=50.0)
+    assert (found.cursor, found.seconds, found.attempts) == (102, 0.0, AttemptBlock())
+
+
+def test_an_answer_of_stable_that_a_candidate_would_not_have_been_waited_for_is_a_failure():
+    found = read([*ROUTED, *times_of_stable({"250.0": 80, "500.0": 85, "1000.0": 90, "+Inf": 90})])
+    assert found.attempts == AttemptBlock(10, 3, 92, 2 + 5)
+
+
+def test_patience_between_two_edges_is_rounded_down():
+    who = Comparison(STABLE, CANDIDATE, patience=0.7)
+    found = read([*ROUTED, *times_of_stable({"500.0": 85, "1000.0": 90, "+Inf": 90})], who=who)
+    assert found.attempts.stable_failures == 2 + 5
+
+
+@pytest.mark.parametrize("patience", [None, 0.0001])
+def test_without_patience_or_an_edge_below_it_nobody_is_late(patience):
+    who = Comparison(STABLE, CANDIDATE, patience)
+    found = read([*ROUTED, *times_of_stable({"250.0": 0, "+Inf": 90})], who=who)
+    assert found.attempts.stable_failures == 2
+
+
+def test_stable_never_has_more_failures_than_attempts():
+    found = read([*ROUTED, *times_of_stable({"500.0": 0, "+Inf": 500})])
+    assert found.attempts.stable_failures == found.attempts.stable_attempts == 92
+
+
+def test_predictions_are_compared_in_a_layout_that_both_count_in():
+    found = read(
+        [
+            *ROUTED,
+            bins(STABLE, 10, 30),
+            bins(STABLE, 5, 6, bin_="c01 yes"),
+            bins(CANDIDATE, 0, 4),
+            bins(CANDIDATE, 0, 2, bin_="c01 yes"),
+            bins(CANDIDATE, 0, 6, bin_="c00 no", layout="own"),
+        ]
+    )
+    (block,) = found.predictions
+    assert (block.output, block.layout) == ("label", "l1")
+    assert block.candidate == {"c00 no": 4, "c01 yes": 2}
+    assert block.stable == {"c00 no": 20, "c01 yes": 1}
+    assert found.predictions_expected
+
+
+def test_each_output_is_a_block():
+    both = [bins(r, 0, n, output=o) for r, n in ((STABLE, 5), (CANDIDATE, 2)) for o in ("label", "score")]
+    assert [b.output for b in read([*ROUTED, *both]).predictions] == ["label", "score"]
+
+
+def test_when_only_stable_counts_its_predictions_they_are_expected():
+    found = read([*ROUTED, bins(STABLE, 0, 5)])
+    assert (found.predictions, found.predictions_expected) == ((), True)
+
+
+def test_when_stable_does_not_count_none_are_expected():
+    found = read([*ROUTED, bins(CANDIDATE, 0, 5)])
+    assert (found.predictions, found.predictions_expected) == ((), False)
+
+
+def test_bins_that_gained_nothing_are_in_the_block_too():
+    (block,) = read([*ROUTED, bins(STABLE, 7, 7), bins(CANDIDATE, 0, 0)]).predictions
+    assert (block.candidate, block.stable) == ({"c00 no": 0}, {"c00 no": 0})

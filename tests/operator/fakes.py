@@ -1,0 +1,146 @@
+"""An API server in a dictionary, and a Prometheus that says what it is told to say."""
+
+import copy
+import itertools
+
+from headgate.api import MODEL_LABEL
+from headgate.edges.prometheus import Samples
+from headgate.errors import Conflict, KubernetesError, NotFound
+from headgate.observe import Children
+
+
+class FakeKube:
+    """`edges.kube.Kube` over a dictionary. Every request is recorded as (verb, kind, name)."""
+
+    def __init__(self):
+        self.objects = {}
+        self.requests = []
+        self.failing = {}
+        """(verb, kind) -> error that the next such request meets."""
+        self.before = lambda verb, kind, name: None
+        """Called before each request: somebody else may act."""
+        self._versions = itertools.count(1)
+
+    @property
+    def writes(self):
+        """What was asked for but reads."""
+        return [r for r in self.requests if r[0] not in ("get", "list")]
+
+    def put(self, manifest):
+        """Store an object as somebody else would."""
+        meta = manifest["metadata"]
+        self.objects[manifest["kind"], meta["namespace"], meta["name"]] = self._stamped(manifest)
+
+    def find(self, kind, name, namespace="models"):
+        """The stored object, or None."""
+        return self.objects.get((kind, namespace, name))
+
+    def children(self, namespace, model):
+        """As kopf's indices would have them."""
+        own = [
+            o
+            for (_, ns, _), o in self.objects.items()
+            if ns == namespace and (o["metadata"].get("labels") or {}).get(MODEL_LABEL) == model
+        ]
+
+        def of(kind):
+            return [copy.deepcopy(o) for o in own if o["kind"] == kind]
+
+        return Children(of("Deployment"), of("Pod"), of("ModelRevision"))
+
+    async def get(self, api_version, kind, namespace, name):
+        self._note("get", kind, name)
+        if (kind, namespace, name) not in self.objects:
+            raise NotFound(f"no {kind} {name}")
+        return copy.deepcopy(self.objects[kind, namespace, name])
+
+    async def list(self, api_version, kind, namespace, labels):
+        self._note("list", kind, "")
+        return [copy.deepcopy(o) for (k, ns, _), o in self.objects.items() if k == kind and namespace in (None, ns)]
+
+    async def create(self, manifest):
+        meta = manifest["metadata"]
+        self._note("create", manifest["kind"], meta["name"])
+        if (manifest["kind"], meta["namespace"], meta["name"]) in self.objects:
+            raise Conflict("it exists")
+        self.put(manifest)
+        return self.find(manifest["kind"], meta["name"], meta["namespace"])
+
+    async def replace(self, manifest):
+        meta = manifest["metadata"]
+        self._note("replace", manifest["kind"], meta["name"])
+        self._must_be_newest(manifest)
+        self.put(manifest)
+        return self.find(manifest["kind"], meta["name"], meta["namespace"])
+
+    async def apply(self, manifest):
+        kind, meta = manifest["kind"], manifest["metadata"]
+        self._note("apply", kind, meta["name"])
+        before = self.find(kind, meta["name"], meta["namespace"])
+        if before and kind == "ModelRevision" and before["spec"] != manifest["spec"]:
+            raise KubernetesError("a revision is immutable")
+        self.put({**manifest, "status": (before or {}).get("status", {})})
+        return copy.deepcopy(self.find(kind, meta["name"], meta["namespace"]))
+
+    async def apply_status(self, manifest):
+        kind, meta = manifest["kind"], manifest["metadata"]
+        self._note("status", kind, meta["name"])
+        self._must_be_newest(manifest)
+        before = self.find(kind, meta["name"], meta["namespace"])
+        if before is None:
+            raise NotFound(f"no {kind} {meta['name']}")
+        self.put({**before, "status": manifest["status"]})
+        return copy.deepcopy(self.find(kind, meta["name"], meta["namespace"]))
+
+    async def delete(self, api_version, kind, namespace, name):
+        self._note("delete", kind, name)
+        self.objects.pop((kind, namespace, name), None)
+
+    def _note(self, verb, kind, name):
+        self.before(verb, kind, name)
+        self.requests.append((verb, kind, name))
+        if error := self.failing.pop((verb, kind), None):
+            raise error
+
+    def _must_be_newest(self, manifest):
+        meta = manifest["metadata"]
+        before = self.find(manifest["kind"], meta["name"], meta["namespace"])
+        told = meta.get("resourceVersion")
+        if before and told and told != before["metadata"]["resourceVersion"]:
+            raise Conflict("the object has been modified")
+
+    def _stamped(self, manifest):
+        stored, meta = copy.deepcopy(manifest), manifest["metadata"]
+        before = self.objects.get((manifest["kind"], meta["namespace"], meta["name"]))
+        old = before["metadata"] if before else {"generation": 0}
+        changed = before is None or before.get("spec") != manifest.get("spec")
+        stored["metadata"] |= {
+            "uid": old.get("uid") or f"uid-{meta['name']}",
+            "creationTimestamp": old.get("creationTimestamp") or "2026-11-20T12:00:00Z",
+            "generation": old.get("generation", 0) + changed,
+            "resourceVersion": str(next(self._versions)),
+        }
+        return stored
+
+
+class FakeMetrics:
+    """`edges.prometheus.MetricsSource` that answers with what was put into it."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.series = ()
+        self.sums = {}
+        self.error = None
+        self.asked = []
+
+    async def samples(self, metrics, labels, since):
+        self.asked.append((metrics, labels, since))
+        if self.error:
+            raise self.error
+        return Samples(self.now, tuple(self.series))
+
+    async def totals(self, metric, labels, by):
+        self.asked.append((metric, labels, by))
+        if self.error:
+            raise self.error
+        return self.sums.get(metric, {})

@@ -1,0 +1,147 @@
+"""What one look gathers."""
+
+import pytest
+from fakes import FakeKube, FakeMetrics
+from pydantic import ValidationError
+from world import DEFAULTS, World
+
+from headgate.api.revision import as_manifest
+from headgate.core.evidence.counters import Series
+from headgate.core.manifests import revision_manifest, router_manifests, runtime_manifests
+from headgate.core.metrics import COUNTERS
+from headgate.core.model import Blind, Drift, Fresh, Quiet
+from headgate.errors import MetricsError
+from headgate.observe import Observer
+
+
+class Scene:
+    """A world, written into a fake API server as the operator would have left it."""
+
+    def __init__(self, world):
+        self.kube, self.metrics = FakeKube(), FakeMetrics()
+        self.observer = Observer(self.kube, self.metrics, DEFAULTS, stale_after=30.0)
+        self.metrics.now = world.now
+        o = world.observe()
+        for view in world.revisions.values():
+            self.kube.put({**revision_manifest(o, view), "status": as_manifest(view.status)})
+            for manifest in runtime_manifests(o, view):
+                self.kube.put(manifest)
+        for manifest in router_manifests(o):
+            self.kube.put(manifest)
+        meta = {"namespace": "models", "name": "fraud", "uid": o.uid, "generation": o.generation}
+        self.raw = {"metadata": meta, "spec": world.spec, "status": as_manifest(world.status)}
+        self.ready(*world._started, "fraud-router")
+
+    def ready(self, *deployments):
+        for name in deployments:
+            found = self.kube.find("Deployment", name)
+            wanted = found["spec"]["replicas"]
+            counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas"), wanted)
+            found["status"] = {"observedGeneration": 99, **counts}
+
+    async def observe(self, with_drift=False):
+        return await self.observer.observe(self.raw, with_drift)
+
+
+@pytest.fixture
+def canary():
+    """A scene in which v2 is a candidate beside v1."""
+    world = World().ask("v1").settled("Stable")
+    world.ask("v2").until("Canary")
+    return Scene(world)
+
+
+async def test_everything_that_belongs_to_the_model_is_there(canary):
+    o = await canary.observe()
+    assert (o.namespace, o.name, o.generation) == ("models", "fraud", 2)
+    assert {v.spec.model.version for v in o.revisions.values()} == {"v1", "v2"}
+    assert set(o.workloads) == set(o.revisions)
+    assert all(w.rolled_out for w in o.workloads.values())
+    assert (o.router.ready, o.router.rolled_out) == (2, True)
+    assert as_manifest(o.status) == canary.raw["status"]
+
+
+async def test_the_metrics_of_both_revisions_are_read_from_the_cursor_on(canary):
+    await canary.observe()
+    ((metrics, labels, since),) = canary.metrics.asked
+    status = canary.raw["status"]
+    both = f"{status['stable']['revision']}|{status['candidate']['revision']}"
+    assert metrics == COUNTERS
+    assert labels == {"headgate_namespace": "models", "headgate_model": "fraud", "headgate_revision": both}
+    assert since == status["rollout"]["cursor"]
+
+
+async def test_a_prometheus_that_cannot_be_asked_makes_blind(canary):
+    canary.metrics.error = MetricsError("Prometheus at http://prometheus can't be asked.")
+    assert (await canary.observe()).metrics == Blind("Prometheus at http://prometheus can't be asked.")
+
+
+async def test_fresh_samples_become_a_block(canary):
+    cursor = canary.raw["status"]["rollout"]["cursor"]
+    labels = {
+        "__name__": "envoy_cluster_endpoint_rq_success",
+        "headgate_revision": canary.raw["status"]["candidate"]["revision"],
+        "instance": "router",
+    }
+    canary.metrics.series = (Series(labels, ((cursor, 10.0), (cursor + 2, 15.0))),)
+    canary.metrics.now = cursor + 3
+    found = (await canary.observe()).metrics
+    assert isinstance(found, Fresh)
+    assert (found.cursor, found.attempts.candidate_attempts) == (cursor + 2, 5)
+
+
+async def test_nothing_is_asked_when_nothing_is_rolled_out():
+    scene = Scene(World().ask("v1").settled("Stable"))
+    assert (await scene.observe()).metrics == Quiet()
+    assert scene.metrics.asked == []
+
+
+async def test_nothing_is_asked_before_the_candidates_pods_are_ready():
+    world = World().ask("v1").settled("Stable")
+    world.ask("v2").look()
+    scene = Scene(world)
+    scene.kube.find("Deployment", world.status.candidate.revision)["status"] = {}
+    assert (await scene.observe()).metrics == Quiet()
+    assert scene.metrics.asked == []
+    scene.ready(world.status.candidate.revision)
+    assert isinstance((await scene.observe()).metrics, Blind)
+
+
+async def test_drift_is_read_from_stables_counts_in_each_layout(canary):
+    canary.metrics.sums = {
+        "headgate_feature_reference": {("age", "n00 [0,9]", "l1"): 1000.0, ("age", "n01 (9,20]", "l1"): 1000.0},
+        "headgate_feature_bin_total": {("age", "n00 [0,9]", "l1"): 9000.0, ("age", "n00 [0,9]", "l2"): 1.0},
+    }
+    found = (await canary.observe(with_drift=True)).drift
+    (age,) = found.features
+    assert (age.feature, age.rows, age.distance, age.drifted) == ("age", 9000, 0.5, True)
+    assert canary.metrics.asked[-1][1]["headgate_revision"] == canary.raw["status"]["stable"]["revision"]
+
+
+async def test_drift_is_unknown_when_it_was_not_looked_at_or_cannot_be_asked_for(canary):
+    assert (await canary.observe(with_drift=False)).drift is None
+    assert (await canary.observe(with_drift=True)).drift == Drift()
+    canary.metrics.error = MetricsError("no")
+    assert (await canary.observe(with_drift=True)).drift is None
+
+
+async def test_a_model_without_children_is_observed_as_empty():
+    raw = {
+        "metadata": {"namespace": "models", "name": "fraud", "uid": "u"},
+        "spec": {"model": {"version": "v1", "uri": "file:///m"}},
+    }
+    o = await Observer(FakeKube(), FakeMetrics(), DEFAULTS, 30.0).observe(raw, with_drift=True)
+    assert (o.revisions, o.workloads, o.status.phase, o.generation) == ({}, {}, "Pending", 0)
+    assert (o.router.ready, o.metrics, o.drift) == (0, Quiet(), None)
+
+
+async def test_a_spec_that_cannot_be_read_is_an_error(canary):
+    canary.raw["spec"] = {"model": {}}
+    with pytest.raises(ValidationError):
+        await canary.observe()
+
+
+async def test_a_status_of_a_newer_operator_can_be_read(canary):
+    canary.raw["status"]["later"] = {"field": 1}
+    canary.raw["status"]["rollout"]["evidence"]["latency"] = {"logHarm": 1}
+    assert (await canary.observe()).status.rollout.phase == "Canary"

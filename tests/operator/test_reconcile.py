@@ -1,0 +1,342 @@
+"""One look, against an API server in a dictionary: what is sent, in which order, and when nothing is."""
+
+import pytest
+from fakes import FakeKube, FakeMetrics
+from world import DEFAULTS, START
+
+from headgate.api import API_VERSION
+from headgate.core.evidence.counters import Series
+from headgate.edges.telemetry import Telemetry
+from headgate.errors import Conflict, KubernetesError
+from headgate.observe import Observer
+from headgate.queue import Key
+from headgate.reconcile import REAPPLY_EVERY, NotLeading, Reconciler
+
+KEY = Key("models", "fraud")
+
+
+class Cluster:
+    """A fake API server with one ModelDeployment, and the reconciler that looks at it."""
+
+    def __init__(self):
+        self.kube, self.metrics, self.telemetry = FakeKube(), FakeMetrics(), Telemetry()
+        self.now, self.leading = START, True
+        self.reconciler = self.restarted()
+        self.ask("v1")
+
+    def restarted(self):
+        """A new operator, which knows nothing."""
+        observer = Observer(self.kube, self.metrics, DEFAULTS, 30.0)
+        return Reconciler(self.kube, observer, self.telemetry, lambda: self.leading, lambda: self.now)
+
+    def ask(self, version, **spec):
+        meta = {"namespace": "models", "name": "fraud"}
+        before = self.kube.find("ModelDeployment", "fraud") or {}
+        model = {"version": version, "uri": f"file:///models/{version}"}
+        self.kube.put(
+            {
+                "apiVersion": API_VERSION,
+                "kind": "ModelDeployment",
+                "metadata": meta,
+                "spec": {"model": model, **spec},
+                "status": before.get("status", {}),
+            }
+        )
+
+    async def look(self, seconds=1.0):
+        self.now += seconds
+        self.metrics.now = self.now
+        self.kube.requests.clear()
+        return await self.reconciler.reconcile(KEY)
+
+    def ready(self):
+        """All pods that are asked for are ready."""
+        for (kind, *_), found in self.kube.objects.items():
+            if kind == "Deployment":
+                wanted = found["spec"].get("replicas", 1)
+                counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas"), wanted)
+                found["status"] = {"observedGeneration": found["metadata"]["generation"], **counts}
+
+    def serve(self, candidate=(0, 0), stable=(1000, 0), seconds=1):
+        """What the routers are going to have counted since the cursor: successes and errors."""
+        status = self.status
+        start = status["rollout"].get("cursor") or self.now - 2
+        pairs = ((status["candidate"]["revision"], candidate), (status["stable"]["revision"], stable))
+        self.metrics.series = [
+            Series(
+                {"__name__": f"envoy_cluster_endpoint_{name}", "headgate_revision": revision, "instance": "router"},
+                ((start, 0.0), (self.now + seconds, float(count))),
+            )
+            for revision, counts in pairs
+            for name, count in zip(("rq_success", "rq_error"), counts, strict=True)
+        ]
+
+    async def live(self):
+        """v1 is stable."""
+        await self.look()
+        self.ready()
+        await self.look()
+        await self.look(15)
+        return self
+
+    async def canary(self):
+        """... and v2 has its first traffic."""
+        await self.live()
+        self.ask("v2")
+        await self.look()
+        self.ready()
+        self.serve()
+        await self.look()
+        assert self.status["phase"] == "Canary"
+        return self
+
+    @property
+    def status(self):
+        return self.kube.find("ModelDeployment", "fraud")["status"]
+
+    @property
+    def routed(self):
+        return {t["role"]: t["weight"] for t in self.status["traffic"]}
+
+
+@pytest.fixture
+def cluster():
+    return Cluster()
+
+
+async def test_the_first_look_writes_status_then_revision_then_children(cluster):
+    assert await cluster.look() == 5.0
+    verbs = [r[:2] for r in cluster.kube.writes]
+    assert verbs[:4] == [
+        ("status", "ModelDeployment"),
+        ("create", "Event"),
+        ("apply", "ModelRevision"),
+        ("status", "ModelRevision"),
+    ]
+    assert sorted(kind for verb, kind in verbs[4:] if verb == "apply") == [
+        "Deployment",
+        "Deployment",
+        "PodDisruptionBudget",
+        "Role",
+        "RoleBinding",
+        "Service",
+        "Service",
+        "ServiceAccount",
+    ]
+
+
+async def test_a_second_look_sends_nothing(cluster):
+    await cluster.look()
+    await cluster.look()
+    assert cluster.kube.writes == []
+
+
+async def test_an_idle_model_is_left_alone(cluster):
+    await cluster.live()
+    await cluster.look()
+    assert cluster.kube.requests == [("get", "ModelDeployment", "fraud")]
+
+
+async def test_a_new_operator_applies_everything_again_and_changes_nothing(cluster):
+    await cluster.live()
+    before = {ident: o["metadata"]["generation"] for ident, o in cluster.kube.objects.items()}
+    cluster.reconciler = cluster.restarted()
+    await cluster.look()
+    assert {r[0] for r in cluster.kube.writes} == {"apply"}
+    assert {ident: o["metadata"]["generation"] for ident, o in cluster.kube.objects.items()} == before
+    await cluster.look()
+    assert cluster.kube.writes == []
+
+
+async def test_children_are_applied_again_after_a_while(cluster):
+    await cluster.live()
+    await cluster.look(REAPPLY_EVERY)
+    assert {r[0] for r in cluster.kube.writes} == {"apply"}
+
+
+async def test_a_rollback_is_written_before_anything_else(cluster):
+    await cluster.canary()
+    cluster.serve(candidate=(10, 90))
+    await cluster.look()
+    assert cluster.status["phase"] == "RollingBack"
+    assert cluster.routed == {"stable": 100}
+    assert cluster.kube.writes[0] == ("status", "ModelDeployment", "fraud")
+    labels = {"headgate_namespace": "models", "headgate_model": "fraud", "reason": "ErrorsHigher"}
+    assert cluster.telemetry.registry.get_sample_value("headgate_rollbacks_total", labels) == 1
+
+
+async def test_the_pods_of_a_rejected_version_go_after_the_drain(cluster):
+    await cluster.canary()
+    revision = cluster.status["candidate"]["revision"]
+    cluster.serve(candidate=(10, 90))
+    await cluster.look()
+    await cluster.look(4)
+    assert cluster.kube.find("Deployment", revision)
+    await cluster.look(4)
+    assert cluster.kube.find("Deployment", revision) is None
+    assert cluster.kube.find("Service", revision) is None
+    assert cluster.kube.find("ModelRevision", revision)["status"]["state"] == "RolledBack"
+    deletions = [kind for verb, kind, _ in cluster.kube.writes if verb == "delete"]
+    assert deletions[-1] == "Deployment", "the next look knows by the Deployment that something is left"
+
+
+async def test_pods_are_removed_even_if_one_request_fails(cluster):
+    await cluster.canary()
+    revision = cluster.status["candidate"]["revision"]
+    cluster.serve(candidate=(10, 90))
+    await cluster.look()
+    for kind in ("Deployment", "Service"):
+        cluster.kube.failing["delete", kind] = KubernetesError("the API server is busy")
+        with pytest.raises(KubernetesError):
+            await cluster.look(4 if kind == "Service" else 8)
+    await cluster.look()
+    assert not {("Deployment", "models", revision), ("Service", "models", revision)} & set(cluster.kube.objects)
+
+
+async def test_a_conflict_stops_the_look_before_anything_else_is_done(cluster):
+    await cluster.live()
+    cluster.ask("v2")
+
+    def somebody_else(verb, kind, name):
+        if (verb, kind) == ("status", "ModelDeployment"):
+            cluster.ask("v3")
+
+    cluster.kube.before = somebody_else
+    with pytest.raises(Conflict):
+        await cluster.look()
+    assert cluster.kube.writes == [("status", "ModelDeployment", "fraud")]
+    cluster.kube.before = lambda *_: None
+    await cluster.look()
+    assert cluster.status["candidate"]["version"] == "v3"
+
+
+async def test_who_does_not_lead_writes_nothing(cluster):
+    cluster.leading = False
+    with pytest.raises(NotLeading):
+        await cluster.look()
+    assert cluster.kube.writes == []
+
+
+async def test_who_stops_leading_in_the_middle_writes_nothing_more(cluster):
+    def lose(verb, kind, name):
+        cluster.leading = cluster.leading and verb != "status"
+
+    cluster.kube.before = lose
+    with pytest.raises(NotLeading):
+        await cluster.look()
+    assert [r[:2] for r in cluster.kube.writes] == [("status", "ModelDeployment"), ("create", "Event")]
+
+
+async def test_a_child_that_was_deleted_is_applied_again(cluster):
+    await cluster.live()
+    cluster.kube.objects.pop(("Service", "models", "fraud"))
+    cluster.reconciler.child_changed("Service", "models", "fraud", None)
+    await cluster.look()
+    assert cluster.kube.writes == [("apply", "Service", "fraud")]
+    assert cluster.kube.find("Service", "fraud")
+
+
+async def test_a_child_that_somebody_changed_is_applied_again(cluster):
+    await cluster.live()
+    router = cluster.kube.find("Deployment", "fraud-router")
+    cluster.reconciler.child_changed("Deployment", "models", "fraud-router", router["metadata"]["generation"])
+    await cluster.look()
+    assert cluster.kube.writes == []
+    changed = {**router, "spec": {**router["spec"], "replicas": 0}}
+    cluster.kube.put(changed)
+    generation = cluster.kube.find("Deployment", "fraud-router")["metadata"]["generation"]
+    cluster.reconciler.child_changed("Deployment", "models", "fraud-router", generation)
+    await cluster.look()
+    assert cluster.kube.find("Deployment", "fraud-router")["spec"]["replicas"] == 2
+
+
+async def test_a_change_of_a_child_that_is_not_ours_is_no_news(cluster):
+    await cluster.live()
+    cluster.reconciler.child_changed("Deployment", "models", "other", 7)
+    await cluster.look()
+    assert cluster.kube.writes == []
+
+
+async def test_an_event_that_cannot_be_posted_stops_nothing(cluster):
+    cluster.kube.failing["create", "Event"] = KubernetesError("forbidden")
+    await cluster.look()
+    assert cluster.kube.find("Deployment", "fraud-router")
+
+
+async def test_events_are_posted_once_with_reason_and_message(cluster):
+    await cluster.live()
+    events = [o for (kind, *_), o in cluster.kube.objects.items() if kind == "Event"]
+    assert [e["reason"] for e in events] == ["RolloutStarted", "Live"]
+    assert all(e["involvedObject"]["uid"] == "uid-fraud" and e["type"] == "Normal" for e in events)
+
+
+async def test_a_child_that_cannot_be_applied_does_not_hide_the_status(cluster):
+    cluster.kube.failing["apply", "Role"] = KubernetesError("forbidden")
+    with pytest.raises(KubernetesError):
+        await cluster.look()
+    assert cluster.status["phase"] == "Pending"
+    await cluster.look()
+    assert cluster.kube.find("Role", "fraud-router")
+
+
+async def test_a_model_that_is_gone_is_forgotten(cluster):
+    await cluster.live()
+    labels = {"headgate_namespace": "models", "headgate_model": "fraud", "phase": "Stable"}
+    assert cluster.telemetry.registry.get_sample_value("headgate_rollout_phase", labels) == 1
+    cluster.kube.objects.pop(("ModelDeployment", "models", "fraud"))
+    assert await cluster.look() is None
+    assert cluster.kube.writes == []
+    assert cluster.telemetry.registry.get_sample_value("headgate_rollout_phase", labels) is None
+
+
+async def test_a_model_that_is_being_deleted_is_left_alone(cluster):
+    await cluster.live()
+    cluster.kube.find("ModelDeployment", "fraud")["metadata"]["deletionTimestamp"] = "2026-11-20T12:00:00Z"
+    assert await cluster.look(1000) is None
+    assert cluster.kube.writes == []
+
+
+async def test_a_whole_promotion_restarts_no_pod(cluster):
+    await cluster.canary()
+    templates = {
+        name: o["metadata"]["generation"] for (kind, _, name), o in cluster.kube.objects.items() if kind == "Deployment"
+    }
+    for _ in range(20):
+        phase = cluster.status["phase"]
+        if phase == "Stable":
+            break
+        seconds = 300 if phase == "Soaking" else 2
+        cluster.serve(candidate=(500, 0), stable=(500 if phase == "Canary" else 0, 0), seconds=seconds)
+        await cluster.look(seconds)
+    assert cluster.status["stable"]["version"] == "v2"
+    for name, generation in templates.items():
+        assert cluster.kube.find("Deployment", name)["metadata"]["generation"] == generation
+
+
+async def test_drift_is_looked_at_every_fifteen_seconds(cluster):
+    await cluster.live()
+    cluster.metrics.asked.clear()
+    for _ in range(30):
+        await cluster.look(1)
+    assert len(cluster.metrics.asked) == 2 * 2
+
+
+async def test_an_old_record_beyond_the_limit_is_deleted(cluster):
+    await cluster.live()
+    for i in range(14):
+        cluster.ask(f"w{i}")
+        await cluster.look(10)
+        await cluster.look(10)
+    records = [name for kind, _, name in cluster.kube.objects if kind == "ModelRevision"]
+    assert len(records) == 10 + 2
+
+
+async def test_the_metrics_show_what_was_decided(cluster):
+    await cluster.canary()
+    base = {"headgate_namespace": "models", "headgate_model": "fraud"}
+    value = cluster.telemetry.registry.get_sample_value
+    revision = cluster.status["candidate"]["revision"]
+    assert value("headgate_rollout_phase", {**base, "phase": "Canary"}) == 1
+    weight = {**base, "headgate_revision": revision, "role": "candidate"}
+    assert value("headgate_traffic_weight", weight) == 1.0
+    assert value("headgate_revision_info", {**weight, "version": "v2"}) == 1
