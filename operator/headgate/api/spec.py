@@ -138,7 +138,7 @@ class Margins(SpecModel):
     errors: Margin = "0.5%"
     """Failed answers: percentage points above stable's rate."""
     predictions: Margin = "5%"
-    """Predictions: percentage points by which the share of a class, or of the scores up to any edge of a bin, may move."""
+    """Predictions: percentage points by which a class' share, or that of the scores up to an edge, may move."""
 
 
 class Rollout(SpecModel):

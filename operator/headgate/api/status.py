@@ -194,6 +194,8 @@ class Rollout(StatusModel):
     message: str = ""
     cursor: float | None = None
     """Time of the newest counted samples in seconds since the epoch, by Prometheus' clock."""
+    countedFrom: float | None = None  # noqa: N815
+    """The cursor when the candidate got its first traffic."""
     stableRate: float | None = None  # noqa: N815
     """Stable's failure rate while both were serving; Soaking compares with it."""
     step: int = 0

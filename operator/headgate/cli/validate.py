@@ -19,6 +19,15 @@ KIND = "ModelDeployment"
 _SHORT_NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads YAML as kubectl does: what looks like a date is text."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong: where, what stands there, why it can't."""
@@ -47,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name in arguments.filename:
         try:
             text = sys.stdin.read() if name == "-" else Path(name).read_text()
-            documents = [d for d in yaml.safe_load_all(text) if d is not None]
+            documents = [d for d in yaml.load_all(text, Loader=_Loader) if d is not None]
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             print(f"{name}: can't be read as YAML: {error}", file=sys.stderr)
             return 2
@@ -83,7 +92,7 @@ def _findings(document: dict[str, Any], where: str) -> Iterator[Finding]:
         yield Finding(where, "spec", "-", "is required")
         return
     try:
-        Spec.model_validate(document["spec"], strict=True)
+        Spec.model_validate(_without_nulls(document["spec"]), strict=True)
     except ValidationError as error:
         for detail in error.errors():
             field = ".".join(["spec", *(str(part) for part in detail["loc"])])
@@ -91,6 +100,13 @@ def _findings(document: dict[str, Any], where: str) -> Iterator[Finding]:
             reason = "unknown field" if unknown else detail["msg"].removeprefix("Value error, ")
             value = "-" if detail["type"] == "missing" else _shown(detail["input"])
             yield Finding(where, field, value, reason)
+
+
+def _without_nulls(value: Any) -> Any:
+    """As the API server does it: a field that is null counts as left out."""
+    if isinstance(value, dict):
+        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    return [_without_nulls(v) for v in value] if isinstance(value, list) else value
 
 
 def _where(name: str, index: int, document: dict[str, Any]) -> str:

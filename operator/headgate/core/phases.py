@@ -136,15 +136,17 @@ def _first_weight(o: Observation) -> float:
 
 
 def _ramp(o: Observation, status: Status, rollout: Rollout, metrics: Fresh) -> Status:
+    """The weight that the risk budget allows, at the traffic that there has been since the canary opened.
+
+    Of a single block the traffic can't be told: its end is where the slowest target was scraped.
+    """
     budget = rollout.budget
-    if budget is None or metrics.seconds <= 0:
+    if budget is None or rollout.countedFrom is None or metrics.cursor <= rollout.countedFrom:
         return status
-    seen = metrics.attempts
-    rate = (seen.candidate_attempts + seen.stable_attempts) / metrics.seconds
+    seen = rollout.evidence.errors
+    rate = (seen.candidateAttempts + seen.stableAttempts) / (metrics.cursor - rollout.countedFrom)
     policy = o.spec.rollout
-    allowed = exposure.weight(
-        rollout.evidence.errors, budget.total - budget.spent, rate, policy.alpha, policy.maxWeight
-    )
+    allowed = exposure.weight(seen, budget.total - budget.spent, rate, policy.alpha, policy.maxWeight)
     current = status.traffic[-1].weight
     return transitions.set_weight(status, min(allowed, current * GROWTH))
 

@@ -53,7 +53,9 @@ def open_canary(status: Status, weight: float, cursor: float, now: float) -> Sta
     """The candidate gets its first traffic. Everything up to `cursor` was before it."""
     status = _phase(status, "Canary", "Exposed", "The candidate gets traffic as the evidence allows.", now)
     rollout, _ = _both(status)
-    rollout = rollout.model_copy(update={"cursor": cursor, "exposedAt": stamp(now), "stepSince": stamp(now)})
+    rollout = rollout.model_copy(
+        update={"cursor": cursor, "countedFrom": cursor, "exposedAt": stamp(now), "stepSince": stamp(now)}
+    )
     return set_weight(status.model_copy(update={"rollout": rollout}), weight)
 
 
