@@ -6,10 +6,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from headgate.core.evidence.counters import Series
 from headgate.errors import MetricsError
@@ -39,15 +39,23 @@ class MetricsSource(Protocol):
         """Current sum of `metric` for each value of the labels `by`. Raises MetricsError."""
 
 
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+"""Counters are numbers; Prometheus writes their values as text."""
+
+
 class _Result(BaseModel):
     metric: dict[str, str]
-    value: tuple[float, str] | None = None
-    values: list[tuple[float, str]] = []
+    value: tuple[_Number, _Number] | None = None
+    values: list[tuple[_Number, _Number]] = []
 
 
 class _Data(BaseModel):
     resultType: Literal["matrix", "vector", "scalar", "string"]  # noqa: N815
     result: list[_Result] = []
+
+
+class _Scalar(BaseModel):
+    result: tuple[_Number, _Number]
 
 
 LOOK_BACK = 60.0
@@ -75,20 +83,19 @@ class Prometheus:
         names = "|".join(metrics)
         selector = _selector({**labels}, name_pattern=names)
         data = await self._query(f"{selector}[{max(1, math.ceil(span))}s]", at=now)
-        return Samples(now, tuple(Series(r.metric, tuple((t, float(v)) for t, v in r.values)) for r in data.result))
+        return Samples(now, tuple(Series(r.metric, tuple(r.values)) for r in data.result))
 
     async def totals(self, metric: str, labels: Mapping[str, str], by: tuple[str, ...]) -> dict[tuple[str, ...], float]:
         """See `MetricsSource`."""
         data = await self._query(f"sum by ({', '.join(by)}) ({_selector(labels, name_pattern=metric)})")
-        return {tuple(r.metric.get(b, "") for b in by): float(r.value[1]) for r in data.result if r.value}
+        return {tuple(r.metric.get(b, "") for b in by): r.value[1] for r in data.result if r.value}
 
     async def _now(self) -> float:
         """Prometheus' own clock: ours may be off."""
-        data = await self._raw("query", {"query": "time()"})
-        result = data.get("result")
-        if not isinstance(result, list) or not result:
-            raise MetricsError(f"{self.url} gave no time.")
-        return float(result[0])
+        try:
+            return _Scalar.model_validate(await self._raw("query", {"query": "time()"})).result[0]
+        except ValidationError as error:
+            raise MetricsError(f"{self.url} gave no time.") from error
 
     async def _query(self, expression: str, at: float | None = None) -> _Data:
         parameters = {"query": expression, **({"time": f"{at:.3f}"} if at else {})}
@@ -101,7 +108,7 @@ class Prometheus:
         try:
             response = await self._client.get(f"{self.url}/api/v1/{endpoint}", params=parameters)
             body = response.json()
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             what = str(error) or type(error).__name__
             raise MetricsError(f"Prometheus at {self.url} can't be asked ({what}).") from error
         if not isinstance(body, dict) or body.get("status") != "success" or not isinstance(body.get("data"), dict):
