@@ -1,0 +1,239 @@
+"""Manifests that the API server takes, and manifests that it refuses, with what `headgate validate` says of them.
+
+One table for two readers: the unit tests put it before `headgate validate` and before the CRD's schema, an e2e story
+before a real API server (server-side dry run, unknown fields refused), and all three have to agree.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Manifest = dict[str, Any]
+
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+MINIMAL: Manifest = {
+    "apiVersion": "headgate.dev/v1alpha1",
+    "kind": "ModelDeployment",
+    "metadata": {"name": "fraud"},
+    "spec": {"model": {"version": "2026-11-20", "uri": "pvc://models/fraud/2026-11-20"}},
+}
+
+_ABSENT = object()
+
+
+def manifest(*changes: tuple[str, Any]) -> Manifest:
+    """`MINIMAL` with values put at dotted paths."""
+    found = copy.deepcopy(MINIMAL)
+    for path, value in changes:
+        *parents, last = path.split(".")
+        place = found
+        for part in parents:
+            place = place.setdefault(part, {})
+        if value is _ABSENT:
+            place.pop(last)
+        else:
+            place[last] = value
+    return found
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A manifest that has to be refused."""
+
+    name: str
+    manifest: Manifest
+    field: str
+    """The field that `headgate validate` names."""
+    reason: str
+    """A part of the reason that it gives."""
+    by: Literal["schema", "rule", "unknown field", "name"] = "schema"
+    """What makes the API server refuse it."""
+
+
+def _bad(name: str, path: str, value: Any, reason: str, by: Any = "schema", field: str | None = None) -> Bad:
+    return Bad(name, manifest((path, value)), field or path, reason, by)
+
+
+GOOD: dict[str, Manifest] = {
+    "six lines": MINIMAL,
+    "empty sections": manifest(
+        *((f"spec.{s}", {}) for s in ("runtime", "traffic", "rollout", "monitoring", "governance"))
+    ),
+    "sections that are null": manifest(
+        *((f"spec.{s}", None) for s in ("runtime", "traffic", "rollout", "monitoring", "governance"))
+    ),
+    "fields that are null": manifest(
+        ("spec.model.digest", None),
+        ("spec.runtime", {"replicas": None, "image": None, "autoscaling": None, "podTemplate": {"nodeSelector": None}}),
+        ("spec.rollout", {"margins": None, "steps": None, "soak": None}),
+    ),
+    "every field": manifest(
+        ("spec.model.uri", "https://models.example/fraud"),
+        ("spec.model.digest", DIGEST),
+        (
+            "spec.runtime",
+            {
+                "engine": "onnxruntime",
+                "image": "registry.example/serving@" + DIGEST,
+                "replicas": 3,
+                "autoscaling": {"minReplicas": 2, "maxReplicas": 10, "targetCPUUtilization": 60},
+                "resources": {"requests": {"cpu": 1}, "limits": {"nvidia.com/gpu": 1}},
+                "podTemplate": {
+                    "nodeSelector": {"gpu": "a100"},
+                    "tolerations": [{"key": "gpu", "operator": "Exists"}],
+                    "affinity": {"podAntiAffinity": {}},
+                    "priorityClassName": "high",
+                    "serviceAccountName": "models",
+                    "imagePullSecrets": [{"name": "pull"}],
+                    "env": [{"name": "OMP_NUM_THREADS", "value": "4"}],
+                },
+            },
+        ),
+        ("spec.traffic", {"timeout": "1m30s", "retryOnStable": False, "routers": 3}),
+        (
+            "spec.rollout",
+            {
+                "alpha": 0.05,
+                "riskBudget": 100,
+                "maxWeight": 12.5,
+                "steps": [{"weight": 1, "hold": "30s"}, {"weight": 50.5, "hold": "1h"}],
+                "margins": {"errors": "0.25%", "predictions": "10%"},
+                "soak": "0s",
+                "deadline": "12h",
+            },
+        ),
+        ("spec.monitoring", {"drift": {"tolerance": 0.2}}),
+        ("spec.governance", {"owner": "risk", "contact": "risk@models.example", "runbook": "https://runbooks.example"}),
+    ),
+    "the longest name": manifest(("metadata.name", "a" + "b" * 39)),
+    "a name of one letter": manifest(("metadata.name", "a")),
+    "plain http with a digest": manifest(
+        ("spec.model.uri", "http://models.example/m.onnx"), ("spec.model.digest", DIGEST)
+    ),
+    "a file": manifest(("spec.model.uri", "file:///models/m.onnx")),
+    "the widest margin": manifest(("spec.rollout.margins.errors", "50%")),
+    "the narrowest margin": manifest(("spec.rollout.margins.errors", "0.0001%")),
+    "the largest alpha": manifest(("spec.rollout.alpha", 0.2)),
+    "fractions of seconds": manifest(("spec.traffic.timeout", "0.5s")),
+    "milliseconds": manifest(("spec.traffic.timeout", "200ms")),
+    "all the traffic": manifest(("spec.rollout.maxWeight", 100)),
+    "as few pods as many": manifest(("spec.runtime.autoscaling", {"minReplicas": 3, "maxReplicas": 3})),
+}
+
+BAD: tuple[Bad, ...] = (
+    _bad("no spec", "spec", _ABSENT, "is required"),
+    _bad("no model", "spec", {}, "Field required", field="spec.model"),
+    _bad("no version", "spec.model.version", _ABSENT, "Field required"),
+    _bad("no uri", "spec.model.uri", _ABSENT, "Field required"),
+    _bad("a model that is null", "spec.model", None, "Field required"),
+    _bad("a scheme that nobody fetches", "spec.model.uri", "s3://models/fraud", "must be a URI with one", "rule"),
+    _bad("a path instead of a uri", "spec.model.uri", "/models/fraud", "must be a URI with one", "rule"),
+    _bad("a uri without a place", "spec.model.uri", "pvc://", "must be a URI with one", "rule"),
+    _bad("a uri without end", "spec.model.uri", "file://" + "a" * 2048, "at most 2048 characters"),
+    _bad(
+        "plain http without a digest",
+        "spec.model.uri",
+        "http://models.example/m.onnx",
+        "a plain http:// uri needs a digest",
+        "rule",
+        field="spec.model",
+    ),
+    _bad("a short digest", "spec.model.digest", "sha256:abc", "should match pattern"),
+    _bad("a digest in capitals", "spec.model.digest", DIGEST.upper(), "should match pattern"),
+    _bad("a version with a space", "spec.model.version", "v 1", "should match pattern"),
+    _bad("a version that ends with a dash", "spec.model.version", "v1-", "should match pattern"),
+    _bad("a version that is too long", "spec.model.version", "v" * 64, "at most 63 characters"),
+    _bad("a version that is a number", "spec.model.version", 1.0, "should be a valid string"),
+    _bad("an empty version", "spec.model.version", "", "at least 1 character"),
+    _bad("a name that is too long", "metadata.name", "a" * 41, "at most 40 characters", "name"),
+    _bad("a name that starts with a digit", "metadata.name", "1fraud", "starts with a letter", "name"),
+    _bad("a name that ends with a dash", "metadata.name", "fraud-", "DNS label", "name"),
+    _bad("a name with a dot", "metadata.name", "fraud.v1", "DNS label", "name"),
+    _bad("a misspelt section", "spec.rolout", {}, "unknown field", "unknown field"),
+    _bad("a misspelt field", "spec.rollout.riskbudget", 20, "unknown field", "unknown field"),
+    _bad("a field of another engine", "spec.runtime.batching", {"maxSize": 4}, "unknown field", "unknown field"),
+    _bad("a field beside the spec", "sepc", {}, "unknown field", "unknown field"),
+    _bad("an engine that there is not", "spec.runtime.engine", "tensorflow", "should be 'onnxruntime'"),
+    _bad("no pods", "spec.runtime.replicas", 0, "greater than or equal to 1"),
+    _bad("too many pods", "spec.runtime.replicas", 1001, "less than or equal to 1000"),
+    _bad("pods as text", "spec.runtime.replicas", "2", "should be a valid integer"),
+    _bad("half a pod", "spec.runtime.replicas", 1.5, "should be a valid integer"),
+    _bad("an empty image", "spec.runtime.image", "", "at least 1 character"),
+    _bad(
+        "an autoscaler without a limit",
+        "spec.runtime.autoscaling",
+        {},
+        "Field required",
+        field="spec.runtime.autoscaling.maxReplicas",
+    ),
+    _bad(
+        "fewest pods above most pods",
+        "spec.runtime.autoscaling",
+        {"minReplicas": 4, "maxReplicas": 2},
+        "minReplicas must not be above maxReplicas",
+        "rule",
+    ),
+    _bad("resources as a list", "spec.runtime.resources", [], "should be a valid dictionary"),
+    _bad(
+        "a node's label that is no text",
+        "spec.runtime.podTemplate.nodeSelector",
+        {"gpu": True},
+        "should be a valid string",
+        field="spec.runtime.podTemplate.nodeSelector.gpu",
+    ),
+    _bad(
+        "tolerations that are no list",
+        "spec.runtime.podTemplate.tolerations",
+        {"key": "gpu"},
+        "should be a valid list",
+    ),
+    _bad("a timeout without a unit", "spec.traffic.timeout", "5", "should match pattern"),
+    _bad("a timeout in days", "spec.traffic.timeout", "1d", "should match pattern"),
+    _bad("a timeout of nothing", "spec.traffic.timeout", "0s", "must be longer than zero", "rule"),
+    _bad("a timeout that is a number", "spec.traffic.timeout", 5, "should be a valid string"),
+    _bad("yes as text", "spec.traffic.retryOnStable", "yes", "should be a valid boolean"),
+    _bad("too many routers", "spec.traffic.routers", 101, "less than or equal to 100"),
+    _bad("an alpha of nothing", "spec.rollout.alpha", 0, "greater than 0"),
+    _bad("an alpha of one half", "spec.rollout.alpha", 0.5, "less than or equal to 0.2"),
+    _bad("a budget of nothing", "spec.rollout.riskBudget", 0, "greater than or equal to 1"),
+    _bad("more than all the traffic", "spec.rollout.maxWeight", 101, "less than or equal to 100"),
+    _bad("a margin of nothing", "spec.rollout.margins.errors", "0%", "must be above 0%", "rule"),
+    _bad("a margin beyond sense", "spec.rollout.margins.predictions", "51%", "at most 50%", "rule"),
+    _bad("a margin without a sign", "spec.rollout.margins.errors", "0.5", "should match pattern"),
+    _bad("a margin as a number", "spec.rollout.margins.errors", 0.005, "should be a valid string"),
+    _bad(
+        "a step without weight",
+        "spec.rollout.steps",
+        [{"weight": 5}, {"weight": 0}],
+        "greater than 0",
+        field="spec.rollout.steps.1.weight",
+    ),
+    _bad(
+        "a step that is not held",
+        "spec.rollout.steps",
+        [{"weight": 5, "hold": "0m"}],
+        "must be longer than zero",
+        "rule",
+        field="spec.rollout.steps.0.hold",
+    ),
+    _bad(
+        "a step with an unknown field",
+        "spec.rollout.steps",
+        [{"weight": 5, "pause": "1m"}],
+        "unknown field",
+        "unknown field",
+        field="spec.rollout.steps.0.pause",
+    ),
+    _bad("a ladder without end", "spec.rollout.steps", [{"weight": 5}] * 51, "at most 50 items"),
+    _bad("a soak of a negative time", "spec.rollout.soak", "-1s", "should match pattern"),
+    _bad("a deadline of nothing", "spec.rollout.deadline", "0.0h", "must be longer than zero", "rule"),
+    _bad(
+        "a tolerance of everything",
+        "spec.monitoring.drift.tolerance",
+        1,
+        "less than 1",
+    ),
+    _bad("an owner that is too long", "spec.governance.owner", "x" * 254, "at most 253 characters"),
+    _bad("a spec that is a list", "spec", [], "should be a valid dictionary"),
+)

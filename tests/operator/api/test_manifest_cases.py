@@ -1,0 +1,89 @@
+"""One table of manifests before `headgate validate` and before the CRD's schema: both agree."""
+
+import re
+
+import pytest
+from jsonschema import Draft4Validator
+from manifest_cases import BAD, GOOD, MINIMAL
+
+from headgate.api import rules
+from headgate.api.schema import model_deployment_crd
+from headgate.cli.validate import check
+
+SCHEMA = model_deployment_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+OPENAPI = Draft4Validator(SCHEMA)
+"""OpenAPI 3.0 says exclusive bounds as draft 4 does."""
+
+
+CASES = [pytest.param(bad, id=bad.name) for bad in BAD]
+SHORT_NAME = re.search(r"matches\('(.*)'\)", rules.SHORT_NAME.cel).group(1)
+
+
+def without_nulls(value):
+    """Fields that are null are dropped before the API server validates."""
+    if isinstance(value, dict):
+        return {k: without_nulls(v) for k, v in value.items() if v is not None}
+    return [without_nulls(v) for v in value] if isinstance(value, list) else value
+
+
+def unknown_fields(schema, value):
+    """What the API server would prune, or refuse when it is strict."""
+    if schema.get("x-kubernetes-preserve-unknown-fields"):
+        return
+    if isinstance(value, list):
+        for item in value:
+            yield from unknown_fields(schema.get("items", {}), item)
+    elif isinstance(value, dict) and "properties" in schema:
+        for name, inner in value.items():
+            if name in schema["properties"]:
+                yield from unknown_fields(schema["properties"][name], inner)
+            else:
+                yield name
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_good_manifest_is_valid(name):
+    assert check(GOOD[name]) == []
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_good_manifest_fits_the_schema(name):
+    manifest = without_nulls(GOOD[name])
+    assert list(OPENAPI.iter_errors(manifest)) == []
+    assert list(unknown_fields({**SCHEMA, "properties": {**SCHEMA["properties"], "metadata": {}}}, manifest)) == []
+
+
+@pytest.mark.parametrize("bad", CASES)
+def test_a_bad_manifest_is_refused_with_field_and_reason(bad):
+    findings = check(bad.manifest)
+    assert [f.field for f in findings] == [bad.field]
+    assert bad.reason in findings[0].reason
+
+
+@pytest.mark.parametrize("bad", CASES)
+def test_a_bad_manifest_is_refused_by_the_api_server_for_the_reason_in_the_table(bad):
+    manifest = without_nulls(bad.manifest)
+    fits = OPENAPI.is_valid(manifest)
+    unknown = list(unknown_fields({**SCHEMA, "properties": {**SCHEMA["properties"], "metadata": {}}}, manifest))
+    by_name = not re.match(SHORT_NAME, manifest["metadata"]["name"])
+    if bad.by == "schema":
+        assert not fits
+    else:
+        assert fits, "the schema alone lets it pass"
+    assert bool(unknown) == (bad.by == "unknown field")
+    assert by_name == (bad.by == "name")
+
+
+def test_several_mistakes_are_all_told():
+    broken = {**MINIMAL, "spec": {**MINIMAL["spec"], "rollout": {"alpha": 7, "soak": "x"}, "extra": 1}}
+    assert [f.field for f in check(broken)] == ["spec.rollout.alpha", "spec.rollout.soak", "spec.extra"]
+
+
+@pytest.mark.parametrize("metadata", [None, [], {}, {"name": None}, {"name": 7}])
+def test_a_manifest_without_a_usable_name_is_refused(metadata):
+    assert [f.field for f in check({**MINIMAL, "metadata": metadata})] == ["metadata.name"]
+
+
+def test_another_version_of_the_api_is_refused():
+    (finding,) = check({**MINIMAL, "apiVersion": "headgate.dev/v1"})
+    assert (finding.field, finding.reason) == ("apiVersion", "must be headgate.dev/v1alpha1")

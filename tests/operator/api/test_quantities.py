@@ -1,0 +1,37 @@
+"""Durations and percentages as users write them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headgate.api.quantities import fraction, seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("200ms", 0.2), ("90s", 90), ("1m30s", 90), ("1.5h", 5400), ("0s", 0), ("1h1m1s1ms", 3661.001)],
+)
+def test_a_duration_in_seconds(text, expected):
+    assert seconds(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "1d", "-1s", "1 s", "1s ", ".5s", "1..5s", "1s\n", "١s"])
+def test_what_is_no_duration(text):
+    with pytest.raises(ValueError, match="no duration"):
+        seconds(text)
+
+
+@given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59))
+def test_units_add_up(hours, minutes, rest):
+    assert seconds(f"{hours}h{minutes}m{rest}s") == hours * 3600 + minutes * 60 + rest
+
+
+@pytest.mark.parametrize(("text", "expected"), [("0.5%", 0.005), ("50%", 0.5), ("100%", 1.0), ("0.0001%", 1e-6)])
+def test_a_percentage_as_a_fraction(text, expected):
+    assert fraction(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text", ["", "5", "%", "-1%", "1000%", "0.00001%", "1 %", "5%%", "5%\n"])
+def test_what_is_no_percentage(text):
+    with pytest.raises(ValueError, match="no percentage"):
+        fraction(text)

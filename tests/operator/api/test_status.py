@@ -1,0 +1,56 @@
+"""The status: small enough to read, and the same after it was stored."""
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headgate.api.revision import as_manifest
+from headgate.api.status import ErrorEvidence, EventEvidence, OutputEvidence, Status
+
+numbers = st.floats(-1e6, 1e6).map(lambda v: round(v, 6))
+names = st.text(min_size=1, max_size=20)
+events = st.builds(
+    EventEvidence,
+    event=names,
+    candidate=st.integers(0, 10**9),
+    stable=st.integers(0, 10**9),
+    up=numbers,
+    down=numbers,
+    notUp=numbers,
+    notDown=numbers,
+)
+
+
+def stored(model):
+    """As the API server gives it back: JSON, with the keys of maps in order."""
+    return type(model).model_validate(json.loads(json.dumps(as_manifest(model), sort_keys=True)))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(numbers, max_size=7), st.lists(numbers, max_size=3))
+def test_accumulators_survive_being_stored(harm, safe):
+    seen = ErrorEvidence(harm=harm, safe=safe)
+    assert stored(seen) == seen
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(events, max_size=5, unique_by=lambda e: e.event))
+def test_events_survive_being_stored(found):
+    output = OutputEvidence(output="label", layout="l", events=sorted(found, key=lambda e: e.event))
+    assert stored(output).events == output.events
+
+
+def test_accumulators_are_lines_that_one_can_read_past():
+    manifest = as_manifest(OutputEvidence(output="label", layout="l", events=[EventEvidence(event="is 1", up=1.5)]))
+    assert manifest["events"] == {"is 1": "0 0 1.5 0.0 0.0 0.0"}
+    assert as_manifest(ErrorEvidence(harm=[1.5, -2.0]))["harm"] == "1.5 -2.0"
+
+
+def test_an_empty_status_is_a_status():
+    assert Status.model_validate({}) == Status()
+    assert stored(Status()) == Status()
+
+
+def test_what_a_newer_operator_wrote_is_passed_over():
+    assert Status.model_validate({"phase": "Stable", "tomorrow": 1}).phase == "Stable"

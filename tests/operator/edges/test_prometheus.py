@@ -1,0 +1,176 @@
+"""Prometheus over a fake transport: what is asked, and every way in which it can fail to answer."""
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headgate.edges.prometheus import LONGEST_RANGE, LOOK_BACK, Prometheus
+from headgate.errors import MetricsError
+
+NOW = 1_800_000_000.0
+LABELS = {"headgate_namespace": "models", "headgate_model": "fraud", "headgate_revision": "fraud-a|fraud-b"}
+TIME = {"status": "success", "data": {"resultType": "scalar", "result": [NOW, str(NOW)]}}
+
+
+def vector(*results):
+    return {"status": "success", "data": {"resultType": "vector", "result": list(results)}}
+
+
+def matrix(*results):
+    return {"status": "success", "data": {"resultType": "matrix", "result": list(results)}}
+
+
+class Server:
+    """Answers `time()` with NOW and everything else with `answer`; remembers what it was asked."""
+
+    def __init__(self, answer=None, time=TIME):
+        self.answer, self.time, self.asked = answer or matrix(), time, []
+        client = httpx.AsyncClient(transport=httpx.MockTransport(self._handle))
+        self.source = Prometheus("http://prometheus:9090/", client)
+
+    def _handle(self, request):
+        query = request.url.params["query"]
+        answer = self.time if query == "time()" else self.answer
+        if query != "time()":
+            self.asked.append((request.url.path, query, request.url.params.get("time")))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
+
+    async def samples(self, since=NOW - 10):
+        return await self.source.samples(("good", "bad"), LABELS, since)
+
+    async def totals(self):
+        return await self.source.totals("bins", {"a": "b"}, ("feature", "bin"))
+
+
+async def test_raw_samples_are_read_by_prometheus_own_clock():
+    labels = {"__name__": "good", "instance": "router"}
+    server = Server(matrix({"metric": labels, "values": [[NOW - 4, "3"], [NOW - 2, "5.5"]]}))
+    found = await server.samples()
+    assert found.now == NOW
+    (series,) = found.series
+    assert (series.labels, series.samples) == (labels, ((NOW - 4, 3.0), (NOW - 2, 5.5)))
+    ((path, query, at),) = server.asked
+    assert path == "/api/v1/query"
+    assert at == f"{NOW:.3f}"
+    assert query == (
+        '{__name__=~"good|bad",headgate_namespace="models",headgate_model="fraud",'
+        f'headgate_revision=~"fraud-a|fraud-b"}}[{10 + LOOK_BACK:.0f}s]'
+    )
+
+
+@pytest.mark.parametrize(
+    ("since", "span"),
+    [(None, LOOK_BACK), (NOW - 7200, 7200 + LOOK_BACK), (NOW - 1e6, LONGEST_RANGE), (NOW + 1000, 1)],
+)
+async def test_as_much_is_read_as_is_needed(since, span):
+    server = Server()
+    await server.samples(since)
+    assert server.asked[0][1].endswith(f"[{span:.0f}s]")
+
+
+async def test_totals_are_read_by_their_labels():
+    server = Server(
+        vector(
+            {"metric": {"feature": "age", "bin": "n00"}, "value": [NOW, "12"]},
+            {"metric": {"feature": "age"}, "value": [NOW, "3"]},
+        )
+    )
+    assert await server.totals() == {("age", "n00"): 12.0, ("age", ""): 3.0}
+    assert server.asked[0][1] == 'sum by (feature, bin) ({__name__=~"bins",a="b"})'
+
+
+async def test_nothing_found_is_no_error():
+    assert (await Server().samples()).series == ()
+    assert await Server(vector()).totals() == {}
+
+
+FAILURES = {
+    "refused": httpx.ConnectError("connection refused"),
+    "too late": httpx.ReadTimeout("timed out"),
+    "cut off": httpx.RemoteProtocolError("peer closed connection"),
+    "an invalid address": httpx.InvalidURL("invalid port"),
+    "a wrong query": httpx.Response(400, json={"status": "error", "errorType": "bad_data", "error": "parse error"}),
+    "a proxy's page": httpx.Response(502, html="<html>Bad Gateway</html>"),
+    "no json": httpx.Response(200, text="ok"),
+    "no text": httpx.Response(200, content=b"\xff\xfe"),
+    "another json": httpx.Response(200, json=[1, 2]),
+    "nothing": httpx.Response(200, json=None),
+    "no data": httpx.Response(200, json={"status": "success"}),
+    "data of another kind": httpx.Response(200, json={"status": "success", "data": []}),
+    "an unknown type": {"status": "success", "data": {"resultType": "table", "result": []}},
+    "samples without a time": matrix({"metric": {}, "values": [["x", "1"]]}),
+    "samples that are no numbers": matrix({"metric": {}, "values": [[NOW, "many"]]}),
+    "samples that are not a number": matrix({"metric": {}, "values": [[NOW, "NaN"]]}),
+    "samples without end": matrix({"metric": {}, "values": [[NOW, "+Inf"]]}),
+    "samples that are lists": matrix({"metric": {}, "values": [[NOW, ["1"]]]}),
+    "labels that are numbers": matrix({"metric": {"a": 1}, "values": []}),
+    "a result that is a string": {"status": "success", "data": {"resultType": "matrix", "result": "x"}},
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+async def test_whatever_goes_wrong_with_the_samples_is_a_metrics_error(name):
+    with pytest.raises(MetricsError) as raised:
+        await Server(FAILURES[name]).samples()
+    assert "http://prometheus:9090" in str(raised.value)
+
+
+TOTALS = {
+    "no number": vector({"metric": {}, "value": [NOW, "many"]}),
+    "not a number": vector({"metric": {}, "value": [NOW, "NaN"]}),
+    "no end": vector({"metric": {}, "value": [NOW, "+Inf"]}),
+    "no pair": vector({"metric": {}, "value": [NOW]}),
+}
+
+
+@pytest.mark.parametrize("name", TOTALS)
+async def test_whatever_goes_wrong_with_the_totals_is_a_metrics_error(name):
+    with pytest.raises(MetricsError):
+        await Server(TOTALS[name]).totals()
+
+
+@pytest.mark.parametrize("result", [[], None, "x", ["x", "1"], [None, "1"], [[1], "1"], ["NaN", "1"], {}])
+async def test_a_time_that_is_none_is_a_metrics_error(result):
+    server = Server(time={"status": "success", "data": {"resultType": "scalar", "result": result}})
+    with pytest.raises(MetricsError):
+        await server.samples()
+
+
+async def test_the_reason_of_a_refusal_is_told():
+    with pytest.raises(MetricsError, match="refused the query: parse error"):
+        await Server(FAILURES["a wrong query"]).samples()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-10, 10) | st.floats() | st.sampled_from(["success", "1", "NaN", "x"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["status", "data", "result", "resultType", "metric", "values"]), inner)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.fixed_dictionaries({"status": st.just("success"), "data": json_values}))
+async def test_any_json_is_an_answer_or_a_metrics_error(body):
+    server = Server(httpx.Response(200, content=dumped(body)))
+    try:
+        await server.samples()
+        await server.totals()
+    except MetricsError:
+        pass
+
+
+def dumped(body):
+    import json
+
+    return json.dumps(body).encode()
+
+
+async def test_closing_closes_the_client():
+    server = Server()
+    await server.source.close()
+    assert server.source._client.is_closed
