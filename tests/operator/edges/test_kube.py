@@ -1,0 +1,152 @@
+"""The API server's client, against a small web server: paths, verbs, what errors become."""
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from kubernetes.aio import client
+
+from headgate.edges.kube import PLURALS, ApiServer, path_of
+from headgate.errors import Conflict, KubernetesError, NotFound
+
+SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "models", "name": "fraud"}}
+DEPLOYMENT = {**SERVICE, "apiVersion": "apps/v1", "kind": "Deployment"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        (("v1", "Pod", "models", "x"), "/api/v1/namespaces/models/pods/x"),
+        (("v1", "Pod", "models"), "/api/v1/namespaces/models/pods"),
+        (("v1", "Pod", None), "/api/v1/pods"),
+        (("apps/v1", "Deployment", "models", "x"), "/apis/apps/v1/namespaces/models/deployments/x"),
+        (
+            ("headgate.dev/v1alpha1", "ModelDeployment", "models", "x", "status"),
+            "/apis/headgate.dev/v1alpha1/namespaces/models/modeldeployments/x/status",
+        ),
+        (("headgate.dev/v1alpha1", "ModelDeployment", None), "/apis/headgate.dev/v1alpha1/modeldeployments"),
+    ],
+)
+def test_the_path_of_an_object(arguments, path):
+    assert path_of(*arguments) == path
+
+
+def test_every_kind_has_its_own_plural():
+    assert len(set(PLURALS.values())) == len(PLURALS)
+
+
+class Server:
+    """Answers every request with `status` and `body`, and remembers them."""
+
+    def __init__(self):
+        self.status, self.body, self.requests = 200, {"kind": "Something"}, []
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self.server = TestServer(app)
+
+    async def _handle(self, request):
+        body = await request.json() if request.can_read_body else None
+        query = dict(request.query)
+        self.requests.append((request.method, request.path, query, request.headers.get("Content-Type"), body))
+        if isinstance(self.body, bytes):
+            return web.Response(status=self.status, body=self.body)
+        return web.json_response(self.body, status=self.status)
+
+
+@pytest.fixture
+async def server():
+    found = Server()
+    await found.server.start_server()
+    yield found
+    await found.server.close()
+
+
+@pytest.fixture
+async def kube(server):
+    configuration = client.Configuration()
+    configuration.host = str(server.server.make_url("")).rstrip("/")
+    found = ApiServer(client.ApiClient(configuration))
+    yield found
+    await found.close()
+
+
+async def test_an_object_is_read(server, kube):
+    assert await kube.get("v1", "Service", "models", "fraud") == server.body
+    assert server.requests[0][:2] == ("GET", "/api/v1/namespaces/models/services/fraud")
+
+
+async def test_a_list_is_picked_by_labels(server, kube):
+    server.body = {"items": [SERVICE]}
+    assert await kube.list("v1", "Service", None, {"a": "b", "c": "d"}) == [SERVICE]
+    method, path, query, *_ = server.requests[0]
+    assert (method, path, query["labelSelector"]) == ("GET", "/api/v1/services", "a=b,c=d")
+
+
+async def test_a_list_without_items_is_empty(kube):
+    assert await kube.list("v1", "Service", "models", {}) == []
+
+
+async def test_an_object_is_applied_by_the_server_under_our_name(server, kube):
+    await kube.apply(DEPLOYMENT)
+    method, path, query, kind, body = server.requests[0]
+    assert (method, path) == ("PATCH", "/apis/apps/v1/namespaces/models/deployments/fraud")
+    assert (query["fieldManager"], query["force"].lower()) == ("headgate", "true")
+    assert kind == "application/apply-patch+yaml"
+    assert body == DEPLOYMENT
+
+
+async def test_a_status_is_applied_to_its_subresource(server, kube):
+    await kube.apply_status(DEPLOYMENT)
+    assert server.requests[0][1].endswith("/deployments/fraud/status")
+
+
+async def test_an_object_is_created_in_its_collection_and_replaced_in_its_place(server, kube):
+    await kube.create(SERVICE)
+    await kube.replace(SERVICE)
+    assert [r[:2] for r in server.requests] == [
+        ("POST", "/api/v1/namespaces/models/services"),
+        ("PUT", "/api/v1/namespaces/models/services/fraud"),
+    ]
+
+
+async def test_an_object_is_deleted_with_what_it_owns(server, kube):
+    await kube.delete("v1", "Service", "models", "fraud")
+    method, _, query, _, body = server.requests[0]
+    assert method == "DELETE"
+    assert "Background" in (query.get("propagationPolicy", ""), (body or {}).get("propagationPolicy", ""))
+
+
+async def test_to_delete_what_is_gone_is_no_error(server, kube):
+    server.status, server.body = 404, {"message": "not found"}
+    await kube.delete("v1", "Service", "models", "fraud")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(404, NotFound), (409, Conflict), (403, KubernetesError), (422, KubernetesError), (500, KubernetesError)],
+)
+async def test_a_refusal_is_an_error_of_ours_with_the_servers_words(server, kube, status, kind):
+    server.status, server.body = status, {"message": "because it is so"}
+    with pytest.raises(KubernetesError) as raised:
+        await kube.apply(SERVICE)
+    assert type(raised.value) is kind
+    assert str(raised.value) == f"patch /api/v1/namespaces/models/services/fraud: {status} because it is so"
+
+
+@pytest.mark.parametrize("body", [b"", b"Bad Gateway", b"[]", b"\xff"])
+async def test_a_refusal_without_a_readable_reason_is_an_error_of_ours_too(server, kube, body):
+    server.status, server.body = 502, body
+    with pytest.raises(KubernetesError, match="502"):
+        await kube.get("v1", "Service", "models", "fraud")
+
+
+@pytest.mark.parametrize("body", [b"", b"hello", b"\xff\xfe"])
+async def test_an_answer_that_is_no_json_is_an_error_of_ours(server, kube, body):
+    server.body = body
+    with pytest.raises(KubernetesError):
+        await kube.get("v1", "Service", "models", "fraud")
+
+
+async def test_a_server_that_is_gone_is_an_error_of_ours(server, kube):
+    await server.server.close()
+    with pytest.raises(KubernetesError):
+        await kube.get("v1", "Service", "models", "fraud")

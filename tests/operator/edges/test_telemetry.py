@@ -1,0 +1,125 @@
+"""The operator's own metrics and probes."""
+
+import asyncio
+import socket
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from headgate.api.status import ErrorEvidence, Evidence, RevisionRef, Rollout, Status, TrafficTarget
+from headgate.edges.telemetry import Health, HealthServer, Telemetry
+
+MODEL = {"headgate_namespace": "models", "headgate_model": "fraud"}
+ROLLOUT = Rollout(
+    revision="fraud-b",
+    version="v2",
+    phase="Canary",
+    startedAt="2026-11-20T12:00:00Z",
+    since="2026-11-20T12:00:00Z",
+    evidence=Evidence(logHarm=1.5, errors=ErrorEvidence(logSafe=2.5)),
+)
+CANARY = Status(
+    phase="Canary",
+    stable=RevisionRef(revision="fraud-a", version="v1"),
+    candidate=RevisionRef(revision="fraud-b", version="v2"),
+    traffic=[
+        TrafficTarget(revision="fraud-a", role="stable", weight=90),
+        TrafficTarget(revision="fraud-b", role="candidate", weight=10),
+    ],
+    rollout=ROLLOUT,
+)
+
+
+def values(telemetry, name):
+    """Labels (without the model's) -> value of all samples of a metric."""
+    return {
+        tuple(v for k, v in sample.labels.items() if k not in MODEL): sample.value
+        for family in telemetry.registry.collect()
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+def test_a_rollout_is_shown():
+    telemetry = Telemetry()
+    telemetry.show("models", "fraud", CANARY)
+    phases = values(telemetry, "headgate_rollout_phase")
+    assert [p for p, value in phases.items() if value] == [("Canary",)]
+    weights = values(telemetry, "headgate_traffic_weight")
+    assert weights == {("fraud-a", "stable"): 90, ("fraud-b", "candidate"): 10}
+    assert values(telemetry, "headgate_revision_info") == {
+        ("fraud-a", "stable", "v1"): 1,
+        ("fraud-b", "candidate", "v2"): 1,
+    }
+    evidence = values(telemetry, "headgate_evidence_log_e")
+    assert (evidence["combined",], evidence["errors_safe",]) == (1.5, 2.5)
+
+
+def test_what_is_over_is_shown_no_more():
+    telemetry = Telemetry()
+    telemetry.show("models", "fraud", CANARY)
+    telemetry.show("models", "fraud", Status(phase="Stable", stable=CANARY.candidate))
+    assert values(telemetry, "headgate_traffic_weight") == {}
+    assert values(telemetry, "headgate_evidence_log_e") == {}
+    assert list(values(telemetry, "headgate_revision_info")) == [("fraud-b", "stable", "v2")]
+
+
+def test_a_model_is_forgotten_without_the_others():
+    telemetry = Telemetry()
+    for name in ("fraud", "churn"):
+        telemetry.show("models", name, CANARY)
+    telemetry.forget("models", "fraud")
+    telemetry.forget("models", "never seen")
+    labels = {**MODEL, "phase": "Canary"}
+    assert telemetry.registry.get_sample_value("headgate_rollout_phase", labels) is None
+    assert telemetry.registry.get_sample_value("headgate_rollout_phase", {**labels, "headgate_model": "churn"}) == 1
+
+
+@pytest.fixture
+def probes():
+    health = {"alive": Health(True), "ready": Health(False, "not yet")}
+    return HealthServer(Telemetry(), lambda: health["alive"], lambda: health["ready"])
+
+
+def test_a_probe_says_why(probes):
+    assert probes.answer("/healthz") == (200, "application/json", b'{"well": true, "detail": "ok"}')
+    assert probes.answer("/readyz") == (503, "application/json", b'{"well": false, "detail": "not yet"}')
+    assert probes.answer("/nothing")[0] == 404
+
+
+def test_metrics_are_in_prometheus_form(probes):
+    status, kind, body = probes.answer("/metrics")
+    assert (status, kind.split(";")[0]) == (200, "text/plain")
+    names = {family.name for family in text_string_to_metric_families(body.decode())}
+    assert {"headgate_leading", "headgate_queue_depth", "headgate_rollbacks", "headgate_decision_seconds"} <= names
+
+
+async def ask(server, request):
+    """Send bytes to a running server; everything it answers."""
+    (port,) = (s.getsockname()[1] for s in server._server.sockets if s.family == socket.AF_INET)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    writer.write_eof()
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+async def test_it_speaks_enough_http_for_a_probe(probes):
+    await probes.start(0)
+    try:
+        answer = await ask(probes, b"GET /healthz?verbose=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        head, body = answer.split(b"\r\n\r\n", 1)
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert f"Content-Length: {len(body)}".encode() in head
+        assert b"404" in (await ask(probes, b"GET\r\n\r\n")).split(b"\r\n")[0]
+        assert b"404" in (await ask(probes, b"\r\n\r\n")).split(b"\r\n")[0]
+        await ask(probes, b"GET /" + b"x" * 200_000)
+        assert (await ask(probes, b"GET /healthz HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    finally:
+        await probes.stop()
+
+
+async def test_to_stop_what_was_never_started_is_no_error(probes):
+    await probes.stop()

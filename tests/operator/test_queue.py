@@ -1,0 +1,250 @@
+"""The queue: each key once, one worker at a time, growing delays, nothing lost. Time is virtual."""
+
+import asyncio
+import logging
+from collections import defaultdict
+from contextlib import asynccontextmanager
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from virtual_time import run
+
+from headgate.errors import MetricsError
+from headgate.queue import LONGEST_DELAY, Key, Queue
+
+A, B, C = (Key("models", name) for name in "abc")
+
+
+@pytest.fixture(autouse=True)
+def silent(caplog):
+    caplog.set_level(logging.CRITICAL, logger="headgate.queue")
+
+
+@asynccontextmanager
+async def working(queue, do, workers=1):
+    tasks = [asyncio.create_task(queue.work(do)) for _ in range(workers)]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Looks:
+    """Work that remembers when it was done, and answers as it is told."""
+
+    def __init__(self, clock, takes=0.0):
+        self.clock, self.takes, self.start = clock, takes, clock()
+        self.done = []
+        self.answers = defaultdict(list)
+        self.running = set()
+
+    async def __call__(self, key):
+        assert key not in self.running, "two workers on one key"
+        self.running.add(key)
+        self.done.append((round(self.clock() - self.start, 3), key))
+        await asyncio.sleep(self.takes)
+        self.running.remove(key)
+        answer = self.answers[key].pop(0) if self.answers[key] else None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def story(test):
+    """Run an async story in virtual time."""
+
+    def wrapped():
+        run(test)
+
+    wrapped.__name__ = test.__name__
+    return wrapped
+
+
+@story
+async def test_a_key_that_was_added_many_times_is_worked_on_once(clock):
+    queue, looks = Queue(clock), Looks(clock)
+    for _ in range(5):
+        queue.add(A)
+    assert len(queue) == 1
+    async with working(queue, looks):
+        await asyncio.sleep(10)
+    assert looks.done == [(0, A)]
+
+
+@story
+async def test_the_earliest_comes_first(clock):
+    queue, looks = Queue(clock), Looks(clock)
+    queue.add(A, after=3)
+    queue.add(B, after=1)
+    queue.add(C, after=2)
+    async with working(queue, looks):
+        await asyncio.sleep(10)
+    assert looks.done == [(1, B), (2, C), (3, A)]
+
+
+@story
+async def test_an_earlier_time_wins_over_a_later_one(clock):
+    queue, looks = Queue(clock), Looks(clock)
+    queue.add(A, after=30)
+    queue.add(A, after=2)
+    queue.add(A, after=7)
+    async with working(queue, looks):
+        await asyncio.sleep(100)
+    assert looks.done == [(2, A)]
+
+
+@story
+async def test_an_event_wakes_a_worker_that_waits_for_a_later_key(clock):
+    queue, looks = Queue(clock), Looks(clock)
+    queue.add(A, after=30)
+    async with working(queue, looks):
+        await asyncio.sleep(1)
+        queue.add(B)
+        queue.add(A)
+        await asyncio.sleep(1)
+    assert sorted(looks.done) == [(1, A), (1, B)]
+
+
+@story
+async def test_a_key_comes_back_when_its_work_says_so(clock):
+    queue, looks = Queue(clock), Looks(clock)
+    looks.answers[A] = [5.0, 2.0, None]
+    queue.add(A)
+    async with working(queue, looks):
+        await asyncio.sleep(100)
+    assert looks.done == [(0, A), (5, A), (7, A)]
+
+
+@story
+async def test_failures_come_back_with_growing_delays(clock):
+    reasons = []
+    queue, looks = Queue(clock, reasons.append), Looks(clock)
+    looks.answers[A] = [MetricsError("no")] * 9 + [ValueError("bug")]
+    queue.add(A)
+    async with working(queue, looks):
+        await asyncio.sleep(400)
+    times = [t for t, _ in looks.done]
+    waits = [round(b - a, 3) for a, b in pairwise(times)]
+    assert waits == [0.5, 1, 2, 4, 8, 16, 32, LONGEST_DELAY, LONGEST_DELAY, LONGEST_DELAY]
+    assert reasons == ["MetricsUnavailable"] * 9 + ["ValueError"]
+
+
+@story
+async def test_a_success_ends_the_growth(clock):
+    queue, looks = Queue(clock), Looks(clock)
+    looks.answers[A] = [MetricsError("no"), MetricsError("no"), 10.0, MetricsError("no"), None]
+    queue.add(A)
+    async with working(queue, looks):
+        await asyncio.sleep(100)
+    assert looks.done == [(t, A) for t in (0, 0.5, 1.5, 11.5, 12)]
+
+
+@story
+async def test_an_event_does_not_wait_for_the_delay_after_a_failure(clock):
+    queue, looks = Queue(clock), Looks(clock)
+    looks.answers[A] = [MetricsError("no")] * 7
+    queue.add(A)
+    async with working(queue, looks):
+        await asyncio.sleep(40)
+        before = len(looks.done)
+        queue.add(A)
+        await asyncio.sleep(0.1)
+    assert len(looks.done) == before + 1
+
+
+@story
+async def test_a_failing_key_does_not_hold_up_the_others(clock):
+    queue, looks = Queue(clock), Looks(clock)
+    looks.answers[A] = [MetricsError("no")] * 20
+    queue.add(A)
+    async with working(queue, looks):
+        await asyncio.sleep(60)
+        queue.add(B)
+        await asyncio.sleep(0.1)
+    assert looks.done[-1] == (60, B)
+
+
+@story
+async def test_a_key_is_worked_on_by_one_worker_at_a_time(clock):
+    queue, looks = Queue(clock), Looks(clock, takes=5)
+    queue.add(A)
+    async with working(queue, looks, workers=3):
+        await asyncio.sleep(1)
+        queue.add(A)
+        queue.add(B)
+        await asyncio.sleep(20)
+    assert looks.done == [(0, A), (1, B), (5, A)]
+
+
+@story
+async def test_an_event_during_the_work_leads_to_another_look(clock):
+    queue, looks = Queue(clock), Looks(clock, takes=5)
+    queue.add(A)
+    async with working(queue, looks):
+        await asyncio.sleep(1)
+        queue.add(A)
+        await asyncio.sleep(20)
+    assert looks.done == [(0, A), (5, A)]
+
+
+@story
+async def test_several_workers_work_on_several_keys_at_the_same_time(clock):
+    queue, looks = Queue(clock), Looks(clock, takes=5)
+    for key in (A, B, C):
+        queue.add(key)
+    async with working(queue, looks, workers=2):
+        await asyncio.sleep(20)
+    assert [t for t, _ in looks.done] == [0, 0, 5]
+
+
+@story
+async def test_a_forgotten_key_does_not_come_back(clock):
+    queue, looks = Queue(clock), Looks(clock)
+    queue.add(A, after=5)
+    queue.add(B, after=6)
+    queue.forget(A)
+    assert len(queue) == 1
+    async with working(queue, looks):
+        await asyncio.sleep(20)
+    assert looks.done == [(6, B)]
+
+
+@story
+async def test_work_that_is_cancelled_ends_the_worker(clock):
+    queue, looks = Queue(clock), Looks(clock, takes=5)
+    queue.add(A)
+    async with working(queue, looks):
+        await asyncio.sleep(1)
+    assert looks.done == [(0, A)]
+    assert len(queue) == 0
+
+
+actions = st.lists(
+    st.tuples(st.floats(0, 5), st.sampled_from([A, B, C]), st.sampled_from([0.0, 0.0, 1.0, 4.0])), max_size=30
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(actions, st.integers(1, 4), st.sampled_from([0.0, 0.7, 3.0]))
+def test_whatever_was_asked_for_is_looked_at_by_then_or_as_soon_as_a_worker_is_free(asked, workers, takes):
+    async def play(clock):
+        queue, looks = Queue(clock), Looks(clock, takes)
+        wanted = []
+        async with working(queue, looks, workers):
+            for wait, key, after in asked:
+                await asyncio.sleep(wait)
+                wanted.append((clock() - looks.start + after, clock() - looks.start, key))
+                queue.add(key, after)
+            await asyncio.sleep(200)
+        assert len(queue) == 0
+        for due, at, key in wanted:
+            looked = [t for t, k in looks.done if k == key and t >= at - 0.001]
+            assert looked, "a wake-up was lost"
+            assert looked[0] <= due + takes * (3 + len(asked)) + 0.001
+        assert len(looks.done) <= len(asked)
+
+    run(play)
