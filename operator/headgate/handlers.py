@@ -9,6 +9,7 @@ from typing import Any
 import kopf
 
 from headgate.api import GROUP, MODEL_LABEL, VERSION
+from headgate.errors import HeadgateError
 from headgate.observe import Children
 from headgate.queue import Key, Queue
 
@@ -20,6 +21,12 @@ _INDEXED = {"deployments": ("apps", "v1"), "pods": ("", "v1"), "modelrevisions":
 _KINDS = {"deployments": "Deployment", "services": "Service"}
 
 
+class NotSynced(HeadgateError):
+    """What there is in the cluster is not known yet."""
+
+    reason = "NotSynced"
+
+
 class Informer:
     """What kopf has seen, by ModelDeployment. A `ChildSource`."""
 
@@ -27,7 +34,9 @@ class Informer:
         self._indices: dict[str, Any] = {}
 
     def children(self, namespace: str, model: str) -> Children:
-        """All children of one ModelDeployment."""
+        """All children of one ModelDeployment. Raises NotSynced before kopf has told: unknown is not empty."""
+        if not self._indices:
+            raise NotSynced("kopf has not listed the children yet")
         found = {name: list(index.get((namespace, model), ())) for name, index in self._indices.items()}
         return Children(found.get("deployments", []), found.get("pods", []), found.get("modelrevisions", []))
 
