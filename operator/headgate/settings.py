@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Mapping
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,7 +21,7 @@ class Settings(BaseModel):
     """Image of the runtime, the fetcher and the router's agent."""
     envoy_image: str = Field(min_length=1)
     """Image of Envoy."""
-    image_pull_policy: str = "IfNotPresent"
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """Pull policy of those images."""
     prometheus_url: str = "http://headgate-prometheus:9090"
     """The Prometheus that scrapes routers and runtimes."""
@@ -30,13 +31,13 @@ class Settings(BaseModel):
     """Namespaces to work in, separated by commas; empty for all."""
     workers: int = Field(default=4, ge=1)
     """ModelDeployments that are looked at at the same time."""
-    port: int = 8080
+    port: int = Field(default=8080, ge=0, le=65535)
     """Port of health and metrics."""
     lease_name: str = "headgate"
     """Name of the Lease, in the operator's namespace."""
     lease_seconds: float = Field(default=10.0, ge=3)
     """How long a silent leader stays leader."""
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     """Least severe messages to log."""
     pod_name: str = ""
     """Who we are in the Lease."""
