@@ -1,9 +1,9 @@
 """Leader election with a Lease: one of the replicas decides, another takes over when it is gone.
 
-`__main__` runs `Elector.run`. Differences from the client package's own election: what is observed is judged by our
-monotonic clock (never by another machine's time), each call has a time-out of its own, the lease is released on
-exit, and losing it ends the process, so nothing that the old leader had in flight goes on. The lease is taken and
-kept with conditional replaces (resourceVersion).
+`__main__` waits for `Elector.acquire` and runs `Elector.keep`. Differences from the client package's own election:
+what is observed is judged by our monotonic clock (never by another machine's time), each call has a time-out of its
+own, the lease is released on exit, and losing it ends the process, so nothing that the old leader had in flight goes
+on. The lease is taken and kept with conditional replaces (resourceVersion).
 """
 
 import asyncio
