@@ -48,12 +48,12 @@ def largest_harm(runs, blocks, p_c, p_s, n_c=100, n_s=300, seed=7):
     return largest
 
 
-def false_alarms(p_c, p_s, alpha=0.05, runs=1000):
-    """The share of rollouts of 60 blocks that a harmless version would not survive."""
-    return float(np.mean(largest_harm(runs, 60, p_c, p_s) >= -math.log(alpha)))
+def false_alarms(p_c, p_s, alpha=0.05, runs=600):
+    """The share of rollouts of 40 blocks that a harmless version would not survive."""
+    return float(np.mean(largest_harm(runs, 40, p_c, p_s) >= -math.log(alpha)))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(attempt_blocks(), max_size=8), st.data())
 def test_to_go_on_from_a_stored_state_is_the_same_as_never_having_stopped(blocks, data):
     stop = data.draw(st.integers(0, len(blocks)))
@@ -77,7 +77,7 @@ def test_counts_are_the_sums_of_the_blocks(blocks):
     assert seen.stableFailures == sum(b.stable_failures for b in blocks)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0, 1), st.floats(0, 1), st.floats(1e-6, 0.5))
 def test_a_million_attempts_in_a_block_give_finite_evidence(n, failed_c, failed_s, margin):
     seen = fold(ErrorEvidence(), AttemptBlock(n, int(n * failed_c), n, int(n * failed_s)), margin)
@@ -141,7 +141,7 @@ def test_an_equal_version_passes():
 
 def test_a_version_that_is_worse_by_the_margin_passes_hardly_ever():
     random = np.random.default_rng(9)
-    passed = sum(any(s.logSafe >= PASS for s in rollout(random, 15, 0.01, 0.005, 400, 800)) for _ in range(20))
+    passed = sum(any(s.logSafe >= PASS for s in rollout(random, 10, 0.01, 0.005, 600, 1200)) for _ in range(15))
     assert passed <= 2
 
 
@@ -165,7 +165,7 @@ def test_alone_the_candidate_is_held_to_stables_earlier_rate():
 
 
 @given(st.integers(0, 10**6), st.floats(0, 1), st.floats(0, 1), st.sampled_from([0.001, 0.005, 0.5]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_alone_the_evidence_is_finite_whatever_stables_rate_was(n, failed, rate, margin):
     seen = fold_alone(ErrorEvidence(), AttemptBlock(n, int(n * failed)), margin, rate)
     assert all(map(math.isfinite, (*seen.harm, seen.logHarm)))
