@@ -1,19 +1,33 @@
-"""What the stories share: the cluster, and a namespace of their own for each."""
+"""What the stories share: the cluster, one installation of Headgate, and a namespace of their own for each."""
 
 from __future__ import annotations
 
-import itertools
 import os
+import secrets
 from collections.abc import Iterator
 
 import pytest
 
 from cluster import Cluster
-
-_numbers = itertools.count(1)
+from stories.idle import Idle
+from stories.installation import Headgate
+from stories.world import PLACE, World, restricted
 
 # A cluster of the user's own is neither started nor ended by us.
 collect_ignore = ["test_two_clusters.py"] if os.environ.get("CLUSTER") == "existing" else []
+
+# The idle model is left alone while other stories are told; those that take parts of Headgate away come after it.
+AFTER_IDLE = ("test_failover.py", "test_blind.py", "test_operator_away.py", "test_two_clusters.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Stories that disturb nothing, the idle model, and then the others."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.name
+        return 2 if name in AFTER_IDLE else 1 if name == "test_idle.py" else 0
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
@@ -27,19 +41,37 @@ def cluster() -> Cluster:
     return found
 
 
+@pytest.fixture(scope="session")
+def headgate(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Headgate]:
+    """Headgate, installed with its chart, and models to fetch. It stays installed."""
+    world = World.on(cluster)
+    world.serve_artifacts()
+    installed = Headgate.install(world)
+    idle = any("idle" in getattr(item, "fixturenames", ()) for item in request.session.items)
+    request.session.stash[_IDLE] = Idle.left_alone(installed) if idle else None
+    yield installed
+    if found := request.session.stash[_IDLE]:
+        cluster.kubectl("delete", "namespace", found.model.namespace, "--wait=false")
+    cluster.kubectl("delete", "namespace", PLACE, "--wait=false")
+
+
+_IDLE = pytest.StashKey[Idle | None]()
+
+
+@pytest.fixture(scope="session")
+def idle(headgate: Headgate, request: pytest.FixtureRequest) -> Idle:
+    """A model that has been left alone since the beginning of the session."""
+    found = request.session.stash[_IDLE]
+    assert found is not None
+    return found
+
+
 @pytest.fixture
 def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A namespace that refuses pods which are not "restricted", as a careful company's would."""
+    """A namespace that refuses pods which are not "restricted"."""
     words = request.node.name.replace("_", "-").lower().removeprefix("test-")[:40].rstrip("-")
-    # Deleting one takes a while; a number keeps a second run from waiting for the first one's.
-    taken = {item["metadata"]["name"] for item in cluster.get("namespaces")["items"]}
-    name = next(name for number in _numbers if (name := f"{words}-{number}") not in taken)
-    cluster.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
-        }
-    )
+    # A name that no earlier run had: deleting one takes a while, and Prometheus remembers what it counted there.
+    name = f"{words}-{secrets.token_hex(2)}"
+    cluster.apply(restricted(name))
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false")

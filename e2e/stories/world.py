@@ -1,0 +1,97 @@
+"""What every story stands on: the cluster, its images, and a web server with models, good ones and broken ones."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from cluster import Cluster
+from demo import artifacts
+from demo.api import Api
+from headgate_serving.artifact.digest import FileEntry, Manifest
+
+from .manifests import HARDENED, pod, service
+
+PLACE = "stories-artifacts"
+FOLDER = "/opt/demo/artifacts"
+BROKEN = "no-onnx"
+NOT_A_MODEL = "This was meant to be a model, and is a letter.\n"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model as a user asks for it."""
+
+    version: str
+    uri: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class World:
+    """The cluster, and how to read it; images by name, digests of the demo's artifacts by version."""
+
+    cluster: Cluster
+    images: dict[str, str]
+    digests: dict[str, str]
+    api: Api = field(repr=False)
+
+    @staticmethod
+    def on(cluster: Cluster) -> World:
+        """With all images loaded."""
+        return World(cluster, cluster.load_images(), artifacts.build().digests, Api(cluster.kubeconfig))
+
+    def artifact(self, folder: str, version: str = "") -> Artifact:
+        """One of the demo's models, by its own name or as another version."""
+        return Artifact(version or folder, _uri(folder), self.digests[folder])
+
+    def with_wrong_digest(self) -> Artifact:
+        """A good model, and the digest of another."""
+        return Artifact("swapped", _uri("v2"), self.digests["v1"])
+
+    def missing(self) -> Artifact:
+        """A folder that the web server does not have."""
+        return Artifact("missing", _uri("v9"), self.digests["v2"])
+
+    def not_onnx(self) -> Artifact:
+        """An artifact in order but for its model."""
+        return Artifact("letter", _uri(BROKEN), _broken_manifest().digest)
+
+    def serve_artifacts(self) -> None:
+        """Start the web server."""
+        self.cluster.apply(restricted(PLACE))
+        self.cluster.apply(*_server(self.images["demo"]))
+        self.cluster.kubectl("wait", "--for=condition=Ready", "pod/artifacts", f"--namespace={PLACE}", "--timeout=60s")
+
+
+def restricted(namespace: str) -> dict[str, Any]:
+    """A namespace that refuses pods which are not "restricted", as a careful company's would."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
+
+
+def _uri(folder: str) -> str:
+    return f"http://artifacts.{PLACE}.svc/{folder}"
+
+
+def _broken_manifest() -> Manifest:
+    content = NOT_A_MODEL.encode()
+    return Manifest({"model.onnx": FileEntry(sha256=hashlib.sha256(content).hexdigest(), size=len(content))})
+
+
+def _server(image: str) -> list[dict[str, Any]]:
+    files = {"model.onnx": NOT_A_MODEL, "manifest.json": _broken_manifest().to_json()}
+    broken = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": BROKEN, "namespace": PLACE},
+        "data": files,
+    }
+    server = pod("artifacts", PLACE, image, ["python3", "-m", "demo.files", FOLDER], HARDENED)
+    server["spec"]["volumes"] = [{"name": "broken", "configMap": {"name": BROKEN}}]
+    server["spec"]["containers"][0] |= {
+        "volumeMounts": [{"name": "broken", "mountPath": f"{FOLDER}/{BROKEN}"}],
+        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+    }
+    return [broken, server, service("artifacts", PLACE)]
