@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from .recording import Act, Recording
@@ -64,9 +65,9 @@ def _carried_by(recording: Recording, version: str, test: str) -> Claim:
     ticks = [t for t in recording.ticks if act and act.applied <= t.time <= act.ended and t.errors is not None]
     if not ticks:
         return Claim(text, False, "no evidence was seen")
-    last = ticks[-1]
-    stronger = "errors" if (last.errors or 0.0) >= (last.predictions or 0.0) else "predictions"
-    return Claim(text, stronger == test, f"because of its {stronger}")
+    found = {"errors": ticks[-1].errors or 0.0, "predictions": ticks[-1].predictions or 0.0}
+    words = ", ".join(f"E of the {name} {math.exp(min(value, 700)):.3g}" for name, value in found.items())
+    return Claim(text, max(found, key=lambda name: found[name]) == test, words)
 
 
 def _nothing_failed(recording: Recording) -> Claim:

@@ -31,8 +31,6 @@ STYLE: Any = {
     "axes.grid": True,
     "grid.color": "#e8ebef",
     "axes.axisbelow": True,
-    "legend.frameon": False,
-    "legend.labelcolor": INK,
 }
 FLOOR = -2.0
 
@@ -44,10 +42,10 @@ def weights(recording: Recording) -> str:
     times = _times(recording, ticks)
     for version in _versions(recording):
         values = [tick.weights.get(version, math.nan) for tick in ticks]
-        axes.plot(times, values, color=colour(version), linewidth=2, drawstyle="steps-post", label=version)
+        axes.plot(times, values, color=colour(version), linewidth=2, drawstyle="steps-post")
     axes.set_ylim(-3, 108)
     axes.set_ylabel("weight, %")
-    return _svg(figure, axes, recording)
+    return _svg(figure, axes)
 
 
 def evidence(recording: Recording) -> str:
@@ -62,7 +60,7 @@ def evidence(recording: Recording) -> str:
         axes.plot(times, harm, color=colour(act.version), linewidth=2)
         axes.plot(times, safe, color=colour(act.version), linewidth=1.2, linestyle=(0, (1, 1.5)))
         highest = max([highest, *(value for value in harm + safe if not math.isnan(value))])
-    threshold = next((tick.threshold for tick in reversed(recording.ticks) if tick.threshold), math.log(100))
+    threshold = recording.threshold() or math.log(100)
     top = max(highest, threshold) * 1.1
     for value, name, shade in ((threshold, "harm: out", FAILED), (SAFE, "no harm: promoted", colour("v2"))):
         axes.axhline(value, color=shade, linewidth=1, linestyle=(0, (5, 3)))
@@ -71,7 +69,7 @@ def evidence(recording: Recording) -> str:
     axes.set_yticks([math.log(e) for e in (1, 10, 100, 1000, 1e5, 1e7, 1e9) if math.log(e) < top])
     axes.set_yticklabels([_odds(e) for e in (1, 10, 100, 1000, 1e5, 1e7, 1e9) if math.log(e) < top])
     axes.set_ylabel("evidence (E)")
-    return _svg(figure, axes, recording, legend=False)
+    return _svg(figure, axes)
 
 
 def outcomes(recording: Recording) -> str:
@@ -88,38 +86,30 @@ def outcomes(recording: Recording) -> str:
                 by_version[version][place] += counts["ok"]
     if seconds:
         shades = [colour(version) for version in by_version]
-        names = [*by_version, "failed"]
-        stacks = [*by_version.values(), failed]
-        axes.stackplot(times, stacks, colors=[*shades, FAILED], labels=names, step="mid", linewidth=0)
+        axes.stackplot(times, [*by_version.values(), failed], colors=[*shades, FAILED], step="mid", linewidth=0)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("answers each second")
-    return _svg(figure, axes, recording)
+    return _svg(figure, axes)
 
 
 def _figure(recording: Recording) -> tuple[Figure, Axes]:
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=SIZE, layout="constrained")
+        figure = Figure(figsize=SIZE)
         axes = figure.add_subplot()
+    # The same in all pictures, so that their seconds lie below each other.
+    figure.subplots_adjust(left=0.07, right=0.995, top=0.9, bottom=0.18)
     axes.set_xlim(0, max(1.0, recording.ended - recording.started))
     for act in recording.acts:
         begin, end = act.applied - recording.started, act.ended - recording.started
         axes.axvspan(begin, end, color=colour(act.version), alpha=0.07, linewidth=0)
-        axes.annotate(
-            act.version,
-            ((begin + end) / 2, 1.0),
-            xycoords=("data", "axes fraction"),
-            ha="center",
-            va="bottom",
-            color=colour(act.version),
-            fontweight="bold",
-        )
+        middle = ((begin + end) / 2, 1.02)
+        style: Any = {"ha": "center", "va": "bottom", "color": colour(act.version), "fontweight": "bold"}
+        axes.annotate(act.version, middle, xycoords=("data", "axes fraction"), **style)
     return figure, axes
 
 
-def _svg(figure: Figure, axes: Axes, recording: Recording, *, legend: bool = True) -> str:
+def _svg(figure: Figure, axes: Axes) -> str:
     axes.set_xlabel("seconds")
-    if legend and recording.ticks:
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
     drawn = io.StringIO()
     with mpl.rc_context(STYLE):
         figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

@@ -74,6 +74,10 @@ class Recording:
         """The act of a version, if it was played."""
         return next((act for act in self.acts if act.version == version), None)
 
+    def threshold(self) -> float | None:
+        """The ln of the e-value at which a version goes."""
+        return next((tick.threshold for tick in reversed(self.ticks) if tick.threshold), None)
+
     def exposed(self, version: str) -> int:
         """Requests that reached a candidate before it was decided on: by the operator's count, and for one that
         never became stable also by Envoy's, whichever is larger."""

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from pathlib import Path
 from string import Template
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -47,13 +49,13 @@ def read(place: Path) -> Recording:
 
 def show(recording: Recording, console: Console) -> None:
     """The table and the claims."""
-    table = Table(title="What happened", title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+    table = Table(box=box.SIMPLE_HEAD)
     for name in ("version", "outcome"):
         table.add_column(name, no_wrap=True)
-    for name in ("applied to end", "traffic to decision", "requests exposed", "failed answers"):
-        table.add_column(name, justify="right", max_width=12)
-    table.add_column("why", ratio=1)
-    for row in rows(recording):
+    for name in ("applied\nto end", "traffic to\ndecision", "requests\nexposed", "failed answers\nclients saw"):
+        table.add_column(name, justify="right", no_wrap=True)
+    found = rows(recording)
+    for row in found:
         table.add_row(
             Text(row.version, style=f"bold {colour(row.version)}"),
             Text(row.outcome, style="green" if row.good else "red"),
@@ -61,9 +63,12 @@ def show(recording: Recording, console: Console) -> None:
             f"{row.decided_after:.0f} s" if row.decided_after else "-",
             f"{row.exposed:,}" if row.exposed else "-",
             Text(str(row.failed_answers), style="green" if row.failed_answers == 0 else "bold red"),
-            row.why,
         )
     console.print(table)
+    for row in found:
+        told = Text.assemble((f"{row.version}  ", f"bold {colour(row.version)}"), row.why)
+        console.print(Padding(told, (0, 0, 0, 2)))
+    console.print()
     for claim in claims(recording):
         mark = Text("✔ ", style="green") if claim.held else Text("✘ ", style="bold red")
         console.print(Text.assemble(mark, claim.text, (f"   {claim.found}", "dim")), soft_wrap=True)
@@ -78,6 +83,8 @@ def as_html(recording: Recording) -> str:
         headline="The story came out right" if right else "The story did not come out right",
         length=_clock(recording.ended - recording.started),
         tiles=_tiles(recording),
+        legend=_legend(recording),
+        alpha=f"{100 * math.exp(-(recording.threshold() or math.log(100))):.2g} %",
         rows="\n".join(_row(row) for row in rows(recording)),
         weights=plots.weights(recording),
         evidence=plots.evidence(recording),
@@ -106,6 +113,11 @@ def _tiles(recording: Recording) -> str:
     return "\n".join(
         f"<div class='tile {kind}'><b>{_e(value)}</b><span>{_e(name)}</span></div>" for value, name, kind in tiles
     )
+
+
+def _legend(recording: Recording) -> str:
+    shades = {act.version: colour(act.version) for act in recording.acts}
+    return "".join(f"<b style='color:{shade}'>{_e(name)}</b>" for name, shade in shades.items())
 
 
 def _row(row: Row) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +28,8 @@ class Part:
 PARTS = (
     Part("v1", "a first model, from a pilot of 2,000 people", 120),
     Part("v2", "a better model, from 46,000 people", 240),
-    Part("v3", "v2 behind a lookup table without the last code of RELP: fails on 6 % of the rows", 240),
-    Part("v4", "v2 with two columns swapped: answers everything, and much of it differently", 240),
+    Part("v3", "v2, with a lookup table that lacks a code: fails on 6 % of the rows", 240),
+    Part("v4", "v2, with two columns swapped: answers everything, but differently", 240),
 )
 
 
@@ -109,6 +108,3 @@ def _revision_of(version: str, recording: Recording) -> str:
 
 def _names(pods: list[dict[str, Any]]) -> dict[str, str]:
     return {pod["metadata"]["uid"]: pod["metadata"]["name"] for pod in pods}
-
-
-Clock = Callable[[], float]
