@@ -18,7 +18,8 @@ COLOURS = {"v1": "#7d8da6", "v2": "#2a9d8f", "v3": "#e76f51", "v4": "#9d4edd"}
 OTHER = "#999999"
 FAILED = "#d00000"
 PHASE_STYLES = {"Stable": "green", "RolledBack": "red", "RollingBack": "red"}
-BAR = 24
+# Everything fits into eighty columns.
+BAR = 12
 SAFE = math.log(20)
 LAST_EVENTS = 4
 
@@ -51,9 +52,9 @@ def panel(title: str, view: View, recording: Recording) -> RenderableType:
 def _versions(view: View, recording: Recording) -> Table:
     table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False)
     for name, justify in (("version", "left"), ("role", "left"), ("weight", "left"), ("", "right"), ("ready", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    table.add_column("requests seen", justify="right")
-    table.add_column("answers to clients", justify="right")
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("requests\nseen", justify="right", no_wrap=True)
+    table.add_column("answers\nto clients", justify="right", no_wrap=True)
     answers = _answers(recording)
     for version in sorted({*recording.attempts, *view.weights, view.stable, view.candidate} - {"-"}):
         role = "stable" if version == view.stable else "candidate" if version == view.candidate else ""
@@ -79,8 +80,9 @@ def _answers(recording: Recording) -> dict[str, int]:
 def _evidence(view: View) -> Table:
     threshold = view.threshold or math.log(100)
     table = Table.grid(padding=(0, 2), expand=True)
-    for _ in range(4):
-        table.add_column()
+    for _ in range(3):
+        table.add_column(no_wrap=True)
+    table.add_column(ratio=1)
     rows: list[tuple[str, float | None, float, str, str]] = [
         ("harm, all together", view.combined, threshold, FAILED, f"out at {_e(threshold)} · budget {view.budget}"),
         ("  errors", view.errors.harm, threshold, FAILED, view.errors.text),
