@@ -8,7 +8,7 @@
     ├── MetricsError             Prometheus said no, or nothing: hold
     └── SettingsError            the operator is configured wrongly: stop
 
-Each knows its condition reason and whether trying again can help.
+Each knows its condition reason. The queue tries again, with growing delays, whatever it was.
 """
 
 
@@ -16,7 +16,6 @@ class HeadgateError(Exception):
     """Base of everything that Headgate raises itself."""
 
     reason = "InternalError"
-    retryable = True
 
 
 class KubernetesError(HeadgateError):
@@ -53,4 +52,3 @@ class SettingsError(HeadgateError):
     """The operator can't start with these settings."""
 
     reason = "SettingsInvalid"
-    retryable = False

@@ -11,7 +11,7 @@ from headgate.api.spec import Spec
 from headgate.api.status import Status
 from headgate.core.children import workload_of
 from headgate.core.evidence.drift import FeatureDrift, compare
-from headgate.core.metrics import COUNTERS, Comparison, metrics_from
+from headgate.core.metrics import SERIES, Comparison, metrics_from
 from headgate.core.model import Blind, Defaults, Drift, Metrics, Observation, Quiet, RevisionView, Workload
 from headgate.edges.prometheus import MetricsSource
 from headgate.errors import MetricsError
@@ -85,7 +85,7 @@ class Observer:
             "headgate_revision": f"{stable.revision}|{rollout.revision}",
         }
         try:
-            read = await self.metrics.samples(COUNTERS, labels, rollout.cursor)
+            read = await self.metrics.samples(SERIES, labels, rollout.cursor)
         except MetricsError as error:
             return Blind(str(error))
         patience = seconds(spec.traffic.timeout) * RESCUE_SHARE if spec.traffic.retryOnStable else None

@@ -52,11 +52,6 @@ class Queue:
         heapq.heappush(self._heap, (due, key))
         self._changed.set()
 
-    def forget(self, key: Key) -> None:
-        """The object is gone."""
-        self._due.pop(key, None)
-        self._failures.pop(key, None)
-
     async def work(self, do: Work) -> None:
         """Take keys as they come due, for ever."""
         while True:

@@ -19,7 +19,13 @@ from headgate.api import API_VERSION
 from headgate.api.revision import as_manifest
 from headgate.api.status import Status
 from headgate.core.decide import decide
-from headgate.core.manifests import Manifest, revision_manifest, router_manifests, runtime_manifests
+from headgate.core.manifests import (
+    Manifest,
+    revision_manifest,
+    router_manifests,
+    router_name,
+    runtime_manifests,
+)
 from headgate.core.model import Event, Observation, Plan, RevisionView
 from headgate.core.times import stamp
 from headgate.edges.kube import Kube
@@ -35,6 +41,10 @@ DRIFT_EVERY = 15.0
 
 REAPPLY_EVERY = 300.0
 """Seconds after which children are applied again even if nothing seems to have changed."""
+
+
+_ABSENT = ""
+"""Content of a child that must not be there."""
 
 
 class NotLeading(HeadgateError):
@@ -105,6 +115,7 @@ class Reconciler:
             await self._bring_revision(o, view)
         for manifest in self._children(o, plan):
             await self._apply(manifest)
+        await self._remove_unwanted(o, plan)
         await self._tidy(o, plan)
 
     async def _write_status(self, o: Observation, status: Status, resource_version: str) -> None:
@@ -153,6 +164,24 @@ class Reconciler:
         self._must_lead()
         applied = await self.kube.apply(manifest)
         self._applied[ident] = _Applied(content, self.clock(), applied["metadata"].get("generation", 0))
+
+    async def _remove_unwanted(self, o: Observation, plan: Plan) -> None:
+        """Remove what an earlier spec asked for and this one doesn't."""
+        if o.spec.runtime.autoscaling is None:
+            for revision in sorted(plan.keep):
+                await self._remove("autoscaling/v2", "HorizontalPodAutoscaler", o, revision)
+        if o.spec.traffic.routers == 1:
+            await self._remove("policy/v1", "PodDisruptionBudget", o, router_name(o))
+
+    async def _remove(self, api_version: str, kind: str, o: Observation, name: str) -> None:
+        """Delete, unless just that was deleted not long ago."""
+        ident = (kind, o.namespace, name)
+        known = self._applied.get(ident)
+        if known and known.content == _ABSENT and self.clock() - known.at < REAPPLY_EVERY:
+            return
+        self._must_lead()
+        await self.kube.delete(api_version, kind, o.namespace, name)
+        self._applied[ident] = _Applied(_ABSENT, self.clock(), 0)
 
     async def _tidy(self, o: Observation, plan: Plan) -> None:
         """Remove the pods of revisions that nobody needs, and records beyond the limit.

@@ -8,7 +8,7 @@ from world import DEFAULTS, World
 from headgate.api.revision import as_manifest
 from headgate.core.evidence.counters import Series
 from headgate.core.manifests import revision_manifest, router_manifests, runtime_manifests
-from headgate.core.metrics import COUNTERS
+from headgate.core.metrics import SERIES
 from headgate.core.model import Blind, Drift, Fresh, Quiet
 from headgate.errors import MetricsError
 from headgate.observe import Observer
@@ -66,7 +66,7 @@ async def test_the_metrics_of_both_revisions_are_read_from_the_cursor_on(canary)
     ((metrics, labels, since),) = canary.metrics.asked
     status = canary.raw["status"]
     both = f"{status['stable']['revision']}|{status['candidate']['revision']}"
-    assert metrics == COUNTERS
+    assert metrics == SERIES
     assert labels == {"headgate_namespace": "models", "headgate_model": "fraud", "headgate_revision": both}
     assert since == status["rollout"]["cursor"]
 
@@ -83,7 +83,15 @@ async def test_fresh_samples_become_a_block(canary):
         "headgate_revision": canary.raw["status"]["candidate"]["revision"],
         "instance": "router",
     }
-    canary.metrics.series = (Series(labels, ((cursor, 10.0), (cursor + 2, 15.0))),)
+    ready = {
+        "__name__": "headgate_ready",
+        "headgate_revision": canary.raw["status"]["stable"]["revision"],
+        "instance": "runtime",
+    }
+    canary.metrics.series = (
+        Series(labels, ((cursor, 10.0), (cursor + 2, 15.0))),
+        Series(ready, ((cursor, 1.0), (cursor + 2, 1.0))),
+    )
     canary.metrics.now = cursor + 3
     found = (await canary.observe()).metrics
     assert isinstance(found, Fresh)

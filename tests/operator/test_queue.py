@@ -202,18 +202,6 @@ async def test_several_workers_work_on_several_keys_at_the_same_time(clock):
 
 
 @story
-async def test_a_forgotten_key_does_not_come_back(clock):
-    queue, looks = Queue(clock), Looks(clock)
-    queue.add(A, after=5)
-    queue.add(B, after=6)
-    queue.forget(A)
-    assert len(queue) == 1
-    async with working(queue, looks):
-        await asyncio.sleep(20)
-    assert looks.done == [(6, B)]
-
-
-@story
 async def test_work_that_is_cancelled_ends_the_worker(clock):
     queue, looks = Queue(clock), Looks(clock, takes=5)
     queue.add(A)

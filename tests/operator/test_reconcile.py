@@ -70,6 +70,8 @@ class Cluster:
             for revision, counts in pairs
             for name, count in zip(("rq_success", "rq_error"), counts, strict=True)
         ]
+        ready = {"__name__": "headgate_ready", "headgate_revision": pairs[1][0], "instance": "runtime"}
+        self.metrics.series.append(Series(ready, ((start, 1.0), (self.now + seconds, 1.0))))
 
     async def live(self):
         """v1 is stable."""
@@ -142,7 +144,7 @@ async def test_a_new_operator_applies_everything_again_and_changes_nothing(clust
     before = {ident: o["metadata"]["generation"] for ident, o in cluster.kube.objects.items()}
     cluster.reconciler = cluster.restarted()
     await cluster.look()
-    assert {r[0] for r in cluster.kube.writes} == {"apply"}
+    assert {r[:2] for r in cluster.kube.writes if r[0] != "apply"} == {("delete", "HorizontalPodAutoscaler")}
     assert {ident: o["metadata"]["generation"] for ident, o in cluster.kube.objects.items()} == before
     await cluster.look()
     assert cluster.kube.writes == []
@@ -151,7 +153,7 @@ async def test_a_new_operator_applies_everything_again_and_changes_nothing(clust
 async def test_children_are_applied_again_after_a_while(cluster):
     await cluster.live()
     await cluster.look(REAPPLY_EVERY)
-    assert {r[0] for r in cluster.kube.writes} == {"apply"}
+    assert {r[:2] for r in cluster.kube.writes if r[0] != "apply"} == {("delete", "HorizontalPodAutoscaler")}
 
 
 async def test_a_rollback_is_written_before_anything_else(cluster):
@@ -340,3 +342,13 @@ async def test_the_metrics_show_what_was_decided(cluster):
     weight = {**base, "headgate_revision": revision, "role": "candidate"}
     assert value("headgate_traffic_weight", weight) == 1.0
     assert value("headgate_revision_info", {**weight, "version": "v2"}) == 1
+
+
+async def test_an_autoscaler_that_the_spec_no_longer_asks_for_goes(cluster):
+    cluster.ask("v1", runtime={"autoscaling": {"maxReplicas": 3}})
+    await cluster.live()
+    revision = cluster.status["stable"]["revision"]
+    assert ("HorizontalPodAutoscaler", revision) in {(k, n) for k, _, n in cluster.kube.objects}
+    cluster.ask("v1")
+    await cluster.look()
+    assert ("HorizontalPodAutoscaler", revision) not in {(k, n) for k, _, n in cluster.kube.objects}

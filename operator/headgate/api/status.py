@@ -38,7 +38,7 @@ def _events(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     names = [n for n in EventEvidence.model_fields if n != "event"]
-    return [{"event": event, **dict(zip(names, text.split(), strict=True))} for event, text in value.items()]
+    return [{"event": event, **dict(zip(names, text.split(), strict=False))} for event, text in value.items()]
 
 
 def _event_lines(events: "list[EventEvidence]") -> dict[str, str]:

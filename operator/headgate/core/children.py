@@ -31,7 +31,7 @@ def workload_of(deployment: Object | None, pods: Iterable[Object]) -> Workload:
     updated = status.get("updatedReplicas") or 0
     own = [p for p in pods if not p["metadata"].get("deletionTimestamp")]
     rolled_out = bool(seen and wanted > 0 and updated == wanted and ready >= wanted)
-    problems = () if rolled_out else (p for p in map(problem_of, own) if p)
+    problems = () if rolled_out else (p for p in [*map(problem_of, own), _creation_problem(status)] if p)
     return Workload(
         replicas=status.get("replicas") or 0,
         ready=ready,
@@ -39,6 +39,16 @@ def workload_of(deployment: Object | None, pods: Iterable[Object]) -> Workload:
         problem=next(iter(problems), None),
         digest=next((d for d in map(_fetched_digest, own) if d), None),
     )
+
+
+def _creation_problem(status: Object) -> Problem | None:
+    """Why pods can't even be created, such as a quota or an admission policy."""
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+            return Problem(
+                "PodsNotCreated", f"{condition.get('message') or 'Pods are refused.'} Check quotas and policies."
+            )
+    return None
 
 
 def problem_of(pod: Object) -> Problem | None:

@@ -41,17 +41,21 @@ def decide(o: Observation, now: float) -> Plan:
 
 
 def _follow_spec(o: Observation, status: Status, desired: str, now: float) -> Status:
-    """Start, supersede or keep the rollout, as the spec asks."""
+    """Start, supersede or keep the rollout, as the spec asks.
+
+    Asking for the old version while it is still warm takes a promotion back, as fast as a rollback.
+    """
     rollout = status.rollout
     if rollout and rollout.revision == desired:
         return status
-    if rollout and rollout.phase in _PROMOTED:
+    warm = status.stable is not None and status.stable.revision == desired
+    if rollout and rollout.phase in _PROMOTED and not warm:
         status = transitions.settle(status, now)
-    elif rollout and rollout.phase in _UNDECIDED:
+    elif rollout and rollout.phase in _PROMOTED | _UNDECIDED:
         status = transitions.supersede(status, o.spec.model.version, now)
     elif rollout and rollout.phase == "RollingBack":
         return status
-    if status.stable and status.stable.revision == desired:
+    if warm:
         return transitions.back_to_stable(status)
     candidate = RevisionRef(
         revision=desired, version=o.spec.model.version, uri=o.spec.model.uri, digest=o.spec.model.digest

@@ -20,7 +20,8 @@ ERRORS = "envoy_cluster_endpoint_rq_error"
 ANSWERED = "envoy_cluster_upstream_rq_time_count"
 ANSWERED_WITHIN = "envoy_cluster_upstream_rq_time_bucket"
 PREDICTIONS = "headgate_prediction_bin_total"
-COUNTERS = (SUCCESSES, ERRORS, ANSWERED, ANSWERED_WITHIN, PREDICTIONS)
+RUNTIME_READY = "headgate_ready"
+SERIES = (SUCCESSES, ERRORS, ANSWERED, ANSWERED_WITHIN, PREDICTIONS, RUNTIME_READY)
 
 REVISION = "headgate_revision"
 
@@ -49,6 +50,8 @@ def metrics_from(
     newest = max(s.samples[-1][0] for s in routers)
     if now - newest > stale_after:
         return Blind(f"Prometheus has no sample of the routers from the last {stale_after:g} seconds.")
+    if not any(s.labels.get("__name__") == RUNTIME_READY and s.labels.get(REVISION) == who.stable for s in found):
+        return Blind("Prometheus has no recent samples of stable's runtimes.")
     reading = read_since(cursor, found, stale_after)
     if reading is None:
         return Quiet()

@@ -39,6 +39,7 @@ ROUTED = [
     endpoints("rq_error", STABLE, 10, 12),
     endpoints("rq_success", CANDIDATE, 0, 7),
     endpoints("rq_error", CANDIDATE, 0, 3),
+    counter("headgate_ready", STABLE, 1, 1, target="runtime"),
 ]
 
 
@@ -67,6 +68,11 @@ def test_without_the_routers_counters_we_are_blind():
     assert isinstance(read([]), Blind)
     assert isinstance(read([bins(STABLE, 0, 5)]), Blind)
     assert isinstance(read([Series({"__name__": "envoy_cluster_endpoint_rq_success"}, ())]), Blind)
+
+
+def test_without_stables_runtimes_we_are_blind_no_predictions_are_not_no_profile():
+    assert isinstance(read(ROUTED[:-1]), Blind)
+    assert isinstance(read([*ROUTED[:-1], counter("headgate_ready", CANDIDATE, 1, 1)]), Blind)
 
 
 def test_when_the_newest_sample_is_old_we_are_blind():

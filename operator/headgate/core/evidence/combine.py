@@ -18,11 +18,7 @@ def threshold(alpha: float) -> float:
 
 def combine(evidence: Evidence, alpha: float) -> Evidence:
     """The evidence with its combined e-value and every signal's verdict brought up to date."""
-    shares = {
-        "errors": math.log(WEIGHTS["errors"]) + evidence.errors.logHarm,
-        "predictions": math.log(WEIGHTS["predictions"]) + evidence.predictions.logHarm,
-    }
-    total = float(np.logaddexp(shares["errors"], shares["predictions"]))
+    total = float(np.logaddexp.reduce(list(_shares(evidence).values())))
     limit = threshold(alpha)
     return evidence.model_copy(
         update={
@@ -40,8 +36,13 @@ def combine(evidence: Evidence, alpha: float) -> Evidence:
 
 def carrier(evidence: Evidence) -> str:
     """The signal that carries most of the combined evidence."""
-    shares = {
+    shares = _shares(evidence)
+    return max(shares, key=lambda name: shares[name])
+
+
+def _shares(evidence: Evidence) -> dict[str, float]:
+    """ln of what each signal adds to the combined e-value."""
+    return {
         "errors": math.log(WEIGHTS["errors"]) + evidence.errors.logHarm,
         "predictions": math.log(WEIGHTS["predictions"]) + evidence.predictions.logHarm,
     }
-    return max(shares, key=lambda name: shares[name])

@@ -54,7 +54,8 @@ def read_since(cursor: float | None, series: Iterable[Series], stale_after: floa
     """Everything that happened after `cursor`, or None when there is nothing new that is safe to count.
 
     A target that has been silent for longer than a few of its own scrapes, or than `stale_after` seconds, no longer
-    holds the cursor back. Without a cursor, or where no sample reaches back to it, nothing is counted.
+    holds the cursor back. Of a target that has no sample up to the cursor nothing is known before its first one: it
+    counts from there. A series that appears on a known target counts from 0. Without a cursor nothing is counted.
     """
     all_series = [s for s in series if s.samples]
     times: dict[str, set[float]] = defaultdict(set)
@@ -67,9 +68,12 @@ def read_since(cursor: float | None, series: Iterable[Series], stale_after: floa
     until = min(live)
     if cursor is not None and until <= cursor:
         return None
-    if cursor is None or all(s.samples[0][0] > cursor for s in all_series):
+    known = {target for target, at in times.items() if cursor is not None and min(at) <= cursor}
+    if cursor is None or not known:
         return Reading((), until, rebased=True)
-    return Reading(tuple(Increment(s.labels, gained_between(s.samples, cursor, until)) for s in all_series), until)
+    starts = {target: cursor if target in known else min(at) for target, at in times.items()}
+    increments = (Increment(s.labels, gained_between(s.samples, starts[s.target], until)) for s in all_series)
+    return Reading(tuple(increments), until)
 
 
 def _patience(times: set[float]) -> float:

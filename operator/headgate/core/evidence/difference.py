@@ -69,8 +69,10 @@ def log_e_at_least(
     margin: ArrayLike,
 ) -> Floats:
     """ln E of one block against "p_c - p_s >= margin": the events' complements, at most -margin apart."""
-    yc, nc, ys, ns, qc, qs, d = (np.asarray(a, dtype=np.float64) for a in (y_c, n_c, y_s, n_s, q_c, q_s, margin))
-    return log_e_at_most(nc - yc, nc, ns - ys, ns, 1 - qc, 1 - qs, -d)
+    misses_c, misses_s = np.subtract(n_c, y_c), np.subtract(n_s, y_s)
+    return log_e_at_most(
+        misses_c, n_c, misses_s, n_s, np.subtract(1.0, q_c), np.subtract(1.0, q_s), np.negative(margin)
+    )
 
 
 def _nearest_stable(nc: Floats, ns: Floats, qc: Floats, qs: Floats, d: Floats) -> Floats:

@@ -2,7 +2,7 @@
 
 from headgate.core.manifests.metadata import Manifest
 from headgate.core.manifests.resource import revision_manifest
-from headgate.core.manifests.router import router_manifests
+from headgate.core.manifests.router import router_manifests, router_name
 from headgate.core.manifests.runtime import runtime_manifests
 
-__all__ = ["Manifest", "revision_manifest", "router_manifests", "runtime_manifests"]
+__all__ = ["Manifest", "revision_manifest", "router_manifests", "router_name", "runtime_manifests"]

@@ -131,7 +131,16 @@ def test_however_a_stream_is_split_into_readings_the_total_is_the_same(stream, r
         cursor = reading.cursor
         counted += total(reading)
     if cursor is not None:
-        assert counted == sum(gained_between(s.samples, started, cursor) for s in stream)
+        born: dict[str, float] = {}
+        for s in stream:
+            born[s.target] = min(born.get(s.target, s.samples[0][0]), s.samples[0][0])
+        assert counted == sum(gained_between(s.samples, max(started, born[s.target]), cursor) for s in stream)
+
+
+def test_a_target_that_was_silent_for_longer_than_is_looked_back_counts_from_its_first_sample():
+    steady = Series({"instance": "a"}, tuple((float(t), float(t)) for t in range(1000, 1012)))
+    back = Series({"instance": "b"}, ((1006.0, 50_000.0), (1007.0, 50_004.0), (1011.0, 50_010.0)))
+    assert total(read_since(1005.0, [steady, back], STALE)) == 6 + 10
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 20)), min_size=2, max_size=30), st.data())
