@@ -54,7 +54,7 @@ def _versions(view: View, recording: Recording) -> Table:
     for name, justify in (("version", "left"), ("role", "left"), ("weight", "left"), ("", "right"), ("ready", "right")):
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     table.add_column("requests\nseen", justify="right", no_wrap=True)
-    table.add_column("answers\nto clients", justify="right", no_wrap=True)
+    table.add_column("answers\ngiven", justify="right", no_wrap=True)
     answers = _answers(recording)
     for version in sorted({*recording.attempts, *view.weights, view.stable, view.candidate} - {"-"}):
         role = "stable" if version == view.stable else "candidate" if version == view.candidate else ""
