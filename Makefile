@@ -24,7 +24,7 @@ venv:
 demo: setup images cluster-up ## a rollout of a good and of a bad model version on a real cluster
 	@$(BIN)/python -m demo
 
-test: lint unit ## lint, unit tests, and the stories on a real cluster, which ends if it was not up before
+test: setup lint unit ## lint, unit tests, and the stories on a real cluster, which ends if it was not up before
 	@was_up=$$($(BIN)/python -m cluster status >/dev/null 2>&1 && echo yes); \
 	$(MAKE) --no-print-directory e2e; result=$$?; \
 	[ -n "$$was_up" ] || $(MAKE) --no-print-directory cluster-down || result=1; \
