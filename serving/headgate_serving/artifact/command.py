@@ -41,9 +41,7 @@ def _baseline(args: argparse.Namespace, tools: Tools) -> str:
     try:
         if fetch_baseline_profile(args.baseline_uri, args.baseline_to, args.baseline_digest, tools):
             return ""
-        warning = (
-            "the baseline has no profile.json: the two versions can't be compared in the baseline's bins"
-        )
+        warning = "the baseline has no profile.json: the two versions can't be compared in the baseline's bins"
     except (ArtifactError, OSError) as error:
         warning = f"the baseline's profile could not be had: {error}"
     logger.warning("%s", warning)
@@ -55,9 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--uri", required=True, help="file:///…, pvc://CLAIM/PATH, http(s)://…")
     parser.add_argument("--digest", default=None, help="sha256:…; what the artifact has to be")
     parser.add_argument("--to", required=True, type=Path, help="the folder to bring it to")
-    parser.add_argument(
-        "--baseline-uri", default=None, help="the artifact whose profile.json is brought as well"
-    )
+    parser.add_argument("--baseline-uri", default=None, help="the artifact whose profile.json is brought as well")
     parser.add_argument("--baseline-digest", default=None)
     parser.add_argument("--baseline-to", default=Path("/baseline"), type=Path)
     parser.add_argument("--attempts", type=int, default=5, help="tries per file on errors of the network")

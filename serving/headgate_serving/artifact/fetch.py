@@ -61,9 +61,7 @@ def fetch(uri: str, to: Path, digest: str | None, tools: Tools) -> Fetched:
         (staging / RECORD).write_text(json.dumps({"uri": uri.split("?", 1)[0], "digest": fetched.digest}))
         _move_in(staging, to)
     except OSError as error:
-        raise ArtifactUnreachable(
-            f"can't write below {to}: {error}; is there enough room on the volume?"
-        ) from error
+        raise ArtifactUnreachable(f"can't write below {to}: {error}; is there enough room on the volume?") from error
     finally:
         shutil.rmtree(to / _STAGING, ignore_errors=True)
     return fetched
@@ -95,9 +93,7 @@ def _check_manifest(uri: str, manifest: Manifest, expected: str | None) -> None:
         )
     if MODEL not in manifest.files:
         listed = ", ".join(sorted(manifest.files)[:8]) or "nothing"
-        raise ArtifactInvalid(
-            f"there is no {MODEL} in {uri} (found: {listed}); put the model in under that name"
-        )
+        raise ArtifactInvalid(f"there is no {MODEL} in {uri} (found: {listed}); put the model in under that name")
 
 
 def _fetch_folder(source: Source, manifest: Manifest, staging: Path, tools: Tools) -> Fetched:
@@ -109,9 +105,7 @@ def _fetch_folder(source: Source, manifest: Manifest, staging: Path, tools: Tool
 
 def _fetch_single(uri: str, source: Source, staging: Path, expected: str | None, tools: Tools) -> Fetched:
     if not uri.split("?", 1)[0].endswith(".onnx"):
-        raise ArtifactInvalid(
-            f"{uri} is a single file but no .onnx file; give a folder with {MODEL}, or a .onnx file"
-        )
+        raise ArtifactInvalid(f"{uri} is a single file but no .onnx file; give a folder with {MODEL}, or a .onnx file")
     entry = _retrying(lambda: _save(source.read(MODEL), staging / MODEL, None), tools)
     found = f"sha256:{entry.sha256}"
     if expected and found != expected:
@@ -125,9 +119,7 @@ def _bring(source: Source, path: str, entry: FileEntry, staging: Path, tools: To
     try:
         found = _retrying(lambda: _save(source.read(path), target, entry.size), tools)
     except ArtifactNotFound as error:
-        raise ArtifactNotFound(
-            f"{error}; {MANIFEST} lists {path!r}: upload it, or write the manifest anew"
-        ) from error
+        raise ArtifactNotFound(f"{error}; {MANIFEST} lists {path!r}: upload it, or write the manifest anew") from error
     if found != entry:
         raise DigestMismatch(
             f"{path!r} has {found.size} bytes with SHA-256 {found.sha256}, the manifest says {entry.size} "
