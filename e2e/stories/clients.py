@@ -12,8 +12,8 @@ from .waiting import until
 from .world import FOLDER
 
 Json = dict[str, Any]
-PATIENCE = 3.0
-"""Seconds after which a client gives up."""
+PATIENCE = 6.0
+"""Seconds after which a client gives up: twice what the router may take, so that an answer's way is never the story."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Clients:
     name: str
     rate: float
 
-    SECONDS = 900
+    SECONDS = 1800
 
     @staticmethod
     def of(model: Model, rate: float = 50.0, shift: str = "") -> Clients:

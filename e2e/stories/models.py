@@ -17,10 +17,11 @@ LIVE_WITHIN = 90.0
 
 Json = dict[str, Any]
 
-# Small, and decided soon: wide margins take little evidence. Each story changes what it is about.
+# Small, and decided soon: wide margins take little evidence. Patient: a busy machine is not what stories are about.
+# Each of them changes what it is about.
 SPEC: Json = {
     "runtime": {"replicas": 1, "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}}},
-    "traffic": {"timeout": "1s", "routers": 2},
+    "traffic": {"timeout": "3s", "routers": 2},
     "rollout": {"margins": {"errors": "2%", "predictions": "15%"}, "soak": "5s", "deadline": "10m"},
 }
 

@@ -74,5 +74,6 @@ def validated(headgate: Headgate, manifests: list[Json], folder: Path) -> list[s
     for file, manifest in zip(files, manifests, strict=True):
         file.write_text(yaml.safe_dump(manifest))
     done = headgate.cluster.run([HEADGATE, "validate", *(f"--filename={file}" for file in files)], check=False)
+    assert done.returncode in (0, 1), done.stderr
     said = done.stdout.splitlines() if done.returncode else []
     return ["\n".join(line for line in said if line.startswith(f"{file}: ")) for file in files]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from stories.clients import Clients
 from stories.installation import Headgate
 from stories.models import GROUP, Model, identities, merged
+from stories.seen import Seen
 
 MOST = {"v3": 150, "v4": 1500}
 """Attempts that a bad version may get."""
@@ -58,10 +59,19 @@ def test_a_good_version_is_promoted_and_bad_ones_are_rolled_back(headgate: Headg
         assert 0 < had <= most
     clients.saw_no_failure()
 
+    applying_it_again_changes_nothing(census, shifted)
     columns_show_it(census)
     description_tells_it(census)
     revisions_record_it(census)
     spec_was_left_alone(census)
+
+
+def applying_it_again_changes_nothing(census: Model, before: Seen) -> None:
+    """What was rolled back is not tried again."""
+    census.ask_for(census.world.artifact("v4"))
+    again = census.look()
+    assert again.raw["metadata"]["generation"] == before.raw["metadata"]["generation"]
+    assert (again.phase, again.weights, again.decisions) == (before.phase, before.weights, before.decisions)
 
 
 def columns_show_it(census: Model) -> None:
