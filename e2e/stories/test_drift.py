@@ -20,7 +20,7 @@ def test_drifted_inputs_are_reported_and_do_not_stop_a_rollout(headgate: Headgat
     assert "AGEP" in drifted.condition("DriftDetected").message
     assert "SEX" not in drifted.condition("DriftDetected").message
     assert drifted.is_stable("v1"), "this is no reason to do anything"
-    assert ("Warning", "InputsDrifted") in census.events()
+    census.until(lambda _: ("Warning", "InputsDrifted") in census.events(), 10, "an event tells it")
 
     census.ask_for(headgate.world.artifact("v1", version="v1-again"))
     promoted = census.until_stable("v1-again", seconds=240)
