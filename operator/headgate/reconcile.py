@@ -10,13 +10,13 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from headgate.api import API_VERSION
-from headgate.api.revision import as_manifest
+from headgate.api.revision import RevisionStatus, as_manifest
 from headgate.api.status import Status
 from headgate.core.decide import decide
 from headgate.core.manifests import (
@@ -70,6 +70,7 @@ class Reconciler:
     leading: Callable[[], bool]
     clock: Callable[[], float] = time.time
     _applied: dict[tuple[str, ...], "_Applied"] = field(default_factory=dict)
+    _recorded: dict[tuple[str, str], RevisionStatus] = field(default_factory=dict)
     _drift_looked: dict[Key, float] = field(default_factory=dict)
 
     async def reconcile(self, key: Key) -> float | None:
@@ -90,11 +91,22 @@ class Reconciler:
 
     async def _observe(self, key: Key, raw: Manifest) -> Observation:
         try:
-            return await self.observer.observe(raw, self._drift_is_due(key))
+            return self._with_own_records(await self.observer.observe(raw, self._drift_is_due(key)))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise Unreadable(f"{error.title} at {where}: {first['msg']}; nothing is changed") from error
+
+    def _with_own_records(self, o: Observation) -> Observation:
+        """The cache of ModelRevisions may lag behind what we wrote; a decision is recorded once, as it was taken."""
+        views = dict(o.revisions)
+        for name, view in o.revisions.items():
+            written = self._recorded.get((o.namespace, name))
+            if written and len(written.decisions) > len(view.status.decisions):
+                views[name] = replace(view, status=written)
+            else:
+                self._recorded.pop((o.namespace, name), None)
+        return replace(o, revisions=views)
 
     def child_changed(self, kind: str, namespace: str, name: str, generation: int | None) -> None:
         """Somebody else changed or removed (generation None) a child: it is applied again at the next look."""
@@ -143,6 +155,7 @@ class Reconciler:
                     "status": as_manifest(view.status),
                 }
             )
+            self._recorded[o.namespace, view.name] = view.status
 
     def _children(self, o: Observation, plan: Plan) -> list[Manifest]:
         serving = [

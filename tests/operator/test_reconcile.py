@@ -352,3 +352,18 @@ async def test_an_autoscaler_that_the_spec_no_longer_asks_for_goes(cluster):
     cluster.ask("v1")
     await cluster.look()
     assert ("HorizontalPodAutoscaler", revision) not in {(k, n) for k, _, n in cluster.kube.objects}
+
+
+async def test_a_decision_keeps_its_evidence_though_the_cache_of_revisions_lags(cluster):
+    await cluster.canary()
+    revision = cluster.status["candidate"]["revision"]
+    lagging = cluster.kube.children("models", "fraud")
+    cluster.kube.children = lambda namespace, model: lagging
+    for _ in range(4):
+        phase = cluster.status["phase"]
+        cluster.serve(candidate=(2000, 0), stable=(2000 if phase == "Canary" else 0, 0), seconds=2)
+        await cluster.look(2)
+    (decision,) = cluster.kube.find("ModelRevision", revision)["status"]["decisions"]
+    assert decision["decision"] == "Promoted"
+    assert cluster.status["rollout"]["candidateRequests"] > decision["candidateRequests"]
+    assert decision["evidence"]["errors"]["candidateAttempts"] == decision["candidateRequests"]
