@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from cluster import Cluster
 from stories.idle import Idle
 from stories.installation import Headgate
-from stories.world import PLACE, World, restricted
+from stories.world import World, clear, delete_namespace, new_namespace
 
 # A cluster of the user's own is neither started nor ended by us.
 collect_ignore = ["test_two_clusters.py"] if os.environ.get("CLUSTER") == "existing" else []
@@ -44,15 +43,15 @@ def cluster() -> Cluster:
 @pytest.fixture(scope="session")
 def headgate(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Headgate]:
     """Headgate, installed with its chart, and models to fetch. It stays installed."""
+    clear(cluster)
     world = World.on(cluster)
-    world.serve_artifacts()
     installed = Headgate.install(world)
     idle = any("idle" in getattr(item, "fixturenames", ()) for item in request.session.items)
     request.session.stash[_IDLE] = Idle.left_alone(installed) if idle else None
     yield installed
     if found := request.session.stash[_IDLE]:
-        cluster.kubectl("delete", "namespace", found.model.namespace, "--wait=false")
-    cluster.kubectl("delete", "namespace", PLACE, "--wait=false")
+        delete_namespace(cluster, found.model.namespace)
+    delete_namespace(cluster, world.place)
 
 
 _IDLE = pytest.StashKey[Idle | None]()
@@ -69,9 +68,7 @@ def idle(headgate: Headgate, request: pytest.FixtureRequest) -> Idle:
 @pytest.fixture
 def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace that refuses pods which are not "restricted"."""
-    words = request.node.name.replace("_", "-").lower().removeprefix("test-")[:40].rstrip("-")
-    # A name that no earlier run had: deleting one takes a while, and Prometheus remembers what it counted there.
-    name = f"{words}-{secrets.token_hex(2)}"
-    cluster.apply(restricted(name))
+    words = request.node.name.replace("_", "-").lower().removeprefix("test-")
+    name = new_namespace(cluster, words)
     yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    delete_namespace(cluster, name)

@@ -11,9 +11,8 @@ from .clients import Clients
 from .installation import Headgate
 from .models import Model
 from .seen import Seen
-from .world import restricted
+from .world import new_namespace
 
-NAMESPACE = "stories-idle"
 MINUTES = 5.0
 
 
@@ -29,10 +28,7 @@ class Idle:
     @staticmethod
     def left_alone(headgate: Headgate) -> Idle:
         """Live, asked ten times a second, and with all that there is to say about it said."""
-        cluster = headgate.cluster
-        cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s")
-        cluster.apply(restricted(NAMESPACE))
-        model = headgate.model(NAMESPACE)
+        model = headgate.model(new_namespace(headgate.cluster, "idle"))
         model.ask_for(headgate.world.artifact("v1"), "--server-side")
         model.until_stable("v1")
         clients = Clients.of(model, rate=10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from headgate_serving.artifact.digest import FileEntry, Manifest
 
 from .manifests import HARDENED, pod, service
 
-PLACE = "stories-artifacts"
+OURS = {"app.kubernetes.io/part-of": "headgate-stories"}
 FOLDER = "/opt/demo/artifacts"
 BROKEN = "no-onnx"
 NOT_A_MODEL = "This was meant to be a model, and is a letter.\n"
@@ -36,43 +37,63 @@ class World:
     images: dict[str, str]
     digests: dict[str, str]
     api: Api = field(repr=False)
+    place: str
 
     @staticmethod
     def on(cluster: Cluster) -> World:
-        """With all images loaded."""
-        return World(cluster, cluster.load_images(), artifacts.build().digests, Api(cluster.kubeconfig))
+        """With all images loaded, and the web server up."""
+        images, digests = cluster.load_images(), artifacts.build().digests
+        world = World(cluster, images, digests, Api(cluster.kubeconfig), new_namespace(cluster, "artifacts"))
+        world._serve_artifacts()
+        return world
 
     def artifact(self, folder: str, version: str = "") -> Artifact:
         """One of the demo's models, by its own name or as another version."""
-        return Artifact(version or folder, _uri(folder), self.digests[folder])
+        return Artifact(version or folder, self._uri(folder), self.digests[folder])
 
     def with_wrong_digest(self) -> Artifact:
         """A good model, and the digest of another."""
-        return Artifact("swapped", _uri("v2"), self.digests["v1"])
+        return Artifact("swapped", self._uri("v2"), self.digests["v1"])
 
     def missing(self) -> Artifact:
         """A folder that the web server does not have."""
-        return Artifact("missing", _uri("v9"), self.digests["v2"])
+        return Artifact("missing", self._uri("v9"), self.digests["v2"])
 
     def not_onnx(self) -> Artifact:
         """An artifact in order but for its model."""
-        return Artifact("letter", _uri(BROKEN), _broken_manifest().digest)
+        return Artifact("letter", self._uri(BROKEN), _broken_manifest().digest)
 
-    def serve_artifacts(self) -> None:
-        """Start the web server."""
-        self.cluster.apply(restricted(PLACE))
-        self.cluster.apply(*_server(self.images["demo"]))
-        self.cluster.kubectl("wait", "--for=condition=Ready", "pod/artifacts", f"--namespace={PLACE}", "--timeout=60s")
+    def _uri(self, folder: str) -> str:
+        return f"http://artifacts.{self.place}.svc/{folder}"
+
+    def _serve_artifacts(self) -> None:
+        self.cluster.apply(*_server(self.place, self.images["demo"]))
+        where = f"--namespace={self.place}"
+        self.cluster.kubectl("wait", "--for=condition=Ready", "pod/artifacts", where, "--timeout=60s")
 
 
-def restricted(namespace: str) -> dict[str, Any]:
+def restricted(namespace: str, **labels: str) -> dict[str, Any]:
     """A namespace that refuses pods which are not "restricted", as a careful company's would."""
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    labels |= {"pod-security.kubernetes.io/enforce": "restricted"}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
 
 
-def _uri(folder: str) -> str:
-    return f"http://artifacts.{PLACE}.svc/{folder}"
+def new_namespace(cluster: Cluster, words: str) -> str:
+    """One that no earlier run had: deleting one takes a while, and Prometheus remembers what it counted there."""
+    name = f"{words[:40].rstrip('-')}-{secrets.token_hex(2)}"
+    cluster.apply(restricted(name, **OURS))
+    return name
+
+
+def delete_namespace(cluster: Cluster, name: str) -> None:
+    """Without waiting for its end."""
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def clear(cluster: Cluster) -> None:
+    """Take away what a run left that was ended half-way."""
+    (label,) = (f"{key}={value}" for key, value in OURS.items())
+    cluster.kubectl("delete", "namespace", f"--selector={label}", "--wait=false")
 
 
 def _broken_manifest() -> Manifest:
@@ -80,18 +101,18 @@ def _broken_manifest() -> Manifest:
     return Manifest({"model.onnx": FileEntry(sha256=hashlib.sha256(content).hexdigest(), size=len(content))})
 
 
-def _server(image: str) -> list[dict[str, Any]]:
+def _server(place: str, image: str) -> list[dict[str, Any]]:
     files = {"model.onnx": NOT_A_MODEL, "manifest.json": _broken_manifest().to_json()}
     broken = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": BROKEN, "namespace": PLACE},
+        "metadata": {"name": BROKEN, "namespace": place},
         "data": files,
     }
-    server = pod("artifacts", PLACE, image, ["python3", "-m", "demo.files", FOLDER], HARDENED)
+    server = pod("artifacts", place, image, ["python3", "-m", "demo.files", FOLDER], HARDENED)
     server["spec"]["volumes"] = [{"name": "broken", "configMap": {"name": BROKEN}}]
     server["spec"]["containers"][0] |= {
         "volumeMounts": [{"name": "broken", "mountPath": f"{FOLDER}/{BROKEN}"}],
         "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
     }
-    return [broken, server, service("artifacts", PLACE)]
+    return [broken, server, service("artifacts", place)]
