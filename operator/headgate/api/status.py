@@ -86,9 +86,11 @@ class RevisionRef(StatusModel):
     ready: int = 0
 
 
-class ErrorEvidence(StatusModel):
-    """What is known about failed answers: counts of attempts, and the tests' accumulators."""
+class RateEvidence(StatusModel):
+    """What is known about bad answers of one kind: counts of attempts, and the tests' accumulators."""
 
+    accumulators: int = 0
+    """Version of the accumulators. Those of another version start anew."""
     candidateAttempts: int = 0  # noqa: N815
     candidateFailures: int = 0  # noqa: N815
     stableAttempts: int = 0  # noqa: N815
@@ -97,11 +99,26 @@ class ErrorEvidence(StatusModel):
     """ln of the e-value against "not worse than stable by more than the margin"."""
     logSafe: float = 0.0  # noqa: N815
     """ln of the e-value against "worse than stable by at least the margin"."""
+    logWorse: float = 0.0  # noqa: N815
+    """ln of the e-value against "not worse than stable at all"."""
     verdict: Verdict = "Inconclusive"
+    history: Numbers = []
+    """Stable before the rollout: attempts, bad answers, and how much these cluster (1: not at all)."""
     harm: Numbers = []
     """ln e-values of the harm test, one for each alternative of its mixture."""
+    worse: Numbers = []
+    """ln e-values against "not worse at all", one for each alternative of its mixture."""
     safe: Numbers = []
     """ln e-values of the mirror test, one for each alternative of its mixture."""
+    stake: float = 0.0
+    """ln of what the harm test won by never betting for more than decides."""
+
+
+class LatencyEvidence(RateEvidence):
+    """What is known about slow answers."""
+
+    edge: str = ""
+    """Answers later than this are slow: the edge of the router's histogram nearest to the threshold in the spec."""
 
 
 class EventEvidence(StatusModel):
@@ -163,8 +180,12 @@ class PredictionEvidence(StatusModel):
 class Evidence(StatusModel):
     """Everything that the rollout has learnt; written together with the cursor up to which it was learnt."""
 
-    errors: ErrorEvidence = ErrorEvidence()
+    errors: RateEvidence = RateEvidence()
+    latency: LatencyEvidence | None = None
+    """Present where the spec sets `rollout.latency`."""
     predictions: PredictionEvidence = PredictionEvidence()
+    weights: dict[str, float] = {}
+    """Share of alpha of each signal, fixed when the candidate got its first traffic."""
     logHarm: float = 0.0  # noqa: N815
     """ln of the combined e-value. The candidate goes when it reaches `threshold`."""
     threshold: float = 0.0

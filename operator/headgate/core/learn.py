@@ -2,7 +2,6 @@
 
 from headgate.api.quantities import fraction
 from headgate.api.status import Status
-from headgate.core import exposure
 from headgate.core.evidence import combine, errors, predictions
 from headgate.core.model import Fresh, Observation
 
@@ -17,10 +16,12 @@ def learn(o: Observation, status: Status) -> Status:
         return status
     margins = o.spec.rollout.margins
     seen = rollout.evidence
+    alpha = o.spec.rollout.alpha
     if rollout.phase in _COMPARING:
+        ceiling = combine.ceiling(combine.weights_of(seen)["errors"], alpha)
         seen = seen.model_copy(
             update={
-                "errors": errors.fold(seen.errors, metrics.attempts, fraction(margins.errors)),
+                "errors": errors.fold(seen.errors, metrics.attempts, fraction(margins.errors), ceiling),
                 "predictions": predictions.fold(
                     seen.predictions, list(metrics.predictions), fraction(margins.predictions)
                 ),
@@ -30,10 +31,10 @@ def learn(o: Observation, status: Status) -> Status:
         rate = rollout.stableRate or 0.0
         alone = errors.fold_alone(seen.errors, metrics.attempts, fraction(margins.errors), rate)
         seen = seen.model_copy(update={"errors": alone})
-    seen = combine.combine(seen, o.spec.rollout.alpha)
+    seen = combine.combine(seen, alpha)
     budget = rollout.budget
     if budget:
-        budget = budget.model_copy(update={"spent": round(exposure.excess_failures(seen.errors), 2)})
+        budget = budget.model_copy(update={"spent": round(float(errors.state_of(seen.errors).excess[0]), 2)})
     learnt = rollout.model_copy(
         update={
             "evidence": seen,

@@ -11,16 +11,10 @@ from collections.abc import Callable
 
 from headgate.api.quantities import seconds
 from headgate.api.status import Rollout, Status
-from headgate.core import exposure, messages, transitions
-from headgate.core.evidence import combine
+from headgate.core import exposure, judge, messages, transitions
+from headgate.core.evidence import combine, errors
 from headgate.core.model import Blind, Fresh, Observation, Workload
 from headgate.core.times import seconds_since, stamp
-
-FIRST_WEIGHT = 1.0
-"""Percent, until the first block tells how much traffic there is."""
-
-GROWTH = 2.0
-"""At most this factor between two weights: a quiet minute must not open the gate for the rush after it."""
 
 _CRASHING = frozenset(
     {"CrashLoopBackOff", "OOMKilled", "ModelInvalid", "DigestMismatch", "ArtifactInvalid", "ArtifactNotFound"}
@@ -37,12 +31,19 @@ def reason_to_roll_back(o: Observation, status: Status) -> tuple[str, str] | Non
     if rollout is None or rollout.phase not in _EXPOSED or status.stable is None:
         return None
     evidence = rollout.evidence
-    if evidence.logHarm >= combine.threshold(o.spec.rollout.alpha):
+    alpha = o.spec.rollout.alpha
+    if judge.harmful(evidence.logHarm, alpha):
         if combine.carrier(evidence) == "errors":
             return "ErrorsHigher", messages.errors_higher(o, status, evidence)
         return "PredictionsShifted", messages.predictions_shifted(o, status, evidence)
     budget = rollout.budget
-    if rollout.phase == "Canary" and budget and budget.spent >= budget.total and evidence.errors.verdict != "Pass":
+    if (
+        rollout.phase == "Canary"
+        and budget
+        and judge.budget_spent(
+            budget.spent, budget.total, evidence.errors.logWorse, judge.passed([evidence.errors.logSafe]), alpha
+        )
+    ):
         return "RiskBudgetSpent", messages.budget_spent(status, budget)
     workload = o.workloads.get(rollout.revision)
     if workload and workload.ready == 0 and workload.problem and workload.problem.reason in _CRASHING:
@@ -94,7 +95,7 @@ def _canary(o: Observation, status: Status, rollout: Rollout, now: float) -> Sta
         status = _ramp(o, status, rollout, o.metrics)
     if climbed and _passed(rollout, o.metrics):
         seen = rollout.evidence.errors
-        rate = exposure.upper_rate(seen.stableFailures, seen.stableAttempts, o.spec.rollout.alpha)
+        rate = float(exposure.upper_rate(seen.stableFailures, seen.stableAttempts, o.spec.rollout.alpha))
         return transitions.promote(status, messages.passed(o, rollout), round(rate, 6), now)
     return status
 
@@ -126,13 +127,19 @@ _STEPS: dict[str, _Step] = {
 
 def _passed(rollout: Rollout, metrics: Fresh) -> bool:
     seen = rollout.evidence
-    predictions = seen.predictions.verdict == "Pass" or not (metrics.predictions_expected or seen.predictions.outputs)
-    return seen.errors.verdict == "Pass" and predictions
+    compared = [seen.errors.logSafe]
+    if seen.latency:
+        compared.append(seen.latency.logSafe)
+    if seen.predictions.outputs:
+        compared.append(seen.predictions.logSafe)
+    elif metrics.predictions_expected:
+        return False
+    return bool(judge.passed(compared))
 
 
 def _first_weight(o: Observation) -> float:
     steps = o.spec.rollout.steps
-    return steps[0].weight if steps else min(FIRST_WEIGHT, o.spec.rollout.maxWeight)
+    return steps[0].weight if steps else min(exposure.FIRST_WEIGHT, o.spec.rollout.maxWeight)
 
 
 def _ramp(o: Observation, status: Status, rollout: Rollout, metrics: Fresh) -> Status:
@@ -146,9 +153,11 @@ def _ramp(o: Observation, status: Status, rollout: Rollout, metrics: Fresh) -> S
     seen = rollout.evidence.errors
     rate = (seen.candidateAttempts + seen.stableAttempts) / (metrics.cursor - rollout.countedFrom)
     policy = o.spec.rollout
-    allowed = exposure.weight(seen, budget.total - budget.spent, rate, policy.alpha, policy.maxWeight)
+    upper = exposure.upper_rate(seen.candidateFailures, seen.candidateAttempts, policy.alpha)
+    left = budget.total - budget.spent
     current = status.traffic[-1].weight
-    return transitions.set_weight(status, min(allowed, current * GROWTH))
+    allowed = exposure.next_weight(current, upper, errors.stable_rate(seen), left, rate, policy.maxWeight)
+    return transitions.set_weight(status, float(allowed))
 
 
 def _climb(o: Observation, status: Status, rollout: Rollout, now: float) -> tuple[Status, bool]:

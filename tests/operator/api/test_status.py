@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate.api.revision import as_manifest
-from headgate.api.status import ErrorEvidence, EventEvidence, OutputEvidence, Status
+from headgate.api.status import RateEvidence, EventEvidence, OutputEvidence, Status
 
 numbers = st.floats(-1e6, 1e6).map(lambda v: round(v, 6))
 names = st.text(min_size=1, max_size=20)
@@ -30,7 +30,7 @@ def stored(model):
 @settings(deadline=None, max_examples=40)
 @given(st.lists(numbers, max_size=7), st.lists(numbers, max_size=3))
 def test_accumulators_survive_being_stored(harm, safe):
-    seen = ErrorEvidence(harm=harm, safe=safe)
+    seen = RateEvidence(harm=harm, safe=safe)
     assert stored(seen) == seen
 
 
@@ -44,7 +44,7 @@ def test_events_survive_being_stored(found):
 def test_accumulators_are_lines_that_one_can_read_past():
     manifest = as_manifest(OutputEvidence(output="label", layout="l", events=[EventEvidence(event="is 1", up=1.5)]))
     assert manifest["events"] == {"is 1": "0 0 1.5 0.0 0.0 0.0"}
-    assert as_manifest(ErrorEvidence(harm=[1.5, -2.0]))["harm"] == "1.5 -2.0"
+    assert as_manifest(RateEvidence(harm=[1.5, -2.0]))["harm"] == "1.5 -2.0"
 
 
 def test_an_empty_status_is_a_status():

@@ -2,20 +2,30 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.special import betaln
 
-from headgate.api.status import ErrorEvidence
-from headgate.core.evidence.errors import stable_rate
-from headgate.core.exposure import excess_failures, upper_rate, weight
+from headgate.api.status import RateEvidence
+from headgate.core.evidence.errors import stable_rate, state_of
+from headgate.core.exposure import MIN_WEIGHT, next_weight, upper_rate
 
 
 def seen(candidate=(0, 0), stable=(5, 1000)):
     (y_c, n_c), (y_s, n_s) = candidate, stable
-    return ErrorEvidence(candidateFailures=y_c, candidateAttempts=n_c, stableFailures=y_s, stableAttempts=n_s)
+    return RateEvidence(candidateFailures=y_c, candidateAttempts=n_c, stableFailures=y_s, stableAttempts=n_s)
+
+
+def weight(found, left, rate, alpha, largest, current=100.0):
+    upper = upper_rate(found.candidateFailures, found.candidateAttempts, alpha)
+    return float(next_weight(current, upper, stable_rate(found), left, rate, largest))
+
+
+def excess_failures(found):
+    return float(state_of(found).excess[0])
 
 
 @settings(deadline=None)
@@ -91,3 +101,18 @@ def test_without_traffic_the_largest_weight_is_harmless():
 def test_a_candidate_costs_what_it_fails_beyond_stable():
     assert excess_failures(seen((15, 1000), (10, 1000))) == pytest.approx(15 - 1000 * 10.25 / 1100)
     assert excess_failures(seen((1, 1000), (100, 1000))) == 0
+
+
+def test_a_weight_at_most_doubles():
+    assert weight(seen(), 20, 0.0, 0.01, 50, current=3.0) == 6.0
+
+
+def test_many_rollouts_at_once_get_what_each_would_get_alone():
+    failures, attempts = np.array([0, 3, 40]), np.array([100, 1000, 900])
+    together = next_weight(4.0, upper_rate(failures, attempts, 0.01), 0.005, np.array([20, 10, 1]), 50.0, 50.0)
+    alone = [
+        float(next_weight(4.0, upper_rate(y, n, 0.01), 0.005, left, 50.0, 50.0))
+        for y, n, left in zip(failures, attempts, (20, 10, 1), strict=True)
+    ]
+    assert together.tolist() == alone
+    assert together.min() >= MIN_WEIGHT

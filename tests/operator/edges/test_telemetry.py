@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from headgate.api.status import ErrorEvidence, Evidence, RevisionRef, Rollout, Status, TrafficTarget
+from headgate.api.status import RateEvidence, Evidence, RevisionRef, Rollout, Status, TrafficTarget
 from headgate.edges.telemetry import Health, HealthServer, Telemetry
 
 MODEL = {"headgate_namespace": "models", "headgate_model": "fraud"}
@@ -17,7 +17,7 @@ ROLLOUT = Rollout(
     phase="Canary",
     startedAt="2026-11-20T12:00:00Z",
     since="2026-11-20T12:00:00Z",
-    evidence=Evidence(logHarm=1.5, errors=ErrorEvidence(logSafe=2.5)),
+    evidence=Evidence(logHarm=1.5, errors=RateEvidence(logSafe=2.5)),
 )
 CANARY = Status(
     phase="Canary",

@@ -19,6 +19,8 @@ Turner and Grünwald, "Exact anytime-valid confidence intervals for contingency 
 Other nulls are this one after a change of names: see `at_least`.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -27,7 +29,42 @@ Floats = NDArray[np.float64]
 EDGE = 1e-9
 """Proportions are kept this far from 0 and 1."""
 
-_BISECTIONS = 50
+_CLOSE = 1e-13
+"""Relative precision of the nearest point; what it leaves out of the mean of E is its square."""
+
+_STEPS = 100
+
+
+class Bet(NamedTuple):
+    """ln E of a block as a function of its events: constant + candidate * y_c + stable * y_s."""
+
+    constant: Floats
+    candidate: Floats
+    stable: Floats
+
+    def log_e(self, y_c: ArrayLike, y_s: ArrayLike) -> Floats:
+        """ln E for these numbers of events."""
+        return np.asarray(self.constant + self.candidate * np.asarray(y_c) + self.stable * np.asarray(y_s))
+
+
+def bet_at_most(n_c: ArrayLike, n_s: ArrayLike, q_c: ArrayLike, q_s: ArrayLike, margin: ArrayLike) -> Bet:
+    """The bet of one block against "p_c - p_s <= margin".
+
+    All arguments broadcast against each other: trials of the block, proportions in [0, 1] that were estimated from
+    earlier blocks only, margin in (-1, 1). The bet is nothing wherever the alternative lies inside the null, or an
+    arm had no trials.
+    """
+    nc, ns, qc, qs, d = (np.asarray(a, dtype=np.float64) for a in (n_c, n_s, q_c, q_s, margin))
+    qc, qs = np.clip(qc, EDGE, 1 - EDGE), np.clip(qs, EDGE, 1 - EDGE)
+    silent = (qc - qs <= d) | (nc <= 0) | (ns <= 0)
+    rs = _nearest_stable(nc, ns, qc, qs, d)
+    rc = np.clip(rs + d, EDGE, 1 - EDGE)
+    missed_c, missed_s = np.log((1 - qc) / (1 - rc)), np.log((1 - qs) / (1 - rs))
+    return Bet(
+        np.where(silent, 0.0, nc * missed_c + ns * missed_s),
+        np.where(silent, 0.0, np.log(qc / rc) - missed_c),
+        np.where(silent, 0.0, np.log(qs / rs) - missed_s),
+    )
 
 
 def log_e_at_most(
@@ -39,24 +76,8 @@ def log_e_at_most(
     q_s: ArrayLike,
     margin: ArrayLike,
 ) -> Floats:
-    """ln E of one block against "p_c - p_s <= margin".
-
-    All arguments broadcast against each other: counts of one block, proportions in [0, 1] that were estimated from
-    earlier blocks only, margin in (-1, 1). The result is 0 wherever the alternative lies inside the null, or an
-    arm had no trials.
-    """
-    yc, nc, ys, ns, qc, qs, d = (np.asarray(a, dtype=np.float64) for a in (y_c, n_c, y_s, n_s, q_c, q_s, margin))
-    qc, qs = np.clip(qc, EDGE, 1 - EDGE), np.clip(qs, EDGE, 1 - EDGE)
-    rs = _nearest_stable(nc, ns, qc, qs, d)
-    rc = np.clip(rs + d, EDGE, 1 - EDGE)
-    gain = (
-        yc * np.log(qc / rc)
-        + (nc - yc) * np.log((1 - qc) / (1 - rc))
-        + ys * np.log(qs / rs)
-        + (ns - ys) * np.log((1 - qs) / (1 - rs))
-    )
-    silent = (qc - qs <= d) | (nc <= 0) | (ns <= 0)
-    return np.where(silent, 0.0, gain)
+    """ln E of one block against "p_c - p_s <= margin"; arguments as in `bet_at_most`."""
+    return bet_at_most(n_c, n_s, q_c, q_s, margin).log_e(y_c, y_s)
 
 
 def log_e_at_least(
@@ -76,23 +97,45 @@ def log_e_at_least(
 
 
 def _nearest_stable(nc: Floats, ns: Floats, qc: Floats, qs: Floats, d: Floats) -> Floats:
-    """r_s of the nearest point on the null's edge r_c = r_s + d, by bisection on the divergence's slope."""
-    shape = np.broadcast_shapes(nc.shape, ns.shape, qc.shape, qs.shape, d.shape)
-    low = np.broadcast_to(np.maximum(EDGE, EDGE - d), shape).copy()
-    high = np.broadcast_to(np.minimum(1 - EDGE, 1 - EDGE - d), shape).copy()
-    for _ in range(_BISECTIONS):
-        r = (low + high) / 2
+    """r_s of the nearest point on the null's edge r_c = r_s + d.
+
+    The divergence's slope times r_c (1 - r_c) r_s (1 - r_s) is a cubic with one root between the two proportions of
+    the alternative: Newton's method, with bisection where it would leave the bracket.
+    """
+    nc, ns, qc, qs, d = np.broadcast_arrays(nc, ns, qc, qs, d)
+    low = np.maximum(qs, np.maximum(EDGE, EDGE - d))
+    high = np.maximum(low, np.minimum(qc - d, np.minimum(1 - EDGE, 1 - EDGE - d)))
+    total = np.maximum(nc + ns, 1.0)
+    share_c, share_s = nc / total, ns / total
+    r = np.clip(share_c * (qc - d) + share_s * qs, low, high)
+    settled = qc - qs <= d
+    for _ in range(_STEPS):
         rc = r + d
-        slope = nc * (rc - qc) / (rc * (1 - rc)) + ns * (r - qs) / (r * (1 - r))
-        too_high = slope > 0
-        high = np.where(too_high, r, high)
-        low = np.where(too_high, low, r)
-    return np.asarray((low + high) / 2, dtype=np.float64)
+        vary_c, vary_s = rc * (1 - rc), r * (1 - r)
+        value = share_c * (rc - qc) * vary_s + share_s * (r - qs) * vary_c
+        slope = share_c * (vary_s + (rc - qc) * (1 - 2 * r)) + share_s * (vary_c + (r - qs) * (1 - 2 * rc))
+        high, low = np.where(value > 0, r, high), np.where(value > 0, low, r)
+        step = r - np.divide(value, slope, out=np.full(r.shape, np.inf), where=slope != 0)
+        following = np.where((step >= low) & (step <= high), step, (low + high) / 2)
+        moved = np.abs(following - r) > _CLOSE * r
+        r = np.where(settled, r, following)
+        settled = settled | ~moved
+        if settled.all():
+            break
+    return r
 
 
-def log_mean(log_e: ArrayLike, axis: int | None = None) -> Floats:
-    """ln of the mean of e-values, given their logarithms: again an e-value, under any dependence."""
+def log_mixture(log_e: ArrayLike, weights: ArrayLike) -> Floats:
+    """ln of the weighted mean of e-values along the last axis: again an e-value, under any dependence.
+
+    `weights` add up to 1.
+    """
     values = np.asarray(log_e, dtype=np.float64)
-    peak = np.max(values, axis=axis, keepdims=True)
-    mean = np.log(np.mean(np.exp(values - peak), axis=axis, keepdims=True)) + peak
-    return np.asarray(np.squeeze(mean, axis=axis) if axis is not None else mean.reshape(()), dtype=np.float64)
+    peak = np.max(values, axis=-1, keepdims=True)
+    return np.asarray(np.log(np.exp(values - peak) @ np.asarray(weights)) + peak[..., 0], dtype=np.float64)
+
+
+def log_mean(log_e: ArrayLike) -> Floats:
+    """ln of the mean of e-values along the last axis."""
+    size = np.shape(log_e)[-1]
+    return log_mixture(log_e, np.full(size, 1 / size))

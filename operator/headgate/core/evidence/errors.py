@@ -1,94 +1,119 @@
-"""Are the candidate's answers failing more often than stable's? Folds blocks of attempts into `ErrorEvidence`.
+"""The evidence on bad answers as it is kept in the status: folds blocks of attempts into a `RateEvidence`.
 
-Called by `core.decide` for every new block; comes out as a verdict: Fail rolls back, Pass is needed for promotion.
+Called by `core.learn` for every new block, for failed answers and for slow ones; `rates` does the arithmetic. Comes
+out as a verdict: Fail rolls back, Pass is needed for promotion.
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-from headgate.api.status import ErrorEvidence, Verdict
-from headgate.core.evidence.difference import Floats, log_e_at_least, log_e_at_most, log_mean
+from headgate.api.status import RateEvidence, Verdict
+from headgate.core.evidence import rates
+from headgate.core.evidence.difference import Floats
+from headgate.core.evidence.rates import ODDS, SHARES, Counts, History, Rates
 
-EXCESS = np.array([0.01, 0.02, 0.045, 0.1, 0.25, 0.6, 0.97])
-"""Alternatives of the harm test: failure rate of the candidate beyond stable's plus the margin."""
-
-SHARES = np.array([0.6, 0.3, 0.1])
-"""Alternatives of the mirror test: the candidate's excess over stable is this share of the margin below it."""
-
-PRIOR_FAILURES, PRIOR_ATTEMPTS = 0.25, 100.0
-"""What is assumed of stable before anything was seen: a quarter of a failure in a hundred attempts."""
+ACCUMULATORS = 2
+"""Version of the accumulators: what was accumulated for other alternatives starts anew, the counts stay."""
 
 PASS = float(np.log(20.0))
 """ln of the e-value at which a version counts as not worse."""
 
+Seen = TypeVar("Seen", bound=RateEvidence)
+
 
 @dataclass(frozen=True)
 class AttemptBlock:
-    """Attempts and failures of both versions between two looks."""
+    """Attempts and bad answers of both versions between two looks. Raises ValueError for impossible counts."""
 
     candidate_attempts: int = 0
     candidate_failures: int = 0
     stable_attempts: int = 0
     stable_failures: int = 0
 
+    def __post_init__(self) -> None:
+        for version in ("candidate", "stable"):
+            attempts, failures = getattr(self, f"{version}_attempts"), getattr(self, f"{version}_failures")
+            if not 0 <= failures <= attempts:
+                raise ValueError(f"a block with {failures} bad answers in {attempts} attempts on {version}")
 
-def stable_rate(seen: ErrorEvidence) -> float:
-    """Stable's failure rate as estimated from what was seen."""
-    return (seen.stableFailures + PRIOR_FAILURES) / (seen.stableAttempts + PRIOR_ATTEMPTS)
-
-
-def fold(seen: ErrorEvidence, block: AttemptBlock, margin: float) -> ErrorEvidence:
-    """The evidence after one more block. `margin` is a difference of rates, such as 0.005."""
-    q_s = stable_rate(seen)
-    harm_q = np.minimum(q_s + margin + EXCESS, 0.99)
-    safe_q = q_s + margin * (1 - SHARES) * (q_s / (q_s + margin))
-    counts = (
-        block.candidate_failures,
-        block.candidate_attempts,
-        block.stable_failures,
-        block.stable_attempts,
-    )
-    harm = _start(seen.harm, EXCESS) + log_e_at_most(*counts, harm_q, q_s, margin)
-    safe = _start(seen.safe, SHARES) + log_e_at_least(*counts, safe_q, q_s, margin)
-    return seen.model_copy(
-        update={
-            "candidateAttempts": seen.candidateAttempts + block.candidate_attempts,
-            "candidateFailures": seen.candidateFailures + block.candidate_failures,
-            "stableAttempts": seen.stableAttempts + block.stable_attempts,
-            "stableFailures": seen.stableFailures + block.stable_failures,
-            "harm": [round(float(v), 6) for v in harm],
-            "safe": [round(float(v), 6) for v in safe],
-            "logHarm": round(float(log_mean(harm)), 4),
-            "logSafe": round(float(log_mean(safe)), 4),
-        }
-    )
+    @property
+    def counts(self) -> Counts:
+        """As arrays of one rollout."""
+        return Counts(
+            np.array([float(self.candidate_attempts)]),
+            np.array([float(self.candidate_failures)]),
+            np.array([float(self.stable_attempts)]),
+            np.array([float(self.stable_failures)]),
+        )
 
 
-def fold_alone(seen: ErrorEvidence, block: AttemptBlock, margin: float, rate: float) -> ErrorEvidence:
-    """The evidence after a block in which only the candidate served, against stable's earlier failure `rate`."""
-    limit = min(rate + margin, 0.98)
-    q = np.minimum(limit + EXCESS, 0.99)
-    y, n = block.candidate_failures, block.candidate_attempts
-    harm = _start(seen.harm, EXCESS) + y * np.log(q / limit) + (n - y) * np.log((1 - q) / (1 - limit))
-    return seen.model_copy(
-        update={
-            "candidateAttempts": seen.candidateAttempts + n,
-            "candidateFailures": seen.candidateFailures + y,
-            "harm": [round(float(v), 6) for v in harm],
-            "logHarm": round(float(log_mean(harm)), 4),
-        }
-    )
+def begin(seen: Seen, trials: int, events: int, dispersion: float) -> Seen:
+    """The evidence with what is known of stable from before the rollout."""
+    return seen.model_copy(update={"history": [float(trials), float(events), round(max(1.0, dispersion), 3)]})
 
 
-def verdict(seen: ErrorEvidence, threshold: float) -> Verdict:
-    """Fail when harm is shown at `threshold` (a ln e-value), Pass when it is shown that there is none."""
-    if seen.logHarm >= threshold:
+def stable_rate(seen: RateEvidence) -> float:
+    """Stable's rate of bad answers as estimated from what was seen, before and in this rollout."""
+    return float(state_of(seen).stable_rate[0])
+
+
+def fold(seen: Seen, block: AttemptBlock, margin: float, ceiling: float) -> Seen:
+    """The evidence after one more block. `margin` is a difference of rates; `ceiling` the ln e-value that decides."""
+    return _stored(seen, rates.fold(state_of(seen), block.counts, margin, ceiling))
+
+
+def fold_alone(seen: Seen, block: AttemptBlock, margin: float, rate: float) -> Seen:
+    """The evidence after a block in which only the candidate served, against stable's earlier `rate`."""
+    return _stored(seen, rates.fold_alone(state_of(seen), block.counts, margin, rate))
+
+
+def verdict(seen: RateEvidence, ceiling: float) -> Verdict:
+    """Fail when harm is shown at `ceiling` (a ln e-value), Pass when it is shown that there is none."""
+    if seen.logHarm >= ceiling:
         return "Fail"
     return "Pass" if seen.logSafe >= PASS else "Inconclusive"
 
 
-def _start(log_e: list[float], alternatives: Floats) -> Floats:
-    if len(log_e) != len(alternatives):
-        return np.zeros(len(alternatives))
-    return np.asarray(log_e, dtype=np.float64)
+def state_of(seen: RateEvidence) -> Rates:
+    """The arrays of one rollout."""
+    counts = (seen.candidateAttempts, seen.candidateFailures, seen.stableAttempts, seen.stableFailures)
+    history = seen.history if len(seen.history) == len(History._fields) else [0.0, 0.0, 1.0]
+    known = seen.accumulators == ACCUMULATORS
+    return Rates(
+        counts=Counts(*(np.array([float(n)]) for n in counts)),
+        history=History(*(np.array([value]) for value in history)),
+        harm=_logs(seen.harm if known else [], len(ODDS)),
+        worse=_logs(seen.worse if known else [], len(ODDS)),
+        safe=_logs(seen.safe if known else [], len(SHARES)),
+        stake=np.array([seen.stake if known else 0.0]),
+    )
+
+
+def _stored(seen: Seen, state: Rates) -> Seen:
+    n_c, y_c, n_s, y_s = (int(a[0]) for a in state.counts)
+    return seen.model_copy(
+        update={
+            "accumulators": ACCUMULATORS,
+            "candidateAttempts": n_c,
+            "candidateFailures": y_c,
+            "stableAttempts": n_s,
+            "stableFailures": y_s,
+            "harm": _numbers(state.harm),
+            "worse": _numbers(state.worse),
+            "safe": _numbers(state.safe),
+            "stake": round(float(state.stake[0]), 6),
+            "logHarm": round(float(state.log_harm[0]), 4),
+            "logWorse": round(float(state.log_worse[0]), 4),
+            "logSafe": round(float(state.log_safe[0]), 4),
+        }
+    )
+
+
+def _logs(stored: list[float], size: int) -> Floats:
+    return np.array([stored if len(stored) == size else [0.0] * size])
+
+
+def _numbers(logs: Floats) -> list[float]:
+    return [round(float(v), 6) for v in logs[0]]

@@ -16,14 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from headgate.api.status import EventEvidence, OutputEvidence, PredictionEvidence, Verdict
-from headgate.core.evidence.difference import Floats, log_e_at_least, log_e_at_most, log_mean
+from headgate.core.evidence import shares
+from headgate.core.evidence.difference import Floats, log_mean
 from headgate.core.evidence.errors import PASS
-
-STRENGTH = 50.0
-"""Pseudo-counts that pull an estimated share towards the pooled one."""
-
-MIN_ALTERNATIVE = 0.02
-"""The harm test bets on a movement of at least this much beyond the margin."""
+from headgate.core.evidence.shares import Shares
 
 NOT_ANSWERS = frozenset({"missing"})
 
@@ -41,12 +37,12 @@ class PredictionBlock:
 def fold(seen: PredictionEvidence, blocks: list[PredictionBlock], margin: float) -> PredictionEvidence:
     """The evidence after one more block of every output. `margin` is a difference of shares, such as 0.05."""
     earlier = {(o.output, o.layout): o for o in seen.outputs}
-    outputs, differs = [], seen.logDiffers
+    outputs, gains = [], []
     for block in blocks:
         before = earlier.pop((block.output, block.layout), None)
         after, gain = _fold_output(before, block, margin)
         outputs.append(after)
-        differs += gain
+        gains.append(gain)
     outputs += earlier.values()
     events = [(o, e) for o in outputs for e in o.events]
     if not events:
@@ -55,7 +51,7 @@ def fold(seen: PredictionEvidence, blocks: list[PredictionBlock], margin: float)
     return PredictionEvidence(
         logHarm=round(float(log_mean([v for _, e in events for v in (e.up, e.down)])), 4),
         logSafe=round(min(v for _, e in events for v in (e.notUp, e.notDown)), 4),
-        logDiffers=round(differs, 4),
+        logDiffers=round(seen.logDiffers + (float(log_mean(gains)) if gains else 0.0), 4),
         largestShift=round(100 * _shift(*largest), 2),
         largestEvent=f"{largest[0].output}: {largest[1].event}",
         candidateAnswers=outputs[0].candidateAnswers,
@@ -111,60 +107,61 @@ def _fold_output(before: OutputEvidence | None, block: PredictionBlock, margin: 
     events = events_of(sorted({*block.candidate, *block.stable}))
     known = {e.event: e for e in before.events} if before else {}
     past = [known.get(name, EventEvidence(event=name)) for name in events]
-    past_n = np.array([before.candidateAnswers, before.stableAnswers] if before else [0, 0], dtype=np.float64)
     n_c = sum(v for b, v in block.candidate.items() if b not in NOT_ANSWERS)
     n_s = sum(v for b, v in block.stable.items() if b not in NOT_ANSWERS)
-    y_c = np.array([sum(block.candidate.get(b, 0) for b in bins) for bins in events.values()], dtype=np.float64)
-    y_s = np.array([sum(block.stable.get(b, 0) for b in bins) for bins in events.values()], dtype=np.float64)
-    counts = (y_c, n_c, y_s, n_s)
-    p_c, p_s = _estimates(past, past_n)
-    logs = _gains(counts, p_c, p_s, margin)
+    y_c = np.array([[sum(block.candidate.get(b, 0) for b in bins) for bins in events.values()]], dtype=np.float64)
+    y_s = np.array([[sum(block.stable.get(b, 0) for b in bins) for bins in events.values()]], dtype=np.float64)
+    state = Shares(
+        candidate=_row(e.candidate for e in past),
+        stable=_row(e.stable for e in past),
+        candidate_answers=_row([before.candidateAnswers if before else 0]),
+        stable_answers=_row([before.stableAnswers if before else 0]),
+        up=_row(e.up for e in past),
+        down=_row(e.down for e in past),
+        not_up=_row(e.notUp for e in past),
+        not_down=_row(e.notDown for e in past),
+    )
+    new = shares.fold(state, y_c, _row([n_c]), y_s, _row([n_s]), margin)
     after = [
         EventEvidence(
-            event=e.event,
-            candidate=e.candidate + int(y_c[i]),
-            stable=e.stable + int(y_s[i]),
-            up=round(e.up + float(logs["up"][i]), 4),
-            down=round(e.down + float(logs["down"][i]), 4),
-            notUp=round(e.notUp + float(logs["notUp"][i]), 4),
-            notDown=round(e.notDown + float(logs["notDown"][i]), 4),
+            event=name,
+            candidate=int(new.candidate[0, i]),
+            stable=int(new.stable[0, i]),
+            up=round(float(new.up[0, i]), 4),
+            down=round(float(new.down[0, i]), 4),
+            notUp=round(float(new.not_up[0, i]), 4),
+            notDown=round(float(new.not_down[0, i]), 4),
         )
-        for i, e in enumerate(past)
+        for i, name in enumerate(events)
     ]
     after += [e for name, e in known.items() if name not in events]
     output = OutputEvidence(
         output=block.output,
         layout=block.layout,
-        candidateAnswers=int(past_n[0]) + n_c,
-        stableAnswers=int(past_n[1]) + n_s,
+        candidateAnswers=int(new.candidate_answers[0, 0]),
+        stableAnswers=int(new.stable_answers[0, 0]),
         events=after,
     )
-    return output, _difference_gain(counts, p_c, p_s)
+    bins = [
+        _bins(counts, answers, events)
+        for counts, answers in (
+            (state.candidate, state.candidate_answers),
+            (state.stable, state.stable_answers),
+            (y_c, _row([n_c])),
+            (y_s, _row([n_s])),
+        )
+    ]
+    return output, float(shares.log_e_same(*bins)[0])
 
 
-def _estimates(past: list[EventEvidence], past_n: Floats) -> tuple[Floats, Floats]:
-    """Shares of each event in each version, from the past only, each pulled towards the pooled share."""
-    c = np.array([e.candidate for e in past], dtype=np.float64)
-    s = np.array([e.stable for e in past], dtype=np.float64)
-    pooled = (c + s + 0.5) / (past_n.sum() + 1.0)
-    return (c + STRENGTH * pooled) / (past_n[0] + STRENGTH), (s + STRENGTH * pooled) / (past_n[1] + STRENGTH)
+def _row(values: Iterable[float]) -> Floats:
+    return np.array([list(values)], dtype=np.float64)
 
 
-def _gains(counts: tuple[Floats, int, Floats, int], p_c: Floats, p_s: Floats, margin: float) -> dict[str, Floats]:
-    """ln E of this block for each event, against each of the four nulls."""
-    moved = margin + MIN_ALTERNATIVE
-    room = 0.9 * margin
-    near = np.clip(p_c, p_s - room, p_s + room)
-    return {
-        "up": log_e_at_most(*counts, np.maximum(p_c, p_s + moved), p_s, margin),
-        "down": log_e_at_least(*counts, np.minimum(p_c, p_s - moved), p_s, -margin),
-        "notUp": log_e_at_least(*counts, near, p_s, margin),
-        "notDown": log_e_at_most(*counts, near, p_s, -margin),
-    }
-
-
-def _difference_gain(counts: tuple[Floats, int, Floats, int], p_c: Floats, p_s: Floats) -> float:
-    """ln E of this block against "the same shares", averaged over the events (each against equality)."""
-    up = log_e_at_most(*counts, p_c, p_s, 0.0)
-    down = log_e_at_least(*counts, p_c, p_s, 0.0)
-    return float(log_mean(up + down)) if len(up) else 0.0
+def _bins(counts: Floats, answers: Floats, events: Mapping[str, list[str]]) -> Floats:
+    """Counts of bins that exclude each other, from those of the events: cuts of a number are sums of bins."""
+    cuts = [i for i, bins in enumerate(events.values()) if len(bins) > 1 or bins[0].startswith("n")]
+    others = [i for i in range(len(events)) if i not in cuts]
+    apart = np.diff(counts[:, cuts], prepend=0.0)
+    rest = np.maximum(answers - apart.sum(axis=1, keepdims=True) - counts[:, others].sum(axis=1, keepdims=True), 0.0)
+    return np.concatenate([apart, counts[:, others], rest], axis=1)

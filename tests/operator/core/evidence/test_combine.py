@@ -5,26 +5,30 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.api.status import ErrorEvidence, Evidence, OutputEvidence, PredictionEvidence
-from headgate.core.evidence.combine import WEIGHTS, carrier, combine, threshold
+from headgate.api.status import Evidence, OutputEvidence, PredictionEvidence, RateEvidence
+from headgate.core.evidence.combine import CAPITAL, carrier, combine, threshold, weights
 
 logs = st.floats(-50, 200)
 
 
 def evidence(errors=0.0, predictions=0.0):
-    return Evidence(errors=ErrorEvidence(logHarm=errors), predictions=PredictionEvidence(logHarm=predictions))
+    return Evidence(errors=RateEvidence(logHarm=errors), predictions=PredictionEvidence(logHarm=predictions))
 
 
 @given(logs, logs)
 def test_the_combined_e_value_is_the_weighted_mean_of_the_signals(errors, predictions):
     combined = combine(evidence(errors, predictions), 0.01)
     peak = max(errors, predictions)
-    mean = 0.7 * math.exp(errors - peak) + 0.3 * math.exp(predictions - peak)
+    share = weights(["errors", "predictions"])
+    mean = share["errors"] * math.exp(errors - peak) + share["predictions"] * math.exp(predictions - peak)
     assert abs(combined.logHarm - (peak + math.log(mean))) <= 1e-4
 
 
 def test_the_weights_share_one_alpha():
-    assert math.isclose(sum(WEIGHTS.values()), 1)
+    assert math.isclose(sum(CAPITAL.values()), 1)
+    for present in (["errors"], ["errors", "predictions"], ["errors", "latency"], list(CAPITAL)):
+        assert math.isclose(sum(weights(present).values()), 1, abs_tol=1e-5)
+        assert set(weights(present)) == set(present)
     assert math.isclose(threshold(0.01), math.log(100))
 
 
@@ -42,7 +46,7 @@ def test_the_signal_that_carries_most_is_named():
 
 def test_verdicts_are_brought_up_to_date():
     seen = Evidence(
-        errors=ErrorEvidence(logSafe=4.0),
+        errors=RateEvidence(logSafe=4.0),
         predictions=PredictionEvidence(logHarm=9.0, outputs=[OutputEvidence(output="label", layout="a")]),
     )
     combined = combine(seen, 0.01)

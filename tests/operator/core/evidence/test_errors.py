@@ -1,7 +1,6 @@
 """Failed answers: accumulators that survive a restart, few false alarms, and no bad version missed."""
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,11 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate.api.revision import as_manifest
-from headgate.api.status import ErrorEvidence
-from headgate.core.evidence.difference import log_e_at_most, log_mean
-from headgate.core.evidence.errors import EXCESS, PASS, AttemptBlock, fold, fold_alone, stable_rate, verdict
+from headgate.api.status import RateEvidence
+from headgate.core.evidence import rates
+from headgate.core.evidence.errors import ACCUMULATORS, PASS, AttemptBlock, fold, fold_alone, stable_rate, verdict
+from headgate.core.evidence.rates import ODDS, Counts, History, Rates
 
 MARGIN = 0.005
+CEILING = -math.log(0.01)
 
 
 @st.composite
@@ -24,53 +25,43 @@ def attempt_blocks(draw):
 
 def rollout(random, blocks, p_c, p_s, n_c=100, n_s=300):
     """The evidence after each block of a rollout in which nothing is decided."""
-    seen = ErrorEvidence()
+    seen = RateEvidence()
     for _ in range(blocks):
         block = AttemptBlock(n_c, int(random.binomial(n_c, p_c)), n_s, int(random.binomial(n_s, p_s)))
-        seen = fold(seen, block, MARGIN)
+        seen = fold(seen, block, MARGIN, CEILING)
         yield seen
 
 
-def largest_harm(runs, blocks, p_c, p_s, n_c=100, n_s=300, seed=7):
-    """The largest ln e-value of each of many rollouts at once. The first one goes through `fold` as well."""
-    random = np.random.default_rng(seed)
-    y_c, y_s = (random.binomial(n, p, (blocks, runs)) for n, p in ((n_c, p_c), (n_s, p_s)))
-    past = np.zeros(runs)
-    logs, largest, seen = np.zeros((runs, len(EXCESS))), np.zeros(runs), ErrorEvidence()
-    for i in range(blocks):
-        q_s = stable_rate(SimpleNamespace(stableFailures=past, stableAttempts=i * n_s))[:, None]
-        q_c = np.minimum(q_s + MARGIN + EXCESS, 0.99)
-        logs += log_e_at_most(y_c[i][:, None], n_c, y_s[i][:, None], n_s, q_c, q_s, MARGIN)
-        largest = np.maximum(largest, log_mean(logs, axis=1))
-        past += y_s[i]
-        seen = fold(seen, AttemptBlock(n_c, int(y_c[i, 0]), n_s, int(y_s[i, 0])), MARGIN)
-    assert float(log_mean(logs[0])) == pytest.approx(seen.logHarm, abs=1e-3)
-    return largest
-
-
-def false_alarms(p_c, p_s, alpha=0.05, runs=600):
+def false_alarms(p_c, p_s, alpha=0.05, runs=600, blocks=40, n_c=100, n_s=300):
     """The share of rollouts of 40 blocks that a harmless version would not survive."""
-    return float(np.mean(largest_harm(runs, 40, p_c, p_s) >= -math.log(alpha)))
+    random = np.random.default_rng(7)
+    state, ceiling = Rates.start(History.unknown(runs)), -math.log(alpha)
+    largest = np.zeros(runs)
+    for _ in range(blocks):
+        y_c, y_s = (random.binomial(n, p, runs).astype(float) for n, p in ((n_c, p_c), (n_s, p_s)))
+        state = rates.fold(state, Counts(np.full(runs, n_c), y_c, np.full(runs, n_s), y_s), MARGIN, ceiling)
+        largest = np.maximum(largest, state.log_harm)
+    return float(np.mean(largest >= ceiling - 1e-9))
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(attempt_blocks(), max_size=8), st.data())
 def test_to_go_on_from_a_stored_state_is_the_same_as_never_having_stopped(blocks, data):
     stop = data.draw(st.integers(0, len(blocks)))
-    whole = seen = ErrorEvidence()
+    whole = seen = RateEvidence()
     for i, block in enumerate(blocks):
         if i == stop:
-            seen = ErrorEvidence.model_validate(as_manifest(seen))
-        whole, seen = fold(whole, block, MARGIN), fold(seen, block, MARGIN)
+            seen = RateEvidence.model_validate(as_manifest(seen))
+        whole, seen = fold(whole, block, MARGIN, CEILING), fold(seen, block, MARGIN, CEILING)
     assert seen == whole
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(attempt_blocks(), max_size=6))
 def test_counts_are_the_sums_of_the_blocks(blocks):
-    seen = ErrorEvidence()
+    seen = RateEvidence()
     for block in blocks:
-        seen = fold(seen, block, MARGIN)
+        seen = fold(seen, block, MARGIN, CEILING)
     assert seen.candidateAttempts == sum(b.candidate_attempts for b in blocks)
     assert seen.candidateFailures == sum(b.candidate_failures for b in blocks)
     assert seen.stableAttempts == sum(b.stable_attempts for b in blocks)
@@ -80,13 +71,13 @@ def test_counts_are_the_sums_of_the_blocks(blocks):
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0, 1), st.floats(0, 1), st.floats(1e-6, 0.5))
 def test_a_million_attempts_in_a_block_give_finite_evidence(n, failed_c, failed_s, margin):
-    seen = fold(ErrorEvidence(), AttemptBlock(n, int(n * failed_c), n, int(n * failed_s)), margin)
-    seen = fold(seen, AttemptBlock(n, int(n * failed_s), n, int(n * failed_c)), margin)
+    seen = fold(RateEvidence(), AttemptBlock(n, int(n * failed_c), n, int(n * failed_s)), margin, CEILING)
+    seen = fold(seen, AttemptBlock(n, int(n * failed_s), n, int(n * failed_c)), margin, CEILING)
     assert all(map(math.isfinite, (*seen.harm, *seen.safe, seen.logHarm, seen.logSafe)))
 
 
 def test_a_quiet_minute_is_no_evidence():
-    seen = fold(ErrorEvidence(), AttemptBlock(), MARGIN)
+    seen = fold(RateEvidence(), AttemptBlock(), MARGIN, CEILING)
     assert (seen.logHarm, seen.logSafe, verdict(seen, 3.0)) == (0.0, 0.0, "Inconclusive")
 
 
@@ -103,12 +94,12 @@ def test_a_version_that_is_worse_by_just_the_margin_is_rolled_back_no_more_often
 def test_a_common_failure_rate_that_swings_is_no_alarm():
     random, alarms = np.random.default_rng(3), 0
     for _ in range(10):
-        seen = ErrorEvidence()
+        seen = RateEvidence()
         for minute in range(30):
             p = 0.01 + 0.2 * (minute % 10 == 9)
             n_c = int(random.integers(1, 200))
             block = AttemptBlock(n_c, int(random.binomial(n_c, p)), 300 - n_c, int(random.binomial(300 - n_c, p)))
-            seen = fold(seen, block, MARGIN)
+            seen = fold(seen, block, MARGIN, CEILING)
             if verdict(seen, -math.log(0.01)) == "Fail":
                 alarms += 1
                 break
@@ -146,16 +137,16 @@ def test_a_version_that_is_worse_by_the_margin_passes_hardly_ever():
 
 
 def test_harm_wins_over_safety():
-    assert verdict(ErrorEvidence(logHarm=6.0, logSafe=9.0), 5.0) == "Fail"
+    assert verdict(RateEvidence(logHarm=6.0, logSafe=9.0), 5.0) == "Fail"
 
 
 @pytest.mark.parametrize(("failures", "attempts"), [(0, 0), (0, 10**6), (10**6, 10**6)])
 def test_the_estimate_of_stables_rate_is_never_zero_or_one(failures, attempts):
-    assert 0 < stable_rate(ErrorEvidence(stableFailures=failures, stableAttempts=attempts)) < 1
+    assert 0 < stable_rate(RateEvidence(stableFailures=failures, stableAttempts=attempts)) < 1
 
 
 def test_alone_the_candidate_is_held_to_stables_earlier_rate():
-    good = bad = ErrorEvidence()
+    good = bad = RateEvidence()
     for _ in range(20):
         good = fold_alone(good, AttemptBlock(100, 1, 0, 0), MARGIN, rate=0.005)
         bad = fold_alone(bad, AttemptBlock(100, 8, 0, 0), MARGIN, rate=0.005)
@@ -167,10 +158,24 @@ def test_alone_the_candidate_is_held_to_stables_earlier_rate():
 @given(st.integers(0, 10**6), st.floats(0, 1), st.floats(0, 1), st.sampled_from([0.001, 0.005, 0.5]))
 @settings(max_examples=15, deadline=None)
 def test_alone_the_evidence_is_finite_whatever_stables_rate_was(n, failed, rate, margin):
-    seen = fold_alone(ErrorEvidence(), AttemptBlock(n, int(n * failed)), margin, rate)
+    seen = fold_alone(RateEvidence(), AttemptBlock(n, int(n * failed)), margin, rate)
     assert all(map(math.isfinite, (*seen.harm, seen.logHarm)))
 
 
 def test_alone_evidence_against_the_candidate_from_before_still_counts():
-    before = ErrorEvidence(harm=[1.0] * 7, logHarm=1.0)
+    before = RateEvidence(accumulators=ACCUMULATORS, harm=[1.0] * len(ODDS), logHarm=1.0)
     assert fold_alone(before, AttemptBlock(), MARGIN, 0.005).logHarm == 1.0
+
+
+def test_accumulators_of_another_version_start_anew_and_the_counts_stay():
+    before = RateEvidence(accumulators=1, harm=[9.0] * 7, safe=[9.0] * 3, candidateAttempts=50, candidateFailures=2)
+    after = fold(before, AttemptBlock(10, 1, 10, 0), MARGIN, CEILING)
+    assert (after.candidateAttempts, after.candidateFailures) == (60, 3)
+    assert after.logHarm < 5
+    assert after.accumulators == ACCUMULATORS
+
+
+@pytest.mark.parametrize("counts", [(-1, 0, 0, 0), (5, 6, 0, 0), (5, -1, 0, 0), (0, 0, 3, 4)])
+def test_impossible_counts_are_no_block(counts):
+    with pytest.raises(ValueError, match="bad answers in"):
+        AttemptBlock(*counts)
