@@ -49,11 +49,15 @@ class NumericBins:
 
     def count(self, values: Values) -> Counts:
         """Count values of any numeric type, in the order of `labels()`."""
+        return np.bincount(self.codes(values), minlength=len(self.edges) + 2)
+
+    def codes(self, values: Values) -> NDArray[np.intp]:
+        """The bin of each value, as its place in `labels()`."""
         numbers = np.asarray(values, np.float64)
         missing = np.isnan(numbers)
         codes = np.searchsorted(self._cuts, numbers, side="left")
         codes[missing] = len(self.edges) + 1
-        return np.bincount(codes, minlength=len(self.edges) + 2)
+        return codes
 
     def layout(self) -> dict[str, Any]:
         """What the layout hash covers."""
@@ -79,7 +83,7 @@ class CategoryBins:
     def __post_init__(self) -> None:
         other = len(self.categories)
         codes = dict.fromkeys(self.others, other) | {name: code for code, name in enumerate(self.categories)}
-        numbers = sorted((float(name), code) for name, code in codes.items() if _is_number(name))
+        numbers = sorted((float(name), code) for name, code in codes.items() if is_number(name))
         object.__setattr__(self, "_codes", codes)
         object.__setattr__(
             self,
@@ -100,6 +104,13 @@ class CategoryBins:
                 counts[self._code_of(value)] += times
             return counts
         return counts + np.bincount(self._codes_of_numbers(values), minlength=len(counts))
+
+    def codes(self, values: Values) -> NDArray[np.intp]:
+        """The bin of each value, as its place in `labels()`."""
+        if values.dtype.kind not in "OU":
+            return self._codes_of_numbers(values)
+        known = {value: self._code_of(value) for value in set(values.tolist())}
+        return np.array([known[value] for value in values.tolist()], np.intp)
 
     def layout(self) -> dict[str, Any]:
         """What the layout hash covers."""
@@ -129,6 +140,13 @@ class CategoryBins:
 
 
 Bins = NumericBins | CategoryBins
+
+
+def counts_by_window(bins: Bins, values: Values, window: NDArray[np.intp], windows: int) -> Counts:
+    """Counts [windows, bins] of the rows of each window; `window` is the number of the window that a row is in."""
+    width = len(bins.labels())
+    counted = np.bincount(window * width + bins.codes(values), minlength=windows * width)
+    return counted.reshape(windows, width)
 
 
 def bins_of(values: Values, rest: str = "missing", *, labels: bool = False) -> Bins | None:
@@ -202,5 +220,6 @@ def _short(edge: float) -> str:
     return f"{edge:.6g}"
 
 
-def _is_number(name: str) -> bool:
+def is_number(name: str) -> bool:
+    """Whether the category is that of a whole number."""
     return name.removeprefix("-").isdecimal()

@@ -14,6 +14,9 @@
        {"name": "probabilities[1]", "output": "probabilities", "how": "second", "width": 2, "kind": "numeric",
         "edges": […], "counts": {…, "invalid": 0}}]}
 
+and, where the reference rows had labels, `accuracy` (see `performance.py`). A profile that was made without a model
+has no outputs, and each feature is an input of its own.
+
 A feature is one column of one input tensor (everything after the first axis flattened), since one matrix
 often holds all of them. `counts` names all bins in their order. `layout` is the first 12 hex digits of the
 SHA-256 of the canonical JSON of `{"features": {NAME: bins}, "outputs": {NAME: bins}}`: the same for all
@@ -24,7 +27,7 @@ are.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +36,7 @@ from numpy.typing import NDArray
 from ..errors import ProfileInvalid
 from .bins import Bins, CategoryBins, NumericBins, bins_of
 from .outputs import Reduction, predictions
+from .performance import Accuracy, accuracy_of, read_accuracy
 
 VERSION = 1
 Values = NDArray[Any]
@@ -70,6 +74,7 @@ class Profile:
     rows: int
     features: tuple[Feature, ...]
     outputs: tuple[Prediction, ...]
+    accuracy: tuple[Accuracy, ...] = ()
 
     @property
     def layout(self) -> str:
@@ -82,7 +87,7 @@ class Profile:
 
     def to_json(self) -> str:
         """The text of `profile.json`."""
-        whole = {
+        whole: dict[str, Any] = {
             "version": VERSION,
             "rows": self.rows,
             "layout": self.layout,
@@ -101,6 +106,9 @@ class Profile:
                 for p in self.outputs
             ],
         }
+        if self.accuracy:
+            names = {p.name: p.bins.labels() for p in self.outputs}
+            whole["accuracy"] = [a.to_json(names[a.output]) for a in self.accuracy]
         return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -114,7 +122,17 @@ class Column:
     values: Values
 
 
-def build_profile(columns: Sequence[Column], outputs: Mapping[str, Values]) -> tuple[Profile, dict[str, str]]:
+@dataclass(frozen=True)
+class Label:
+    """The truth about each row: names of classes, "" where it is not known."""
+
+    name: str
+    classes: Values
+
+
+def build_profile(
+    columns: Sequence[Column], outputs: Mapping[str, Values], label: Label | None = None
+) -> tuple[Profile, dict[str, str]]:
     """The profile of reference rows and the model's answers to them, and what was left out, with the reason.
 
     Values have to be as the model sees them (a float32 tensor's values rounded to float32); NaN, null and the
@@ -134,7 +152,8 @@ def build_profile(columns: Sequence[Column], outputs: Mapping[str, Values]) -> t
             continue
         features.append(Feature(column.name, column.input, column.column, bins, _counted(bins, column.values)))
     reductions, unfit = predictions(outputs, rows)
-    answers = []
+    answers: list[Prediction] = []
+    accuracy: list[Accuracy] = []
     for reduction in reductions:
         tensor = outputs[reduction.output]
         values = reduction.apply(tensor, rows)
@@ -144,7 +163,13 @@ def build_profile(columns: Sequence[Column], outputs: Mapping[str, Values]) -> t
             unfit[reduction.output] = f"the model gave no valid answer to any of {rows} rows"
             continue
         answers.append(Prediction(reduction, bins, _counted(bins, values)))
-    return Profile(rows, tuple(features), tuple(answers)), left_out | unfit
+        if label:
+            found = accuracy_of(label.name, label.classes, reduction, values, bins)
+            if isinstance(found, str):
+                unfit[f"accuracy of {reduction.name}"] = found
+            else:
+                accuracy.append(found)
+    return Profile(rows, tuple(features), tuple(answers), tuple(accuracy)), left_out | unfit
 
 
 def read_profile(raw: bytes | str) -> Profile:
@@ -154,12 +179,14 @@ def read_profile(raw: bytes | str) -> Profile:
         if read["version"] != VERSION:
             raise ProfileInvalid(f"profile.json has version {read['version']}, this Headgate reads {VERSION}")
         profile = Profile(
-            int(read["rows"]),
+            _whole(read["rows"]),
             tuple(_feature(item) for item in read["features"]),
             tuple(_prediction(item) for item in read["outputs"]),
         )
+        bins = {p.name: p.bins for p in profile.outputs}
+        profile = replace(profile, accuracy=tuple(read_accuracy(item, bins) for item in read.get("accuracy", ())))
         written = read.get("layout", profile.layout)
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError, RecursionError) as error:
         raise ProfileInvalid(f"profile.json is damaged ({error!r}); write it anew with: headgate profile") from error
     if profile.layout != written:
         raise ProfileInvalid(
@@ -208,7 +235,13 @@ def _read_counts(item: dict[str, Any], bins: Bins) -> tuple[int, ...]:
     counts = item["counts"]
     if list(counts) != bins.labels():
         raise ValueError(f"the bins in the counts of {item['name']!r} are not those of its edges or categories")
-    return tuple(int(count) for count in counts.values())
+    return tuple(_whole(count) for count in counts.values())
+
+
+def _whole(count: Any) -> int:
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise ValueError(f"{count!r} is no number of rows")
+    return count
 
 
 def _counted(bins: Bins, values: Values) -> tuple[int, ...]:

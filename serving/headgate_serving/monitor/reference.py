@@ -1,7 +1,8 @@
 """From a table of reference rows and the model's file to a profile: what `headgate profile` does.
 
-Reads CSV or Parquet, feeds the rows to the model in the form that its inputs have (one matrix of all columns in order,
-or one input per column of the same name), and hands inputs and answers to `build_profile`.
+Feeds the rows to the model in the form that its inputs have (one matrix of all columns in order, or one input per
+column of the same name), and hands inputs and answers to `build_profile`. Without a model every column that can be a
+feature is one, an input of its own.
 """
 
 from collections.abc import Sequence
@@ -9,48 +10,94 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyarrow import csv, parquet
 
 from ..errors import ProfileInvalid
 from ..server.model import Model, TensorSpec, load_model
-from .profile import Column, Profile, build_profile
+from .performance import class_names
+from .profile import Column, Label, Profile, build_profile
+from .table import column, natural, no_feature, numbers, read_table, texts
 
 Values = NDArray[Any]
 
 _BATCH = 4096
 
 
-def profile_of(model_path: Path, data: Path, names: Sequence[str] | None) -> tuple[Profile, dict[str, str]]:
-    """The profile of the rows in `data` (.csv or .parquet), and what was left out with the reason why."""
-    model = load_model(model_path)
+def profile_of(
+    model_path: Path | None, data: Path, names: Sequence[str] | None, label: str | None = None
+) -> tuple[Profile, dict[str, str]]:
+    """The profile of the rows in `data` (.csv or .parquet), and what was left out with the reason why.
+
+    `names` are the columns to take, in the model's order; `label` is the column with the true classes, no feature.
+    """
     table = read_table(data)
-    columns = _placed(model, table, list(names) if names else None)
-    return build_profile(columns, _answers(model, columns))
+    left_out: dict[str, str] = {}
+    truth = _label(table, label, left_out) if label else None
+    chosen = list(names) if names else None
+    if chosen is not None:
+        _check_names(table, chosen, label)
+    if model_path is None:
+        columns = _natural(table, chosen, label, left_out)
+        return _profiled(columns, {}, None, left_out)
+    model = load_model(model_path)
+    there = [name for name in table.column_names if name != label]
+    columns = _placed(model, table, chosen, there)
+    return _profiled(columns, _answers(model, columns), truth, left_out)
 
 
-def read_table(path: Path) -> Any:
-    """A pyarrow table; ProfileInvalid if the file can't be read."""
+def _profiled(
+    columns: list[Column], answers: dict[str, Values], truth: Label | None, left_out: dict[str, str]
+) -> tuple[Profile, dict[str, str]]:
+    if not columns:
+        why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise ProfileInvalid(f"no column can be a feature ({why}); name some with --columns a,b,c")
+    profile, more = build_profile(columns, answers, truth)
+    return profile, left_out | more
+
+
+def _check_names(table: Any, names: list[str], label: str | None) -> None:
+    for name in names:
+        column(table, name)
+        if name == label:
+            raise ProfileInvalid(f"column {name!r} is the label and can't be a feature too; take it out of --columns")
+        if names.count(name) > 1:
+            raise ProfileInvalid(f"--columns names {name!r} twice")
+
+
+def _label(table: Any, label: str, left_out: dict[str, str]) -> Label | None:
     try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            return parquet.read_table(path)
-        if path.suffix.lower() == ".csv":
-            return csv.read_csv(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise ProfileInvalid(f"can't read {path}: {error}") from error
-    raise ProfileInvalid(f"{path}: the data has to be a .csv or a .parquet file")
+        classes = class_names(natural(column(table, label)))
+    except ValueError as error:
+        raise ProfileInvalid(f"column {label!r} can't be a label: {error}") from error
+    if classes is None:
+        left_out["accuracy"] = f"the label {label!r} is a number and no class"
+        return None
+    return Label(label, classes)
 
 
-def _placed(model: Model, table: Any, names: list[str] | None) -> list[Column]:
-    """Where the model reads each column of the table."""
-    for name in names or ():
-        if name not in table.column_names:
-            raise ProfileInvalid(f"the data has no column {name!r}; it has {', '.join(table.column_names)}")
+def _natural(table: Any, names: list[str] | None, label: str | None, left_out: dict[str, str]) -> list[Column]:
+    """Every column that can be a feature, or those that were asked for."""
+    columns = []
+    for name in names or [name for name in table.column_names if name != label]:
+        try:
+            values = natural(column(table, name))
+            why = None if names else no_feature(values)
+        except ValueError as error:
+            if names:
+                raise ProfileInvalid(f"column {name!r} can't be a feature: {error}") from error
+            why = str(error)
+        if why:
+            left_out[name] = why
+        else:
+            columns.append(Column(name, name, 0, values))
+    return columns
+
+
+def _placed(model: Model, table: Any, names: list[str] | None, there: list[str]) -> list[Column]:
+    """Where the model reads each column of the table; `there` are those that may be features."""
     single = model.inputs[0] if len(model.inputs) == 1 else None
     if single and len(single.shape) == 2 and single.shape[1] != 1:
-        chosen = names or list(table.column_names)
+        chosen = names or there
         if single.shape[1] not in (-1, len(chosen)):
             raise ProfileInvalid(
                 f"input {single.name!r} takes {single.shape[1]} columns, the data has {len(chosen)}: "
@@ -62,10 +109,10 @@ def _placed(model: Model, table: Any, names: list[str] | None) -> list[Column]:
     placed = []
     for at, spec in enumerate(model.inputs):
         name = names[at] if single and names else spec.name
-        if name not in table.column_names or spec.shape[1:] not in ((), (1,)):
+        if name not in there or spec.shape[1:] not in ((), (1,)):
             raise ProfileInvalid(
                 f"input {spec.name!r} with the shape {list(spec.shape)} has no column of the same name in the data "
-                f"({', '.join(table.column_names)}), or is not one value per row"
+                f"({', '.join(there)}), or is not one value per row"
             )
         placed.append(Column(name, spec.name, 0, _values(table, name, spec)))
     return placed
@@ -73,24 +120,22 @@ def _placed(model: Model, table: Any, names: list[str] | None) -> list[Column]:
 
 def _values(table: Any, name: str, spec: TensorSpec) -> Values:
     """One column as the model sees it; null is "" in text and NaN among numbers."""
-    column = table[name].combine_chunks()
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    found = column(table, name)
     if spec.datatype.kind == "O":
-        return np.array(["" if value is None else str(value) for value in column.to_pylist()], object)
+        return texts(found)
     try:
-        numbers = pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        values = numbers(found)
+    except ValueError as error:
         raise ProfileInvalid(
-            f"column {name!r} is {column.type}, but input {spec.name!r} takes {spec.datatype.name}; "
+            f"column {name!r} is {found.type}, but input {spec.name!r} takes {spec.datatype.name}; "
             "choose the model's columns with --columns"
         ) from error
     if spec.datatype.kind != "f":
-        if np.isnan(numbers).any():
+        if np.isnan(values).any():
             raise ProfileInvalid(f"column {name!r} has missing values, which {spec.datatype.name} can't carry")
-        return np.asarray(numbers.astype(spec.datatype.dtype))
+        return np.asarray(values.astype(spec.datatype.dtype))
     with np.errstate(over="ignore"):
-        return np.asarray(numbers.astype(spec.datatype.dtype))
+        return np.asarray(values.astype(spec.datatype.dtype))
 
 
 def _answers(model: Model, columns: list[Column]) -> dict[str, Values]:

@@ -13,7 +13,7 @@ from headgate.cli import digest as digest_command
 from headgate.cli import profile as profile_command
 from headgate_serving.errors import ProfileInvalid
 from headgate_serving.monitor import CategoryBins, NumericBins, Profile, build_profile, read_profile
-from headgate_serving.monitor.profile import Column
+from headgate_serving.monitor.profile import Column, Label
 from headgate_serving.monitor.reference import profile_of
 
 RNG = np.random.default_rng(5)
@@ -156,10 +156,126 @@ def test_the_command_says_what_does_not_fit(tmp_path: Path, capsys: pytest.Captu
         (["--columns", "a,z"], "no column 'z'"),
         (["--columns", "id,a"], "column 'id' is string"),
     ):
-        assert run(profile_command, "profile", "--model", str(tmp_path), "--data", str(data), *options) == 1
+        assert run(profile_command, "profile", "--model", str(tmp_path), "--data", str(data), *options) == 2
         assert reason in capsys.readouterr().err
-    assert run(profile_command, "profile", "--model", str(tmp_path), "--data", str(tmp_path / "rows.txt")) == 1
+    assert run(profile_command, "profile", "--model", str(tmp_path), "--data", str(tmp_path / "rows.txt")) == 2
     assert not (tmp_path / "profile.json").exists()
+
+
+def test_without_a_model_every_column_that_can_be_is_a_feature_of_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "rows.csv"
+    lines = (f"{n},{n % 3 == 0},{n / 7},{'ab'[n % 2]},x{n},{n % 2},,EUR,2026-01-{n % 28 + 1:02d}" for n in range(500))
+    data.write_text("id,member,amount,kind,note,paid,void,currency,day\n" + "\n".join(lines) + "\n")
+    assert run(profile_command, "profile", "--data", str(data), "--labels", "paid") == 0
+    said = capsys.readouterr()
+    written = read_profile((tmp_path / "profile.json").read_bytes())
+    assert [(f.name, f.input, f.column) for f in written.features] == [
+        ("member", "member", 0),
+        ("amount", "amount", 0),
+        ("kind", "kind", 0),
+    ]
+    assert written.outputs == written.accuracy == ()
+    for name in ("id", "note", "void", "currency", "day"):
+        assert f"left out: {name}: " in said.err
+    assert "3 features, no answers" in said.out
+    place = tmp_path / "asked.json"
+    asked = ["--columns", "currency,id", "--out", str(place)]
+    assert run(profile_command, "profile", "--data", str(data), *asked) == 0
+    assert [f.name for f in read_profile(place.read_bytes()).features] == ["currency", "id"]
+
+
+def test_with_labels_the_profile_knows_how_right_the_model_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models.score(tmp_path / "model.onnx")
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(2, 3000))
+    truth = a + b + rng.normal(size=3000) / 2 > 0
+    data = tmp_path / "rows.csv"
+    known = [("" if n % 10 == 0 else str(label)) for n, label in enumerate(truth)]
+    data.write_text("a,b,good\n" + "".join(f"{x},{y},{z}\n" for x, y, z in zip(a, b, known, strict=True)))
+    argv = ["profile", "--model", str(tmp_path), "--data", str(data)]
+    assert run(profile_command, *argv, "--labels", "good") == 0
+    said = capsys.readouterr()
+    raw = (tmp_path / "profile.json").read_text()
+    written = read_profile(raw)
+    (accuracy,) = written.accuracy
+    right = ((a.astype(np.float32) + b.astype(np.float32) > 0) == truth) & (np.arange(3000) % 10 > 0)
+    assert (accuracy.output, accuracy.label, accuracy.rows, accuracy.correct) == ("label", "good", 2700, right.sum())
+    assert f"accuracy of label on 2700 rows with good: {right.sum() / 2700:.4f}" in said.out
+    assert "left out: accuracy of score: its answers are neither classes nor" in said.err
+    assert [f.name for f in written.features] == ["a", "b"]
+
+    assert run(profile_command, *argv, "--columns", "a,b") == 0
+    plain = read_profile((tmp_path / "profile.json").read_bytes())
+    assert (plain.layout, plain.accuracy) == (written.layout, ())
+    assert read_profile(written.to_json()) == written
+    broken = json.loads(raw)
+    next(iter(broken["accuracy"][0]["bins"].values()))["correct"] = 10**6
+    with pytest.raises(ProfileInvalid):
+        read_profile(json.dumps(broken))
+    with pytest.raises(ProfileInvalid):
+        read_profile(raw.replace('"output": "label",\n   "label"', '"output": "none",\n   "label"'))
+
+
+def test_what_has_no_accuracy_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models.score(tmp_path / "model.onnx")
+    data = tmp_path / "rows.csv"
+    data.write_text("a,b,amount,word,one\n" + "".join(f"{n},{-n},{n / 7},{'xyz'[n % 3]},1\n" for n in range(50)))
+    for label, reason in (
+        ("amount", "left out: accuracy: the label 'amount' is a number and no class"),
+        ("word", "left out: accuracy of label: it answers 0, and the label 'word' is one of x, y, z"),
+        ("one", "left out: accuracy of label: the label 'one' has 1 classes"),
+    ):
+        argv = ["--model", str(tmp_path), "--data", str(data), "--columns", "a,b", "--labels", label]
+        assert run(profile_command, "profile", *argv) == 0
+        assert reason in capsys.readouterr().err
+
+
+ANSWERS = {
+    "labels": (np.array([0, 1, 1, 0]), ["0", "1", "0", "0"], 3),
+    "flags": (np.array([False, True, True, False]), ["0", "1", "0", "0"], 3),
+    "texts": (np.array(["no", "yes", "yes", "no"], object), ["no", "yes", "no", ""], 2),
+    "the probability of the second": (np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [1, 0]]), ["n", "y", "n", "n"], 3),
+    "a score": (np.array([0.1, 0.8, 0.6, np.nan]), ["0", "1", "0", "0"], 2),
+    "three classes by number": (np.eye(3)[[0, 1, 2, 2]], ["0", "1", "1", "2"], 3),
+    "three classes by name": (np.eye(3)[[0, 1, 2, 2]], ["a", "b", "b", "c"], 3),
+    "three columns and two names": (np.eye(3)[[0, 1, 2, 2]], ["a", "b", "b", "b"], None),
+    "a number": (np.array([3.5, 1, 2, 2]), ["0", "1", "0", "0"], None),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_what_an_answer_means(name: str) -> None:
+    tensor, truth, correct = ANSWERS[name]
+    rows = [Column("x", "X", 0, np.arange(4.0))]
+    built, left_out = build_profile(rows, {"out": tensor}, Label("good", np.array(truth, object)))
+    if correct is None:
+        assert built.accuracy == ()
+        assert any(name.startswith("accuracy of") for name in left_out)
+    else:
+        assert [one.correct for one in built.accuracy] == [correct]
+        assert built.accuracy[0].rows == sum(bool(name) for name in truth)
+
+
+def test_the_command_refuses_what_can_not_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "rows.csv"
+    data.write_text("id,day\n" + "".join(f"{n},2026-01-01\n" for n in range(50)))
+    for options, reason in (
+        ([], "no column can be a feature (id: every row"),
+        (["--labels", "none"], "no column 'none'"),
+        (["--labels", "day"], "column 'day' can't be a label: a time"),
+        (["--columns", "day"], "column 'day' can't be a feature: a time"),
+        (["--columns", "id,id"], "names 'id' twice"),
+        (["--columns", "id", "--labels", "id"], "is the label"),
+        (["--columns", "id", "--out", str(tmp_path)], "directory"),
+        (["--model", str(tmp_path / "none.onnx")], "there is no model"),
+    ):
+        assert run(profile_command, "profile", "--data", str(data), *options) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert reason in line
 
 
 def test_inputs_of_their_own_are_found_by_name(tmp_path: Path) -> None:
