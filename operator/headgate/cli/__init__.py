@@ -7,9 +7,9 @@ import argparse
 import sys
 
 from headgate import __version__
-from headgate.cli import digest, profile, validate
+from headgate.cli import digest, drift, profile, simulate, validate
 
-COMMANDS = (validate, profile, digest)
+COMMANDS = (validate, simulate, profile, drift, digest)
 
 
 def main(argv: list[str] | None = None) -> int:

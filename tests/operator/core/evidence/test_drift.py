@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.core.evidence.drift import band, compare
+from headgate.core.evidence.detector import threshold
+from headgate.core.evidence.drift import band, compare, follow, look, reference_error
 
 BINS = ("below", "n00 [0,1]", "n01 (1,2]", "n02 (2,3]", "above")
 
@@ -98,3 +99,54 @@ def test_rows_from_the_reference_itself_raise_no_alarm_at_any_time():
             for row in live.tolist()
         )
     assert alarms == 0
+
+
+def test_the_limit_of_categories_has_room_for_the_many_bins_that_chance_may_fill():
+    reference, live = np.full(20, 500.0), np.full(20, 50.0)
+    (numbers,), (categories,) = (look(live, reference, kind, 0.1).limit for kind in (False, True))
+    spread = 20 * math.sqrt(0.05 * 0.95) / 2
+    error = spread / 100 + math.sqrt(math.log(200) / 20_000)
+    assert reference_error(reference, True) == pytest.approx(error)
+    assert numbers == pytest.approx(0.1 + band(1000) + reference_error(reference, False))
+    assert categories == pytest.approx(0.1 + band(1000) + error + math.sqrt(2) * 0.85 * spread / math.sqrt(1000))
+
+
+@pytest.mark.parametrize("categorical", [False, True])
+@pytest.mark.parametrize(("rows", "reference_rows"), [(100, 20_000), (3000, 1000)])
+def test_windows_of_the_same_law_raise_no_alarm_with_the_smallest_tolerance(categorical, rows, reference_rows):
+    random, shares = np.random.default_rng(5), np.full(20, 0.05)
+    alarms = 0
+    for _ in range(40):
+        reference = random.multinomial(reference_rows, shares)
+        windows = random.multinomial(rows, shares, size=25)
+        alarms += look(windows, reference, categorical, 0.001).drifted.any()
+    assert alarms == 0
+
+
+def test_a_change_in_the_newest_rows_is_found_though_all_rows_together_are_within_the_limit():
+    quiet, changed = counts(0, 5000, 5000, 0, 0), counts(0, 800, 200, 0, 0)
+    found = follow("age", [quiet] * 47 + [changed], counts(0, 50_000, 50_000, 0, 0), 0.1)
+    assert found.distance < found.limit
+    assert found.alarmed
+    assert found.drifted
+    assert (found.rows, found.feature) == (471_000, "age")
+
+
+def test_blocks_without_rows_and_bins_that_only_some_blocks_have_are_fine():
+    reference = counts(0, 500, 500, 0, 0)
+    quiet = follow("age", [{}, {"n00 [0,1]": 100.0, "n01 (1,2]": 100.0}, {}], reference, 0.1)
+    assert (quiet.rows, quiet.drifted) == (200, False)
+    assert follow("age", [{}, {}], reference, 0.1).rows == 0
+    assert follow("age", [], reference, 0.1).rows == 0
+    assert follow("age", [{}, {"missing": 200.0}], reference, 0.1).drifted
+
+
+def test_windows_that_are_too_short_to_judge_say_so_until_they_alarm_together():
+    reference = [0, 5000, 5000, 0, 0]
+    few = look([[0, 20, 20, 0, 0]] * 5, reference, False, 0.1)
+    assert few.too_few.all()
+    assert not few.drifted.any()
+    gone = look([[0, 0, 40, 0, 0]] * 5, reference, False, 0.1)
+    assert gone.drifted.tolist() == [False, False, True, True, True]
+    assert gone.evidence[-1] > threshold(1)
+    assert gone.limit[0] > 1
