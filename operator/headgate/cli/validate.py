@@ -28,6 +28,9 @@ class _Loader(yaml.SafeLoader):
     }
 
 
+_UNREADABLE = (OSError, yaml.YAMLError, UnicodeDecodeError)
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong: where, what stands there, why it can't."""
@@ -39,6 +42,23 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.field}: {self.value}: {self.reason}"
+
+
+class SpecUnreadable(Exception):
+    """There is no valid ModelDeployment in a file; the message says why."""
+
+
+def read_spec(path: Path) -> Spec:
+    """The spec of the only ModelDeployment in a file. Raises SpecUnreadable."""
+    try:
+        found = [d for d in _documents(path.read_text()) if isinstance(d, dict) and d.get("kind") == KIND]
+    except _UNREADABLE as error:
+        raise SpecUnreadable(f"{path} can't be read as YAML: {error}") from error
+    if len(found) != 1:
+        raise SpecUnreadable(f"{path} holds {len(found)} objects of kind {KIND}; give a file with one")
+    if findings := check(found[0], str(path)):
+        raise SpecUnreadable("\n".join(map(str, findings)))
+    return Spec.model_validate(_without_nulls(found[0]["spec"]), strict=True)
 
 
 def add_parser(subparsers: Any) -> None:
@@ -56,8 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
     for name in arguments.filename:
         try:
             text = sys.stdin.read() if name == "-" else Path(name).read_text()
-            documents = [d for d in yaml.load_all(text, Loader=_Loader) if d is not None]
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            documents = _documents(text)
+        except _UNREADABLE as error:
             print(f"{name}: can't be read as YAML: {error}", file=sys.stderr)
             return 2
         for index, document in enumerate(documents):
@@ -72,6 +92,10 @@ def run(arguments: argparse.Namespace) -> int:
     if not findings:
         print(f"{checked} {KIND}{'s' if checked > 1 else ''} valid")
     return 1 if findings else 0
+
+
+def _documents(text: str) -> list[Any]:
+    return [d for d in yaml.load_all(text, Loader=_Loader) if d is not None]
 
 
 def check(document: dict[str, Any], where: str = KIND) -> list[Finding]:

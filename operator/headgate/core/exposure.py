@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 
 from headgate.core.evidence.difference import Floats
 
-SHARE_PER_SECOND = 0.2
-"""Largest share of the remaining budget that a second may be expected to cost."""
+FIRST_SHARE, SHARE = 0.2, 0.1
+"""Largest share of the remaining budget that the time between two looks may be expected to cost, at first and later."""
 
 FIRST_WEIGHT = 1.0
-"""Percent, until the first block tells how much traffic there is."""
+"""Percent, where it is not known how much traffic there is."""
 
 MIN_WEIGHT = 1.0
 """Percent. A candidate that still has budget keeps getting enough traffic to be judged by, if `maxWeight` allows."""
@@ -50,19 +50,37 @@ def next_weight(
     upper: ArrayLike,
     stable_rate: ArrayLike,
     budget_left: ArrayLike,
-    requests_per_second: ArrayLike,
+    requests: ArrayLike,
     max_weight: float,
 ) -> Floats:
     """The candidate's next weight in percent, rounded down to 0.1, but never to 0.
 
-    `upper` bounds the candidate's rate of bad answers; `budget_left` in bad answers. Rescued answers count as bad
-    ones: a rescue costs its user time.
+    `upper` bounds the candidate's rate of bad answers; `budget_left` in bad answers; `requests` that the model gets
+    between two looks. Rescued answers count as bad ones: a rescue costs its user time.
     """
     excess = np.maximum(np.asarray(upper) - stable_rate, 1e-6)
-    cost_at_full_weight = np.maximum(requests_per_second, 1e-3) * excess
-    allowed = 100.0 * SHARE_PER_SECOND * np.maximum(budget_left, 0.0) / cost_at_full_weight
-    wanted = np.minimum(np.minimum(max_weight, np.maximum(MIN_WEIGHT, allowed)), GROWTH * np.asarray(current))
-    return np.asarray(np.maximum(1.0, np.floor(10 * wanted + 1e-6)) / 10, dtype=np.float64)
+    wanted = np.minimum(_affordable(SHARE, budget_left, requests, excess), GROWTH * np.asarray(current))
+    return _rounded(np.minimum(wanted, max_weight))
+
+
+def first_weight(requests: ArrayLike, budget: float, max_weight: float) -> Floats:
+    """The candidate's first weight in percent, when nothing is known of it: it may always fail.
+
+    `requests` that the model got between two looks before the rollout; 0 where that is not known.
+    """
+    known = np.asarray(requests, dtype=np.float64)
+    weight = np.where(known > 0, _affordable(FIRST_SHARE, budget, known, 1.0), FIRST_WEIGHT)
+    return _rounded(np.minimum(weight, max_weight))
+
+
+def _affordable(share: float, budget: ArrayLike, requests: ArrayLike, excess: ArrayLike) -> Floats:
+    """Percent of the traffic whose expected cost is `share` of the budget, but at least MIN_WEIGHT."""
+    cost_at_full_weight = np.maximum(requests, 1e-3) * excess
+    return np.asarray(np.maximum(MIN_WEIGHT, 100.0 * share * np.maximum(budget, 0.0) / cost_at_full_weight))
+
+
+def _rounded(weight: Floats) -> Floats:
+    return np.asarray(np.maximum(1.0, np.floor(10 * weight + 1e-6)) / 10, dtype=np.float64)
 
 
 def _log_beta(a: Floats, b: Floats) -> Floats:

@@ -1,0 +1,56 @@
+"""The part of `spec.rollout` that a simulation follows."""
+
+from dataclasses import dataclass
+
+from headgate.api.quantities import fraction, seconds
+from headgate.api.spec import Spec
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a candidate is exposed and judged. Weights in percent, margins as differences of rates."""
+
+    alpha: float = 0.01
+    margin: float = 0.005
+    prediction_margin: float = 0.05
+    risk_budget: float | None = 20.0
+    """Bad answers; None: no budget ends the rollout (only with a fixed weight)."""
+    max_weight: float = 50.0
+    fixed_weight: float | None = None
+    steps: tuple[tuple[float, float], ...] = ()
+    """An explicit ladder: weight and seconds to hold it."""
+    retry_on_stable: bool = True
+
+    @property
+    def ramps(self) -> bool:
+        """Whether the weight follows the risk budget."""
+        return self.fixed_weight is None and not self.steps
+
+    def weight_at(self, time: float) -> float:
+        """The weight of a policy that doesn't ramp, in percent, after `time` seconds."""
+        if self.fixed_weight is not None:
+            return self.fixed_weight
+        for weight, hold in self.steps:
+            if time < hold:
+                return weight
+            time -= hold
+        return self.steps[-1][0]
+
+    @property
+    def earliest_promotion(self) -> float:
+        """Seconds that the ladder takes."""
+        return sum(hold for _, hold in self.steps)
+
+
+def policy_of(spec: Spec) -> Policy:
+    """What the manifest says."""
+    rollout = spec.rollout
+    return Policy(
+        alpha=rollout.alpha,
+        margin=fraction(rollout.margins.errors),
+        prediction_margin=fraction(rollout.margins.predictions),
+        risk_budget=float(rollout.riskBudget),
+        max_weight=rollout.maxWeight,
+        steps=tuple((step.weight, seconds(step.hold)) for step in rollout.steps),
+        retry_on_stable=spec.traffic.retryOnStable,
+    )
