@@ -10,7 +10,8 @@ from headgate.api.revision import RevisionSpec, RevisionStatus
 from headgate.api.spec import Spec
 from headgate.api.status import Status
 from headgate.core.children import workload_of
-from headgate.core.evidence.drift import FeatureDrift, compare
+from headgate.core.evidence.drift import FeatureDrift, follow
+from headgate.core.evidence.history import SPAN, STEP, blocks_of
 from headgate.core.metrics import SERIES, Comparison, metrics_from
 from headgate.core.model import Blind, Defaults, Drift, Metrics, Observation, Quiet, RevisionView, Workload
 from headgate.edges.prometheus import MetricsSource
@@ -100,23 +101,27 @@ class Observer:
             "headgate_model": name,
             "headgate_revision": status.stable.revision,
         }
-        by = ("feature", "bin", "layout")
         try:
-            reference = await self.metrics.totals("headgate_feature_reference", labels, by)
-            live = await self.metrics.totals("headgate_feature_bin_total", labels, by)
+            reference = await self.metrics.totals("headgate_feature_reference", labels, ("feature", "bin", "layout"))
+            if not reference:
+                return Drift()
+            layouts = "|".join(sorted({layout for _, _, layout in reference}))
+            live = await self.metrics.history("headgate_feature_bin_total", {**labels, "layout": layouts}, SPAN, STEP)
         except MetricsError:
             return None
-        return Drift(tuple(_features(live, reference, spec.monitoring.drift.tolerance)))
+        return Drift(tuple(_features(blocks_of(live), reference, spec.monitoring.drift.tolerance)))
 
 
 def _features(
-    live: Mapping[tuple[str, ...], float], reference: Mapping[tuple[str, ...], float], tolerance: float
+    live: Mapping[tuple[str, str], Sequence[Mapping[str, float]]],
+    reference: Mapping[tuple[str, ...], float],
+    tolerance: float,
 ) -> list[FeatureDrift]:
     features: dict[tuple[str, str], dict[str, float]] = {}
     for (feature, bin_, layout), count in reference.items():
         features.setdefault((feature, layout), {})[bin_] = count
     return [
-        compare(feature, {b: n for (f, b, at), n in live.items() if (f, at) == (feature, layout)}, bins, tolerance)
+        follow(feature, live.get((feature, layout), ()), bins, tolerance, len(features))
         for (feature, layout), bins in sorted(features.items())
     ]
 

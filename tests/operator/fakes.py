@@ -130,6 +130,7 @@ class FakeMetrics:
         self.now = 0.0
         self.series = ()
         self.sums = {}
+        self.points = ()
         self.error = None
         self.asked = []
 
@@ -144,3 +145,9 @@ class FakeMetrics:
         if self.error:
             raise self.error
         return self.sums.get(metric, {})
+
+    async def history(self, metric, labels, span, step):
+        self.asked.append((metric, labels, (span, step)))
+        if self.error:
+            raise self.error
+        return tuple(self.points)

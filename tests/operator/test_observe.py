@@ -1,5 +1,6 @@
 """What one look gathers."""
 
+import numpy as np
 import pytest
 from fakes import FakeKube, FakeMetrics
 from pydantic import ValidationError
@@ -115,15 +116,51 @@ async def test_nothing_is_asked_before_the_candidates_pods_are_ready():
     assert isinstance((await scene.observe()).metrics, Blind)
 
 
-async def test_drift_is_read_from_stables_counts_in_each_layout(canary):
-    canary.metrics.sums = {
-        "headgate_feature_reference": {("age", "n00 [0,9]", "l1"): 1000.0, ("age", "n01 (9,20]", "l1"): 1000.0},
-        "headgate_feature_bin_total": {("age", "n00 [0,9]", "l1"): 9000.0, ("age", "n00 [0,9]", "l2"): 1.0},
-    }
-    found = (await canary.observe(with_drift=True)).drift
-    (age,) = found.features
+REFERENCE = {("age", "n00 [0,9]", "l1"): 1000.0, ("age", "n01 (9,20]", "l1"): 1000.0, ("sex", "c00 1", "l1"): 2000.0}
+
+
+def counted(at, **counts):
+    """Counters of one pod at points in time, up to each of which it had counted so many rows."""
+    bins = {"young": ("age", "n00 [0,9]"), "old": ("age", "n01 (9,20]"), "sex": ("sex", "c00 1")}
+    return [
+        Series(
+            {"feature": bins[name][0], "bin": bins[name][1], "layout": "l1", "instance": "pod"},
+            tuple(zip(at, np.cumsum(gained).tolist(), strict=True)),
+        )
+        for name, gained in counts.items()
+    ]
+
+
+async def test_drift_is_read_from_stables_counts_of_the_last_day_in_the_profiles_layout(canary):
+    canary.metrics.sums = {"headgate_feature_reference": REFERENCE}
+    canary.metrics.points = counted([0.0], young=[9000], sex=[9000])
+    age, sex = (await canary.observe(with_drift=True)).drift.features
     assert (age.feature, age.rows, age.distance, age.drifted) == ("age", 9000, 0.5, True)
-    assert canary.metrics.asked[-1][1]["headgate_revision"] == canary.raw["status"]["stable"]["revision"]
+    assert (sex.feature, sex.rows, sex.distance, sex.drifted) == ("sex", 9000, 0.0, False)
+    metric, labels, looked = canary.metrics.asked[-1]
+    assert (metric, looked) == ("headgate_feature_bin_total", (24 * 3600, 1800))
+    assert labels["headgate_revision"] == canary.raw["status"]["stable"]["revision"]
+    assert labels["layout"] == "l1"
+
+
+async def test_a_change_is_found_after_a_long_quiet_time_and_forgotten_when_it_is_over(canary):
+    canary.metrics.sums = {"headgate_feature_reference": REFERENCE}
+    quiet, changed = [1000] * 47, [1400]
+    at = [1800.0 * n for n in range(50)]
+    canary.metrics.points = counted(at[:48], young=[10**6, *quiet], old=[10**6, *quiet])
+    assert not (await canary.observe(with_drift=True)).drift.features[0].drifted
+    canary.metrics.points = counted(at[:49], young=[10**6, *quiet, *changed], old=[10**6, *quiet, 600])
+    age = (await canary.observe(with_drift=True)).drift.features[0]
+    assert age.distance < age.limit
+    assert age.drifted
+    healed = {"young": [10**6, *quiet, 1400, 5000], "old": [10**6, *quiet, 600, 5000]}
+    canary.metrics.points = counted(at, **healed)
+    assert not (await canary.observe(with_drift=True)).drift.features[0].drifted
+
+
+async def test_a_profile_without_traffic_is_no_drift(canary):
+    canary.metrics.sums = {"headgate_feature_reference": REFERENCE}
+    assert [f.drifted for f in (await canary.observe(with_drift=True)).drift.features] == [False, False]
 
 
 async def test_drift_is_unknown_when_it_was_not_looked_at_or_cannot_be_asked_for(canary):

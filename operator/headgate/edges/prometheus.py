@@ -38,6 +38,12 @@ class MetricsSource(Protocol):
     async def totals(self, metric: str, labels: Mapping[str, str], by: tuple[str, ...]) -> dict[tuple[str, ...], float]:
         """Current sum of `metric` for each value of the labels `by`. Raises MetricsError."""
 
+    async def history(self, metric: str, labels: Mapping[str, str], span: float, step: float) -> tuple[Series, ...]:
+        """`metric` of each target at the full multiples of `step` seconds within the last `span`, and now.
+
+        Raises MetricsError.
+        """
+
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 """Counters are numbers; Prometheus writes their values as text."""
@@ -52,6 +58,10 @@ class _Result(BaseModel):
 class _Data(BaseModel):
     resultType: Literal["matrix", "vector", "scalar", "string"]  # noqa: N815
     result: list[_Result] = []
+
+
+_Points = dict[tuple[tuple[str, str], ...], tuple[tuple[float, float], ...]]
+"""Samples by labels."""
 
 
 class _Scalar(BaseModel):
@@ -71,6 +81,7 @@ class Prometheus:
     def __init__(self, url: str, client: httpx.AsyncClient | None = None) -> None:
         self.url = url.rstrip("/")
         self._client = client or httpx.AsyncClient(timeout=QUERY_TIMEOUT)
+        self._past: dict[tuple[str, float, float], tuple[float, _Points]] = {}
 
     async def close(self) -> None:
         """Close all connections."""
@@ -89,6 +100,31 @@ class Prometheus:
         """See `MetricsSource`."""
         data = await self._query(f"sum by ({', '.join(by)}) ({_selector(labels, name_pattern=metric)})")
         return {tuple(r.metric.get(b, "") for b in by): r.value[1] for r in data.result if r.value}
+
+    async def history(self, metric: str, labels: Mapping[str, str], span: float, step: float) -> tuple[Series, ...]:
+        """See `MetricsSource`. The past does not change: it is read once for each step, and kept until the next."""
+        now = await self._now()
+        end = math.floor(now / step) * step
+        selector = _selector(labels, name_pattern=metric)
+        self._past = {asked: past for asked, past in self._past.items() if past[0] >= end - step}
+        known = self._past.get((selector, span, step))
+        if known is None or known[0] != end:
+            known = (end, await self._range(selector, end - span, end, step))
+            self._past[selector, span, step] = known
+        points = dict(known[1])
+        for found in (await self._query(selector, at=now)).result:
+            if found.value and now > end:
+                labels_of = tuple(sorted(found.metric.items()))
+                points[labels_of] = (*points.get(labels_of, ()), (now, found.value[1]))
+        return tuple(Series(dict(labels_of), samples) for labels_of, samples in points.items())
+
+    async def _range(self, expression: str, start: float, end: float, step: float) -> _Points:
+        parameters = {"query": expression, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
+        try:
+            data = _Data.model_validate(await self._raw("query_range", parameters))
+        except ValidationError as error:
+            raise MetricsError(f"{self.url} gave an answer that is none: {error.errors()[0]['msg']}.") from error
+        return {tuple(sorted(r.metric.items())): tuple(r.values) for r in data.result}
 
     async def _now(self) -> float:
         """Prometheus' own clock: ours may be off."""

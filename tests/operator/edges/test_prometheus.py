@@ -87,6 +87,71 @@ async def test_nothing_found_is_no_error():
     assert await Server(vector()).totals() == {}
 
 
+class Counting:
+    """A Prometheus with one counter, or with none, whose clock the test sets."""
+
+    def __init__(self):
+        self.now, self.asked, self.there = 10_000.0, [], True
+        self.source = Prometheus("http://prometheus", httpx.AsyncClient(transport=httpx.MockTransport(self._handle)))
+
+    def _handle(self, request):
+        asked = request.url.params
+        if asked["query"] == "time()":
+            return httpx.Response(200, json={"status": "success", "data": {"result": [self.now, str(self.now)]}})
+        self.asked.append((request.url.path, dict(asked)))
+        found = [{"metric": {"bin": "n00", "pod": "p"}}] if self.there else []
+        if request.url.path.endswith("query_range"):
+            start, end, step = (float(asked[name]) for name in ("start", "end", "step"))
+            times = [start + n * step for n in range(int((end - start) / step) + 1)]
+            return httpx.Response(
+                200, json=matrix(*({**one, "values": [[t, f"{t:.0f}"] for t in times]} for one in found))
+            )
+        return httpx.Response(200, json=vector(*({**one, "value": [self.now, f"{self.now:.0f}"]} for one in found)))
+
+    async def history(self):
+        return await self.source.history("bins", {"a": "b"}, 300.0, 100.0)
+
+
+async def test_history_is_read_at_full_steps_and_now():
+    server = Counting()
+    server.now = 10_030.0
+    (series,) = await server.history()
+    assert series.labels == {"bin": "n00", "pod": "p"}
+    assert series.samples == tuple((t, t) for t in (9700.0, 9800.0, 9900.0, 10_000.0, 10_030.0))
+    (path, asked), (_, newest) = server.asked
+    assert path == "/api/v1/query_range"
+    assert asked == {"query": '{__name__=~"bins",a="b"}', "start": "9700.000", "end": "10000.000", "step": "100.000"}
+    assert newest["query"] == asked["query"]
+    assert newest["time"] == "10030.000"
+
+
+async def test_the_past_is_read_once_for_each_step():
+    server = Counting()
+    for server.now in (10_030.0, 10_060.0, 10_099.0):
+        await server.history()
+    assert [path.rsplit("/")[-1] for path, _ in server.asked] == ["query_range", "query", "query", "query"]
+    for server.now in (10_100.0, 10_130.0):
+        (series,) = await server.history()
+    assert [path.rsplit("/")[-1] for path, _ in server.asked[4:]] == ["query_range", "query", "query"]
+    assert [t for t, _ in series.samples] == [9800, 9900, 10_000, 10_100, 10_130]
+    assert len(server.source._past) == 1
+
+
+async def test_at_a_full_step_nothing_is_there_twice():
+    server = Counting()
+    (series,) = await server.history()
+    assert [t for t, _ in series.samples] == [9700, 9800, 9900, 10_000]
+
+
+async def test_a_history_of_nothing_is_no_error_and_a_pod_may_be_new():
+    server = Counting()
+    server.there, server.now = False, 10_030.0
+    assert await server.history() == ()
+    server.there = True
+    (series,) = await server.history()
+    assert series.samples == ((10_030.0, 10_030.0),)
+
+
 FAILURES = {
     "refused": httpx.ConnectError("connection refused"),
     "too late": httpx.ReadTimeout("timed out"),
@@ -116,6 +181,14 @@ async def test_whatever_goes_wrong_with_the_samples_is_a_metrics_error(name):
     with pytest.raises(MetricsError) as raised:
         await Server(FAILURES[name]).samples()
     assert "http://prometheus:9090" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", FAILURES)
+async def test_whatever_goes_wrong_with_the_history_is_a_metrics_error(name):
+    server = Server(FAILURES[name])
+    with pytest.raises(MetricsError):
+        await server.source.history("bins", {}, 300.0, 100.0)
+    assert server.source._past == {}
 
 
 TOTALS = {
@@ -160,6 +233,7 @@ async def test_any_json_is_an_answer_or_a_metrics_error(body):
     try:
         await server.samples()
         await server.totals()
+        await server.source.history("bins", {}, 300.0, 100.0)
     except MetricsError:
         pass
 
