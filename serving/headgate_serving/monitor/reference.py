@@ -48,11 +48,11 @@ def profile_of(
 def _profiled(
     columns: list[Column], answers: dict[str, Values], truth: Label | None, left_out: dict[str, str]
 ) -> tuple[Profile, dict[str, str]]:
-    if not columns:
-        why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-        raise ProfileInvalid(f"no column can be a feature ({why}); name some with --columns a,b,c")
-    profile, more = build_profile(columns, answers, truth)
-    return profile, left_out | more
+    profile, more = build_profile(columns, answers, truth) if columns else (None, {})
+    if profile and (profile.features or profile.outputs):
+        return profile, left_out | more
+    why = "; ".join(f"{name}: {reason}" for name, reason in (left_out | more).items())
+    raise ProfileInvalid(f"no column can be a feature ({why}); name others with --columns a,b,c")
 
 
 def _check_names(table: Any, names: list[str], label: str | None) -> None:

@@ -129,7 +129,8 @@ def values_for(bins: Bins, table: Any, name: str) -> Values:
             live = numbers(found)
         except ValueError as error:
             raise ProfileInvalid(_other_type(name, found, "a number", error)) from error
-        return live.astype(np.float32) if _from_float32(bins) else live
+        with np.errstate(over="ignore"):
+            return live.astype(np.float32) if _from_float32(bins) else live
     try:
         live = natural(found)
     except ValueError as error:

@@ -262,12 +262,13 @@ def test_what_an_answer_means(name: str) -> None:
 
 def test_the_command_refuses_what_can_not_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "rows.csv"
-    data.write_text("id,day\n" + "".join(f"{n},2026-01-01\n" for n in range(50)))
+    data.write_text("id,day,void\n" + "".join(f"{n},2026-01-01,\n" for n in range(50)))
     for options, reason in (
         ([], "no column can be a feature (id: every row"),
         (["--labels", "none"], "no column 'none'"),
         (["--labels", "day"], "column 'day' can't be a label: a time"),
         (["--columns", "day"], "column 'day' can't be a feature: a time"),
+        (["--columns", "void"], "no column can be a feature (void: not one row"),
         (["--columns", "id,id"], "names 'id' twice"),
         (["--columns", "id", "--labels", "id"], "is the label"),
         (["--columns", "id", "--out", str(tmp_path)], "directory"),

@@ -136,6 +136,7 @@ FORMS = {
     "new numbers only": (DIGITS, pa.array([7, 8]), {"unseen": 2}),
     "nothing": (WORDS, pa.nulls(2), {"missing": 2}),
     "no number": (NumericBins((0.0, 1.0)), pa.nulls(2), {"missing": 2}),
+    "numbers too large for the model": (NumericBins((0.0, 1.0)), pa.array([1e300, -1e300]), {"above": 1, "below": 1}),
     "numbers as texts": (NumericBins((0.0, 1.0)), pa.array(["0.5", "7"]), {"n00 [0,1]": 1, "above": 1}),
 }
 
