@@ -1,7 +1,7 @@
 """Gathers one Observation: the object, what belongs to it, its metrics. Called by `reconcile`; decides nothing."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from headgate.api import REVISION_LABEL
@@ -13,7 +13,8 @@ from headgate.core.children import workload_of
 from headgate.core.evidence.drift import FeatureDrift, follow
 from headgate.core.evidence.history import SPAN, STEP, blocks_of
 from headgate.core.metrics import SERIES, Comparison, metrics_from
-from headgate.core.model import Blind, Defaults, Drift, Metrics, Observation, Quiet, RevisionView, Workload
+from headgate.core.model import Blind, Defaults, Drift, Fresh, Metrics, Observation, Quiet, RevisionView, Workload
+from headgate.core.past import HISTORY_SECONDS, PAST_SERIES, before
 from headgate.edges.prometheus import MetricsSource
 from headgate.errors import MetricsError
 
@@ -85,13 +86,19 @@ class Observer:
             "headgate_model": name,
             "headgate_revision": f"{stable.revision}|{rollout.revision}",
         }
-        try:
-            read = await self.metrics.samples(SERIES, labels, rollout.cursor)
-        except MetricsError as error:
-            return Blind(str(error))
         patience = seconds(spec.traffic.timeout) * RESCUE_SHARE if spec.traffic.retryOnStable else None
         who = Comparison(stable.revision, rollout.revision, patience)
-        return metrics_from(read.series, read.now, rollout.cursor, who, self.stale_after)
+        try:
+            read = await self.metrics.samples(SERIES, labels, rollout.cursor)
+            found = metrics_from(read.series, read.now, rollout.cursor, who, self.stale_after)
+            if rollout.cursor is not None or not isinstance(found, Fresh):
+                return found
+            past = await self.metrics.samples(
+                PAST_SERIES, {**labels, "headgate_revision": stable.revision}, None, HISTORY_SECONDS
+            )
+        except MetricsError as error:
+            return Blind(str(error))
+        return replace(found, before=before(past.series, found.cursor, who))
 
     async def _drift(self, namespace: str, name: str, spec: Spec, status: Status) -> Drift | None:
         if status.stable is None:

@@ -2,10 +2,11 @@
 
 import copy
 import itertools
+import math
 
 from headgate.api import MODEL_LABEL
 from headgate.edges.prometheus import Samples
-from headgate.errors import Conflict, KubernetesError, NotFound
+from headgate.errors import Conflict, KubernetesError, MetricsError, NotFound
 from headgate.observe import Children
 
 
@@ -132,13 +133,16 @@ class FakeMetrics:
         self.sums = {}
         self.points = ()
         self.error = None
+        self.error_after = math.inf
+        """How many questions are answered."""
         self.asked = []
 
-    async def samples(self, metrics, labels, since):
-        self.asked.append((metrics, labels, since))
-        if self.error:
-            raise self.error
-        return Samples(self.now, tuple(self.series))
+    async def samples(self, metrics, labels, since, look_back=60.0):
+        self.asked.append((metrics, labels, since, look_back))
+        if self.error or len(self.asked) > self.error_after:
+            raise self.error or MetricsError("no more")
+        wanted = [s for s in self.series if s.labels.get("__name__") in metrics]
+        return Samples(self.now, tuple(wanted))
 
     async def totals(self, metric, labels, by):
         self.asked.append((metric, labels, by))

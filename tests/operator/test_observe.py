@@ -10,7 +10,8 @@ from headgate.api.revision import as_manifest
 from headgate.core.evidence.counters import Series
 from headgate.core.manifests import revision_manifest, router_manifests, runtime_manifests
 from headgate.core.metrics import SERIES
-from headgate.core.model import Blind, Drift, Fresh, Quiet
+from headgate.core.model import Before, Blind, Drift, Fresh, Quiet
+from headgate.core.past import HISTORY_SECONDS, PAST_SERIES
 from headgate.errors import MetricsError
 from headgate.observe import Observer
 
@@ -64,7 +65,7 @@ async def test_everything_that_belongs_to_the_model_is_there(canary):
 
 async def test_the_metrics_of_both_revisions_are_read_from_the_cursor_on(canary):
     await canary.observe()
-    ((metrics, labels, since),) = canary.metrics.asked
+    ((metrics, labels, since, _),) = canary.metrics.asked
     status = canary.raw["status"]
     both = f"{status['stable']['revision']}|{status['candidate']['revision']}"
     assert metrics == SERIES
@@ -97,6 +98,41 @@ async def test_fresh_samples_become_a_block(canary):
     found = (await canary.observe()).metrics
     assert isinstance(found, Fresh)
     assert (found.cursor, found.attempts.candidate_attempts) == (cursor + 2, 5)
+
+
+async def test_when_a_canary_may_open_stables_last_half_hour_is_read_too():
+    world = World().ask("v1").settled("Stable")
+    world.ask("v2").look()
+    scene = Scene(world)
+    stable, candidate = world.status.stable.revision, world.status.candidate.revision
+    scene.metrics.series = (*seven_attempts(stable, world.now), *seven_attempts(candidate, world.now))
+    found = (await scene.observe()).metrics
+    assert found.before == Before(9 * 7, 9 * 2, 1.0)
+    (_, _, since, _), (metrics, labels, _, look_back) = scene.metrics.asked
+    assert (since, look_back) == (None, HISTORY_SECONDS)
+    assert labels["headgate_revision"] == stable
+    assert metrics == PAST_SERIES
+
+
+async def test_while_stables_past_cannot_be_read_no_canary_opens():
+    world = World().ask("v1").settled("Stable")
+    world.ask("v2").look()
+    scene = Scene(world)
+    scene.metrics.series = seven_attempts(world.status.stable.revision, world.now)
+    scene.metrics.error_after = 1
+    assert isinstance((await scene.observe()).metrics, Blind)
+
+
+def seven_attempts(revision, now):
+    """Ten samples of a revision's pod: five answers and two errors from each to the next."""
+    of = {"headgate_revision": revision, "instance": "router", "envoy_endpoint_address": "10.0.0.1:8000"}
+    gains = {"envoy_cluster_endpoint_rq_success": 5.0, "envoy_cluster_endpoint_rq_error": 2.0}
+    routers = [
+        Series({"__name__": name, **of}, tuple((now - 18 + 2 * i, 100 + gain * i) for i in range(10)))
+        for name, gain in gains.items()
+    ]
+    ready = {"__name__": "headgate_ready", "headgate_revision": revision, "instance": revision}
+    return (*routers, Series(ready, ((now - 1, 1.0), (now, 1.0))))
 
 
 async def test_nothing_is_asked_when_nothing_is_rolled_out():

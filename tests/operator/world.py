@@ -22,6 +22,7 @@ from headgate.core.decide import decide
 from headgate.core.evidence.errors import AttemptBlock
 from headgate.core.evidence.predictions import PredictionBlock
 from headgate.core.model import (
+    Before,
     Blind,
     Defaults,
     Drift,
@@ -74,6 +75,8 @@ class World:
     quiet: bool = False
     crashed: frozenset[str] = frozenset()
     drift: Drift | None = None
+    before: Before = field(default_factory=Before)
+    """What is known of stable when a canary opens."""
     generation: int = 0
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     plans: list[Plan] = field(default_factory=list)
@@ -188,7 +191,7 @@ class World:
         if self.quiet:
             return Quiet()
         if rollout.cursor is None:
-            return Fresh(self.now, 0.0, predictions_expected=self._profiled(stable.revision))
+            return Fresh(self.now, before=self.before, predictions_expected=self._profiled(stable.revision))
         return self._counted(rollout.revision, stable.revision, self.now - rollout.cursor)
 
     def _profiled(self, revision):
@@ -211,7 +214,7 @@ class World:
         if self._profiled(candidate) and self._profiled(stable):
             blocks = (PredictionBlock("label", LAYOUT, answers[candidate], answers[stable]),)
         block = AttemptBlock(*attempts[candidate], *attempts[stable])
-        return Fresh(self.now, seconds, block, blocks, predictions_expected=self._profiled(stable))
+        return Fresh(self.now, block, blocks, predictions_expected=self._profiled(stable))
 
 
 def stored(status):

@@ -1,12 +1,22 @@
 """Folds new metrics into the rollout's evidence. First step of `decide`, so that what follows knows all there is."""
 
 from headgate.api.quantities import fraction
-from headgate.api.status import Status
+from headgate.api.status import Evidence, RateEvidence, Status
 from headgate.core.evidence import combine, errors, predictions
 from headgate.core.model import Fresh, Observation
 
 _COMPARING = frozenset({"Canary"})
 _ALONE = frozenset({"Promoting", "Soaking"})
+
+
+def begin(metrics: Fresh) -> Evidence:
+    """The evidence of a rollout whose candidate is about to get its first traffic: what is known of stable."""
+    signals = ["errors", *(["predictions"] if metrics.predictions_expected else [])]
+    past = metrics.before
+    return Evidence(
+        weights=combine.weights(signals),
+        errors=errors.begin(RateEvidence(), past.attempts, past.failures, past.dispersion),
+    )
 
 
 def learn(o: Observation, status: Status) -> Status:

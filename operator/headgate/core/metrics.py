@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from headgate.core.evidence.counters import Increment, Series, read_since
 from headgate.core.evidence.errors import AttemptBlock
 from headgate.core.evidence.predictions import PredictionBlock
+from headgate.core.histogram import ANSWERED, ANSWERED_WITHIN, common_edges, edge_of, patience_edge
 from headgate.core.model import Blind, Fresh, Metrics, Quiet
 
 SUCCESSES = "envoy_cluster_endpoint_rq_success"
 ERRORS = "envoy_cluster_endpoint_rq_error"
-ANSWERED = "envoy_cluster_upstream_rq_time_count"
-ANSWERED_WITHIN = "envoy_cluster_upstream_rq_time_bucket"
 PREDICTIONS = "headgate_prediction_bin_total"
 RUNTIME_READY = "headgate_ready"
 SERIES = (SUCCESSES, ERRORS, ANSWERED, ANSWERED_WITHIN, PREDICTIONS, RUNTIME_READY)
@@ -58,39 +57,27 @@ def metrics_from(
     blocks, expected = _predictions(found, reading.increments, who)
     return Fresh(
         cursor=reading.cursor,
-        seconds=0.0 if cursor is None or reading.rebased else reading.cursor - cursor,
-        attempts=_attempts(reading.increments, who),
+        attempts=_attempts(found, reading.increments, who),
         predictions=blocks,
         predictions_expected=expected,
     )
 
 
-def _attempts(increments: Iterable[Increment], who: Comparison) -> AttemptBlock:
-    everything = list(increments)
+def _attempts(series: Iterable[Series], increments: Iterable[Increment], who: Comparison) -> AttemptBlock:
+    patience = patience_edge(common_edges(series, ANSWERED_WITHIN), who.patience)
     total: dict[tuple[str, str], int] = defaultdict(int)
-    for i in everything:
-        if i.labels.get("__name__") != ANSWERED_WITHIN:
-            total[i.labels.get("__name__", ""), i.labels.get(REVISION, "")] += i.gained
+    for i in increments:
+        name = i.labels.get("__name__", "")
+        if name != ANSWERED_WITHIN or edge_of(i.labels) == patience:
+            total[name, i.labels.get(REVISION, "")] += i.gained
     stable_attempts = total[SUCCESSES, who.stable] + total[ERRORS, who.stable]
-    late = _late(everything, total[ANSWERED, who.stable], who)
+    late = 0 if patience is None else max(0, total[ANSWERED, who.stable] - total[ANSWERED_WITHIN, who.stable])
     return AttemptBlock(
         candidate_attempts=total[SUCCESSES, who.candidate] + total[ERRORS, who.candidate],
         candidate_failures=total[ERRORS, who.candidate],
         stable_attempts=stable_attempts,
         stable_failures=min(stable_attempts, total[ERRORS, who.stable] + late),
     )
-
-
-def _late(increments: Iterable[Increment], answered: int, who: Comparison) -> int:
-    """Answers of stable that came, but later than the router would have waited for the candidate."""
-    if who.patience is None:
-        return 0
-    within: dict[float, int] = defaultdict(int)
-    for i in increments:
-        if i.labels.get("__name__") == ANSWERED_WITHIN and i.labels.get(REVISION) == who.stable:
-            within[float(i.labels.get("le", "inf"))] += i.gained
-    edges = [edge for edge in within if edge <= 1000 * who.patience and edge.is_integer()]
-    return max(0, answered - within[max(edges)]) if edges else 0
 
 
 def _predictions(

@@ -53,15 +53,26 @@ class RevisionView:
 
 
 @dataclass(frozen=True)
+class Before:
+    """Stable's bad answers of one kind in the time before the rollout. Without history there are none."""
+
+    attempts: int = 0
+    failures: int = 0
+    dispersion: float = 1.0
+    """How much they cluster: their variance over that of independent ones, at least 1."""
+
+
+@dataclass(frozen=True)
 class Fresh:
     """New metrics: what happened between the old cursor and `cursor`."""
 
     cursor: float
-    seconds: float
     attempts: AttemptBlock = field(default_factory=AttemptBlock)
     predictions: tuple[PredictionBlock, ...] = ()
     predictions_expected: bool = False
     """Whether stable counts its predictions, so that the candidate must be compared with it."""
+    before: Before = Before()
+    """What is known of stable's failures when the canary may open."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from headgate.api.quantities import seconds
 from headgate.api.status import Rollout, Status
-from headgate.core import exposure, judge, messages, transitions
+from headgate.core import exposure, judge, learn, messages, transitions
 from headgate.core.evidence import combine, errors
 from headgate.core.model import Blind, Fresh, Observation, Workload
 from headgate.core.times import seconds_since, stamp
@@ -81,7 +81,7 @@ def _pending(o: Observation, status: Status, rollout: Rollout, now: float) -> St
     if status.stable is None:
         return transitions.go_live(status, now)
     if isinstance(o.metrics, Fresh):
-        return transitions.open_canary(status, _first_weight(o), o.metrics.cursor, now)
+        return transitions.open_canary(status, _first_weight(o), learn.begin(o.metrics), o.metrics.cursor, now)
     return status
 
 

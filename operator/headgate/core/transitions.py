@@ -49,12 +49,18 @@ def go_live(status: Status, now: float) -> Status:
     )
 
 
-def open_canary(status: Status, weight: float, cursor: float, now: float) -> Status:
-    """The candidate gets its first traffic. Everything up to `cursor` was before it."""
+def open_canary(status: Status, weight: float, evidence: Evidence, cursor: float, now: float) -> Status:
+    """The candidate gets its first traffic. Everything up to `cursor` was before it, and is in `evidence`."""
     status = _phase(status, "Canary", "Exposed", "The candidate gets traffic as the evidence allows.", now)
     rollout, _ = _both(status)
     rollout = rollout.model_copy(
-        update={"cursor": cursor, "countedFrom": cursor, "exposedAt": stamp(now), "stepSince": stamp(now)}
+        update={
+            "evidence": evidence,
+            "cursor": cursor,
+            "countedFrom": cursor,
+            "exposedAt": stamp(now),
+            "stepSince": stamp(now),
+        }
     )
     return set_weight(status.model_copy(update={"rollout": rollout}), weight)
 

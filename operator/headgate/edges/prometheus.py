@@ -17,6 +17,9 @@ from headgate.errors import MetricsError
 QUERY_TIMEOUT = 5.0
 """Seconds for one query."""
 
+LOOK_BACK = 60.0
+"""Seconds before the cursor that are read too, for each series' last sample before it."""
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -29,10 +32,12 @@ class Samples:
 class MetricsSource(Protocol):
     """What Headgate needs of a Prometheus."""
 
-    async def samples(self, metrics: tuple[str, ...], labels: Mapping[str, str], since: float | None) -> Samples:
-        """Raw samples of all series of `metrics` with `labels`, from a while before `since` (None: recent) to now.
+    async def samples(
+        self, metrics: tuple[str, ...], labels: Mapping[str, str], since: float | None, look_back: float = LOOK_BACK
+    ) -> Samples:
+        """Raw samples of all series of `metrics` with `labels`, from `look_back` seconds before `since` to now.
 
-        Raises MetricsError.
+        `since` None: before now. Raises MetricsError.
         """
 
     async def totals(self, metric: str, labels: Mapping[str, str], by: tuple[str, ...]) -> dict[tuple[str, ...], float]:
@@ -68,9 +73,6 @@ class _Scalar(BaseModel):
     result: tuple[_Number, _Number]
 
 
-LOOK_BACK = 60.0
-"""Seconds before the cursor that are read too, for each series' last sample before it."""
-
 LONGEST_RANGE = 6 * 3600.0
 """Seconds; older samples are not asked for."""
 
@@ -87,10 +89,12 @@ class Prometheus:
         """Close all connections."""
         await self._client.aclose()
 
-    async def samples(self, metrics: tuple[str, ...], labels: Mapping[str, str], since: float | None) -> Samples:
+    async def samples(
+        self, metrics: tuple[str, ...], labels: Mapping[str, str], since: float | None, look_back: float = LOOK_BACK
+    ) -> Samples:
         """See `MetricsSource`."""
         now = await self._now()
-        span = LOOK_BACK if since is None else min(now - since + LOOK_BACK, LONGEST_RANGE)
+        span = look_back if since is None else min(now - since + look_back, LONGEST_RANGE)
         names = "|".join(metrics)
         selector = _selector({**labels}, name_pattern=names)
         data = await self._query(f"{selector}[{max(1, math.ceil(span))}s]", at=now)

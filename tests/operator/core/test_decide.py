@@ -11,7 +11,7 @@ from headgate.api.revision import as_manifest
 from headgate.api.spec import Spec
 from headgate.core.decide import decide
 from headgate.core.evidence.drift import FeatureDrift
-from headgate.core.model import Drift, Problem, Workload
+from headgate.core.model import Before, Drift, Problem, Workload
 
 GOOD, BAD = Behaviour(), Behaviour(failing=0.1)
 
@@ -126,6 +126,31 @@ def later(world):
     o = world.observe()
     world.now -= 1
     return o
+
+
+def test_what_is_known_of_stable_opens_the_canarys_evidence():
+    world = serving(before=Before(5000, 20, 3.5))
+    world.ask("v2")
+    evidence = world.until("Canary").status.rollout.evidence
+    assert evidence.errors.history == [5000, 20, 3.5]
+    assert evidence.weights == pytest.approx({"errors": 0.6 / 0.85, "predictions": 0.25 / 0.85}, abs=1e-5)
+    assert (evidence.errors.stableAttempts, evidence.latency) == (0, None)
+
+
+def test_a_stable_without_history_or_profile_opens_it_too():
+    world = serving(behaviour=Behaviour(positive=None))
+    world.ask("v2", Behaviour(positive=None))
+    evidence = world.until("Canary").status.rollout.evidence
+    assert (evidence.errors.history, evidence.weights) == ([0, 0, 1], {"errors": 1})
+
+
+def test_a_stable_whose_failures_cluster_is_given_more_patience():
+    needed = {}
+    for dispersion in (1.0, 4.0):
+        world = serving(before=Before(5000, 20, dispersion))
+        world.ask("v2", BAD)
+        needed[dispersion] = world.until("RollingBack").status.rollout.candidateRequests
+    assert needed[4.0] > 1.5 * needed[1.0]
 
 
 def test_shifted_predictions_roll_back():

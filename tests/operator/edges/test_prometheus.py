@@ -71,6 +71,13 @@ async def test_as_much_is_read_as_is_needed(since, span):
     assert server.asked[0][1].endswith(f"[{span:.0f}s]")
 
 
+@pytest.mark.parametrize(("since", "span"), [(None, 1800), (NOW - 10, 1810)])
+async def test_more_is_looked_back_when_asked_for(since, span):
+    server = Server()
+    await server.source.samples(("good",), LABELS, since, look_back=1800.0)
+    assert server.asked[0][1].endswith(f"[{span}s]")
+
+
 async def test_totals_are_read_by_their_labels():
     server = Server(
         vector(

@@ -15,6 +15,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+
+from headgate.core.evidence.difference import Floats
+
 Sample = tuple[float, float]
 """Time in seconds since the epoch, value."""
 
@@ -46,8 +50,6 @@ class Reading:
 
     increments: tuple[Increment, ...]
     cursor: float
-    rebased: bool = False
-    """Whether the cursor was moved without counting, because nothing is known about the time around it."""
 
 
 def read_since(cursor: float | None, series: Iterable[Series], stale_after: float) -> Reading | None:
@@ -70,7 +72,7 @@ def read_since(cursor: float | None, series: Iterable[Series], stale_after: floa
         return None
     known = {target for target, at in times.items() if cursor is not None and min(at) <= cursor}
     if cursor is None or not known:
-        return Reading((), until, rebased=True)
+        return Reading((), until)
     starts = {target: cursor if target in known else min(at) for target, at in times.items()}
     increments = (Increment(s.labels, gained_between(s.samples, starts[s.target], until)) for s in all_series)
     return Reading(tuple(increments), until)
@@ -78,9 +80,14 @@ def read_since(cursor: float | None, series: Iterable[Series], stale_after: floa
 
 def _patience(times: set[float]) -> float:
     """How long a target with samples at these times may be silent: three scrapes and a second."""
-    ordered = sorted(times)
-    gaps = sorted(b - a for a, b in pairwise(ordered))
-    return 3 * gaps[len(gaps) // 2] + 1 if gaps else math.inf
+    every = scrape_interval(times)
+    return 3 * every + 1 if every else math.inf
+
+
+def scrape_interval(times: Iterable[float]) -> float | None:
+    """Seconds between two scrapes of a target that has samples at these times, at the median; None for one time."""
+    gaps = sorted(b - a for a, b in pairwise(sorted(times)))
+    return gaps[len(gaps) // 2] if gaps else None
 
 
 def gained_between(samples: tuple[Sample, ...], start: float, end: float) -> int:
@@ -93,3 +100,15 @@ def gained_between(samples: tuple[Sample, ...], start: float, end: float) -> int
             gained += value - previous if value >= previous else value
             previous = value
     return round(gained)
+
+
+def gained_by_window(samples: tuple[Sample, ...], edges: Floats) -> Floats:
+    """How much a counter gained in each (edges[i], edges[i + 1]]. What it had at its first sample is not known."""
+    windows = len(edges) - 1
+    if len(samples) < 2:
+        return np.zeros(windows)
+    times, values = np.array(samples).T
+    gained = np.where(values[1:] >= values[:-1], values[1:] - values[:-1], values[1:])
+    window = np.searchsorted(edges, times[1:], side="left") - 1
+    inside = (window >= 0) & (window < windows)
+    return np.asarray(np.bincount(window[inside], gained[inside], minlength=windows), dtype=np.float64)

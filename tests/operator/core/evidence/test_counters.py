@@ -1,12 +1,14 @@
 """From samples to events: every event once, whoever reads and whenever."""
 
 from bisect import bisect_right
+from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headgate.core.evidence.counters import Series, gained_between, read_since
+from headgate.core.evidence.counters import Series, gained_between, gained_by_window, read_since
 
 STALE = 30.0
 
@@ -40,7 +42,7 @@ def test_a_series_that_appears_counts_from_its_beginning():
 
 def test_nothing_is_counted_without_a_cursor():
     reading = read_since(None, [series((0, 5), (2, 9))], STALE)
-    assert (reading.increments, reading.cursor, reading.rebased) == ((), 2, True)
+    assert (reading.increments, reading.cursor) == ((), 2)
 
 
 def test_nothing_new_is_nothing():
@@ -51,7 +53,7 @@ def test_nothing_new_is_nothing():
 
 def test_a_gap_around_the_cursor_moves_the_cursor_and_counts_nothing():
     reading = read_since(100, [series((400, 5000), (402, 5010))], STALE)
-    assert (reading.increments, reading.cursor, reading.rebased) == ((), 402, True)
+    assert (reading.increments, reading.cursor) == ((), 402)
 
 
 def test_the_slowest_live_target_holds_the_cursor():
@@ -153,3 +155,21 @@ def test_what_is_gained_before_and_after_a_point_adds_up(steps, data):
     before, after = gained_between(tuple(samples), 0, middle), gained_between(tuple(samples), middle, t)
     assert before + after == samples[-1][1]
     assert before == ([0.0] + [v for _, v in samples])[bisect_right([s[0] for s in samples], middle)]
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 20), st.booleans()), min_size=2, max_size=30))
+def test_windows_gain_what_the_counter_gained_and_each_step_is_in_its_own(steps):
+    t, value, samples = 0.0, 0.0, []
+    for wait, step, reset in steps:
+        t, value = t + wait, step if reset else value + step
+        samples.append((t, float(value)))
+    edges = np.arange(0.0, t + 3, 3)
+    gained = gained_by_window(tuple(samples), edges)
+    first = samples[0][0]
+    expected = [gained_between(tuple(samples), max(first, a), max(first, b)) for a, b in pairwise(edges)]
+    assert gained.tolist() == expected
+
+
+@pytest.mark.parametrize("samples", [(), ((1.0, 5.0),)])
+def test_without_two_samples_a_counter_gained_nothing(samples):
+    assert gained_by_window(samples, np.array([0.0, 2.0, 4.0])).tolist() == [0, 0]

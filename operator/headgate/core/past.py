@@ -1,0 +1,83 @@
+"""Stable before the rollout: from half an hour of raw samples to how many of its answers were bad, in what bunches.
+
+Called by `observe` when a canary may open. Bets on harm are the better, the more is known of stable's own rate, and
+they are only right if one knows how much its bad answers cluster.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from headgate.core.evidence.counters import Series, gained_by_window, scrape_interval
+from headgate.core.evidence.difference import Floats
+from headgate.core.evidence.dispersion import dispersion
+from headgate.core.histogram import ANSWERED, ANSWERED_WITHIN, common_edges, edge_of, patience_edge
+from headgate.core.metrics import ERRORS, REVISION, RUNTIME_READY, SUCCESSES, Comparison
+from headgate.core.model import Before
+
+HISTORY_SECONDS = 1800.0
+"""Long enough for a few hundred bad answers of a busy model and for rare bursts to show; short enough to be like what
+comes next, and to be read in one answer of a few megabytes."""
+
+PAST_SERIES = (SUCCESSES, ERRORS, ANSWERED, ANSWERED_WITHIN, RUNTIME_READY)
+
+
+def before(series: Iterable[Series], cursor: float, who: Comparison) -> Before:
+    """Stable's attempts up to `cursor`, and how many of them failed, by the same rules as in `metrics`."""
+    stable = [s for s in series if s.samples and s.labels.get(REVISION) == who.stable]
+    edges = _windows(stable, cursor)
+    if edges is None:
+        return Before()
+    pods = sorted({_pod(s) for s in stable if s.labels.get("__name__") in (SUCCESSES, ERRORS)})
+    failed = _by_pod(stable, ERRORS, pods, edges)
+    attempts = _by_pod(stable, SUCCESSES, pods, edges) + failed
+    late = _late(stable, edges, who)
+    trials, errors, slow = float(attempts.sum()), float(failed.sum()), float(late.sum())
+    if errors + slow == 0:
+        return Before(round(trials), 0)
+    of_errors, of_late = dispersion(attempts, failed), dispersion(attempts.sum(axis=1, keepdims=True), late)
+    together = (errors * of_errors + slow * of_late) / (errors + slow)
+    return Before(round(trials), round(min(trials, errors + slow)), together)
+
+
+def _windows(series: Sequence[Series], cursor: float) -> Floats | None:
+    """Edges of windows of one scrape each, the last of which ends at `cursor`; None where there is no history."""
+    attempts = [s for s in series if s.labels.get("__name__") == SUCCESSES]
+    longest = max(attempts, key=lambda s: len(s.samples), default=None)
+    every = scrape_interval(t for t, _ in longest.samples) if longest else None
+    if every is None:
+        return None
+    first = min(s.samples[0][0] for s in attempts)
+    windows = int((cursor - first) / every)
+    return cursor - np.arange(windows, -1, -1, dtype=np.float64) * every if windows > 0 else None
+
+
+def _pod(s: Series) -> str:
+    return s.labels.get("envoy_endpoint_address", "")
+
+
+def _by_pod(series: Iterable[Series], name: str, pods: Sequence[str], edges: Floats) -> Floats:
+    """Gains of one counter, added up over the routers; shape (windows, pods)."""
+    found = np.zeros((len(edges) - 1, len(pods)))
+    for s in series:
+        if s.labels.get("__name__") == name:
+            found[:, pods.index(_pod(s))] += gained_by_window(s.samples, edges)
+    return found
+
+
+def _late(series: Sequence[Series], edges: Floats, who: Comparison) -> Floats:
+    """Answers that came later than the router would have waited for a candidate; shape (windows, 1).
+
+    The routers don't say of which pod they were.
+    """
+    patience = patience_edge(common_edges(series, ANSWERED_WITHIN), who.patience)
+    late = np.zeros(len(edges) - 1)
+    if patience is None:
+        return late[:, None]
+    for s in series:
+        name = s.labels.get("__name__")
+        if name == ANSWERED:
+            late += gained_by_window(s.samples, edges)
+        elif name == ANSWERED_WITHIN and edge_of(s.labels) == patience:
+            late -= gained_by_window(s.samples, edges)
+    return np.maximum(late, 0)[:, None]

@@ -1,0 +1,127 @@
+"""What is known of stable before the rollout, from raw samples."""
+
+import numpy as np
+import pytest
+
+from headgate.core.evidence.counters import Series
+from headgate.core.metrics import Comparison
+from headgate.core.model import Before
+from headgate.core.past import before
+
+STABLE, CANDIDATE = "fraud-aaaaaaaa", "fraud-bbbbbbbb"
+WHO = Comparison(STABLE, CANDIDATE, patience=0.5)
+CURSOR = 2000.0
+SCRAPES = 901
+
+
+def counter(name, gains, revision=STABLE, router="router-1", start=1000.0, every=2.0, **labels):
+    """A counter that gains `gains` from scrape to scrape, the last of which is at the cursor."""
+    values = start + np.concatenate([[0.0], np.cumsum(gains)])
+    times = CURSOR - every * np.arange(len(values) - 1, -1, -1)
+    found = {"__name__": name, "headgate_revision": revision, "instance": router, **labels}
+    return Series(found, tuple(zip(times.tolist(), values.tolist(), strict=True)))
+
+
+def pod(address, good, bad, **more):
+    of = {"envoy_endpoint_address": address, **more}
+    return [
+        counter("envoy_cluster_endpoint_rq_success", good, **of),
+        counter("envoy_cluster_endpoint_rq_error", bad, **of),
+    ]
+
+
+def flat(n):
+    return np.full(SCRAPES - 1, float(n))
+
+
+def at(*scrapes, n=1.0):
+    gains = flat(0)
+    gains[list(scrapes)] = n
+    return gains
+
+
+def test_attempts_and_failures_of_all_pods_and_routers_add_up():
+    series = [*pod("a", flat(5), at(100)), *pod("b", flat(3), at(200, 300), router="router-2")]
+    assert before(series, CURSOR, WHO) == Before(900 * 8 + 3, 3, 1.0)
+
+
+def test_the_candidates_and_what_came_after_the_cursor_do_not_count():
+    series = [*pod("a", flat(5), flat(0)), *pod("b", flat(5), flat(5), revision=CANDIDATE)]
+    assert before(series, CURSOR - 1000, WHO) == Before(400 * 5, 0, 1.0)
+
+
+def test_failures_in_bursts_on_one_pod_cluster():
+    bursts = at(*range(50, 850, 80), n=20.0)
+    found = before([*pod("a", flat(50), bursts), *pod("b", flat(50), flat(0))], CURSOR, WHO)
+    assert found.failures == 200
+    assert 15 <= found.dispersion <= 25
+
+
+def test_a_pods_counters_are_added_up_over_the_routers_before_its_bursts_are_looked_for():
+    half = at(*range(50, 850, 80), n=10.0)
+    both = [s for r in ("router-1", "router-2") for s in (*pod("a", flat(25), half, router=r),)]
+    others = [s for r in ("router-1", "router-2") for s in (*pod("b", flat(25), flat(0), router=r),)]
+    assert 15 <= before([*both, *others], CURSOR, WHO).dispersion <= 25
+
+
+def test_a_reset_is_no_failure():
+    good, bad = pod("a", flat(5), at(100))
+    reset = Series(bad.labels, tuple((t, v - 1001 if t > CURSOR - 600 else v) for t, v in bad.samples))
+    assert before([good, reset], CURSOR, WHO).failures == 1
+
+
+def times(counts):
+    """Envoy's histogram of stable: edge in ms -> answers within it by scrape."""
+    name = "envoy_cluster_upstream_rq_time"
+    buckets = [counter(f"{name}_bucket", gains, le=str(edge)) for edge, gains in counts.items()]
+    return [*buckets, counter(f"{name}_count", counts["+Inf"])]
+
+
+def test_answers_that_a_candidate_would_not_have_been_waited_for_are_failures_here_too():
+    slow = at(*range(0, 900, 20), n=2.0)
+    series = [*pod("a", flat(50), at(5)), *times({"500": flat(50) - slow, "1000": flat(50), "+Inf": flat(50)})]
+    found = before(series, CURSOR, WHO)
+    assert (found.attempts, found.failures) == (900 * 50 + 1, 1 + 45 * 2)
+
+
+def test_bursts_of_late_answers_cluster_as_much_as_they_are_of_all_failures():
+    slow = at(*range(0, 900, 90), n=20.0)
+    series = [*pod("a", flat(50), flat(0)), *times({"500": flat(50) - slow, "+Inf": flat(50)})]
+    assert 15 <= before(series, CURSOR, WHO).dispersion <= 30
+    with_errors = [*pod("a", flat(50), at(*range(3, 900, 3))), *series[2:]]
+    assert 5 <= before(with_errors, CURSOR, WHO).dispersion <= 15
+
+
+@pytest.mark.parametrize("patience", [None, 0.0001])
+def test_without_patience_nobody_is_late(patience):
+    series = [*pod("a", flat(50), flat(0)), *times({"500": flat(40), "+Inf": flat(50)})]
+    assert before(series, CURSOR, Comparison(STABLE, CANDIDATE, patience)).failures == 0
+
+
+def test_a_histogram_that_is_ahead_of_the_attempts_makes_no_more_failures_than_attempts():
+    series = [*pod("a", flat(1), flat(0)), *times({"500": flat(0), "+Inf": flat(50)})]
+    found = before(series, CURSOR, WHO)
+    assert found.failures == found.attempts == 900
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        [],
+        [Series({"__name__": "headgate_ready", "headgate_revision": STABLE}, ((1.0, 1.0),))],
+        [counter("envoy_cluster_endpoint_rq_success", [])],
+        [counter("envoy_cluster_endpoint_rq_success", [1.0])][:0],
+        pod("a", flat(5), flat(1), revision=CANDIDATE),
+    ],
+)
+def test_without_a_past_nothing_is_known(series):
+    assert before(series, CURSOR, WHO) == Before(0, 0, 1.0)
+
+
+def test_a_past_that_begins_after_the_cursor_is_none():
+    assert before(pod("a", flat(5), flat(1)), CURSOR - 5000, WHO) == Before()
+
+
+def test_a_pod_that_has_only_errors_counts():
+    errors = counter("envoy_cluster_endpoint_rq_error", at(1, 2), envoy_endpoint_address="b")
+    assert before([*pod("a", flat(5), flat(0)), errors], CURSOR, WHO) == Before(900 * 5 + 2, 2, 1.0)
