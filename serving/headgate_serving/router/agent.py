@@ -139,6 +139,9 @@ class Agent:
 
     async def _bring_up(self, deployment: Mapping[str, Any]) -> Intent:
         intent = parse_deployment(deployment)
+        self.folder.start_with(
+            bootstrap_document(self.metrics.namespace, self.metrics.model, self.folder.layout, intent)
+        )
         endpoints = endpoints_by_revision(self.slices.objects.values())
         memory = self._memory or Memory(self.folder.clusters(), {})
         documents, self._memory = step(memory, intent, endpoints, self.folder.layout, self.clock())
@@ -196,7 +199,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 async def _serve(options: argparse.Namespace) -> None:
     layout = Layout(options.xds_dir, options.bind)
     folder = XdsFolder(layout)
-    folder.prepare(bootstrap_document(options.namespace, options.model, layout))
+    folder.prepare()
     admin = Admin(Path(layout.admin_socket))
     metrics = Metrics(options.namespace, options.model)
     configuration = Configuration()

@@ -36,8 +36,8 @@ class XdsFolder:
     writes: int = 0
     _texts: dict[PurePosixPath, str] = field(default_factory=dict)
 
-    def prepare(self, bootstrap: Mapping[str, Any]) -> None:
-        """Make the folders, write the bootstrap, and read what an earlier agent left."""
+    def prepare(self) -> None:
+        """Make the folders, and read what an earlier agent left."""
         folders = [Path(self.layout.root), Path(self.layout.endpoints("any")).parent]
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
@@ -46,6 +46,9 @@ class XdsFolder:
                     path.unlink()
                 elif path.suffix in {".json", ".yaml"}:
                     self._texts[PurePosixPath(path)] = path.read_text()
+
+    def start_with(self, bootstrap: Mapping[str, Any]) -> None:
+        """Write what Envoy reads once, when it starts."""
         self.put(self.layout.bootstrap, json.dumps(bootstrap, indent=1, sort_keys=True) + "\n")
 
     @property
@@ -61,8 +64,8 @@ class XdsFolder:
     async def apply(self, documents: Documents, envoy: ClusterWatcher) -> None:
         """Write what changed. EnvoyBehind if Envoy doesn't take new clusters: it then keeps its routes."""
         known = self.clusters().keys() & self._routed()
-        for revision, document in documents.endpoints.items():
-            self.put(self.layout.endpoints(revision), discovery_response(document)[0])
+        for service, document in documents.endpoints.items():
+            self.put(self.layout.endpoints(service), discovery_response(document)[0])
         text, version = discovery_response(*documents.clusters.values())
         self.put(self.layout.clusters, text)
         if documents.routed - known and not await envoy.wait_for_clusters(version, PATIENCE_SECONDS):
@@ -80,8 +83,8 @@ class XdsFolder:
         self._texts[path] = text
         self.writes += 1
 
-    def _remove_endpoints_but(self, revisions: Iterable[str]) -> None:
-        kept = {self.layout.endpoints(revision) for revision in revisions}
+    def _remove_endpoints_but(self, services: Iterable[str]) -> None:
+        kept = {self.layout.endpoints(service) for service in services}
         folder = self.layout.endpoints("any").parent
         for path in [path for path in self._texts if path.parent == folder and path not in kept]:
             Path(path).unlink(missing_ok=True)

@@ -42,6 +42,8 @@ class Intent:
     targets: tuple[Target, ...] = ()
     timeout_ms: int = DEFAULT_TIMEOUT_MS
     retry_on_stable: bool = True
+    slow_ms: int | None = None
+    """Answers that take longer are slow ones for the operator."""
     stable: Target | None = field(init=False)
     candidate: Target | None = field(init=False)
 
@@ -66,7 +68,16 @@ def parse_deployment(deployment: Mapping[str, Any]) -> Intent:
         targets=tuple(_parse_target(entry) for entry in traffic),
         timeout_ms=DEFAULT_TIMEOUT_MS if timeout is None else parse_duration(timeout),
         retry_on_stable=retry,
+        slow_ms=_slow_ms(_section(_section(deployment, "spec"), "rollout")),
     )
+
+
+def _slow_ms(rollout: Mapping[str, Any]) -> int | None:
+    """The threshold of slow answers, if there is one that can be read: users' requests don't depend on it."""
+    try:
+        return parse_duration(_section(rollout, "latency").get("threshold"))
+    except InvalidTraffic:
+        return None
 
 
 def parse_duration(text: object) -> int:

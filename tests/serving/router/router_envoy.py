@@ -21,6 +21,8 @@ from headgate_serving.router.step import Memory, step
 from headgate_serving.router.traffic import Intent
 
 NAMESPACE, MODEL = "ns", "fraud"
+SLOW_MS = 35
+"""No edge of the histogram by itself."""
 
 
 @dataclass
@@ -66,7 +68,8 @@ class Router:
 def running_router(root: Path) -> Iterator[Router]:
     layout = Layout(PurePosixPath(root), "127.0.0.1", free_port(), free_port())
     folder = XdsFolder(layout)
-    folder.prepare(bootstrap_document(NAMESPACE, MODEL, layout))
+    folder.prepare()
+    folder.start_with(bootstrap_document(NAMESPACE, MODEL, layout, Intent(slow_ms=SLOW_MS)))
     router = Router(layout, folder)
     documents, router.memory = step(router.memory, Intent(), {}, layout, 0.0)
     folder.put(layout.clusters, '{"resources": []}')

@@ -10,7 +10,7 @@ import pytest
 from test_router_endpoints import endpoint, slice_of
 
 from headgate_serving.router.agent import Agent, JsonLines, Metrics, describe, parse_arguments
-from headgate_serving.router.config import Layout, bootstrap_document
+from headgate_serving.router.config import Layout
 from headgate_serving.router.files import XdsFolder
 from headgate_serving.router.traffic import Intent, Target
 
@@ -56,7 +56,7 @@ class World:
     def start(self):
         """A new agent on the same folder."""
         self.folder = XdsFolder(self.layout)
-        self.folder.prepare(bootstrap_document("ns", "fraud", self.layout))
+        self.folder.prepare()
         self.envoy = FakeEnvoy(self.folder)
         self.metrics = Metrics("ns", "fraud")
         self.agent = Agent(
@@ -95,7 +95,7 @@ async def test_nothing_is_written_before_both_mirrors_have_seen_everything(world
     world.slices.synced = False
     assert not await world.agent.turn()
     assert not world.folder.complete
-    assert list(world.files()) == ["bootstrap.yaml"]
+    assert not world.files()
 
 
 async def test_a_model_without_a_version_gets_a_router_that_says_so(world):
@@ -242,3 +242,11 @@ def test_the_log_tells_the_split_in_a_line():
 def test_the_command_line_is_that_of_the_contract():
     options = parse_arguments(["--namespace", "ns", "--model", "fraud", "--xds-dir", "/xds"])
     assert (options.namespace, options.model, str(options.xds_dir), options.port) == ("ns", "fraud", "/xds", 8081)
+
+
+async def test_envoy_starts_with_an_edge_where_answers_become_slow(world):
+    world.split((OLD, "stable", 100))
+    world.deployments.objects["fraud"]["spec"]["rollout"] = {"latency": {"threshold": "210ms"}}
+    await world.agent.turn()
+    stats = json.loads((world.root / "bootstrap.yaml").read_text())["stats_config"]
+    assert 210 in stats["histogram_bucket_settings"][0]["buckets"]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate_serving.router.config import Layout, bootstrap_document, render
-from headgate_serving.router.config.budget import LATENCY_EDGES_MS, try_timeout_ms
+from headgate_serving.router.config.budget import LATENCY_EDGES_MS, latency_edges, try_timeout_ms
 from headgate_serving.router.config.documents import discovery_response
 from headgate_serving.router.endpoints import Endpoint
 from headgate_serving.router.step import LINGER_SECONDS, Memory, step
@@ -154,6 +154,37 @@ def test_the_share_of_usual_budgets_is_half(timeout_ms, share):
     assert try_timeout_ms(timeout_ms) == share
 
 
+@pytest.mark.parametrize(
+    ("slow_ms", "retry", "added"),
+    [
+        pytest.param(None, True, [], id="none is asked for"),
+        pytest.param(210, True, [210], id="one between two others"),
+        pytest.param(200, True, [], id="one that is there anyway"),
+        pytest.param(550, True, [], id="one beyond the candidate's share"),
+        pytest.param(550, False, [550], id="one within the budget of a candidate that nobody rescues"),
+        pytest.param(1000, False, [], id="one at the end of the budget"),
+        pytest.param(0, False, [], id="one that no answer keeps"),
+    ],
+)
+def test_the_histogram_has_an_edge_where_answers_become_slow(slow_ms, retry, added):
+    intent = Intent(timeout_ms=1000, retry_on_stable=retry, slow_ms=slow_ms)
+    edges = latency_edges(intent)
+    assert edges == sorted({*LATENCY_EDGES_MS, *added})
+    (settings_,) = bootstrap_document("ns", "fraud", LAYOUT, intent)["stats_config"]["histogram_bucket_settings"]
+    assert settings_["buckets"] == edges
+
+
+def test_the_pods_are_marked_for_the_histogram_but_not_as_rescuers():
+    document = render(split(100), {NAMES[0]: (Endpoint("10.0.0.1", 8000, "pod-a"),)}, LAYOUT)
+    marks = {}
+    for name in (f"{NAMES[0]}/attempts", f"{NAMES[0]}/rescue"):
+        service = document.clusters[name]["eds_cluster_config"]["service_name"]
+        (pod,) = document.endpoints[service]["endpoints"][0]["lb_endpoints"]
+        assert pod["metadata"]["filter_metadata"]["headgate"]["revision"] == NAMES[0]
+        marks[name] = "envoy.lb" in pod["metadata"]["filter_metadata"]
+    assert marks == {f"{NAMES[0]}/attempts": True, f"{NAMES[0]}/rescue": False}
+
+
 def test_every_pod_has_its_name_and_its_revision():
     document = render(split(0), {NAMES[0]: (Endpoint("10.0.0.1", 8000, "pod-a"),)}, LAYOUT).endpoints[NAMES[0]]
     (pod,) = document["endpoints"][0]["lb_endpoints"]
@@ -162,7 +193,7 @@ def test_every_pod_has_its_name_and_its_revision():
 
 
 def test_the_bootstrap_opens_the_contracts_ports_and_no_admin_port():
-    bootstrap = bootstrap_document("ns", "fraud", LAYOUT)
+    bootstrap = bootstrap_document("ns", "fraud", LAYOUT, Intent())
     listeners = bootstrap["static_resources"]["listeners"]
     assert [listener["address"]["socket_address"]["port_value"] for listener in listeners] == [8080, 8003]
     assert bootstrap["admin"]["address"] == {"pipe": {"path": "/xds/admin.sock", "mode": 0o600}}

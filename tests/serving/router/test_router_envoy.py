@@ -11,7 +11,7 @@ from itertools import count
 
 import aiohttp
 import pytest
-from router_envoy import MODEL, NAMESPACE, Router, free_port
+from router_envoy import MODEL, NAMESPACE, SLOW_MS, Router, free_port
 from router_upstreams import Behaviour, Upstream, serving
 
 from headgate_serving.router.endpoints import Endpoint
@@ -346,6 +346,34 @@ async def test_all_series_say_whose_they_are(router: Router, users: Users) -> No
 
         await eventually(flushed, "the histogram")
         assert router.count("envoy_cluster_upstream_rq_xx", **whose, headgate_assigned="true") > 0
+
+
+async def test_the_times_of_a_versions_own_answers_are_told_apart_from_those_of_a_rescue(
+    router: Router, users: Users
+) -> None:
+    stable, candidate = pair()
+    async with serving(stable, candidate):
+        await router.follow(split(stable, candidate, 100.0), pods(stable, candidate))
+        await answered_by(users, candidate)
+        fast = 1 + len(await users.ask_many(9))
+        candidate.behaviour, candidate.delay = "slow", 0.05
+        slow = len(await users.ask_many(6))
+        candidate.behaviour = "error"
+        rescued = len(await users.ask_many(5))
+
+        def times(upstream: Upstream, name: str, **labels: str) -> int:
+            whose = {"headgate_revision": upstream.name, "headgate_assigned": "true"}
+            return int(router.count(f"envoy_cluster_{name}", **whose, **labels))
+
+        async def flushed() -> bool:
+            return times(candidate, "upstream_rq_time_count") >= fast + slow + rescued
+
+        await eventually(flushed, "the histograms")
+        all_of_them = times(candidate, "upstream_rq_time_count")
+        assert times(candidate, "canary_upstream_rq_time_count") == all_of_them - rescued
+        within = times(candidate, "canary_upstream_rq_time_bucket", le=str(SLOW_MS))
+        assert all_of_them - rescued - within == slow
+        assert times(stable, "canary_upstream_rq_time_count") == times(stable, "upstream_rq_time_count")
 
 
 async def test_the_metrics_port_shows_counters_and_nothing_else_of_the_admin(router: Router, users: Users) -> None:

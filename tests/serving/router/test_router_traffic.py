@@ -79,3 +79,19 @@ def test_what_is_no_duration_is_refused(text):
 def test_a_timeout_of_nothing_is_refused():
     with pytest.raises(InvalidTraffic, match="at least 1 ms"):
         parse_deployment(deployment(timeout="0s"))
+
+
+@pytest.mark.parametrize(
+    ("rollout", "slow_ms"),
+    [
+        ({"latency": {"threshold": "1.5s"}}, 1500),
+        ({"latency": {"threshold": "soon"}}, None),
+        ({"latency": {}}, None),
+        ({"latency": None}, None),
+        ({"latency": 7}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_a_threshold_that_cannot_be_read_stops_no_router(rollout, slow_ms):
+    assert parse_deployment({"spec": {"rollout": rollout}}).slow_ms == slow_ms

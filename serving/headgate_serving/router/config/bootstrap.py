@@ -1,15 +1,15 @@
-"""The bootstrap: listeners, metrics, limits. Written once for the life of a pod; what changes is followed by
-file.
+"""The bootstrap: listeners, metrics, limits. Read once in the life of an Envoy; what changes is followed by file.
 
-`config.render` calls `bootstrap_document`.
+The agent calls `bootstrap_document`.
 """
 
 from typing import Any
 
 from headgate_serving.router.config import names
-from headgate_serving.router.config.budget import LATENCY_EDGES_MS
+from headgate_serving.router.config.budget import latency_edges
 from headgate_serving.router.config.layout import Layout, file_source
 from headgate_serving.router.config.routes import ROUTES, TRY_TIMEOUT_FILTER
+from headgate_serving.router.traffic import Intent
 
 BODY_LIMIT = 10 * 1024 * 1024
 """A larger request goes through, but is not kept, so stable can't rescue it."""
@@ -30,8 +30,8 @@ _TRY_TIMEOUT = {
 }
 
 
-def bootstrap_document(namespace: str, model: str, layout: Layout) -> dict[str, Any]:
-    """What `envoy -c` reads."""
+def bootstrap_document(namespace: str, model: str, layout: Layout, intent: Intent) -> dict[str, Any]:
+    """What `envoy -c` reads. Of the intent only where the histogram has its edges."""
     return {
         "node": {"id": f"{model}.{namespace}", "cluster": "headgate-router"},
         "admin": {"address": {"pipe": {"path": str(layout.admin_socket), "mode": 0o600}}},
@@ -45,7 +45,9 @@ def bootstrap_document(namespace: str, model: str, layout: Layout) -> dict[str, 
         "stats_config": {
             "stats_tags": names.stats_tags(namespace, model),
             "stats_matcher": names.stats_matcher(),
-            "histogram_bucket_settings": [{"match": {"suffix": "upstream_rq_time"}, "buckets": list(LATENCY_EDGES_MS)}],
+            "histogram_bucket_settings": [
+                {"match": {"suffix": "upstream_rq_time"}, "buckets": latency_edges(intent)},
+            ],
         },
         "overload_manager": {
             "resource_monitors": [

@@ -6,6 +6,8 @@ The two belong together. The candidate is given up after its share, stable only 
 longer than the share can be counted too, and the two be compared.
 """
 
+from headgate_serving.router.traffic import Intent
+
 LATENCY_EDGES_MS = (
     1, 2, 3, 4, 5, 7.5, 10, 15, 20, 25, 30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 300, 400, 500, 600, 750,
     1000, 1250, 1500, 2000, 2500, 3000, 4000, 5000, 7500, 10_000, 15_000, 20_000, 30_000, 45_000, 60_000, 90_000,
@@ -19,3 +21,14 @@ def try_timeout_ms(timeout_ms: int) -> int:
     The largest whole edge within half of the budget: stable then has at least as much as the candidate had.
     """
     return max((int(edge) for edge in LATENCY_EDGES_MS if edge <= timeout_ms / 2 and edge == int(edge)), default=1)
+
+
+def latency_edges(intent: Intent) -> list[float]:
+    """The histogram's edges in milliseconds, one of them where the ModelDeployment says that answers become slow.
+
+    Not where the candidate is not waited for: the largest edge up to there has to stay what it is. Envoy keeps times
+    with two digits, and between two of those an edge is as good as a guess.
+    """
+    waited_for = try_timeout_ms(intent.timeout_ms) if intent.retry_on_stable else intent.timeout_ms
+    slow = {intent.slow_ms} if intent.slow_ms is not None and 0 < intent.slow_ms < waited_for else set()
+    return sorted(slow.union(LATENCY_EDGES_MS))

@@ -35,7 +35,8 @@ def cluster_documents(intent: Intent, layout: Layout) -> list[dict[str, Any]]:
     pods = [_pods(names.attempts(target.revision), target.revision, layout) for target in intent.targets]
     aggregates = [_aggregate(stable, [names.attempts(stable.revision)], STABLE_RETRIES, _retry_elsewhere())]
     if candidate is not None:
-        pods.append(_pods(names.rescue(stable.revision), stable.revision, layout, counted=False))
+        rescuers = names.rescuers(stable.revision)
+        pods.append(_pods(names.rescue(stable.revision), rescuers, layout, counted=False))
         # Stable is behind the candidate even without retries: a request that finds no pod of the candidate
         # has not been tried yet.
         behind = [names.attempts(candidate.revision), names.rescue(stable.revision)]
@@ -44,11 +45,15 @@ def cluster_documents(intent: Intent, layout: Layout) -> list[dict[str, Any]]:
     return pods + aggregates
 
 
-def endpoint_document(revision: str, endpoints: Iterable[Endpoint]) -> dict[str, Any]:
-    """EDS: each pod with its name, for the counters, and its revision, for the answer's header."""
+def endpoint_document(service: str, endpoints: Iterable[Endpoint]) -> dict[str, Any]:
+    """EDS: each pod with its name, for the counters, its revision, for the answer's header, and the mark, for times."""
+    revision = names.revision_of(service)
+    metadata: dict[str, Any] = {names.METADATA: {"revision": revision}}
+    if service == revision:
+        metadata["envoy.lb"] = {"canary": True}
     return {
         "@type": _TYPE + "config.endpoint.v3.ClusterLoadAssignment",
-        "cluster_name": revision,
+        "cluster_name": service,
         "endpoints": [
             {
                 "lb_endpoints": [
@@ -57,7 +62,7 @@ def endpoint_document(revision: str, endpoints: Iterable[Endpoint]) -> dict[str,
                             "hostname": endpoint.pod,
                             "address": {"socket_address": {"address": endpoint.address, "port_value": endpoint.port}},
                         },
-                        "metadata": {"filter_metadata": {names.METADATA: {"revision": revision}}},
+                        "metadata": {"filter_metadata": metadata},
                     }
                     for endpoint in endpoints
                 ]
@@ -66,14 +71,14 @@ def endpoint_document(revision: str, endpoints: Iterable[Endpoint]) -> dict[str,
     }
 
 
-def _pods(name: str, revision: str, layout: Layout, *, counted: bool = True) -> dict[str, Any]:
+def _pods(name: str, service: str, layout: Layout, *, counted: bool = True) -> dict[str, Any]:
     return {
         "@type": _TYPE + "config.cluster.v3.Cluster",
         "name": name,
         "type": "EDS",
         "eds_cluster_config": {
-            "service_name": revision,
-            "eds_config": file_source(layout.endpoints(revision)),
+            "service_name": service,
+            "eds_config": file_source(layout.endpoints(service)),
         },
         "connect_timeout": duration(CONNECT_TIMEOUT_MS),
         "lb_policy": "LEAST_REQUEST",

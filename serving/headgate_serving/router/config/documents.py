@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headgate_serving.router.config import names
 from headgate_serving.router.config.clusters import cluster_documents, endpoint_document
 from headgate_serving.router.config.layout import Layout
 from headgate_serving.router.config.routes import route_document
@@ -24,7 +25,7 @@ class Documents:
     """By name."""
     routes: Mapping[str, Any]
     endpoints: Mapping[str, Mapping[str, Any]]
-    """By revision."""
+    """By service: the revision, or the revision's pods as rescuers."""
 
     @property
     def routed(self) -> frozenset[str]:
@@ -46,7 +47,7 @@ def render(
     clusters: dict[str, Mapping[str, Any]] = dict(lingering or {})
     clusters.update({cluster["name"]: cluster for cluster in cluster_documents(intent, layout)})
     in_order = sorted(clusters, key=lambda name: ("eds_cluster_config" not in clusters[name], name))
-    revisions = {
+    services = {
         cluster["eds_cluster_config"]["service_name"]
         for cluster in clusters.values()
         if "eds_cluster_config" in cluster
@@ -55,7 +56,8 @@ def render(
         clusters={name: clusters[name] for name in in_order},
         routes=route_document(intent),
         endpoints={
-            revision: endpoint_document(revision, endpoints.get(revision, ())) for revision in sorted(revisions)
+            service: endpoint_document(service, endpoints.get(names.revision_of(service), ()))
+            for service in sorted(services)
         },
     )
 

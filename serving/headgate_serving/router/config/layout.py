@@ -34,9 +34,9 @@ class Layout:
         """Envoy's admin interface; no port, so that only the pod's own containers reach it."""
         return self.root / "admin.sock"
 
-    def endpoints(self, revision: str) -> PurePosixPath:
-        """EDS: a file for each revision."""
-        return self.root / "eds" / f"{revision}.json"
+    def endpoints(self, service: str) -> PurePosixPath:
+        """EDS: a file for each revision, and one for its pods as rescuers."""
+        return self.root / "eds" / f"{service}.json"
 
 
 def file_source(path: PurePosixPath) -> dict[str, Any]:

@@ -8,6 +8,9 @@ A revision has up to three clusters over the same pods, so that three questions 
   because those requests are no random sample: a poisonous request fails everywhere, and would count against
   stable too.
 
+Envoy measures times for the aggregate alone, a rescue included. What a revision's own pods answered it keeps apart
+if they are marked as `canary`, its word for pods to look at: so all pods are, but those behind a rescue.
+
 The routes and `clusters` use the functions, `bootstrap` the tags.
 """
 
@@ -15,6 +18,8 @@ from typing import Any
 
 METADATA = "headgate"
 """Namespace of the endpoints' metadata."""
+
+_RESCUERS = ".rescue"
 
 
 def attempts(revision: str) -> str:
@@ -30,6 +35,16 @@ def assigned(revision: str) -> str:
 def rescue(revision: str) -> str:
     """The cluster that takes what another revision failed."""
     return f"{revision}/rescue"
+
+
+def rescuers(revision: str) -> str:
+    """The service, in Envoy's sense, of the pods that rescue: the revision's own, without a mark."""
+    return revision + _RESCUERS
+
+
+def revision_of(service: str) -> str:
+    """The revision whose pods are behind a service."""
+    return service.removesuffix(_RESCUERS)
 
 
 def stats_tags(namespace: str, model: str) -> list[dict[str, str]]:
@@ -51,7 +66,10 @@ def stats_matcher() -> dict[str, Any]:
         r"upstream_cx_active|upstream_rq_total|membership_(healthy|total)|"
         r"outlier_detection\.ejections_(active|enforced_total)"
     )
-    users = r"upstream_rq_([1-5]xx|time|(per_try_)?timeout|retry(_success|_overflow|_limit_exceeded)?)"
+    users = (
+        r"upstream_rq_([1-5]xx|time|(per_try_)?timeout|retry(_success|_overflow|_limit_exceeded)?)|"
+        r"canary\.upstream_rq_time"
+    )
     regexes = (
         rf"^cluster\.[^.]+/(attempts|rescue)\.({pods})$",
         rf"^cluster\.[^.]+/assigned=true\.({users})$",
