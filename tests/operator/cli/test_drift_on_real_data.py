@@ -44,27 +44,16 @@ def first_alarm(feature):
     return int(feature["firstAlarm"].split()[1].split("-")[0]) - 1 if feature["alarms"] else None
 
 
-def test_of_the_car_loans_the_changed_features_alarm_at_once_and_the_others_never(drift):
-    status, features = loans(drift, "--tolerance", "0.05")
+@pytest.mark.parametrize("options", [(), ("--tolerance", "0.05")])
+def test_of_the_car_loans_the_changed_features_alarm_at_once_and_the_others_never(drift, options):
+    """Among the changed: nine of a hundred left the highest `salary_range`, nearly all who were in it."""
+    status, features = loans(drift, *options)
     assert status == 1
     for name in CHANGED:
         assert CHANGED_AT <= first_alarm(features[name]) < CHANGED_AT + 3000, name
         assert features[name]["windows"][-1]["verdict"] == "drift", name
     for name in UNCHANGED:
         assert features[name]["alarms"] == 0, name
-
-
-def test_with_the_tolerance_as_it_is_the_one_that_moved_by_less_is_no_drift(drift):
-    """Nine of a hundred people left the highest `salary_range`: PSI 0.2, and less than the tolerance of ten."""
-    status, features = loans(drift)
-    assert status == 1
-    for name in CHANGED - {"salary_range"}:
-        assert CHANGED_AT <= first_alarm(features[name]) < CHANGED_AT + 3000, name
-    for name in UNCHANGED | {"salary_range"}:
-        assert features[name]["alarms"] == 0, name
-    after = features["salary_range"]["windows"][CHANGED_AT // 1000 :]
-    assert 0.08 < sum(window["ks"] for window in after) / len(after) < 0.1
-    assert min(window["psi"] for window in after) > 0.1
 
 
 @pytest.mark.parametrize("rows", ["100", "5000", "50000"])

@@ -8,14 +8,15 @@ nonparametric framework for sequential change detection" (arXiv 2203.03532): wit
 and an alarm at M >= A. While the null holds, the mean of M grows by at most 1 a block. So false alarms are at least A
 blocks apart on average, and one comes within the first N blocks with probability at most N / A.
 
-The null is "every event's share is at most `slack` away from the profile's", `slack` being the tolerance and the
-profile's own sampling error. The events of a number are its cuts: "at or below this edge" and "above it". Those of a
+The null is that no event's share is further from the profile's than a tolerance allows and the profile's own sampling
+error explains. A tolerance of 0.1 allows ten of a hundred rows, and for rare events no more than a Hellinger distance of
+0.1, which is about a population stability index of 0.08: a category of 10 % may fall to 3.3 %, one that never was may
+rise to 2 %. The events of a number are its cuts: "at or below this edge" and "above it". Those of a
 category are each bin by itself, "in it" and "not in it", and one that is chosen before each block: the union of
-the bins that rose in the blocks before. Half the sum of the absolute differences of all shares *is* the largest gain of
-any union of bins, so no event can break the null of a feature that stays within `slack`, whichever is chosen; and
-the chosen one sees what is spread over many small categories.
+the bins that rose in the blocks before. Half the sum of the absolute differences of all shares *is* the largest gain of any
+union of bins, so the chosen one sees what is spread over many small categories; it is held to the rows alone.
 
-For an event with the share p <= r = (profile's share) + slack the bet on q > r pays, for y of n rows in it,
+For an event with the share p <= r, the furthest that the null allows, the bet on q > r pays, for y of n rows in it,
 
     L = (q / r)^y ((1 - q) / (1 - r))^(n - y),
 
@@ -35,6 +36,9 @@ from headgate.core.evidence.distances import Floats, shares
 GAPS = np.array([0.02, 0.05, 0.1, 0.2, 0.4, 0.8])
 """Alternatives: by which part of the way from the null's edge to 1 an event's share has risen."""
 
+ALPHA = 0.01
+"""How likely the profile, a sample, may be further from the truth than is allowed for."""
+
 LOOKS = 10_000.0
 """Blocks between two false alarms of one model, at least and on average: 208 days of half-hours."""
 
@@ -53,25 +57,52 @@ class Events:
     edge: Floats
 
 
-def events_of(reference: Floats, categorical: bool, slack: float) -> Events:
-    """The fixed events over the bins of `reference` [B], counts in their order, that can rise above their edge."""
+def events_of(reference: Floats, categorical: bool, tolerance: float, error: float) -> Events:
+    """The fixed events over the bins of `reference` [B], counts in their order, that can rise above their edge.
+
+    `error` bounds what all shares of the profile may be off by; a rare event's own bound is narrower.
+    """
     bins = len(reference)
     single = np.eye(bins, dtype=bool) if categorical else np.tri(bins - 1, bins, dtype=bool)
     members = np.concatenate([single, ~single])
-    edge = members @ shares(reference) + slack
+    share = members @ shares(reference)
+    edge = furthest(share, tolerance) + np.minimum(error, _own_error(share, float(reference.sum())))
     possible = edge < _CERTAIN
     return Events(members[possible], edge[possible])
 
 
-def log_detector(blocks: Floats, reference: Floats, categorical: bool, slack: float, alarm: float) -> Floats:
-    """ln M after each of the blocks [W, B]; counts of rows, the newest block last. `slack` in (0, 1).
+def _own_error(share: Floats, rows: float) -> Floats:
+    """How far each event's share in `rows` rows of the profile may be from the truth, all events together.
+
+    Maurer and Pontil, "Empirical Bernstein bounds and sample variance penalization" (arXiv 0907.3740), theorem 4.
+    """
+    log = math.log(2 * max(1, len(share)) / ALPHA)
+    return np.asarray(np.sqrt(2 * share * (1 - share) * log / max(rows, 1)) + 7 * log / (3 * max(rows - 1, 1)))
+
+
+def furthest(share: Floats, tolerance: float) -> Floats:
+    """How far an event's share may rise: by `tolerance`, and by no more than a Hellinger distance of `tolerance`.
+
+    The Hellinger distance of two shares is sqrt(1 - cos(difference of their angles)), the angle of p being
+    arcsin(sqrt(p)).
+    """
+    angle = np.arcsin(np.sqrt(np.clip(share, 0.0, 1.0))) + math.acos(1 - tolerance**2)
+    return np.minimum(share + tolerance, np.sin(np.minimum(angle, math.pi / 2)) ** 2)
+
+
+def log_detector(
+    blocks: Floats, reference: Floats, categorical: bool, tolerance: float, error: float, alarm: float
+) -> Floats:
+    """ln M after each of the blocks [W, B]; counts of rows, the newest block last.
+
+    `tolerance` in (0, 1); `error` is the profile's own, by which each of its shares may be off.
 
     All bets are scaled down when M grows beyond the alarm at ln A, so that it ends soon when the drift is over.
     """
-    events = events_of(reference, categorical, slack)
+    events = events_of(reference, categorical, tolerance, error)
     gains = _log_bets(blocks @ events.members.T, blocks.sum(axis=-1)[:, None], events.edge)
     if categorical:
-        gains = np.concatenate([gains, _chosen(blocks, reference, slack)[:, None, :]], axis=1)
+        gains = np.concatenate([gains, _chosen(blocks, reference, tolerance + error)[:, None, :]], axis=1)
     gains = gains.reshape(len(blocks), -1)
     if not gains.shape[1]:
         return np.full(len(blocks), -np.inf)

@@ -25,10 +25,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from headgate.core.evidence.detector import log_detector, threshold
+from headgate.core.evidence.detector import ALPHA, log_detector, threshold
 from headgate.core.evidence.distances import Floats, kolmogorov_smirnov, shares, total_variation
 
-ALPHA = 0.01
 _A, _C = 0.85, 9.28
 FIRST_LOOK = 100
 """Rows before the first look: m of the band, and the detector holds its tongue until then too."""
@@ -106,7 +105,7 @@ def look(blocks: ArrayLike, reference: ArrayLike, categorical: bool, tolerance: 
         limit += math.sqrt(2) * _A * _spread(n + m) / np.sqrt(np.maximum(rows, 1))
     distance = (total_variation if categorical else kolmogorov_smirnov)(n, m)
     alarm, silent = threshold(features), (np.cumsum(rows) < FIRST_LOOK) | (m.sum() <= 0)
-    evidence = np.where(silent, -np.inf, log_detector(n, m, categorical, slack, alarm))
+    evidence = np.where(silent, -np.inf, log_detector(n, m, categorical, tolerance, error, alarm))
     return Windows(rows, distance, limit, evidence, alarm)
 
 
