@@ -9,7 +9,7 @@ export PYTHONPATH := e2e:.
 export ORT_DISABLE_TELEMETRY := 1
 CODE := operator/headgate serving/headgate_serving e2e tests
 
-.PHONY: help setup demo test unit e2e lint fmt crds images bench clean distclean lock \
+.PHONY: help setup demo test unit e2e lint fmt crds images calibration clean distclean lock \
 	cluster-up cluster-down cluster-status cluster-shell cluster-kubeconfig venv
 
 help: ## list the targets
@@ -39,7 +39,7 @@ e2e: images cluster-up ## the stories on a real cluster, which stays up
 lint: venv ## style, types, import contracts, and that generated files are fresh
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy operator/headgate serving/headgate_serving e2e
+	@$(BIN)/mypy operator/headgate serving/headgate_serving e2e bench
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m headgate.api.generate --check
 
@@ -53,8 +53,8 @@ crds: venv ## generate the CRDs from the models
 images: setup ## build the container images, without Docker
 	@$(BIN)/python -m images
 
-bench: venv ## simulate what rollouts cost
-	@$(BIN)/python -m bench
+calibration: venv ## simulate whether alpha is kept and how soon bad versions are found: the tables of docs/evidence.md
+	@$(BIN)/python -m bench.calibration
 
 lock: venv ## pin the newest versions of all dependencies
 	@for extra in operator serving dev; do \

@@ -1,1 +1,1 @@
-"""Measurements, as commands: `make bench`. Nothing here is a test."""
+"""Measurements, as commands: `make calibration`. Nothing here is a test."""

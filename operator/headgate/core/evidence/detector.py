@@ -87,7 +87,7 @@ def furthest(share: Floats, tolerance: float) -> Floats:
     arcsin(sqrt(p)).
     """
     angle = np.arcsin(np.sqrt(np.clip(share, 0.0, 1.0))) + math.acos(1 - tolerance**2)
-    return np.minimum(share + tolerance, np.sin(np.minimum(angle, math.pi / 2)) ** 2)
+    return np.asarray(np.minimum(share + tolerance, np.sin(np.minimum(angle, math.pi / 2)) ** 2))
 
 
 def log_detector(
