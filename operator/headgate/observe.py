@@ -14,7 +14,7 @@ from headgate.core.evidence.drift import FeatureDrift, follow
 from headgate.core.evidence.history import SPAN, STEP, blocks_of
 from headgate.core.metrics import SERIES, Comparison, metrics_from
 from headgate.core.model import Blind, Defaults, Drift, Fresh, Metrics, Observation, Quiet, RevisionView, Workload
-from headgate.core.past import HISTORY_SECONDS, PAST_SERIES, before
+from headgate.core.past import HISTORY_SECONDS, PAST_SERIES, before, slow_before
 from headgate.edges.prometheus import MetricsSource
 from headgate.errors import MetricsError
 
@@ -87,7 +87,8 @@ class Observer:
             "headgate_revision": f"{stable.revision}|{rollout.revision}",
         }
         patience = seconds(spec.traffic.timeout) * RESCUE_SHARE if spec.traffic.retryOnStable else None
-        who = Comparison(stable.revision, rollout.revision, patience)
+        slow_after = seconds(spec.rollout.latency.threshold) if spec.rollout.latency else None
+        who = Comparison(stable.revision, rollout.revision, patience, slow_after)
         try:
             read = await self.metrics.samples(SERIES, labels, rollout.cursor)
             found = metrics_from(read.series, read.now, rollout.cursor, who, self.stale_after)
@@ -98,7 +99,8 @@ class Observer:
             )
         except MetricsError as error:
             return Blind(str(error))
-        return replace(found, before=before(past.series, found.cursor, who))
+        slow = found.slow and replace(found.slow, before=slow_before(past.series, found.cursor, who, found.slow.edge))
+        return replace(found, before=before(past.series, found.cursor, who), slow=slow)
 
     async def _drift(self, namespace: str, name: str, spec: Spec, status: Status) -> Drift | None:
         if status.stable is None:

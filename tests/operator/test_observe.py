@@ -114,6 +114,25 @@ async def test_when_a_canary_may_open_stables_last_half_hour_is_read_too():
     assert metrics == PAST_SERIES
 
 
+async def test_slow_answers_are_read_where_the_spec_asks_for_them():
+    world = World(rollout={"latency": {"threshold": "200ms"}}).ask("v1").settled("Stable")
+    world.ask("v2").look()
+    scene = Scene(world)
+    stable = world.status.stable.revision
+    of = {"headgate_revision": stable, "instance": "router"}
+    gains = {("_count", None): 5, ("_bucket", "200"): 3, ("_bucket", "500"): 5}
+    times = [
+        Series(
+            {"__name__": f"envoy_cluster_canary_upstream_rq_time{name}", **of, **({"le": le} if le else {})},
+            tuple((world.now - 18 + 2 * i, float(gain * i)) for i in range(10)),
+        )
+        for (name, le), gain in gains.items()
+    ]
+    scene.metrics.series = (*seven_attempts(stable, world.now), *times)
+    found = (await scene.observe()).metrics
+    assert (found.slow.edge, found.slow.before) == (200, Before(9 * 5, 9 * 2, 1.0))
+
+
 async def test_while_stables_past_cannot_be_read_no_canary_opens():
     world = World().ask("v1").settled("Stable")
     world.ask("v2").look()

@@ -33,6 +33,7 @@ from headgate.core.model import (
     Problem,
     Quiet,
     RevisionView,
+    Slow,
     Workload,
 )
 
@@ -50,6 +51,8 @@ class Behaviour:
     """What a version does once its pods run."""
 
     failing: float = 0.0
+    slow: float = 0.0
+    """Share of its answers that are slow."""
     positive: float | None = 0.1
     """Share of the answers that are positive; None: the artifact has no profile."""
     starts_in: float | None = 3.0
@@ -75,6 +78,8 @@ class World:
     quiet: bool = False
     crashed: frozenset[str] = frozenset()
     drift: Drift | None = None
+    edge: float | None = 200.0
+    """Milliseconds: the routers' edge nearest to the threshold of slow answers."""
     before: Before = field(default_factory=Before)
     """What is known of stable when a canary opens."""
     generation: int = 0
@@ -191,8 +196,15 @@ class World:
         if self.quiet:
             return Quiet()
         if rollout.cursor is None:
-            return Fresh(self.now, before=self.before, predictions_expected=self._profiled(stable.revision))
+            slow = self._slow(AttemptBlock(), self.before)
+            expected = self._profiled(stable.revision)
+            return Fresh(self.now, before=self.before, slow=slow, predictions_expected=expected)
         return self._counted(rollout.revision, stable.revision, self.now - rollout.cursor)
+
+    def _slow(self, answers, before=None):
+        """Slow answers, where the spec asks for them and the routers have timed any."""
+        asked = "latency" in self.spec["rollout"] and self.edge
+        return Slow(self.edge, answers, before or Before()) if asked else None
 
     def _profiled(self, revision):
         return self.behaviours[self.version_of(revision)].positive is not None
@@ -203,18 +215,20 @@ class World:
         shares = {t.role: t.weight / 100 for t in self.status.traffic}
         total = int(random.poisson(self.requests * seconds))
         n_c = int(random.binomial(total, shares.get("candidate", 0.0)))
-        attempts, answers = {}, {}
+        attempts, answers, timed = {}, {}, []
         for name, n in ((candidate, n_c), (stable, total - n_c)):
             behaviour = self.behaviours[self.version_of(name)]
             failed = int(random.binomial(n, behaviour.failing))
             positive = int(random.binomial(n - failed, behaviour.positive or 0.0))
             attempts[name] = (n, failed)
+            timed += [n - failed, int(random.binomial(n - failed, behaviour.slow))]
             answers[name] = {"c00 no": n - failed - positive, "c01 yes": positive}
         blocks = ()
         if self._profiled(candidate) and self._profiled(stable):
             blocks = (PredictionBlock("label", LAYOUT, answers[candidate], answers[stable]),)
         block = AttemptBlock(*attempts[candidate], *attempts[stable])
-        return Fresh(self.now, block, blocks, predictions_expected=self._profiled(stable))
+        slow = self._slow(AttemptBlock(*timed))
+        return Fresh(self.now, block, blocks, predictions_expected=self._profiled(stable), slow=slow)
 
 
 def stored(status):

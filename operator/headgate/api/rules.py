@@ -66,6 +66,21 @@ MIN_NOT_ABOVE_MAX = Rule(
 )
 
 
+SLOW_BEFORE_GIVEN_UP = Rule(
+    cel="!has(self.rollout.latency) || duration(self.rollout.latency.threshold) + "
+    "(self.traffic.retryOnStable ? duration(self.rollout.latency.threshold) : duration('0s')) "
+    "< duration(self.traffic.timeout)",
+    holds=lambda spec: (
+        spec.rollout.latency is None
+        or seconds(spec.rollout.latency.threshold) * (2 if spec.traffic.retryOnStable else 1)
+        < seconds(spec.traffic.timeout)
+    ),
+    message="rollout.latency.threshold must be below half of traffic.timeout, or below all of it without "
+    "traffic.retryOnStable: a later answer of the candidate is given up, and counts as failed",
+    field="rollout.latency.threshold",
+)
+
+
 SHORT_NAME = Rule(
     cel="self.metadata.name.matches('^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$')",
     holds=lambda _: True,

@@ -141,6 +141,15 @@ class Margins(SpecModel):
     """Predictions: percentage points by which a class' share, or that of the scores up to an edge, may move."""
 
 
+class Latency(SpecModel):
+    """When an answer is slow, and how much more often the candidate's may be."""
+
+    threshold: PositiveDuration
+    """An answer that takes longer is a slow one."""
+    margin: Margin = "1%"
+    """Slow answers: percentage points above stable's rate."""
+
+
 class Rollout(SpecModel):
     """How a new version earns its traffic."""
 
@@ -154,6 +163,8 @@ class Rollout(SpecModel):
     """An explicit ladder of weights, instead of the largest weight that the risk budget allows."""
     margins: Margins = Margins()
     """By how much the candidate may differ."""
+    latency: Latency | None = None
+    """Compare how many answers are slow. Without it, only an answer beyond the latency budget is a bad one."""
     soak: Duration = "10m"
     """How long the old version stays warm after promotion; until then a rollback is one write."""
     deadline: PositiveDuration = "2h"
@@ -187,6 +198,8 @@ class Governance(SpecModel):
 
 class Spec(SpecModel):
     """What the user wants served, and how a new version is let in."""
+
+    RULES = (rules.SLOW_BEFORE_GIVEN_UP,)
 
     model: Model
     """Which model to serve."""

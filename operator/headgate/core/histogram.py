@@ -3,14 +3,15 @@
 An edge counts only if every router has it: one that started with an older spec may lack the edge that another has.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from headgate.core.evidence.counters import Series
 
-ANSWERED = "envoy_cluster_upstream_rq_time_count"
-ANSWERED_WITHIN = "envoy_cluster_upstream_rq_time_bucket"
-"""Times of what users assigned to a revision got. Of stable, so there is no rescue among them."""
+ANSWERED = "envoy_cluster_canary_upstream_rq_time_count"
+ANSWERED_WITHIN = "envoy_cluster_canary_upstream_rq_time_bucket"
+"""Times of the answers that a revision's own pods gave; neither rescues nor attempts that were given up."""
 
 
 def edge_of(labels: Mapping[str, str]) -> float:
@@ -18,11 +19,11 @@ def edge_of(labels: Mapping[str, str]) -> float:
     return float(labels.get("le", "inf"))
 
 
-def common_edges(series: Iterable[Series], bucket: str) -> list[float]:
-    """Edges in milliseconds, in ascending order, that the histogram `bucket` has in all routers."""
+def common_edges(series: Iterable[Series]) -> list[float]:
+    """Edges in milliseconds, in ascending order, that the histogram has in all routers."""
     by_router: dict[str, set[float]] = defaultdict(set)
     for s in series:
-        if s.labels.get("__name__") == bucket:
+        if s.labels.get("__name__") == ANSWERED_WITHIN:
             by_router[s.target].add(edge_of(s.labels))
     return sorted(set.intersection(*by_router.values())) if by_router else []
 
@@ -32,3 +33,12 @@ def patience_edge(edges: Iterable[float], patience: float | None) -> float | Non
     if patience is None:
         return None
     return max((edge for edge in edges if edge <= 1000 * patience and edge.is_integer()), default=None)
+
+
+def slow_edge(edges: Iterable[float], slow_after: float | None, patience: float | None) -> float | None:
+    """The edge nearest to `slow_after` seconds; before the edge `patience`, at which a candidate is given up."""
+    if slow_after is None:
+        return None
+    possible = [edge for edge in edges if math.isfinite(edge) and (patience is None or edge <= patience)]
+    before_that = [edge for edge in possible if edge != patience]
+    return min(before_that or possible, key=lambda edge: abs(edge - 1000 * slow_after), default=None)

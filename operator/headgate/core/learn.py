@@ -1,21 +1,27 @@
 """Folds new metrics into the rollout's evidence. First step of `decide`, so that what follows knows all there is."""
 
+import math
+
 from headgate.api.quantities import fraction
-from headgate.api.status import Evidence, RateEvidence, Status
+from headgate.api.status import Evidence, LatencyEvidence, RateEvidence, Status
 from headgate.core.evidence import combine, errors, predictions
-from headgate.core.model import Fresh, Observation
+from headgate.core.model import Fresh, Observation, Slow
 
 _COMPARING = frozenset({"Canary"})
 _ALONE = frozenset({"Promoting", "Soaking"})
 
 
-def begin(metrics: Fresh) -> Evidence:
+def begin(o: Observation, metrics: Fresh) -> Evidence:
     """The evidence of a rollout whose candidate is about to get its first traffic: what is known of stable."""
-    signals = ["errors", *(["predictions"] if metrics.predictions_expected else [])]
-    past = metrics.before
+    past, slow = metrics.before, metrics.slow
+    asked = {"errors": True, "predictions": metrics.predictions_expected, "latency": bool(o.spec.rollout.latency)}
+    latency = LatencyEvidence(edge=_edge(slow)) if o.spec.rollout.latency else None
+    if latency and slow:
+        latency = errors.begin(latency, slow.before.attempts, slow.before.failures, slow.before.dispersion)
     return Evidence(
-        weights=combine.weights(signals),
+        weights=combine.weights([name for name, compared in asked.items() if compared]),
         errors=errors.begin(RateEvidence(), past.attempts, past.failures, past.dispersion),
+        latency=latency,
     )
 
 
@@ -32,6 +38,7 @@ def learn(o: Observation, status: Status) -> Status:
         seen = seen.model_copy(
             update={
                 "errors": errors.fold(seen.errors, metrics.attempts, fraction(margins.errors), ceiling),
+                "latency": _latency(o, seen, metrics.slow),
                 "predictions": predictions.fold(
                     seen.predictions, list(metrics.predictions), fraction(margins.predictions)
                 ),
@@ -54,3 +61,21 @@ def learn(o: Observation, status: Status) -> Status:
         }
     )
     return status.model_copy(update={"rollout": learnt})
+
+
+def _latency(o: Observation, seen: Evidence, slow: Slow | None) -> LatencyEvidence | None:
+    """The evidence on slow answers after one more block.
+
+    A spec that doesn't ask for it any more drops it; one that only now asks for it waits for the next rollout.
+    """
+    asked = o.spec.rollout.latency
+    if seen.latency is None or asked is None or slow is None:
+        return seen.latency if asked else None
+    weight = combine.weights_of(seen).get("latency")
+    ceiling = combine.ceiling(weight, o.spec.rollout.alpha) if weight else math.inf
+    found = errors.fold(seen.latency, slow.answers, fraction(asked.margin), ceiling)
+    return found.model_copy(update={"edge": _edge(slow)})
+
+
+def _edge(slow: Slow | None) -> str:
+    return f"{slow.edge:g}ms" if slow else ""

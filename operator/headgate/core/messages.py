@@ -2,7 +2,8 @@
 
 import math
 
-from headgate.api.status import Budget, Evidence, Rollout, Status
+from headgate.api.quantities import seconds
+from headgate.api.status import Budget, Evidence, LatencyEvidence, Rollout, Status
 from headgate.core.model import Observation, Workload
 
 
@@ -37,6 +38,35 @@ def predictions_shifted(o: Observation, status: Status, evidence: Evidence) -> s
     )
 
 
+def latency_higher(o: Observation, status: Status, evidence: Evidence) -> str:
+    """Why slow answers rolled back."""
+    return f"{_slower(evidence, _stable(status))}: worse by more than {_latency_margin(o)}. {_strength(evidence, o)}"
+
+
+def _slower(evidence: Evidence, stable: str) -> str:
+    seen = evidence.latency or LatencyEvidence()
+    return (
+        f"{_share(seen.candidateFailures, seen.candidateAttempts)} answers of the candidate took longer than "
+        f"{seen.edge}, {_share(seen.stableFailures, seen.stableAttempts)} of {stable}"
+    )
+
+
+def _latency_margin(o: Observation) -> str:
+    return o.spec.rollout.latency.margin if o.spec.rollout.latency else "the margin"
+
+
+def latency_note(o: Observation, rollout: Rollout) -> str:
+    """What to know about the threshold of slow answers while they are compared; empty where it is what was asked."""
+    asked, seen = o.spec.rollout.latency, rollout.evidence.latency
+    if asked is None or seen is None:
+        return ""
+    if not seen.edge:
+        return " Slow answers are not compared yet: the routers have timed none."
+    if seconds(seen.edge) == seconds(asked.threshold):
+        return ""
+    return f" Slow is what takes longer than {seen.edge}: the routers don't measure {asked.threshold} itself."
+
+
 def budget_spent(status: Status, budget: Budget) -> str:
     """Why an empty risk budget rolled back."""
     return (
@@ -59,6 +89,8 @@ def passed(o: Observation, rollout: Rollout) -> str:
         f"{_share(seen.errors.candidateFailures, seen.errors.candidateAttempts)} attempts on the candidate failed, "
         f"{_share(seen.errors.stableFailures, seen.errors.stableAttempts)} on stable."
     )
+    if seen.latency:
+        told += f" Not slower by {_latency_margin(o)}: {_slower(seen, 'stable')}."
     if seen.predictions.outputs:
         return (
             f"{told} No share of its predictions moved by {o.spec.rollout.margins.predictions} "

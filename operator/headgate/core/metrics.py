@@ -3,7 +3,7 @@
 Attempts are those that pods really had: `rq_success + rq_error` by pod, a rescue by stable not among them. The
 router gives up a candidate's attempt after a share of the time budget, so that stable can still rescue it, but
 waits for stable until the budget ends. To be fair, an answer of stable that took longer than that share counts
-against stable as well.
+against stable as well. Times are those of a version's own answers, so there is no rescue among them either.
 """
 
 from collections import defaultdict
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from headgate.core.evidence.counters import Increment, Series, read_since
 from headgate.core.evidence.errors import AttemptBlock
 from headgate.core.evidence.predictions import PredictionBlock
-from headgate.core.histogram import ANSWERED, ANSWERED_WITHIN, common_edges, edge_of, patience_edge
-from headgate.core.model import Blind, Fresh, Metrics, Quiet
+from headgate.core.histogram import ANSWERED, ANSWERED_WITHIN, common_edges, edge_of, patience_edge, slow_edge
+from headgate.core.model import Blind, Fresh, Metrics, Quiet, Slow
 
 SUCCESSES = "envoy_cluster_endpoint_rq_success"
 ERRORS = "envoy_cluster_endpoint_rq_error"
@@ -33,6 +33,12 @@ class Comparison:
     candidate: str
     patience: float | None
     """Seconds after which the router gives up a candidate's attempt; None: only when the budget ends."""
+    slow_after: float | None = None
+    """Seconds after which an answer is a slow one; None: that is not compared."""
+
+
+_Gained = defaultdict[tuple[str, str, float | None], int]
+"""What all routers and pods counted, by series, revision and, for the histogram, edge in milliseconds."""
 
 
 def metrics_from(
@@ -54,30 +60,57 @@ def metrics_from(
     reading = read_since(cursor, found, stale_after)
     if reading is None:
         return Quiet()
+    gained, edges = _by_name(reading.increments), common_edges(found)
     blocks, expected = _predictions(found, reading.increments, who)
     return Fresh(
         cursor=reading.cursor,
-        attempts=_attempts(found, reading.increments, who),
+        attempts=_attempts(gained, edges, who),
+        slow=_slow(gained, edges, who),
         predictions=blocks,
         predictions_expected=expected,
     )
 
 
-def _attempts(series: Iterable[Series], increments: Iterable[Increment], who: Comparison) -> AttemptBlock:
-    patience = patience_edge(common_edges(series, ANSWERED_WITHIN), who.patience)
-    total: dict[tuple[str, str], int] = defaultdict(int)
+def _attempts(gained: _Gained, edges: list[float], who: Comparison) -> AttemptBlock:
+    patience = patience_edge(edges, who.patience)
+    stable_attempts = gained[SUCCESSES, who.stable, None] + gained[ERRORS, who.stable, None]
+    late = _answers(gained, who.stable, None) - _answers(gained, who.stable, patience)
+    return AttemptBlock(
+        candidate_attempts=gained[SUCCESSES, who.candidate, None] + gained[ERRORS, who.candidate, None],
+        candidate_failures=gained[ERRORS, who.candidate, None],
+        stable_attempts=stable_attempts,
+        stable_failures=min(stable_attempts, gained[ERRORS, who.stable, None] + max(0, late)),
+    )
+
+
+def _slow(gained: _Gained, edges: list[float], who: Comparison) -> Slow | None:
+    """Answers within the time that a candidate has, and those of them that were slow.
+
+    A later answer of stable is a failure, as the candidate's would have been.
+    """
+    patience = patience_edge(edges, who.patience)
+    edge = slow_edge(edges, who.slow_after, patience)
+    if edge is None:
+        return None
+    counts: list[int] = []
+    for revision in (who.candidate, who.stable):
+        answers = _answers(gained, revision, patience)
+        counts += [answers, max(0, answers - _answers(gained, revision, edge))]
+    return Slow(edge, AttemptBlock(*counts))
+
+
+def _answers(gained: _Gained, revision: str, within: float | None) -> int:
+    """A revision's answers within an edge of the histogram; None: all."""
+    return gained[ANSWERED, revision, None] if within is None else gained[ANSWERED_WITHIN, revision, within]
+
+
+def _by_name(increments: Iterable[Increment]) -> _Gained:
+    found: _Gained = defaultdict(int)
     for i in increments:
         name = i.labels.get("__name__", "")
-        if name != ANSWERED_WITHIN or edge_of(i.labels) == patience:
-            total[name, i.labels.get(REVISION, "")] += i.gained
-    stable_attempts = total[SUCCESSES, who.stable] + total[ERRORS, who.stable]
-    late = 0 if patience is None else max(0, total[ANSWERED, who.stable] - total[ANSWERED_WITHIN, who.stable])
-    return AttemptBlock(
-        candidate_attempts=total[SUCCESSES, who.candidate] + total[ERRORS, who.candidate],
-        candidate_failures=total[ERRORS, who.candidate],
-        stable_attempts=stable_attempts,
-        stable_failures=min(stable_attempts, total[ERRORS, who.stable] + late),
-    )
+        edge = edge_of(i.labels) if name == ANSWERED_WITHIN else None
+        found[name, i.labels.get(REVISION, ""), edge] += i.gained
+    return found
 
 
 def _predictions(

@@ -63,6 +63,16 @@ class Before:
 
 
 @dataclass(frozen=True)
+class Slow:
+    """Slow answers of both versions, where the spec asks for them to be compared."""
+
+    edge: float
+    """Milliseconds: the edge of the routers' histogram beyond which an answer is slow."""
+    answers: AttemptBlock
+    before: Before = Before()
+
+
+@dataclass(frozen=True)
 class Fresh:
     """New metrics: what happened between the old cursor and `cursor`."""
 
@@ -73,6 +83,8 @@ class Fresh:
     """Whether stable counts its predictions, so that the candidate must be compared with it."""
     before: Before = Before()
     """What is known of stable's failures when the canary may open."""
+    slow: Slow | None = None
+    """None: not asked for, or no answer was timed yet."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,19 @@ def before(series: Iterable[Series], cursor: float, who: Comparison) -> Before:
     return Before(round(trials), round(min(trials, errors + slow)), together)
 
 
+def slow_before(series: Iterable[Series], cursor: float, who: Comparison, edge: float) -> Before:
+    """Stable's answers up to `cursor`, and how many of them were slower than `edge` milliseconds."""
+    stable = [s for s in series if s.samples and s.labels.get(REVISION) == who.stable]
+    windows = _windows(stable, cursor)
+    routers = {s.target for s in stable if s.labels.get("__name__") == ANSWERED_WITHIN and edge_of(s.labels) == edge}
+    if windows is None or not routers:
+        return Before()
+    timed = [s for s in stable if s.target in routers]
+    answers = _answers(timed, windows, patience_edge(common_edges(timed), who.patience))
+    slow = np.clip(answers - _answers(timed, windows, edge), 0, answers)
+    return Before(round(float(answers.sum())), round(float(slow.sum())), dispersion(answers, slow))
+
+
 def _windows(series: Sequence[Series], cursor: float) -> Floats | None:
     """Edges of windows of one scrape each, the last of which ends at `cursor`; None where there is no history."""
     attempts = [s for s in series if s.labels.get("__name__") == SUCCESSES]
@@ -66,18 +79,16 @@ def _by_pod(series: Iterable[Series], name: str, pods: Sequence[str], edges: Flo
 
 
 def _late(series: Sequence[Series], edges: Floats, who: Comparison) -> Floats:
-    """Answers that came later than the router would have waited for a candidate; shape (windows, 1).
+    """Answers that came later than the router would have waited for a candidate; shape (windows, 1)."""
+    patience = patience_edge(common_edges(series), who.patience)
+    return np.maximum(_answers(series, edges, None) - _answers(series, edges, patience), 0)
 
-    The routers don't say of which pod they were.
-    """
-    patience = patience_edge(common_edges(series, ANSWERED_WITHIN), who.patience)
-    late = np.zeros(len(edges) - 1)
-    if patience is None:
-        return late[:, None]
+
+def _answers(series: Iterable[Series], edges: Floats, within: float | None) -> Floats:
+    """Answers within an edge of the histogram (None: all); shape (windows, 1), as no router says of which pod."""
+    found = np.zeros((len(edges) - 1, 1))
     for s in series:
         name = s.labels.get("__name__")
-        if name == ANSWERED:
-            late += gained_by_window(s.samples, edges)
-        elif name == ANSWERED_WITHIN and edge_of(s.labels) == patience:
-            late -= gained_by_window(s.samples, edges)
-    return np.maximum(late, 0)[:, None]
+        if (name == ANSWERED and within is None) or (name == ANSWERED_WITHIN and edge_of(s.labels) == within):
+            found[:, 0] += gained_by_window(s.samples, edges)
+    return found

@@ -20,6 +20,12 @@ _CRASHING = frozenset(
     {"CrashLoopBackOff", "OOMKilled", "ModelInvalid", "DigestMismatch", "ArtifactInvalid", "ArtifactNotFound"}
 )
 """The version's own faults; a full node or a place that can't be reached may pass."""
+_HARM = {
+    "errors": ("ErrorsHigher", messages.errors_higher),
+    "predictions": ("PredictionsShifted", messages.predictions_shifted),
+    "latency": ("LatencyHigher", messages.latency_higher),
+}
+"""Reason and message by the signal that carries the evidence."""
 _EXPOSED = frozenset({"Canary", "Promoting", "Soaking"})
 _LOOK_AGAIN = {"Pending": 5.0, "Canary": 1.0, "Promoting": 1.0, "Soaking": 2.0, "RollingBack": 2.0}
 _IDLE_LOOK = 30.0
@@ -33,9 +39,8 @@ def reason_to_roll_back(o: Observation, status: Status) -> tuple[str, str] | Non
     evidence = rollout.evidence
     alpha = o.spec.rollout.alpha
     if judge.harmful(evidence.logHarm, alpha):
-        if combine.carrier(evidence) == "errors":
-            return "ErrorsHigher", messages.errors_higher(o, status, evidence)
-        return "PredictionsShifted", messages.predictions_shifted(o, status, evidence)
+        reason, told = _HARM[combine.carrier(evidence)]
+        return reason, told(o, status, evidence)
     budget = rollout.budget
     if (
         rollout.phase == "Canary"
@@ -81,7 +86,7 @@ def _pending(o: Observation, status: Status, rollout: Rollout, now: float) -> St
     if status.stable is None:
         return transitions.go_live(status, now)
     if isinstance(o.metrics, Fresh):
-        return transitions.open_canary(status, _first_weight(o), learn.begin(o.metrics), o.metrics.cursor, now)
+        return transitions.open_canary(status, _first_weight(o), learn.begin(o, o.metrics), o.metrics.cursor, now)
     return status
 
 

@@ -6,6 +6,7 @@ Called by `decide` last. Messages hold nothing that changes while nothing happen
 from headgate.api import MODEL_LABEL, REVISION_LABEL
 from headgate.api.quantities import seconds
 from headgate.api.status import Condition, RevisionRef, Rollout, Status
+from headgate.core import messages
 from headgate.core.model import Blind, Event, Observation, Workload
 from headgate.core.times import seconds_since, stamp
 
@@ -138,7 +139,8 @@ def _rollout_healthy(o: Observation, status: Status) -> Told:
             "MetricsUnavailable",
             f"{o.metrics.message} The weights hold until the metrics are back; no data is not bad data.",
         )
-    return "True", rollout.phase, f"{rollout.version}: {rollout.message}"
+    note = messages.latency_note(o, rollout) if rollout.phase == "Canary" else ""
+    return "True", rollout.phase, f"{rollout.version}: {rollout.message}{note}"
 
 
 def _drift(o: Observation, status: Status) -> Told:

@@ -99,6 +99,7 @@ GOOD: dict[str, Manifest] = {
                 "maxWeight": 12.5,
                 "steps": [{"weight": 1, "hold": "30s"}, {"weight": 50.5, "hold": "1h"}],
                 "margins": {"errors": "0.25%", "predictions": "10%"},
+                "latency": {"threshold": "30s", "margin": "2.5%"},
                 "soak": "0s",
                 "deadline": "12h",
             },
@@ -118,6 +119,13 @@ GOOD: dict[str, Manifest] = {
     "fractions of seconds": manifest(("spec.traffic.timeout", "0.5s")),
     "milliseconds": manifest(("spec.traffic.timeout", "200ms")),
     "all the traffic": manifest(("spec.rollout.maxWeight", 100)),
+    "a threshold of slow answers below half of the time": manifest(
+        ("spec.rollout.latency", {"threshold": "99ms"}), ("spec.traffic.timeout", "0.2s")
+    ),
+    "a later threshold where nobody is rescued": manifest(
+        ("spec.rollout.latency", {"threshold": "1m20s"}), ("spec.traffic", {"timeout": "1.5m", "retryOnStable": False})
+    ),
+    "a threshold that is null": manifest(("spec.rollout.latency", None)),
     "as few pods as many": manifest(("spec.runtime.autoscaling", {"minReplicas": 3, "maxReplicas": 3})),
 }
 
@@ -235,6 +243,38 @@ BAD: tuple[Bad, ...] = (
         field="spec.rollout.steps.0.pause",
     ),
     _bad("a ladder without end", "spec.rollout.steps", [{"weight": 5}] * 51, "at most 50 items"),
+    _bad(
+        "a threshold of slow answers at half of the time",
+        "spec.rollout.latency",
+        {"threshold": "500ms"},
+        "must be below half of traffic.timeout",
+        "rule",
+        field="spec",
+    ),
+    Bad(
+        "a threshold beyond the time",
+        manifest(
+            ("spec.rollout.latency", {"threshold": "2s"}), ("spec.traffic", {"timeout": "2s", "retryOnStable": False})
+        ),
+        "spec",
+        "below all of it without traffic.retryOnStable",
+        "rule",
+    ),
+    _bad(
+        "slow answers without a threshold",
+        "spec.rollout.latency",
+        {"margin": "1%"},
+        "Field required",
+        field="spec.rollout.latency.threshold",
+    ),
+    _bad(
+        "a threshold of nothing",
+        "spec.rollout.latency",
+        {"threshold": "0ms"},
+        "must be longer than zero",
+        "rule",
+        field="spec.rollout.latency.threshold",
+    ),
     _bad("a soak of a negative time", "spec.rollout.soak", "-1s", "should match pattern"),
     _bad("a deadline of nothing", "spec.rollout.deadline", "0.0h", "must be longer than zero", "rule"),
     _bad(

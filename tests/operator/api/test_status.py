@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate.api.revision import as_manifest
-from headgate.api.status import RateEvidence, EventEvidence, OutputEvidence, Status
+from headgate.api.status import EventEvidence, OutputEvidence, RateEvidence, Status
 
 numbers = st.floats(-1e6, 1e6).map(lambda v: round(v, 6))
 names = st.text(min_size=1, max_size=20)

@@ -153,6 +153,97 @@ def test_a_stable_whose_failures_cluster_is_given_more_patience():
     assert needed[4.0] > 1.5 * needed[1.0]
 
 
+LATENCY = {"latency": {"threshold": "200ms", "margin": "2%"}}
+
+
+def test_a_slow_candidate_is_rolled_back():
+    world = serving(rollout=LATENCY, behaviour=Behaviour(slow=0.01), before=Before(5000, 50, 1.0))
+    world.ask("v2", Behaviour(slow=0.3))
+    assert world.until("Canary").status.rollout.evidence.latency.history == [5000, 50, 1]
+    rollout = world.until("RollingBack").status.rollout
+    assert rollout.reason == "LatencyHigher"
+    assert "answers of the candidate took longer than 200ms" in rollout.message
+    assert "worse by more than 2%" in rollout.message
+    assert rollout.evidence.latency.verdict == "Fail"
+    assert rollout.candidateRequests < 500
+
+
+def test_a_candidate_that_is_as_fast_is_promoted():
+    world = serving(rollout=LATENCY, behaviour=Behaviour(slow=0.01))
+    world.ask("v2", Behaviour(slow=0.01))
+    world.until("Promoting")
+    assert "Not slower by 2%" in world.status.history[0].message
+    assert set(world.status.rollout.evidence.weights) == {"errors", "predictions", "latency"}
+    world.until("Soaking")
+    judged = world.status.rollout.evidence.latency
+    world.behaviours["v2"] = Behaviour(slow=1.0)
+    world.looks(20)
+    assert world.status.phase == "Soaking"
+    assert world.status.rollout.evidence.latency == judged
+
+
+def test_without_a_threshold_slow_answers_are_not_compared():
+    world = serving()
+    world.ask("v2", Behaviour(slow=1.0))
+    world.until("Promoting")
+    assert world.status.rollout.evidence.latency is None
+
+
+def test_as_long_as_no_answer_was_timed_a_candidate_is_not_promoted():
+    world = serving(rollout=LATENCY, edge=None)
+    world.ask("v2")
+    world.until("Canary")
+    world.looks(100)
+    assert world.status.phase == "Canary"
+    assert "the routers have timed none" in world.conditions["RolloutHealthy"].message
+    world.edge = 200.0
+    world.until("Promoting")
+
+
+def test_a_threshold_that_the_routers_do_not_measure_is_told():
+    world = serving(rollout={"latency": {"threshold": "210ms"}})
+    world.ask("v2")
+    world.until("Canary")
+    message = world.conditions["RolloutHealthy"].message
+    assert "longer than 200ms: the routers don't measure 210ms" in message
+    assert world.status.rollout.evidence.latency.edge == "200ms"
+    world.edge = 210.0
+    world.look()
+    assert world.conditions["RolloutHealthy"].message.endswith("as the evidence allows.")
+
+
+def test_a_threshold_that_is_taken_back_no_longer_holds_a_candidate_up():
+    world = serving(rollout=LATENCY, edge=None)
+    world.ask("v2")
+    world.until("Canary")
+    world.rollout = {}
+    world.ask("v2")
+    world.until("Promoting")
+    assert world.status.rollout.evidence.latency is None
+
+
+def test_a_threshold_that_comes_later_is_for_the_next_rollout():
+    world = serving()
+    world.ask("v2")
+    world.until("Canary")
+    world.rollout = LATENCY
+    world.ask("v2")
+    world.until("Promoting")
+    assert world.status.rollout.evidence.latency is None
+
+
+def test_a_status_that_compares_slow_answers_without_a_share_of_alpha_only_has_to_pass():
+    world = serving(rollout=LATENCY)
+    world.ask("v2", Behaviour(slow=0.5))
+    world.until("Canary")
+    evidence = world.status.rollout.evidence.model_copy(update={"weights": {"errors": 0.7, "predictions": 0.3}})
+    rollout = world.status.rollout.model_copy(update={"evidence": evidence})
+    world.status = world.status.model_copy(update={"rollout": rollout})
+    world.looks(60)
+    assert world.status.phase == "Canary"
+    assert world.status.rollout.evidence.latency.verdict == "Inconclusive"
+
+
 def test_shifted_predictions_roll_back():
     world = serving()
     world.ask("v2", Behaviour(positive=0.3))

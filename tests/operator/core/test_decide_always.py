@@ -12,6 +12,7 @@ VERSIONS = ("v1", "v2", "v3")
 behaviours = st.builds(
     Behaviour,
     failing=st.sampled_from([0.0, 0.0, 0.004, 0.05, 1.0]),
+    slow=st.sampled_from([0.0, 0.0, 0.3]),
     positive=st.sampled_from([0.1, 0.1, 0.12, 0.5, None]),
     starts_in=st.sampled_from([0.0, 3.0, 3.0, None]),
     problem=st.sampled_from([None, Problem("DigestMismatch", "it is another artifact")]),
@@ -24,6 +25,7 @@ rollouts = st.fixed_dictionaries(
         "steps": st.sampled_from([[], [{"weight": 12.25, "hold": "2s"}, {"weight": 33.35, "hold": "5s"}]]),
         "soak": st.sampled_from(["0s", "10s", "10m"]),
         "deadline": st.sampled_from(["10s", "2h"]),
+        "latency": st.just({"threshold": "200ms"}),
         "alpha": st.sampled_from([0.001, 0.01, 0.2]),
     },
 )

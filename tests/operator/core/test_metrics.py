@@ -1,6 +1,8 @@
 """From raw samples to what `decide` learns from: who attempted, who failed, who was late, who is blind."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headgate.core.evidence.counters import Series
 from headgate.core.evidence.errors import AttemptBlock
@@ -26,12 +28,30 @@ def bins(revision, before, after, bin_="c00 no", layout="l1", output="label"):
     return counter("headgate_prediction_bin_total", revision, before, after, **labels)
 
 
-def times_of_stable(counts):
-    """Envoy's histogram of stable: edge in ms -> answers within it, and how many there were."""
-    buckets = [
-        counter("envoy_cluster_upstream_rq_time_bucket", STABLE, 0, n, le=str(edge)) for edge, n in counts.items()
-    ]
-    return [*buckets, counter("envoy_cluster_upstream_rq_time_count", STABLE, 0, max(counts.values()))]
+def times_of(revision, counts, **more):
+    """Envoy's histogram: edge in ms -> answers within it, and how many there were."""
+    name = "envoy_cluster_canary_upstream_rq_time"
+    buckets = [counter(f"{name}_bucket", revision, 0, n, le=str(edge), **more) for edge, n in counts.items()]
+    return [*buckets, counter(f"{name}_count", revision, 0, counts["+Inf"], **more)]
+
+
+def times_of_stable(counts, **more):
+    return times_of(STABLE, counts, **more)
+
+
+ANY_SERIES = [
+    *(
+        (f"envoy_cluster_endpoint_rq_{what}", revision, {})
+        for what in ("success", "error")
+        for revision in (STABLE, CANDIDATE)
+    ),
+    *(
+        ("envoy_cluster_canary_upstream_rq_time_bucket", revision, {"le": le})
+        for le in ("200", "500", "+Inf")
+        for revision in (STABLE, CANDIDATE)
+    ),
+    *(("envoy_cluster_canary_upstream_rq_time_count", revision, {}) for revision in (STABLE, CANDIDATE)),
+]
 
 
 ROUTED = [
@@ -115,6 +135,68 @@ def test_without_patience_or_an_edge_below_it_nobody_is_late(patience):
 def test_stable_never_has_more_failures_than_attempts():
     found = read([*ROUTED, *times_of_stable({"500.0": 0, "+Inf": 500})])
     assert found.attempts.stable_failures == found.attempts.stable_attempts == 92
+
+
+def test_an_edge_that_not_every_router_has_is_none():
+    first = times_of_stable({"250.0": 80, "500.0": 85, "1000.0": 90, "+Inf": 90})
+    second = times_of_stable({"250.0": 80, "1000.0": 90, "+Inf": 90}, target="router-2")
+    assert read([*ROUTED, *first, *second]).attempts.stable_failures == 2 + 20
+
+
+def slower(slow_after, patience=0.5):
+    return Comparison(STABLE, CANDIDATE, patience, slow_after)
+
+
+TIMED = [
+    *times_of_stable({"100.0": 70, "200.0": 80, "500.0": 85, "1000.0": 90, "+Inf": 90}),
+    *times_of(CANDIDATE, {"100.0": 3, "200.0": 5, "500.0": 7, "1000.0": 7, "+Inf": 7}),
+]
+
+
+@pytest.mark.parametrize(
+    ("slow_after", "patience", "edge", "answers"),
+    [
+        pytest.param(0.2, 0.5, 200, AttemptBlock(7, 2, 85, 5), id="stable's answers beyond the patience are left out"),
+        pytest.param(0.2, None, 200, AttemptBlock(7, 2, 90, 10), id="nobody is given up early"),
+        pytest.param(0.12, 0.5, 100, AttemptBlock(7, 4, 85, 15), id="the nearest edge is below"),
+        pytest.param(0.18, 0.5, 200, AttemptBlock(7, 2, 85, 5), id="the nearest edge is above"),
+        pytest.param(0.45, 0.5, 200, AttemptBlock(7, 2, 85, 5), id="the nearest edge is where a candidate is given up"),
+        pytest.param(0.45, 0.1, 100, AttemptBlock(3, 0, 70, 0), id="the only edge is where a candidate is given up"),
+        pytest.param(9.0, None, 1000, AttemptBlock(7, 0, 90, 0), id="infinity is no edge"),
+    ],
+)
+def test_slow_answers_are_those_beyond_the_nearest_edge(slow_after, patience, edge, answers):
+    found = read([*ROUTED, *TIMED], who=slower(slow_after, patience)).slow
+    assert (found.edge, found.answers) == (edge, answers)
+
+
+def test_slow_answers_are_told_only_if_asked_for_and_timed():
+    assert read([*ROUTED, *TIMED]).slow is None
+    assert read(ROUTED, who=slower(0.2)).slow is None
+    assert read([*ROUTED, *TIMED], cursor=None, who=slower(0.2)).slow.answers == AttemptBlock()
+
+
+def test_a_histogram_that_contradicts_itself_makes_no_negative_counts():
+    upside_down = times_of_stable({"100.0": 9, "200.0": 90, "500.0": 50, "+Inf": 60})
+    found = read([*ROUTED, *upside_down, *times_of(CANDIDATE, {"200.0": 5, "500.0": 3, "+Inf": 1})], who=slower(0.2))
+    assert found.slow.answers == AttemptBlock(3, 0, 50, 0)
+    assert found.attempts.stable_failures == 2 + 10
+
+
+counts = st.lists(st.floats(0, 50).map(round), min_size=1, max_size=5)
+
+
+@given(st.lists(st.tuples(st.sampled_from(ANY_SERIES), counts), max_size=12), st.sampled_from([None, 0.5]))
+def test_whatever_counters_do_the_block_is_possible(series, patience):
+    found = []
+    for number, ((name, revision, labels), values) in enumerate(series):
+        of = {"__name__": name, "headgate_revision": revision, "instance": f"router-{number % 2}", **labels}
+        found.append(Series(of, tuple((100.0 + 2 * i, float(v)) for i, v in enumerate(values))))
+    seen = read([*ROUTED, *found], now=110.0, who=slower(0.2, patience))
+    if isinstance(seen, Fresh):
+        for block in (seen.attempts, *([seen.slow.answers] if seen.slow else [])):
+            assert 0 <= block.candidate_failures <= block.candidate_attempts
+            assert 0 <= block.stable_failures <= block.stable_attempts
 
 
 def test_predictions_are_compared_in_a_layout_that_both_count_in():

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from headgate.core.evidence.counters import Series
+from headgate.core.histogram import ANSWERED, ANSWERED_WITHIN
 from headgate.core.metrics import Comparison
 from headgate.core.model import Before
-from headgate.core.past import before
+from headgate.core.past import before, slow_before
 
 STABLE, CANDIDATE = "fraud-aaaaaaaa", "fraud-bbbbbbbb"
 WHO = Comparison(STABLE, CANDIDATE, patience=0.5)
@@ -72,7 +73,7 @@ def test_a_reset_is_no_failure():
 
 def times(counts):
     """Envoy's histogram of stable: edge in ms -> answers within it by scrape."""
-    name = "envoy_cluster_upstream_rq_time"
+    name = "envoy_cluster_canary_upstream_rq_time"
     buckets = [counter(f"{name}_bucket", gains, le=str(edge)) for edge, gains in counts.items()]
     return [*buckets, counter(f"{name}_count", counts["+Inf"])]
 
@@ -90,6 +91,25 @@ def test_bursts_of_late_answers_cluster_as_much_as_they_are_of_all_failures():
     assert 15 <= before(series, CURSOR, WHO).dispersion <= 30
     with_errors = [*pod("a", flat(50), at(*range(3, 900, 3))), *series[2:]]
     assert 5 <= before(with_errors, CURSOR, WHO).dispersion <= 15
+
+
+def test_slow_answers_of_stable_are_counted_up_to_where_a_candidate_would_be_given_up():
+    slow, late = at(*range(0, 900, 90), n=20.0), at(7, 8)
+    timed = times({"200": flat(50) - slow - late, "500": flat(50) - late, "+Inf": flat(50)})
+    series = [*pod("a", flat(50), flat(0)), *timed]
+    found = slow_before(series, CURSOR, WHO, 200.0)
+    assert (found.attempts, found.failures) == (900 * 50 - 2, 10 * 20)
+    assert 15 <= found.dispersion <= 25
+    everything = slow_before(series, CURSOR, Comparison(STABLE, CANDIDATE, None), 200.0)
+    assert (everything.attempts, everything.failures) == (900 * 50, 10 * 20 + 2)
+
+
+def test_routers_without_the_edge_are_left_out():
+    old = [counter(ANSWERED, flat(9), router="old"), counter(ANSWERED_WITHIN, flat(9), router="old", le="500")]
+    series = [*pod("a", flat(50), flat(0)), *times({"200": flat(50), "500": flat(50), "+Inf": flat(50)}), *old]
+    assert slow_before(series, CURSOR, WHO, 200.0) == Before(900 * 50, 0, 1.0)
+    assert slow_before(series, CURSOR, WHO, 210.0) == Before()
+    assert slow_before([], CURSOR, WHO, 200.0) == Before()
 
 
 @pytest.mark.parametrize("patience", [None, 0.0001])

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from headgate.api.status import RateEvidence, Evidence, RevisionRef, Rollout, Status, TrafficTarget
+from headgate.api.status import Evidence, RateEvidence, RevisionRef, Rollout, Status, TrafficTarget
 from headgate.edges.telemetry import Health, HealthServer, Telemetry
 
 MODEL = {"headgate_namespace": "models", "headgate_model": "fraud"}
