@@ -92,22 +92,29 @@ def scrape_interval(times: Iterable[float]) -> float | None:
 
 def gained_between(samples: tuple[Sample, ...], start: float, end: float) -> int:
     """How much a counter gained in (start, end]. A counter that appears in between, or is reset, counts from 0."""
-    before = [v for t, v in samples if t <= start]
+    counts = [(t, v) for t, v in samples if _is_count(v)]
+    before = [v for t, v in counts if t <= start]
     previous = before[-1] if before else 0.0
     gained = 0.0
-    for t, value in samples:
+    for t, value in counts:
         if start < t <= end:
             gained += value - previous if value >= previous else value
             previous = value
     return round(gained)
 
 
+def _is_count(value: float) -> bool:
+    """What no counter can have had is passed over: it would become a negative gain, or none at all."""
+    return 0 <= value < math.inf
+
+
 def gained_by_window(samples: tuple[Sample, ...], edges: Floats) -> Floats:
     """How much a counter gained in each (edges[i], edges[i + 1]]. What it had at its first sample is not known."""
     windows = len(edges) - 1
-    if len(samples) < 2:
+    counts = [(t, v) for t, v in samples if _is_count(v)]
+    if len(counts) < 2:
         return np.zeros(windows)
-    times, values = np.array(samples).T
+    times, values = np.array(counts).T
     gained = np.where(values[1:] >= values[:-1], values[1:] - values[:-1], values[1:])
     window = np.searchsorted(edges, times[1:], side="left") - 1
     inside = (window >= 0) & (window < windows)

@@ -1,5 +1,6 @@
 """From samples to events: every event once, whoever reads and whenever."""
 
+import math
 from bisect import bisect_right
 from itertools import pairwise
 
@@ -168,6 +169,14 @@ def test_windows_gain_what_the_counter_gained_and_each_step_is_in_its_own(steps)
     first = samples[0][0]
     expected = [gained_between(tuple(samples), max(first, a), max(first, b)) for a, b in pairwise(edges)]
     assert gained.tolist() == expected
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, -3.0])
+def test_what_no_counter_can_have_is_passed_over(odd):
+    samples = ((0.0, 5.0), (2.0, 9.0), (4.0, odd), (6.0, 11.0))
+    assert gained_between(samples, 0, 6) == 6
+    assert gained_between(((0.0, odd), (2.0, 3.0)), 0, 6) == 3
+    assert gained_by_window(samples, np.array([0.0, 3.0, 6.0])).tolist() == [4, 2]
 
 
 @pytest.mark.parametrize("samples", [(), ((1.0, 5.0),)])
