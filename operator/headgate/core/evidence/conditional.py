@@ -11,8 +11,10 @@ the mean stays at most 1 for every point of the null "p_c - p_s <= margin" with 
 - Given the total, E rises with the candidate's failures j, so min(b E, ceiling) - E is positive for small j and
   negative for large ones. On the null's edge the odds ratio is at least 1, which moves the law of j upwards from the
   hypergeometric one. So b, for which the mean of the difference is 0 under odds ratio 1, makes it at most 0 there.
-- The stake b rises with the total, as does E with j: min(b E, ceiling) rises with the candidate's failures at any
-  number of stable's, so its mean is largest on the edge of the null.
+- Below the edge the candidate may fail less often than stable, and there a large stake on a block in which mostly
+  stable failed would be too much. So b E is at most what E would be, had the candidate had one failure more and
+  stable as many (`rates` sees to that): min(b E, ceiling) then rises with the candidate's failures at any number of
+  stable's, and its mean is largest on the edge of the null. On the edge less is staked than allowed, never more.
 """
 
 from collections.abc import Callable
@@ -37,7 +39,7 @@ def log_law(total: Floats, n_c: Floats, n_s: Floats, size: int) -> Floats:
     least, most = np.maximum(0.0, k - ns), np.minimum(k, nc)
     possible = (j >= least) & (j <= most)
     rising = (j > least) & (j <= most)  # where the law follows from the one before
-    ratio = np.where(rising, (nc - j + 1) * (k - j + 1) / np.maximum(j * (ns - k + j), 1e-300), 1.0)
+    ratio = np.where(rising, (nc - j + 1) * (k - j + 1) / np.maximum(j * (ns - k + j), 1.0), 1.0)
     law = np.where(possible, np.cumsum(np.log(np.where(rising, ratio, 1.0)), axis=1), -np.inf)
     peak = np.max(law, axis=1, keepdims=True)
     return np.asarray(law - peak - np.log(np.sum(np.exp(law - peak), axis=1, keepdims=True)), dtype=np.float64)

@@ -189,8 +189,11 @@ def _without_overshoot(before: Rates, after: Rates, block: Counts, bet: Bet, cei
     if not len(near):
         return after
     won = log_stake(total[near], block.n_c[near], block.n_s[near], lambda j: log_gain(near, j), ceiling - start[near])
+    reached = log_mixture(after.harm[near], ODDS_WEIGHTS)
+    one_more = log_mixture(after.harm[near] + mixed[1][near], ODDS_WEIGHTS) - reached
+    won = np.where(block.y_c[near] < block.n_c[near], np.minimum(won, one_more), won)
     stake = before.stake.copy()
-    stake[near] = np.minimum(stake[near] + won, ceiling - log_mixture(after.harm[near], ODDS_WEIGHTS))
+    stake[near] = np.minimum(stake[near] + won, ceiling - reached)
     return replace(after, stake=stake)
 
 
