@@ -107,7 +107,7 @@ async def test_when_a_canary_may_open_stables_last_half_hour_is_read_too():
     stable, candidate = world.status.stable.revision, world.status.candidate.revision
     scene.metrics.series = (*seven_attempts(stable, world.now), *seven_attempts(candidate, world.now))
     found = (await scene.observe()).metrics
-    assert found.before == Before(9 * 7, 9 * 2, 1.0)
+    assert found.before == Before(9 * 7, 9 * 2, 1.0, 18.0)
     (_, _, since, _), (metrics, labels, _, look_back) = scene.metrics.asked
     assert (since, look_back) == (None, HISTORY_SECONDS)
     assert labels["headgate_revision"] == stable

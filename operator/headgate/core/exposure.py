@@ -10,11 +10,14 @@ from numpy.typing import ArrayLike
 
 from headgate.core.evidence.difference import Floats
 
-FIRST_SHARE, SHARE = 0.2, 0.1
+FIRST_SHARE, SHARE = 0.2, 0.125
 """Largest share of the remaining budget that the time between two looks may be expected to cost, at first and later."""
 
 FIRST_WEIGHT = 1.0
 """Percent, where it is not known how much traffic there is."""
+
+MOST_AT_FIRST = 10.0
+"""Percent, at most, when nothing is known of the candidate: the traffic may grow the next moment."""
 
 MIN_WEIGHT = 1.0
 """Percent. A candidate that still has budget keeps getting enough traffic to be judged by, if `maxWeight` allows."""
@@ -69,7 +72,8 @@ def first_weight(requests: ArrayLike, budget: float, max_weight: float) -> Float
     `requests` that the model got between two looks before the rollout; 0 where that is not known.
     """
     known = np.asarray(requests, dtype=np.float64)
-    weight = np.where(known > 0, _affordable(FIRST_SHARE, budget, known, 1.0), FIRST_WEIGHT)
+    opened = np.minimum(_affordable(FIRST_SHARE, budget, known, 1.0), MOST_AT_FIRST)
+    weight = np.where(known > 0, opened, FIRST_WEIGHT)
     return _rounded(np.minimum(weight, max_weight))
 
 

@@ -9,8 +9,9 @@ against stable as well. Times are those of a version's own answers, so there is 
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import median
 
-from headgate.core.evidence.counters import Increment, Series, read_since
+from headgate.core.evidence.counters import Increment, Series, read_since, scrape_interval
 from headgate.core.evidence.errors import AttemptBlock
 from headgate.core.evidence.predictions import PredictionBlock
 from headgate.core.histogram import ANSWERED, ANSWERED_WITHIN, common_edges, edge_of, patience_edge, slow_edge
@@ -62,8 +63,10 @@ def metrics_from(
         return Quiet()
     gained, edges = _by_name(reading.increments), common_edges(found)
     blocks, expected = _predictions(found, reading.increments, who)
+    intervals = [every for s in routers if (every := scrape_interval(t for t, _ in s.samples))]
     return Fresh(
         cursor=reading.cursor,
+        interval=median(intervals) if intervals else 1.0,
         attempts=_attempts(gained, edges, who),
         slow=_slow(gained, edges, who),
         predictions=blocks,

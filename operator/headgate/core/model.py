@@ -60,6 +60,8 @@ class Before:
     failures: int = 0
     dispersion: float = 1.0
     """How much they cluster: their variance over that of independent ones, at least 1."""
+    seconds: float = 0.0
+    """How much time that was."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class Fresh:
     """What is known of stable's failures when the canary may open."""
     slow: Slow | None = None
     """None: not asked for, or no answer was timed yet."""
+    interval: float = 1.0
+    """Seconds between two scrapes."""
 
 
 @dataclass(frozen=True)

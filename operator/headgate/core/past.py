@@ -33,11 +33,12 @@ def before(series: Iterable[Series], cursor: float, who: Comparison) -> Before:
     attempts = _by_pod(stable, SUCCESSES, pods, edges) + failed
     late = _late(stable, edges, who)
     trials, errors, slow = float(attempts.sum()), float(failed.sum()), float(late.sum())
+    span = float(edges[-1] - edges[0])
     if errors + slow == 0:
-        return Before(round(trials), 0)
+        return Before(round(trials), 0, seconds=span)
     of_errors, of_late = dispersion(attempts, failed), dispersion(attempts.sum(axis=1, keepdims=True), late)
     together = (errors * of_errors + slow * of_late) / (errors + slow)
-    return Before(round(trials), round(min(trials, errors + slow)), together)
+    return Before(round(trials), round(min(trials, errors + slow)), together, span)
 
 
 def slow_before(series: Iterable[Series], cursor: float, who: Comparison, edge: float) -> Before:

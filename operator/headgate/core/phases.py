@@ -86,7 +86,9 @@ def _pending(o: Observation, status: Status, rollout: Rollout, now: float) -> St
     if status.stable is None:
         return transitions.go_live(status, now)
     if isinstance(o.metrics, Fresh):
-        return transitions.open_canary(status, _first_weight(o), learn.begin(o, o.metrics), o.metrics.cursor, now)
+        return transitions.open_canary(
+            status, _first_weight(o, o.metrics), learn.begin(o, o.metrics), o.metrics.cursor, now
+        )
     return status
 
 
@@ -142,9 +144,18 @@ def _passed(rollout: Rollout, metrics: Fresh) -> bool:
     return bool(judge.passed(compared))
 
 
-def _first_weight(o: Observation) -> float:
-    steps = o.spec.rollout.steps
-    return steps[0].weight if steps else min(exposure.FIRST_WEIGHT, o.spec.rollout.maxWeight)
+def _first_weight(o: Observation, metrics: Fresh) -> float:
+    policy = o.spec.rollout
+    if policy.steps:
+        return policy.steps[0].weight
+    past = metrics.before
+    requests = past.attempts / past.seconds * _look(metrics) if past.seconds else 0.0
+    return float(exposure.first_weight(requests, policy.riskBudget, policy.maxWeight))
+
+
+def _look(metrics: Fresh) -> float:
+    """Seconds until one knows what a weight did."""
+    return max(metrics.interval, _LOOK_AGAIN["Canary"])
 
 
 def _ramp(o: Observation, status: Status, rollout: Rollout, metrics: Fresh) -> Status:
@@ -161,7 +172,8 @@ def _ramp(o: Observation, status: Status, rollout: Rollout, metrics: Fresh) -> S
     upper = exposure.upper_rate(seen.candidateFailures, seen.candidateAttempts, policy.alpha)
     left = budget.total - budget.spent
     current = status.traffic[-1].weight
-    allowed = exposure.next_weight(current, upper, errors.stable_rate(seen), left, rate, policy.maxWeight)
+    requests = rate * _look(metrics)
+    allowed = exposure.next_weight(current, upper, errors.stable_rate(seen), left, requests, policy.maxWeight)
     return transitions.set_weight(status, float(allowed))
 
 

@@ -71,7 +71,7 @@ def read(series, now=103.0, cursor=100.0, who=WHO):
 
 def test_attempts_are_answers_and_errors():
     found = read(ROUTED)
-    assert found == Fresh(102, AttemptBlock(10, 3, 92, 2))
+    assert found == Fresh(102, AttemptBlock(10, 3, 92, 2), interval=2.0)
 
 
 def test_attempts_of_all_routers_and_pods_add_up():

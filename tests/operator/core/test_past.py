@@ -43,12 +43,12 @@ def at(*scrapes, n=1.0):
 
 def test_attempts_and_failures_of_all_pods_and_routers_add_up():
     series = [*pod("a", flat(5), at(100)), *pod("b", flat(3), at(200, 300), router="router-2")]
-    assert before(series, CURSOR, WHO) == Before(900 * 8 + 3, 3, 1.0)
+    assert before(series, CURSOR, WHO) == Before(900 * 8 + 3, 3, 1.0, 1800.0)
 
 
 def test_the_candidates_and_what_came_after_the_cursor_do_not_count():
     series = [*pod("a", flat(5), flat(0)), *pod("b", flat(5), flat(5), revision=CANDIDATE)]
-    assert before(series, CURSOR - 1000, WHO) == Before(400 * 5, 0, 1.0)
+    assert before(series, CURSOR - 1000, WHO) == Before(400 * 5, 0, 1.0, 800.0)
 
 
 def test_failures_in_bursts_on_one_pod_cluster():
@@ -144,4 +144,4 @@ def test_a_past_that_begins_after_the_cursor_is_none():
 
 def test_a_pod_that_has_only_errors_counts():
     errors = counter("envoy_cluster_endpoint_rq_error", at(1, 2), envoy_endpoint_address="b")
-    assert before([*pod("a", flat(5), flat(0)), errors], CURSOR, WHO) == Before(900 * 5 + 2, 2, 1.0)
+    assert before([*pod("a", flat(5), flat(0)), errors], CURSOR, WHO) == Before(900 * 5 + 2, 2, 1.0, 1800.0)

@@ -23,7 +23,8 @@ def threshold(alpha: float) -> float:
 
 def weights(signals: Iterable[str]) -> dict[str, float]:
     """The share of alpha of each signal that this rollout compares. Fixed when it begins: they add up to 1."""
-    present = [name for name in CAPITAL if name in set(signals)]
+    asked = set(signals)
+    present = [name for name in CAPITAL if name in asked]
     total = sum(CAPITAL[name] for name in present)
     return {name: round(CAPITAL[name] / total, 6) for name in present}
 

@@ -19,6 +19,9 @@ import numpy as np
 
 from headgate.core.evidence.difference import Floats
 
+SURELY_NO_RESET = 100.0
+"""From this count on, losing less than half of it is not taken for a reset."""
+
 Sample = tuple[float, float]
 """Time in seconds since the epoch, value."""
 
@@ -92,7 +95,7 @@ def scrape_interval(times: Iterable[float]) -> float | None:
 
 def gained_between(samples: tuple[Sample, ...], start: float, end: float) -> int:
     """How much a counter gained in (start, end]. A counter that appears in between, or is reset, counts from 0."""
-    counts = [(t, v) for t, v in samples if _is_count(v)]
+    counts = _counts(samples)
     before = [v for t, v in counts if t <= start]
     previous = before[-1] if before else 0.0
     gained = 0.0
@@ -103,15 +106,28 @@ def gained_between(samples: tuple[Sample, ...], start: float, end: float) -> int
     return round(gained)
 
 
-def _is_count(value: float) -> bool:
-    """What no counter can have had is passed over: it would become a negative gain, or none at all."""
-    return 0 <= value < math.inf
+def _counts(samples: Iterable[Sample]) -> list[Sample]:
+    """The samples that a counter can have had, and none that goes back a little.
+
+    A process that starts again begins at 0: a large count that loses less than half of itself was no reset. (Two
+    Prometheus servers behind one address look like that.) Taken for one, it would add all that was ever counted. It
+    keeps the height that it had.
+    """
+    found: list[Sample] = []
+    height = 0.0
+    for t, value in samples:
+        if not 0 <= value < math.inf:
+            continue
+        went_back = height >= SURELY_NO_RESET and height / 2 < value < height
+        height = height if went_back else value
+        found.append((t, height))
+    return found
 
 
 def gained_by_window(samples: tuple[Sample, ...], edges: Floats) -> Floats:
     """How much a counter gained in each (edges[i], edges[i + 1]]. What it had at its first sample is not known."""
     windows = len(edges) - 1
-    counts = [(t, v) for t, v in samples if _is_count(v)]
+    counts = _counts(samples)
     if len(counts) < 2:
         return np.zeros(windows)
     times, values = np.array(counts).T

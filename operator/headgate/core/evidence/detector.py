@@ -9,12 +9,12 @@ and an alarm at M >= A. While the null holds, the mean of M grows by at most 1 a
 blocks apart on average, and one comes within the first N blocks with probability at most N / A.
 
 The null is that no event's share is further from the profile's than a tolerance allows and the profile's own sampling
-error explains. A tolerance of 0.1 allows ten of a hundred rows, and for rare events no more than a Hellinger distance of
-0.1, which is about a population stability index of 0.08: a category of 10 % may fall to 3.3 %, one that never was may
-rise to 2 %. The events of a number are its cuts: "at or below this edge" and "above it". Those of a
-category are each bin by itself, "in it" and "not in it", and one that is chosen before each block: the union of
-the bins that rose in the blocks before. Half the sum of the absolute differences of all shares *is* the largest gain of any
-union of bins, so the chosen one sees what is spread over many small categories; it is held to the rows alone.
+error explains. A tolerance of 0.1 allows ten of a hundred rows, and for rare events no more than a Hellinger distance
+of 0.1, which is about a population stability index of 0.08: a category of 10 % may fall to 3.3 %, one that never was
+may rise to 2 %. The events of a number are its cuts: "at or below this edge" and "above it". Those of a category are
+each bin by itself, "in it" and "not in it", and one that is chosen before each block: the union of the bins that rose
+in the blocks before. Half the sum of the absolute differences of all shares *is* the largest gain of any union of
+bins, so the chosen one sees what is spread over many small categories; it is held to the rows alone.
 
 For an event with the share p <= r, the furthest that the null allows, the bet on q > r pays, for y of n rows in it,
 

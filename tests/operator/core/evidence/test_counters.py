@@ -35,6 +35,16 @@ def test_a_counter_that_was_reset_counts_from_zero():
     assert gained_between(((0, 50), (2, 60), (4, 3), (6, 7)), 0, 6) == 10 + 7
 
 
+def test_a_large_count_that_goes_back_a_little_was_no_reset_and_counts_nothing_twice():
+    samples = ((0, 1000), (2, 1010), (4, 1004), (6, 1012), (8, 1006), (10, 1020))
+    assert gained_between(samples, 0, 10) == 20
+    assert gained_by_window(samples, np.array([0.0, 5.0, 10.0])).tolist() == [10, 10]
+
+
+def test_a_large_count_that_loses_more_than_half_was_reset():
+    assert gained_between(((0, 1000), (2, 1010), (4, 30)), 0, 4) == 10 + 30
+
+
 def test_a_series_that_appears_counts_from_its_beginning():
     old = series((0, 0), (2, 0), (4, 0), series="old")
     new = series((4, 7), series="new")
