@@ -156,7 +156,7 @@ class Rollout(SpecModel):
     alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.01
     """Probability of rolling back a version that is not worse, over the whole rollout."""
     riskBudget: Annotated[int, Field(ge=1, le=1_000_000)] = 20  # noqa: N815
-    """Bad answers of the candidate that this rollout may cost."""
+    """Bad answers that this rollout may cost, beyond those that stable would have given."""
     maxWeight: Annotated[float, Field(gt=0, le=100)] = 50  # noqa: N815
     """The largest share of the traffic, in percent, before promotion."""
     steps: Annotated[list[Step], Field(max_length=50)] = []

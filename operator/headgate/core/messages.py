@@ -71,7 +71,7 @@ def budget_spent(status: Status, budget: Budget) -> str:
     """Why an empty risk budget rolled back."""
     return (
         f"The candidate cost {budget.spent:g} more bad answers than {_stable(status)} would have, of a risk budget "
-        f"of {budget.total:g}, before it was known to be no worse."
+        f"of {budget.total:g}. That is more than bad luck, though not shown to be more than the margin."
     )
 
 
