@@ -86,13 +86,11 @@ class Version:
         if self.world.burst == 1:
             return n.astype(np.float64), rng.binomial(n, p).astype(np.float64)
         size = self.world.burst
-        old = np.minimum(self.under_way, n)
-        fresh = n - old
-        begins = np.where(p < 1, np.minimum(1.0, p / (size * np.maximum(1 - p, 1e-12) + p)), 1.0)
-        wanted = size * rng.binomial(fresh, begins)
-        new = np.minimum(wanted, fresh)
-        self.under_way = self.under_way - old + (wanted - new)
-        return n.astype(np.float64), (old + new).astype(np.float64)
+        begun = size * rng.binomial(n, np.where(p < 1, p / size, 0.0))
+        to_fail = np.where(p < 1, self.under_way + begun, np.maximum(self.under_way, n))
+        failed = np.minimum(to_fail, n)
+        self.under_way = to_fail - failed
+        return n.astype(np.float64), failed.astype(np.float64)
 
 
 def past(world: World, rng: np.random.Generator, rollouts: int, phase: Floats) -> History:
