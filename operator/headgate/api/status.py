@@ -54,6 +54,20 @@ Numbers = Annotated[
 """Numbers that are one line in the status, so that people can read past them."""
 
 
+def _named_numbers(value: Any) -> Any:
+    """`errors=0.7 predictions=0.3` -> a dictionary."""
+    return {name: float(n) for name, n in (p.split("=") for p in value.split())} if isinstance(value, str) else value
+
+
+NamedNumbers = Annotated[
+    dict[str, float],
+    BeforeValidator(_named_numbers),
+    PlainSerializer(lambda named: " ".join(f"{name}={n}" for name, n in named.items()), when_used="json"),
+    WithJsonSchema({"type": "string"}),
+]
+"""One line in the status. A map would become null, and be refused, when server-side apply takes out all its keys."""
+
+
 class Condition(StatusModel):
     """A Kubernetes condition."""
 
@@ -184,7 +198,7 @@ class Evidence(StatusModel):
     latency: LatencyEvidence | None = None
     """Present where the spec sets `rollout.latency`."""
     predictions: PredictionEvidence = PredictionEvidence()
-    weights: dict[str, float] = {}
+    weights: NamedNumbers = {}
     """Share of alpha of each signal, fixed when the candidate got its first traffic."""
     logHarm: float = 0.0  # noqa: N815
     """ln of the combined e-value. The candidate goes when it reaches `threshold`."""

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate.api.revision import as_manifest
-from headgate.api.status import EventEvidence, OutputEvidence, RateEvidence, Status
+from headgate.api.status import EventEvidence, Evidence, OutputEvidence, RateEvidence, Status
 
 numbers = st.floats(-1e6, 1e6).map(lambda v: round(v, 6))
 names = st.text(min_size=1, max_size=20)
@@ -45,6 +45,12 @@ def test_accumulators_are_lines_that_one_can_read_past():
     manifest = as_manifest(OutputEvidence(output="label", layout="l", events=[EventEvidence(event="is 1", up=1.5)]))
     assert manifest["events"] == {"is 1": "0 0 1.5 0.0 0.0 0.0"}
     assert as_manifest(RateEvidence(harm=[1.5, -2.0]))["harm"] == "1.5 -2.0"
+
+
+def test_the_weights_of_the_signals_survive_being_stored():
+    for weights in ({}, {"errors": 1.0}, {"errors": 0.705882, "predictions": 0.294118}):
+        assert stored(Evidence(weights=weights)).weights == weights
+    assert as_manifest(Evidence(weights={"errors": 0.8, "latency": 0.2}))["weights"] == "errors=0.8 latency=0.2"
 
 
 def test_an_empty_status_is_a_status():
