@@ -92,6 +92,7 @@ class _Run:
         self.alive = np.arange(runs)
         self.weight = self._first_weight(history.trials)
         self.unread = Counts(*(np.zeros(runs) for _ in range(4)))
+        self.heard = np.ones(runs, bool)
         self.decision = np.full(runs, UNDECIDED)
         self.by_predictions = np.zeros(runs, bool)
         self.seconds, self.requests, self.bad = np.zeros(runs), np.zeros(runs), np.zeros(runs)
@@ -104,6 +105,7 @@ class _Run:
         waiting = self.unread.plus(block)
         counted = Counts(*(np.where(read, part, 0.0) for part in waiting))
         self.unread = Counts(*(np.where(read, 0.0, part) for part in waiting))
+        self.heard = counted.n_c + counted.n_s > 0
         self.rates = rates.fold(self.rates, counted, self.policy.margin, self.ceiling)
         log_harm, log_safe = {"errors": self.rates.log_harm}, [self.rates.log_safe]
         if self.shares and self.world.prediction_shift is not None:
@@ -179,6 +181,7 @@ class _Run:
 
     def _go_on_with(self, rows: NDArray[np.intp]) -> None:
         self.alive, self.weight, self.phase = self.alive[rows], self.weight[rows], self.phase[rows]
+        self.heard = self.heard[rows]
         self.rates = self.rates.take(rows)
         self.shares = self.shares.take(rows) if self.shares else None
         self.unread = Counts(*(part[rows] for part in self.unread))
@@ -197,6 +200,7 @@ class _Run:
             upper = exposure.upper_rate(counts.y_c, counts.n_c, policy.alpha)
             requests = (counts.n_c + counts.n_s) / now * max(self.world.scrape, 1.0)
             left = (policy.risk_budget or 0.0) - self.rates.excess
-            self.weight = exposure.next_weight(
+            allowed = exposure.next_weight(
                 self.weight, upper, self.rates.stable_rate, left, requests, policy.max_weight
             )
+            self.weight = np.where(self.heard, allowed, self.weight)

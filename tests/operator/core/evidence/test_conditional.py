@@ -212,7 +212,7 @@ def near_verdict(draw):
     }
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(near_verdict())
 def test_near_a_verdict_the_mean_is_at_most_one_on_the_whole_null(world):
     """End to end: all outcomes of small blocks, through `rates.fold`, weighed with every pair of rates of a grid."""
