@@ -82,6 +82,8 @@ class World:
     """Milliseconds: the routers' edge nearest to the threshold of slow answers."""
     before: Before = field(default_factory=Before)
     """What is known of stable when a canary opens."""
+    interval: float = 1.0
+    """Seconds between two scrapes."""
     generation: int = 0
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     plans: list[Plan] = field(default_factory=list)
@@ -198,7 +200,7 @@ class World:
         if rollout.cursor is None:
             slow = self._slow(AttemptBlock(), self.before)
             expected = self._profiled(stable.revision)
-            return Fresh(self.now, before=self.before, slow=slow, predictions_expected=expected)
+            return Fresh(self.now, before=self.before, slow=slow, predictions_expected=expected, interval=self.interval)
         return self._counted(rollout.revision, stable.revision, self.now - rollout.cursor)
 
     def _slow(self, answers, before=None):

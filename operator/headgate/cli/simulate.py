@@ -19,6 +19,9 @@ from headgate.simulate.world import World
 
 T = TypeVar("T")
 
+MOST_MARGIN = 0.5
+PICTURES = (".png", ".svg", ".pdf")
+
 _EPILOG = """\
 Without a manifest and without --weight the rollout follows a risk budget of 20 bad answers with an error margin of
 0.5 %, as a ModelDeployment does by default. --weight asks how soon harm is found at that weight: nothing but harm ends
@@ -50,12 +53,12 @@ def add_parser(subparsers: Any) -> None:
     exposure.add_argument("--weight", type=_positive, help="a fixed weight in percent")
     exposure.add_argument("--risk-budget", type=_positive, help="bad answers that the rollout may cost (default 20)")
     policy.add_argument("--max-weight", type=_positive, help="largest weight before promotion in percent (default 50)")
-    policy.add_argument("--margin", type=_rate, help="by how much more the candidate may fail")
-    policy.add_argument("--prediction-margin", type=_rate, help="by how much a share of predictions may move")
+    policy.add_argument("--margin", type=_margin, help="by how much more the candidate may fail")
+    policy.add_argument("--prediction-margin", type=_margin, help="by how much a share of predictions may move")
     policy.add_argument("--retry-on-stable", action=argparse.BooleanOptionalAction, default=None)
     policy.add_argument("--weight-every", type=_duration, help="draw the weight anew, between 1 and 50 %%, so often")
     parser.add_argument("--runs", type=_count, default=500)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=_seed, default=1)
     parser.add_argument("--max-time", type=_duration, default=1800.0, help="give up after (default 30m)")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw weight and evidence of some of the runs")
@@ -69,6 +72,9 @@ def run(args: argparse.Namespace) -> int:
         world = _world(args)
     except (SpecUnreadable, ValueError) as error:
         print(f"headgate simulate: {error}", file=sys.stderr)
+        return 2
+    if args.plot and args.plot.suffix not in PICTURES:
+        print(f"headgate simulate: --plot {args.plot}: give a name that ends in {', '.join(PICTURES)}", file=sys.stderr)
         return 2
     started = time.monotonic()
 
@@ -109,6 +115,8 @@ def _policy(args: argparse.Namespace) -> Policy:
         raise ValueError(f"--alpha {policy.alpha:g}: must be above 0 and below 1")
     if policy.ramps and not policy.margin:
         raise ValueError("--margin 0 lets no candidate pass: give a margin, or ask for a fixed --weight")
+    if args.prediction_shift is not None and not policy.prediction_margin:
+        raise ValueError("--prediction-margin 0 lets no candidate pass")
     _percent(policy.max_weight)
     return policy
 
@@ -153,11 +161,21 @@ def _argument(read: Callable[[str], T]) -> Callable[[str], T]:
     return checked
 
 
-@_argument
-def _rate(text: str) -> float:
+def _share(text: str) -> float:
     value = fraction(text) if text.endswith("%") else _number(text)
     if not 0 <= value <= 1:
         raise ValueError(f"{text} is no share between 0 and 1 (or 0% and 100%)")
+    return value
+
+
+_rate = _argument(_share)
+
+
+@_argument
+def _margin(text: str) -> float:
+    value = _share(text)
+    if value > MOST_MARGIN:
+        raise ValueError(f"{text} is a margin of more than {MOST_MARGIN:.0%}, which a ModelDeployment can't have")
     return value
 
 
@@ -173,6 +191,13 @@ def _positive(text: str) -> float:
 def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:
         raise ValueError(f"{text} is no whole number between 1 and 1000000")
+    return int(text)
+
+
+@_argument
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(f"{text} is no whole number from 0 on")
     return int(text)
 
 

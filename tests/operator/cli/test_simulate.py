@@ -218,7 +218,15 @@ WRONG = {
     "no runs": ("--runs 0", "0 is no whole number between 1 and 1000000"),
     "half a run": ("--runs 1.5", "1.5 is no whole number"),
     "too many runs": ("--runs 1000001", "1000001 is no whole number"),
-    "a seed that is no number": ("--seed x", "--seed: invalid int value: 'x'"),
+    "a seed that is no number": ("--seed x", "--seed: x is no whole number"),
+    "a negative seed": ("--seed=-1", "--seed: -1 is no whole number"),
+    "a margin of everything": ("--margin 1", "--margin: 1 is a margin of more than 50%"),
+    "predictions may move anywhere": ("--prediction-margin 60%", "60% is a margin of more than 50%"),
+    "predictions may not move": (
+        "--prediction-margin 0 --prediction-shift 0",
+        "--prediction-margin 0 lets no candidate pass",
+    ),
+    "a picture of no kind": ("--plot picture", "give a name that ends in .png, .svg, .pdf"),
     "a flag that there is not": ("--canary 5", "unrecognized arguments: --canary 5"),
 }
 
@@ -278,6 +286,6 @@ def test_what_the_api_server_refuses_is_not_simulated(case, simulate, written):
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("place", ["none/plot.png", "plot.xyz"])
-def test_a_plot_that_can_not_be_written_is_told(place, simulate, tmp_path):
-    refused(*simulate("--json", *QUICK, "--plot", tmp_path / place), f"can't draw {tmp_path / place}")
+def test_a_plot_that_can_not_be_written_is_told(simulate, tmp_path):
+    place = tmp_path / "none" / "plot.png"
+    refused(*simulate("--json", *QUICK, "--plot", place), f"can't draw {place}")

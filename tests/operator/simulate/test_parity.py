@@ -1,9 +1,7 @@
 """The simulation and the operator decide alike: `decide` is shown the very blocks that a simulated rollout was given.
 
-Two things are left out. The operator opens a canary at the smallest weight where a simulation looks at the traffic
-before; where there is history the simulation's first weight is put into the status. And the cost so far is stored
-with two decimals, so a weight may differ by as much as that is of the budget that is left, and by twice the 0.1 by
-which the one before did.
+The cost so far is stored with two decimals, so a weight may differ by as much as that is of the budget that is left,
+and by twice the 0.1 by which the one before did.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +10,6 @@ import numpy as np
 import pytest
 from world import LAYOUT, Behaviour, World
 
-from headgate.core import transitions
 from headgate.core.evidence import rates, shares
 from headgate.core.evidence.errors import AttemptBlock
 from headgate.core.evidence.predictions import PredictionBlock
@@ -40,7 +37,7 @@ class Replay(World):
 
     def _counted(self, candidate, stable, seconds):
         attempts, predictions = self.blocks[len(self.plans) - self.opened]
-        return Fresh(self.now, attempts, predictions, predictions_expected=bool(predictions))
+        return Fresh(self.now, attempts, predictions, bool(predictions), interval=self.interval)
 
 
 @pytest.fixture
@@ -68,7 +65,7 @@ def recorded(monkeypatch):
 
 def replay(traffic, recorded, rollout, seed, monkeypatch, longest=200.0):
     """One simulated rollout and the operator's on the same blocks: outcome, course, and the plan after each block."""
-    world = Replay(rollout=rollout)
+    world = Replay(rollout=rollout, interval=traffic.scrape)
     behaviour = Behaviour(positive=None if traffic.prediction_shift is None else 0.1)
     world.ask("v1", behaviour).settled("Stable")
     world.ask("v2", behaviour)
@@ -78,10 +75,8 @@ def replay(traffic, recorded, rollout, seed, monkeypatch, longest=200.0):
     scores = [(block,) for block in recorded["scores"]] or [()] * len(recorded["blocks"])
     world.blocks = list(zip(recorded["blocks"], scores, strict=True))
     trials, events, dispersion = (float(part[0]) for part in recorded["history"])
-    world.before = Before(int(trials), int(events), dispersion)
+    world.before = Before(int(trials), int(events), dispersion, traffic.history)
     world.until("Canary")
-    if traffic.history and not rollout.get("steps"):
-        world.status = transitions.set_weight(world.status, course.weights[0])
     world.opened = len(world.plans)
     first = world.status.traffic[-1].weight
     plans = [world.look(traffic.scrape) for _ in course.times]
@@ -97,6 +92,7 @@ WORLDS = {
     "always fails": (Traffic(0.005, 1.0), {}),
     "no history": (Traffic(0.005, 0.05, history=0.0), {}),
     "no history, equal": (Traffic(0.005, 0.005, history=0.0), {}),
+    "scrapes every five seconds": (Traffic(0.005, 0.02, scrape=5.0), {}),
     "little traffic": (Traffic(0.01, 0.1, rps=2.0), {}),
     "bursts": (Traffic(0.02, 0.1, burst=5), {}),
     "missed scrapes and restarts": (Traffic(0.005, 0.05, missed_scrapes=0.3, restart_every=30.0), {}),
