@@ -10,9 +10,11 @@ HeadgateServingError
 ├── ModelInvalid               ONNX Runtime can't load it, or it has inputs that the protocol can't carry
 ├── ProfileInvalid             profile.json can't be read, or belongs to another model
 └── RequestError               one request failed; the process goes on
-    ├── MalformedRequest       `kind` says which part: json, tensor, datatype, shape, data, output, binary
+    ├── MalformedRequest       `kind` says which part: json, tensor, datatype, shape, data, output, binary,
+    │                              encoding
     ├── UnknownModel           another name or version than the one served here
     ├── BodyTooLarge
+    ├── UnsupportedEncoding
     ├── NotReady               still loading, or on the way out
     └── ExecutionFailed        ONNX Runtime refused or failed
 
@@ -104,6 +106,12 @@ class BodyTooLarge(RequestError):
     """The body is larger than the server takes."""
 
     reason = "BodyTooLarge"
+
+
+class UnsupportedEncoding(RequestError):
+    """The body is compressed in a way that the server doesn't know."""
+
+    reason = "UnsupportedEncoding"
 
 
 class NotReady(RequestError):

@@ -23,8 +23,10 @@ from ..errors import (
     NotReady,
     RequestError,
     UnknownModel,
+    UnsupportedEncoding,
 )
 from ..monitor import Monitor
+from .compression import WORTH_IT, compressed, decompressed
 from .model import Model, Tensor
 from .protocol import InferRequest, decode, encode
 from .telemetry import Telemetry
@@ -38,6 +40,7 @@ _STATUS: dict[type[HeadgateServingError], int] = {
     MalformedRequest: 400,
     UnknownModel: 404,
     BodyTooLarge: 413,
+    UnsupportedEncoding: 415,
     ExecutionFailed: 500,
     NotReady: 503,
 }
@@ -76,8 +79,9 @@ class App:
             "/v2/health/live": lambda: _answer(200, {"live": True}),
             "/v2/health/ready": self._ready,
         }
+        self._post = {"/v2/repository/index": self._index}
         for base in bases:
-            self._get |= {base: self._metadata, f"{base}/ready": self._model_ready}
+            self._get |= {base: self._metadata, f"{base}/ready": self._model_ready, f"{base}/config": self._config}
 
     def serve(self, model: Model, monitor: Monitor | None, about: dict[str, Any], row_seconds: float) -> None:
         """Take requests from now on; `about` is shown in the model's metadata."""
@@ -99,6 +103,8 @@ class App:
             answer = await self._measured(scope, protocol)
         else:
             answer = self._other(scope.method, scope.path)
+        if len(answer.body) >= WORTH_IT and (accepted := scope.headers.get("accept-encoding")):
+            answer = _in_encoding(answer, accepted)
         if self.draining:
             answer.headers.append(_CLOSE)
         try:
@@ -143,8 +149,8 @@ class App:
         model = self._model
         if model is None:
             raise NotReady("the model is still loading")
-        if headers.get("content-encoding", "identity") != "identity":
-            raise MalformedRequest("binary", "compressed requests are not supported; send the body as it is")
+        if encoding := headers.get("content-encoding"):
+            body = decompressed(body, encoding, self._max_body)
         request = decode(body, headers.get("inference-header-content-length"), model)
         results = await self._run(model, request)
         if self._monitor:
@@ -180,7 +186,10 @@ class App:
         get = self._get.get(path)
         if get and method in ("GET", "HEAD"):
             return get()
-        allowed = "GET" if get else "POST" if path in self._infer_paths else ""
+        post = self._post.get(path)
+        if post and method == "POST":
+            return post()
+        allowed = "GET" if get else "POST" if post or path in self._infer_paths else ""
         if allowed:
             refused = _error(405, f"{path} takes {allowed}, not {method}")
             return refused._replace(headers=[*refused.headers, ("allow", allowed)])
@@ -200,7 +209,12 @@ class App:
 
     def _server(self) -> Answer:
         return _answer(
-            200, {"name": "headgate", "version": version_of("headgate"), "extensions": ["binary_tensor_data"]}
+            200,
+            {
+                "name": "headgate",
+                "version": version_of("headgate"),
+                "extensions": ["binary_tensor_data", "model_configuration", "model_repository"],
+            },
         )
 
     def _ready(self) -> Answer:
@@ -210,6 +224,27 @@ class App:
     def _model_ready(self) -> Answer:
         ready = self._model is not None and not self.draining
         return _answer(200 if ready else 503, {"name": self._name, "ready": ready})
+
+    def _index(self) -> Answer:
+        state = "READY" if self._model and not self.draining else "UNAVAILABLE"
+        reason = "" if state == "READY" else "draining" if self._model else "loading"
+        return _answer(200, [{"name": self._name, "version": self._version or "", "state": state, "reason": reason}])
+
+    def _config(self) -> Answer:
+        """As Triton describes a model, for clients that ask before they send."""
+        if self._model is None:
+            return _error(503, "the model is still loading")
+        return _answer(
+            200,
+            {
+                "name": self._name,
+                "platform": "onnxruntime_onnx",
+                "backend": "onnxruntime",
+                "max_batch_size": 0,
+                "input": [spec.config() for spec in self._model.inputs],
+                "output": [spec.config() for spec in self._model.outputs],
+            },
+        )
 
     def _metadata(self) -> Answer:
         if self._model is None:
@@ -227,8 +262,17 @@ class App:
         )
 
 
-def _answer(status: int, content: dict[str, Any]) -> Answer:
+def _answer(status: int, content: dict[str, Any] | list[Any]) -> Answer:
     return Answer(status, [_JSON], orjson.dumps(content))
+
+
+def _in_encoding(answer: Answer, accepted: str) -> Answer:
+    """The answer in an encoding that the client takes, if it takes one of ours."""
+    smaller = compressed(answer.body, accepted)
+    if smaller is None:
+        return answer
+    body, name = smaller
+    return Answer(answer.status, [*answer.headers, ("content-encoding", name)], body)
 
 
 def _error(status: int, message: str) -> Answer:

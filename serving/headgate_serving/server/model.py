@@ -42,6 +42,11 @@ class TensorSpec:
         """As in the protocol's model metadata."""
         return {"name": self.name, "datatype": self.datatype.name, "shape": list(self.shape)}
 
+    def config(self) -> dict[str, Any]:
+        """As in Triton's model configuration."""
+        data_type = "TYPE_STRING" if self.datatype.kind == "O" else f"TYPE_{self.datatype.name}"
+        return {"name": self.name, "data_type": data_type, "dims": list(self.shape)}
+
 
 class Model:
     """A loaded model. `run` may be called from several threads."""

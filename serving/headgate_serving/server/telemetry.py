@@ -11,8 +11,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-CODES = (200, 400, 404, 405, 413, 500, 503)
-KINDS = ("json", "tensor", "datatype", "shape", "data", "output", "binary")
+CODES = (200, 400, 404, 405, 413, 415, 500, 503)
+KINDS = ("json", "tensor", "datatype", "shape", "data", "output", "binary", "encoding")
 
 
 class Telemetry(Collector):

@@ -43,7 +43,7 @@ def asked(**changes: object) -> dict[str, object]:
 
 
 GETS = {
-    "/v2": {"name": "headgate", "extensions": ["binary_tensor_data"]},
+    "/v2": {"name": "headgate", "extensions": ["binary_tensor_data", "model_configuration", "model_repository"]},
     "/v2/health/live": {"live": True},
     "/v2/health/ready": {"ready": True},
     "/v2/models/fraud/ready": {"name": "fraud", "ready": True},
@@ -229,6 +229,14 @@ def test_triton_client(served: Served, binary: bool) -> None:
         assert client.is_server_ready()
         assert client.is_model_ready("fraud", "7")
         assert client.get_model_metadata("fraud")["name"] == "fraud"
+        text = {"name": "TEXT", "data_type": "TYPE_STRING", "dims": [-1, 1]}
+        assert text in client.get_model_config("fraud")["input"]
+        assert [model["state"] for model in client.get_model_repository_index()] == ["READY"]
+        for algorithm in ("gzip", "deflate"):
+            result = client.infer(
+                "fraud", inputs, request_compression_algorithm=algorithm, response_compression_algorithm=algorithm
+            )
+            np.testing.assert_array_equal(result.as_numpy("Y"), x + x)
         for outputs in (wanted, None):
             result = client.infer("fraud", inputs, outputs=outputs, request_id="r1")
             assert result.get_response()["id"] == "r1"
