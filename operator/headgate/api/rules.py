@@ -43,7 +43,7 @@ def longer_than_zero() -> Rule:
     )
 
 
-URI_SCHEMES = ("file", "pvc", "http", "https")
+URI_SCHEMES = ("file", "pvc", "http", "https", "s3", "gs", "oci")
 
 KNOWN_SCHEME = Rule(
     cel=f"self.matches('^({'|'.join(URI_SCHEMES)})://.+')",

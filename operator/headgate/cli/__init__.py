@@ -7,9 +7,9 @@ import argparse
 import sys
 
 from headgate import __version__
-from headgate.cli import digest, drift, profile, simulate, validate
+from headgate.cli import digest, drift, package, profile, simulate, validate
 
-COMMANDS = (validate, simulate, profile, drift, digest)
+COMMANDS = (validate, simulate, profile, drift, digest, package)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from ..errors import ArtifactError
 from ..termination import write_termination_log
-from .fetch import Tools, fetch, fetch_baseline_profile
-from .sources import new_client
+from .download import Tools
+from .fetch import fetch, fetch_baseline_profile
+from .web import new_client
 
 logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None, wait: Callable[[float], None] = time.sleep) -> int:
-    """Fetch, verify, and say so; 1 if the artifact can't be had as it was promised."""
+    """Fetch, verify, and say so; if the artifact can't be had as it was promised, the error's own exit status."""
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # its lines hold whole URLs, signatures included
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None, wait: Callable[[float], None] = time
         except ArtifactError as error:
             logger.error("%s: %s", error.reason, error)  # noqa: TRY400 - a message, not a trace
             write_termination_log(error.reason, str(error))
-            return 1
+            return error.exit_status
         logger.info("brought %d files, %d bytes, %s", fetched.files, fetched.size, fetched.digest)
         warning = _baseline(args, tools)
     write_termination_log("Fetched", warning, digest=fetched.digest)
@@ -50,7 +51,9 @@ def _baseline(args: argparse.Namespace, tools: Tools) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("headgate-fetch", description="Bring a model artifact and verify it.")
-    parser.add_argument("--uri", required=True, help="file:///…, pvc://CLAIM/PATH, http(s)://…")
+    parser.add_argument(
+        "--uri", required=True, help="file:///…, pvc://CLAIM/PATH, http(s)://…, s3://…, gs://…, oci://…"
+    )
     parser.add_argument("--digest", default=None, help="sha256:…; what the artifact has to be")
     parser.add_argument("--to", required=True, type=Path, help="the folder to bring it to")
     parser.add_argument("--baseline-uri", default=None, help="the artifact whose profile.json is brought as well")

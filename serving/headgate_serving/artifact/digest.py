@@ -8,12 +8,12 @@ that of its bytes.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import ArtifactInvalid, ArtifactNotFound
+from ..errors import ArtifactInvalid, ArtifactNotFound, PathOutside
 
 MANIFEST = "manifest.json"
 RECORD = ".headgate.json"  # the fetcher's own note beside the files; part of no digest
@@ -22,7 +22,7 @@ PROFILE = "profile.json"
 
 _CHUNK = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_MAX_FILES = 10_000
+MAX_FILES = 10_000
 
 
 @dataclass(frozen=True)
@@ -62,20 +62,25 @@ def read_manifest(raw: bytes) -> Manifest:
             f'{MANIFEST} is not of the form {{"files": {{PATH: {{sha256, size}}}}}} ({error!r}); '
             "write it anew with: headgate digest FOLDER --write"
         ) from error
-    if len(files) > _MAX_FILES:
-        raise ArtifactInvalid(f"{MANIFEST} lists {len(files)} files, more than {_MAX_FILES}")
-    for path in files:
-        inside = next((str(parent) for parent in PurePosixPath(path).parents if str(parent) in files), None)
-        if inside:
-            raise ArtifactInvalid(f"{MANIFEST} lists {inside!r} both as a file and as a folder")
+    check_together(files, MANIFEST)
     return Manifest(files)
+
+
+def check_together(paths: Collection[str], where: str) -> None:
+    """ArtifactInvalid if there are too many paths, or one is both a file and a folder."""
+    if len(paths) > MAX_FILES:
+        raise ArtifactInvalid(f"{where} lists {len(paths)} files, more than {MAX_FILES}")
+    for path in paths:
+        inside = next((str(parent) for parent in PurePosixPath(path).parents if str(parent) in paths), None)
+        if inside:
+            raise ArtifactInvalid(f"{where} lists {inside!r} both as a file and as a folder")
 
 
 def checked_path(path: str) -> str:
     """The path itself if it stays inside of the artifact and is in plain form, else ArtifactInvalid."""
     parts = path.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\\" in path or any(ord(char) < 32 for char in path):
-        raise ArtifactInvalid(f"{path!r} is no plain path inside of the artifact")
+        raise PathOutside(f"{path!r} is no plain path inside of the artifact")
     if path in (MANIFEST, RECORD):
         raise ArtifactInvalid(f"{path!r} can't be listed in the manifest")
     return path
@@ -128,9 +133,11 @@ def _files(folder: Path) -> Iterator[str]:
     root = folder.resolve()
     for path in folder.rglob("*"):
         relative = path.relative_to(folder)
-        if relative.as_posix() in (MANIFEST, RECORD) or path.is_dir():
+        if relative.as_posix() in (MANIFEST, RECORD) or (path.is_dir() and not path.is_symlink()):
             continue
-        if not path.is_file() or not path.resolve().is_relative_to(root):
+        if not path.resolve().is_relative_to(root):
+            raise PathOutside(f"{relative} is a link that leads out of {folder}; copy the file in")
+        if not path.is_file():
             raise ArtifactInvalid(f"{relative} is no plain file inside of {folder}")
         yield checked_path(relative.as_posix())
 

@@ -5,35 +5,20 @@ one was born to replace. Files are written to a hidden folder beside their place
 moved when every one of them is what the manifest (or the digest) promises.
 """
 
-import hashlib
 import json
-import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-import httpx
-
-from ..errors import ArtifactError, ArtifactInvalid, ArtifactNotFound, ArtifactUnreachable, DigestMismatch
+from ..errors import ArtifactNotFound, ArtifactTruncated, ArtifactUnreachable, DigestMismatch, ModelMissing
 from .digest import MANIFEST, MODEL, PROFILE, RECORD, FileEntry, Manifest, parse_digest
-from .sources import Source, source_for
-
-logger = logging.getLogger(__name__)
+from .download import Tools, bring, retrying
+from .onnx_file import check_external_data
+from .sources import Listing, Source, source_for
+from .web import without_query
 
 _STAGING = ".fetching"
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Tools:
-    """What comes from outside: the HTTP client, the place of the claims, how to wait between tries."""
-
-    client: httpx.Client
-    wait: Callable[[float], None]
-    pvc_root: Path = Path("/pvc")
-    attempts: int = 5
 
 
 @dataclass(frozen=True)
@@ -49,16 +34,15 @@ def fetch(uri: str, to: Path, digest: str | None, tools: Tools) -> Fetched:
     """Bring the artifact at `uri` to the folder `to`; ArtifactError if it is not right."""
     expected = parse_digest(digest) if digest else None
     source = source_for(uri, tools.client, tools.pvc_root)
-    manifest = _retrying(source.manifest, tools)
-    if manifest is not None:
-        _check_manifest(uri, manifest, expected)
+    listing = retrying(source.listing, tools)
     try:
         staging = _fresh(to)
-        if manifest is None:
+        if listing is None:
             fetched = _fetch_single(uri, source, staging, expected, tools)
         else:
-            fetched = _fetch_folder(source, manifest, staging, tools)
-        (staging / RECORD).write_text(json.dumps({"uri": uri.split("?", 1)[0], "digest": fetched.digest}))
+            fetched = _fetch_folder(uri, source, listing, staging, expected, tools)
+        check_external_data(staging)
+        (staging / RECORD).write_text(json.dumps({"uri": without_query(uri), "digest": fetched.digest}))
         _move_in(staging, to)
     except OSError as error:
         raise ArtifactUnreachable(f"can't write below {to}: {error}; is there enough room on the volume?") from error
@@ -68,14 +52,13 @@ def fetch(uri: str, to: Path, digest: str | None, tools: Tools) -> Fetched:
 
 
 def fetch_baseline_profile(uri: str, to: Path, digest: str | None, tools: Tools) -> bool:
-    """Bring only `profile.json` of another artifact, verified by its manifest; False if it has none."""
+    """Bring only `profile.json` of another artifact, verified by its manifest; False if it lacks one of the two."""
     expected = parse_digest(digest) if digest else None
     source = source_for(uri, tools.client, tools.pvc_root)
-    manifest = _retrying(source.manifest, tools)
-    if manifest is None or PROFILE not in manifest.files:
+    manifest = retrying(source.listing, tools)
+    if not isinstance(manifest, Manifest) or PROFILE not in manifest.files:
         return False
-    if expected and manifest.digest != expected:
-        raise DigestMismatch(f"{uri} has the digest {manifest.digest}, expected {expected}")
+    _check_digest(uri, manifest.digest, expected)
     try:
         staging = _fresh(to)
         _bring(source, PROFILE, manifest.files[PROFILE], staging, tools)
@@ -85,75 +68,72 @@ def fetch_baseline_profile(uri: str, to: Path, digest: str | None, tools: Tools)
     return True
 
 
-def _check_manifest(uri: str, manifest: Manifest, expected: str | None) -> None:
-    if expected and manifest.digest != expected:
+def _check_digest(uri: str, found: str, expected: str | None) -> None:
+    if expected and found != expected:
         raise DigestMismatch(
-            f"{uri} has the digest {manifest.digest}, expected {expected}; "
+            f"{without_query(uri)} has the digest {found}, expected {expected}; "
             "either the artifact was changed after it was released, or spec.model.digest is not its own"
         )
-    if MODEL not in manifest.files:
-        listed = ", ".join(sorted(manifest.files)[:8]) or "nothing"
-        raise ArtifactInvalid(f"there is no {MODEL} in {uri} (found: {listed}); put the model in under that name")
 
 
-def _fetch_folder(source: Source, manifest: Manifest, staging: Path, tools: Tools) -> Fetched:
-    for path, entry in manifest.files.items():
-        _bring(source, path, entry, staging, tools)
+def _check_model_listed(uri: str, paths: Collection[str]) -> None:
+    if MODEL not in paths:
+        found = ", ".join(sorted(paths)[:8]) or "nothing"
+        raise ModelMissing(
+            f"there is no {MODEL} in {without_query(uri)} (found: {found}); put the model in under that name"
+        )
+
+
+def _fetch_folder(
+    uri: str, source: Source, listing: Manifest | Listing, staging: Path, expected: str | None, tools: Tools
+) -> Fetched:
+    """Bring what a manifest promises, or what a place lists: then the manifest is made from what came."""
+    if isinstance(listing, Manifest):
+        _check_digest(uri, listing.digest, expected)
+        _check_model_listed(uri, listing.files)
+        for path, entry in listing.files.items():
+            _bring(source, path, entry, staging, tools)
+        manifest = listing
+    else:
+        _check_model_listed(uri, listing.sizes)
+        manifest = Manifest(
+            {path: _bring_listed(source, path, size, staging, tools) for path, size in listing.sizes.items()}
+        )
+        _check_digest(uri, manifest.digest, expected)
     (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return Fetched(manifest.digest, len(manifest.files), sum(entry.size for entry in manifest.files.values()))
 
 
 def _fetch_single(uri: str, source: Source, staging: Path, expected: str | None, tools: Tools) -> Fetched:
     if not uri.split("?", 1)[0].endswith(".onnx"):
-        raise ArtifactInvalid(f"{uri} is a single file but no .onnx file; give a folder with {MODEL}, or a .onnx file")
-    entry = _retrying(lambda: _save(source.read(MODEL), staging / MODEL, None), tools)
-    found = f"sha256:{entry.sha256}"
-    if expected and found != expected:
-        raise DigestMismatch(f"{uri} has the digest {found}, expected {expected}")
-    return Fetched(found, 1, entry.size)
+        raise ModelMissing(
+            f"{without_query(uri)} is a single file but no .onnx file; give a folder with {MODEL}, or a .onnx file"
+        )
+    entry = bring(source, MODEL, staging / MODEL, None, tools)
+    _check_digest(uri, f"sha256:{entry.sha256}", expected)
+    return Fetched(f"sha256:{entry.sha256}", 1, entry.size)
 
 
-def _bring(source: Source, path: str, entry: FileEntry, staging: Path, tools: Tools) -> None:
+def _bring(source: Source, path: str, promised: FileEntry, staging: Path, tools: Tools) -> None:
+    """Bring one file of a manifest, and see that it is the one which was promised."""
+    found = _bring_listed(source, path, promised.size, staging, tools)
+    if found == promised:
+        return
+    kind = ArtifactTruncated if found.size < promised.size else DigestMismatch
+    raise kind(
+        f"{path!r} has {found.size} bytes with SHA-256 {found.sha256}, the manifest says {promised.size} "
+        f"with {promised.sha256}; upload the file again, or write the manifest anew: "
+        "headgate digest FOLDER --write"
+    )
+
+
+def _bring_listed(source: Source, path: str, size: int, staging: Path, tools: Tools) -> FileEntry:
     target = staging / path
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        found = _retrying(lambda: _save(source.read(path), target, entry.size), tools)
+        return bring(source, path, target, size, tools)
     except ArtifactNotFound as error:
         raise ArtifactNotFound(f"{error}; {MANIFEST} lists {path!r}: upload it, or write the manifest anew") from error
-    if found != entry:
-        raise DigestMismatch(
-            f"{path!r} has {found.size} bytes with SHA-256 {found.sha256}, the manifest says {entry.size} "
-            f"with {entry.sha256}; upload the file again, or write the manifest anew: "
-            "headgate digest FOLDER --write"
-        )
-
-
-def _save(pieces: Iterator[bytes], target: Path, limit: int | None) -> FileEntry:
-    """Write and hash a stream; past `limit` bytes it stops, for the size alone says that it is wrong."""
-    hasher, size = hashlib.sha256(), 0
-    with target.open("wb") as file:
-        for piece in pieces:
-            file.write(piece)
-            hasher.update(piece)
-            size += len(piece)
-            if limit is not None and size > limit:
-                break
-    return FileEntry(hasher.hexdigest(), size)
-
-
-def _retrying(attempt: Callable[[], T], tools: Tools) -> T:
-    """Try again after 0.5, 1, 2, … seconds while the error says that it may help."""
-    for number in range(1, tools.attempts + 1):
-        try:
-            return attempt()
-        except ArtifactError as error:
-            if not error.retryable:
-                raise
-            if number == tools.attempts:
-                raise ArtifactUnreachable(f"{error} (tried {number} times)", retryable=True) from error
-            logger.warning("attempt %d of %d failed: %s", number, tools.attempts, error)
-            tools.wait(0.5 * 2 ** (number - 1))
-    raise AssertionError("attempts has to be at least 1")
 
 
 def _fresh(to: Path) -> Path:

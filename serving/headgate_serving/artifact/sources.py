@@ -1,43 +1,64 @@
 """Where artifacts come from: one small class per kind of place, all with the same two verbs.
 
-`source_for(uri)` → a Source. `read(path)` streams one file of it; `manifest()` says what there is, None where
-the artifact is a single file. `fetch.py` is the only caller; every error is already one of ours.
+`source_for(uri)` → a Source. `read(path, start)` streams one file of it; `listing()` says what there is. `fetch.py`
+and `download.py` are the only callers; every error is already one of ours. Clients of object stores are imported
+when such a URI is there, and only then.
 """
 
-from collections.abc import Iterator
+import importlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from typing import Any, Protocol
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import httpx
 
-from ..errors import ArtifactInvalid, ArtifactNotFound, ArtifactUnreachable
-from .digest import MANIFEST, Manifest, build_manifest, read_manifest
+from ..errors import (
+    AccessDenied,
+    ArtifactInvalid,
+    ArtifactNotFound,
+    ArtifactUnreachable,
+    ClientMissing,
+    PathOutside,
+)
+from .digest import MANIFEST, Manifest, build_manifest, check_together, checked_path, read_manifest
+from .web import CHUNK, HttpSource
 
-_CHUNK = 1 << 20
-_MAX_MANIFEST = 16 << 20
-_TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
-_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+SCHEMES = ("file", "pvc", "http", "https", "s3", "gs", "oci")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a folder that has no manifest: relative path → size in bytes. Hashed when they have come."""
+
+    sizes: Mapping[str, int]
 
 
 class Source(Protocol):
     """One artifact at its place."""
 
-    def manifest(self) -> Manifest | None:
+    def listing(self) -> Manifest | Listing | None:
         """What the folder holds; None if the artifact is a single file."""
 
-    def read(self, path: str) -> Iterator[bytes]:
-        """Stream one file of the folder; for a single file `path` is not looked at."""
+    def read(self, path: str, start: int = 0) -> Iterator[bytes]:
+        """Stream one file of the folder from byte `start` on; for a single file `path` is not looked at.
+
+        CannotResume if the bytes from `start` on can't be had, or not of the same file as before.
+        """
 
 
 class LocalSource:
-    """A file or a folder on a mounted disk (`file://`, `pvc://`)."""
+    """A file or a folder on a mounted disk: `file://`, or `pvc://`, where nothing outside of the claim is read."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, claim: Path | None = None) -> None:
         self._root = root
+        self._claim = claim
 
-    def manifest(self) -> Manifest | None:
+    def listing(self) -> Manifest | None:
         """The folder's own manifest, or one made from what is there."""
+        if self._claim and not self._root.resolve().is_relative_to(self._claim.resolve()):
+            raise PathOutside(f"{self._root} is a link that leads out of the claim")
         try:
             if self._root.is_dir():
                 listed = self._root / MANIFEST
@@ -46,16 +67,20 @@ class LocalSource:
                 return None
         except OSError as error:
             raise _unreadable(self._root, error) from error
-        raise ArtifactNotFound(f"there is nothing at {self._root}; is the path right and the volume mounted?")
+        raise ArtifactNotFound(f"there is no file or folder at {self._root}; is the path right, the volume mounted?")
 
-    def read(self, path: str) -> Iterator[bytes]:
-        """Stream one file, following no link out of the folder."""
-        file = self._root / path if self._root.is_dir() else self._root
-        if self._root.is_dir() and not file.resolve().is_relative_to(self._root.resolve()):
-            raise ArtifactInvalid(f"{path!r} leads out of {self._root}")
+    def read(self, path: str, start: int = 0) -> Iterator[bytes]:
+        """Stream one file, following no link out of the folder, and no device or pipe at all."""
+        folder = self._root.is_dir()
+        file = self._root / path if folder else self._root
+        if folder and not file.resolve().is_relative_to(self._root.resolve()):
+            raise PathOutside(f"{path!r} is a link that leads out of {self._root}")
         try:
+            if file.exists() and not file.is_file():
+                raise ArtifactInvalid(f"{path!r} is no plain file")
             with file.open("rb") as opened:
-                while piece := opened.read(_CHUNK):
+                opened.seek(start)
+                while piece := opened.read(CHUNK):
                     yield piece
         except FileNotFoundError as error:
             raise ArtifactNotFound(f"{file} is listed in {MANIFEST} but is not there") from error
@@ -63,95 +88,86 @@ class LocalSource:
             raise _unreadable(file, error) from error
 
 
-class HttpSource:
-    """A file, or a folder with a manifest, behind `http(s)://`. No redirect from TLS to plain is followed."""
-
-    def __init__(self, uri: str, client: httpx.Client) -> None:
-        self._uri = urlsplit(uri)
-        self._client = client
-
-    def manifest(self) -> Manifest | None:
-        """The manifest beside the files: over HTTP a folder can't be listed, so it has to be there."""
-        if self._uri.path.endswith(".onnx"):
-            return None
-        try:
-            raw = bytearray()
-            for piece in self.read(MANIFEST):
-                raw += piece
-                if len(raw) > _MAX_MANIFEST:
-                    raise ArtifactInvalid(f"{MANIFEST} is larger than {_MAX_MANIFEST} bytes")
-        except ArtifactNotFound as error:
-            raise ArtifactNotFound(
-                f"{error}. A folder over HTTP needs a {MANIFEST} (headgate digest FOLDER --write makes it); "
-                "a single model needs a URI that ends in .onnx"
-            ) from error
-        return read_manifest(bytes(raw))
-
-    def read(self, path: str) -> Iterator[bytes]:
-        """Stream one file; ArtifactUnreachable is retryable where the server or the network may recover."""
-        url = self._url_of(path)
-        shown = url.split("?", 1)[0]  # a query may hold a signature: never shown
-        try:
-            with self._client.stream("GET", url, headers={"accept-encoding": "identity"}) as response:
-                self._check(shown, response)
-                yield from response.iter_bytes(_CHUNK)
-        except httpx.TransportError as error:
-            detail = str(error) or type(error).__name__
-            raise ArtifactUnreachable(f"{shown}: {detail}", retryable=True) from error
-        except httpx.HTTPError as error:
-            raise ArtifactUnreachable(f"{shown}: {error}") from error
-
-    def _url_of(self, path: str) -> str:
-        if self._uri.path.endswith(".onnx"):
-            return self._uri.geturl()
-        return self._uri._replace(path=f"{self._uri.path.rstrip('/')}/{quote(path)}").geturl()
-
-    def _check(self, shown: str, response: httpx.Response) -> None:
-        code = response.status_code
-        if self._uri.scheme == "https" and response.url.scheme != "https":
-            raise ArtifactUnreachable(f"{shown} redirects to plain {response.url.scheme}; refused")
-        if code in (404, 410):
-            raise ArtifactNotFound(f"{shown} answered {code}")
-        if code in (401, 403):
-            raise ArtifactUnreachable(f"{shown} answered {code}: access denied, the URI needs credentials")
-        if code != 200:
-            raise ArtifactUnreachable(f"{shown} answered {code}", retryable=code in _TRY_AGAIN)
-
-
-def new_client() -> httpx.Client:
-    """The HTTP client of the fetcher; proxies and certificates by the usual environment variables."""
-    return httpx.Client(timeout=_TIMEOUT, follow_redirects=True, max_redirects=5)
-
-
 def source_for(uri: str, client: httpx.Client, pvc_root: Path) -> Source:
     """The place that a URI names; ArtifactInvalid for a URI that can't be one."""
     parts = urlsplit(uri)
+    path = _plain(parts)
     match parts.scheme:
         case "file":
             if parts.netloc not in ("", "localhost"):
                 raise ArtifactInvalid(f"{uri}: file URIs have three slashes, as in file:///models/fraud")
-            return LocalSource(Path(_plain(parts)))
+            return _on_disk(Path(path))
         case "pvc":
             if not parts.netloc:
                 raise ArtifactInvalid(f"{uri}: expected pvc://CLAIM/PATH")
-            return LocalSource(pvc_root / parts.netloc / _plain(parts).lstrip("/"))
+            claim = pvc_root / parts.netloc
+            return _on_disk(claim / path.lstrip("/"), claim)
         case "http" | "https":
             if not parts.netloc:
                 raise ArtifactInvalid(f"{uri}: no host")
-            _plain(parts)
             return HttpSource(uri, client)
+        case "s3":
+            from .s3 import S3Source
+
+            return S3Source(*bucket_and_key(uri))
+        case "gs":
+            from .gs import GsSource
+
+            return GsSource(*bucket_and_key(uri), client)
+        case "oci":
+            from .oci import registry_source
+
+            return registry_source(uri, client)
         case _:
-            raise ArtifactInvalid(f"{uri}: the scheme has to be file, pvc, http or https")
+            raise ArtifactInvalid(f"{uri}: the scheme has to be one of {', '.join(SCHEMES)}")
+
+
+def _on_disk(root: Path, claim: Path | None = None) -> Source:
+    """A folder or a file; a folder with the file `oci-layout` is an OCI layout."""
+    from .oci import LAYOUT, Layout, OciSource
+
+    inside = claim is None or root.resolve().is_relative_to(claim.resolve())
+    if inside and (root / LAYOUT).is_file():
+        return OciSource(Layout(root), str(root))
+    return LocalSource(root, claim)
+
+
+def bucket_and_key(uri: str) -> tuple[str, str]:
+    """`s3://BUCKET/KEY` → bucket and key, without slashes around; keys are taken as they stand there."""
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    if not bucket or not key.strip("/"):
+        raise ArtifactInvalid(f"{uri}: expected {scheme}://BUCKET/PATH")
+    return bucket, key.strip("/")
+
+
+def listed_below(prefix: str, found: Mapping[str, int], where: str) -> Listing:
+    """What an object store lists below `prefix`, as relative paths; keys that stand for folders are left out."""
+    sizes = {key[len(prefix) :]: size for key, size in found.items() if not key.endswith("/")}
+    if not sizes:
+        raise ArtifactNotFound(f"there is nothing at {where}; is the path right?")
+    check_together(sizes, where)
+    return Listing({checked_path(path): size for path, size in sorted(sizes.items())})
+
+
+def client_package(module: str, extra: str) -> Any:
+    """Import an optional client; ClientMissing names the extra that brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ClientMissing(
+            f"{extra}:// needs the package {module.partition('.')[0]!r}, which is not installed here; "
+            f"install headgate[{extra}], or use a runtime image that has it"
+        ) from error
 
 
 def _plain(parts: SplitResult) -> str:
     path = unquote(parts.path)
     if ".." in path.split("/") or ".." in parts.netloc or "\0" in path:
-        raise ArtifactInvalid(f"{parts.geturl()!r} holds '..'; write the path out")
+        raise PathOutside(f"{parts.geturl()!r} holds '..'; write the path out")
     return path
 
 
 def _unreadable(path: Path, error: OSError) -> ArtifactUnreachable:
-    return ArtifactUnreachable(
-        f"{path}: {error.strerror or error}; the fetcher runs as a user that has to be able to read it"
-    )
+    kind = AccessDenied if isinstance(error, PermissionError) else ArtifactUnreachable
+    return kind(f"{path}: {error.strerror or error}; the fetcher runs as a user that has to be able to read it")

@@ -45,6 +45,23 @@ def profile_of(
     return _profiled(columns, _answers(model, columns), truth, left_out)
 
 
+def examples_of(
+    model: Model, data: Path, names: Sequence[str] | None, label: str | None, count: int
+) -> dict[int, dict[str, Values]]:
+    """Row number in `data` → inputs of a batch of one.
+
+    At most `count` rows, evenly spread over those that miss nothing.
+    """
+    table = read_table(data)
+    columns = _placed(model, table, list(names) if names else None, [n for n in table.column_names if n != label])
+    whole = np.ones(table.num_rows, np.bool_)
+    for one in columns:
+        whole &= one.values != "" if one.values.dtype.kind == "O" else np.isfinite(one.values)
+    rows = np.flatnonzero(whole)
+    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))]
+    return {int(row): _batch(model, columns, slice(int(row), int(row) + 1)) for row in chosen}
+
+
 def _profiled(
     columns: list[Column], answers: dict[str, Values], truth: Label | None, left_out: dict[str, str]
 ) -> tuple[Profile, dict[str, str]]:

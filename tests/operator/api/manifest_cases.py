@@ -135,7 +135,7 @@ BAD: tuple[Bad, ...] = (
     _bad("no version", "spec.model.version", _ABSENT, "Field required"),
     _bad("no uri", "spec.model.uri", _ABSENT, "Field required"),
     _bad("a model that is null", "spec.model", None, "Field required"),
-    _bad("a scheme that nobody fetches", "spec.model.uri", "s3://models/fraud", "must be a URI with one", "rule"),
+    _bad("a scheme that nobody fetches", "spec.model.uri", "ftp://models/fraud", "must be a URI with one", "rule"),
     _bad("an empty uri", "spec.model.uri", "", "at least 1 character"),
     _bad("a path instead of a uri", "spec.model.uri", "/models/fraud", "must be a URI with one", "rule"),
     _bad("a uri without a place", "spec.model.uri", "pvc://", "must be a URI with one", "rule"),

@@ -1,0 +1,189 @@
+"""What an ONNX file says about itself, read from its protobuf without loading it: opsets, and files with weights.
+
+`fetch.py` sees with it that all external data has come, `package.py` which files belong to a model, and
+`server/model.py` why a model can't be loaded. Field numbers are those of onnx.proto (ONNX 1.19). Tensors are
+passed over, so that a model of gigabytes is read in milliseconds.
+"""
+
+import mmap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ..errors import ArtifactTruncated, ExternalDataMissing, PathOutside
+from .digest import MODEL
+
+_MAX_DEPTH = 64
+_SCALAR = {1: 8, 5: 4}  # wire type → bytes
+# message → field → message of what is in it
+_INSIDE: Mapping[str, Mapping[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {},
+}
+_EXTERNAL_DATA = 13
+_OPSET_IMPORT = 8
+
+
+@dataclass(frozen=True)
+class ExternalData:
+    """The furthest byte that the model reads of one file beside it."""
+
+    location: str
+    end: int
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """What the model asks for."""
+
+    opsets: Mapping[str, int]
+    external: tuple[ExternalData, ...]
+
+
+class NotOnnx(Exception):
+    """The bytes are no protobuf of ONNX."""
+
+
+class EndsTooEarly(NotOnnx):
+    """A part is longer than what is left of it."""
+
+
+def read_onnx(file: Path) -> OnnxFile:
+    """Opset versions by domain ("" is ONNX' own), and external data by location. NotOnnx if it can't be read."""
+    with file.open("rb") as opened:
+        if not file.stat().st_size:
+            raise NotOnnx(f"{file} is empty")
+        # Not closed by `with`: it ends with its last slice, which a traceback may hold.
+        return _read_model(memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)))
+
+
+def check_external_data(folder: Path) -> None:
+    """ExternalDataMissing, ArtifactTruncated or PathOutside if the model or its weights are not wholly in the folder.
+
+    What can't be read as ONNX is let through: ONNX Runtime says best what is wrong with it.
+    """
+    try:
+        external = read_onnx(folder / MODEL).external
+    except EndsTooEarly as error:
+        if _begins_like_onnx(folder / MODEL):
+            raise ArtifactTruncated(f"{MODEL} is only the beginning of a model ({error}); copy it again") from error
+        return
+    except NotOnnx:
+        return
+    for data in external:
+        check_location(data.location)
+        file = folder / data.location
+        if not file.is_file():
+            raise ExternalDataMissing(
+                f"{MODEL} keeps weights in {data.location!r}, which is not in the artifact; put that file beside the "
+                "model, and give the folder as URI"
+            )
+        if file.stat().st_size < data.end:
+            raise ArtifactTruncated(
+                f"{data.location!r} has {file.stat().st_size} bytes, {MODEL} reads {data.end}; copy the file again"
+            )
+
+
+def _begins_like_onnx(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(1) == b"\x08"  # ir_version, which every exporter writes first
+
+
+def check_location(location: str) -> None:
+    """PathOutside if external data is not below the model's folder."""
+    path = PurePosixPath(location)
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in location:
+        raise PathOutside(f"{MODEL} keeps weights in {location!r}, which is not below its folder")
+
+
+def _read_model(view: memoryview) -> OnnxFile:
+    opsets: dict[str, int] = {}
+    external: dict[str, int] = {}
+    for field, value in _fields(view):
+        if field == _OPSET_IMPORT and isinstance(value, memoryview):
+            domain, version = _opset(value)
+            opsets[domain] = max(version, opsets.get(domain, 0))
+    for location, end in _external_data(view, "model", 0):
+        external[location] = max(end, external.get(location, 0))
+    return OnnxFile(opsets, tuple(ExternalData(*found) for found in sorted(external.items())))
+
+
+def _external_data(view: memoryview, message: str, depth: int) -> Iterator[tuple[str, int]]:
+    """(location, last byte) of every tensor whose bytes are elsewhere."""
+    if depth > _MAX_DEPTH:
+        raise NotOnnx(f"graphs are nested deeper than {_MAX_DEPTH}")
+    entries: dict[str, str] = {}
+    for field, value in _fields(view):
+        if not isinstance(value, memoryview):
+            continue
+        if message == "tensor" and field == _EXTERNAL_DATA:
+            pair = {number: _text(text) for number, text in _fields(value) if isinstance(text, memoryview)}
+            entries[pair.get(1, "")] = pair.get(2, "")
+        elif inner := _INSIDE[message].get(field):
+            yield from _external_data(value, inner, depth + 1)
+    if "location" in entries:
+        yield entries["location"], _whole_number(entries, "offset") + _whole_number(entries, "length")
+
+
+def _whole_number(entries: Mapping[str, str], name: str) -> int:
+    text = entries.get(name, "0")
+    return int(text) if text.isascii() and text.isdecimal() else 0
+
+
+def _opset(view: memoryview) -> tuple[str, int]:
+    domain, version = "", 0
+    for field, value in _fields(view):
+        if field == 1 and isinstance(value, memoryview):
+            domain = _text(value)
+        elif field == 2 and isinstance(value, int):
+            version = value
+    return ("" if domain == "ai.onnx" else domain), version
+
+
+def _text(view: memoryview) -> str:
+    try:
+        return str(view, "utf-8")
+    except UnicodeDecodeError as error:
+        raise NotOnnx("a name is no text") from error
+
+
+def _fields(view: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Field numbers and values of one message; fixed-width numbers are left out."""
+    at = 0
+    while at < len(view):
+        key, at = _varint(view, at)
+        field, kind = key >> 3, key & 7
+        if kind == 0:
+            value, at = _varint(view, at)
+            yield field, value
+        elif kind == 2:
+            length, at = _varint(view, at)
+            if length > len(view) - at:
+                raise EndsTooEarly(f"a part of {length} bytes is promised, {len(view) - at} are there")
+            yield field, view[at : at + length]
+            at += length
+        elif kind in _SCALAR:
+            at += _SCALAR[kind]
+        else:
+            raise NotOnnx(f"unknown wire type {kind}")
+    if at > len(view):
+        raise EndsTooEarly("the file ends within a number")
+
+
+def _varint(view: memoryview, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(view):
+            raise EndsTooEarly("the file ends within a number")
+        byte = view[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise NotOnnx("a number is longer than 64 bits")

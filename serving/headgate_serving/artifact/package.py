@@ -1,0 +1,62 @@
+"""From a model on a laptop to a finished artifact in a folder: what `headgate package` does before it pushes.
+
+The folder gets `model.onnx` with its external data, `profile.json`, `samples.json`, `card.md` if there is one, and
+`manifest.json`. The same inputs give the same bytes, so the same digest.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ArtifactInvalid, ArtifactNotFound, ExternalDataMissing
+from ..monitor.profile import Profile
+from ..monitor.reference import profile_of
+from .digest import MANIFEST, MODEL, PROFILE, Manifest, checked_path, write_manifest
+from .onnx_file import NotOnnx, check_external_data, check_location, read_onnx
+from .samples import SAMPLES, samples_of
+
+CARD = "card.md"
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A finished artifact."""
+
+    folder: Path
+    manifest: Manifest
+    profile: Profile
+    left_out: dict[str, str]
+    """What is not in the profile, with the reason why."""
+
+
+def package(
+    model: Path, data: Path, into: Path, *, names: Sequence[str] | None, label: str | None, card: Path | None
+) -> Packaged:
+    """Make the artifact in the empty folder `into`. HeadgateServingError or OSError says why it can't be made."""
+    _copy_model(model / MODEL if model.is_dir() else model, into)
+    if card:
+        shutil.copyfile(card, into / CARD)
+    profile, left_out = profile_of(into, data, names, label)
+    (into / PROFILE).write_text(profile.to_json(), encoding="utf-8")
+    (into / SAMPLES).write_text(samples_of(into, data, names, label), encoding="utf-8")
+    return Packaged(into, write_manifest(into), profile, left_out)
+
+
+def _copy_model(model: Path, into: Path) -> None:
+    if not model.is_file():
+        raise ArtifactNotFound(f"there is no model at {model}")
+    try:
+        external = read_onnx(model).external
+    except NotOnnx as error:
+        raise ArtifactInvalid(f"{model} is no ONNX file, or only a part of one: {error}") from error
+    shutil.copyfile(model, into / MODEL)
+    for one in external:
+        check_location(one.location)
+        if checked_path(one.location) in (MODEL, PROFILE, SAMPLES, CARD, MANIFEST):
+            raise ArtifactInvalid(f"the model keeps weights in {one.location!r}, a name that the artifact needs itself")
+        if not (model.parent / one.location).is_file():
+            raise ExternalDataMissing(f"the model keeps weights in {model.parent / one.location}, which is not there")
+        (into / one.location).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(model.parent / one.location, into / one.location)
+    check_external_data(into)

@@ -1,0 +1,90 @@
+"""Bring a finished artifact to its place. `headgate package` calls `push` with a folder that has its manifest.
+
+The manifest goes last, so a push that was cut off is no artifact yet. What is already at the place is replaced only
+where it is the same artifact, or on demand: versions that are served must not change beneath their digest.
+"""
+
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from ..errors import ArtifactExists, ArtifactInvalid, ArtifactNotFound, ArtifactUnreachable
+from .digest import MANIFEST, Manifest
+from .sources import Source, bucket_and_key, source_for
+
+Files = Mapping[str, Path]
+PUSHABLE = ("file", "s3", "gs", "oci")
+
+
+def push(folder: Path, manifest: Manifest, uri: str, client: httpx.Client, *, overwrite: bool = False) -> bool:
+    """Upload to the place that the URI names; False if the very same artifact is there already."""
+    scheme = urlsplit(uri).scheme
+    if scheme not in PUSHABLE:
+        raise ArtifactInvalid(
+            f"{uri}: can't be pushed to; give a path or a URI of {', '.join(PUSHABLE)}"
+            + (", then upload that folder to the server" if scheme in ("http", "https") else "")
+            + (", then copy that folder into the claim" if scheme == "pvc" else "")
+        )
+    if uri.endswith(".onnx"):
+        raise ArtifactInvalid(f"{uri}: an artifact is a folder; give one, as in {uri.removesuffix('.onnx')}")
+    source = source_for(uri, client, Path("/pvc"))
+    if not overwrite and (there := _digest_there(source)):
+        if there == manifest.digest:
+            return False
+        raise ArtifactExists(
+            f"there is another artifact at {uri} ({there}); give each version a path of its own, or say --overwrite"
+        )
+    files = {path: folder / path for path in [*manifest.files, MANIFEST]}
+    _pushers(manifest, client)[scheme](uri, files)
+    return True
+
+
+def _digest_there(source: Source) -> str | None:
+    """What tells the artifact that is there: its digest, or just that there are files."""
+    try:
+        listing = source.listing()
+    except ArtifactNotFound:
+        return None
+    if isinstance(listing, Manifest):
+        return listing.digest if listing.files else None
+    return "without a manifest"
+
+
+def _pushers(manifest: Manifest, client: httpx.Client) -> dict[str, Callable[[str, Files], None]]:
+    def to_s3(uri: str, files: Files) -> None:
+        from .s3 import push as push_to
+
+        push_to(*bucket_and_key(uri), files)
+
+    def to_gs(uri: str, files: Files) -> None:
+        from .gs import push as push_to
+
+        push_to(*bucket_and_key(uri), files, client)
+
+    def to_registry(uri: str, files: Files) -> None:
+        from .oci import push as push_to
+
+        push_to(uri, files, manifest, client)
+
+    return {"file": _to_disk, "s3": to_s3, "gs": to_gs, "oci": to_registry}
+
+
+def _to_disk(uri: str, files: Files) -> None:
+    """Copy to a folder beside the place, and rename: the place has all of it or nothing."""
+    to = Path(unquote(urlsplit(uri).path))
+    beside = to.parent / f".{to.name}.{uuid.uuid4().hex}"
+    try:
+        for path, file in files.items():
+            (beside / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, beside / path)
+        if to.is_dir():
+            shutil.rmtree(to)
+        beside.rename(to)
+    except OSError as error:
+        raise ArtifactUnreachable(f"can't write to {to}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

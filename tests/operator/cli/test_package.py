@@ -1,0 +1,172 @@
+"""`headgate package`: from a model and its data to an artifact and the YAML, and back by the fetcher."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import yaml
+from pyarrow import parquet
+from skl2onnx import to_onnx
+from sklearn.linear_model import LogisticRegression
+
+from headgate.cli import main, validate
+from headgate_serving.artifact import digest_of
+from headgate_serving.artifact.command import main as fetch
+from headgate_serving.artifact.samples import deviations
+from headgate_serving.server.model import load_model
+
+ROWS = 400
+Package = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as people have it: a classifier of two features, its training data, a card."""
+    folder = tmp_path_factory.mktemp("laptop")
+    rows = np.random.default_rng(1).normal(size=(ROWS, 2)).astype(np.float32)
+    labels = (rows.sum(axis=1) > 0).astype(np.int64)
+    classifier = LogisticRegression().fit(rows, labels)
+    onnx = to_onnx(classifier, rows[:1], options={"zipmap": False}, target_opset=17)
+    (folder / "classifier.onnx").write_bytes(onnx.SerializeToString())
+    table = pa.table({"amount": rows[:, 0], "age": rows[:, 1], "fraud": labels})
+    parquet.write_table(table, folder / "train.parquet")
+    (folder / "README.md").write_text("# Fraud\nTrained on made-up rows.\n")
+    return folder
+
+
+@pytest.fixture
+def package(laptop: Path) -> Package:
+    def run(to: str, *more: str) -> int:
+        options = ["--model", str(laptop / "classifier.onnx"), "--data", str(laptop / "train.parquet")]
+        return main(["package", *options, "--labels", "fraud", "--to", to, *more])
+
+    return run
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str, str]:
+    out, err = capsys.readouterr()
+    return yaml.safe_load(out), out, err
+
+
+def test_makes_an_artifact_and_the_yaml_that_asks_for_it(
+    laptop: Path, tmp_path: Path, package: Package, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = tmp_path / "models" / "fraud" / "2026-11-20"
+    assert package(str(to), "--card", str(laptop / "README.md")) == 0
+    document, out, err = printed(capsys)
+    files = {path.name for path in to.iterdir()}
+    assert files == {"model.onnx", "profile.json", "samples.json", "card.md", "manifest.json"}
+    digest = digest_of(to)
+    assert document == {
+        "apiVersion": "headgate.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": "fraud"},
+        "spec": {"model": {"version": "2026-11-20", "uri": to.as_uri(), "digest": digest}},
+    }
+    assert validate.check(document) == []
+    assert out.startswith(f"# digest: {digest}\n")
+    assert "accuracy of label" in err
+    assert fetch(["--uri", to.as_uri(), "--digest", digest, "--to", str(tmp_path / "to")]) == 0
+
+
+def test_the_samples_are_rows_of_the_data_with_the_models_own_answers(tmp_path: Path, package: Package) -> None:
+    assert package(str(tmp_path / "fraud")) == 0
+    samples = json.loads((tmp_path / "fraud" / "samples.json").read_text())
+    assert [one["row"] for one in samples["samples"]] == [0, 57, 114, 171, 228, 285, 342, 399]
+    model = load_model(tmp_path / "fraud")
+    assert deviations(model, samples) == []
+    request = samples["samples"][1]["request"]["inputs"][0]
+    assert (request["datatype"], request["shape"], len(request["data"])) == ("FP32", [1, 2], 2)
+    samples["samples"][1]["response"]["outputs"][0]["data"][0] ^= 1
+    samples["samples"][2]["response"]["outputs"][1]["data"][0] += 0.01
+    assert [line.partition(":")[0] for line in deviations(model, samples)] == ["row 57", "row 114"]
+
+
+def test_the_same_inputs_give_the_same_digest(
+    tmp_path: Path, package: Package, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert package(str(tmp_path / "a")) == package(str(tmp_path / "b")) == 0
+    assert digest_of(tmp_path / "a") == digest_of(tmp_path / "b")
+    printed_digests = {line for line in capsys.readouterr().out.splitlines() if line.startswith("# digest")}
+    assert printed_digests == {f"# digest: {digest_of(tmp_path / 'a')}"}
+
+
+def test_another_artifact_is_not_replaced_unless_one_says_so(
+    tmp_path: Path, package: Package, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert package(str(tmp_path / "fraud")) == 0
+    assert package(str(tmp_path / "fraud")) == 0
+    assert "already at" in capsys.readouterr().err
+    before = digest_of(tmp_path / "fraud")
+    other = ["--columns", "age,amount"]
+    assert package(str(tmp_path / "fraud"), *other) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert digest_of(tmp_path / "fraud") == before
+    assert package(str(tmp_path / "fraud"), *other, "--overwrite") == 0
+    assert digest_of(tmp_path / "fraud") != before
+
+
+def test_external_data_comes_along(tmp_path: Path, laptop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import onnx
+
+    model = onnx.load(laptop / "classifier.onnx")
+    shift = onnx.numpy_helper.from_array(np.zeros((1, 2), "f4"), "shift")
+    model.graph.initializer.append(shift)
+    model.graph.node.insert(0, onnx.helper.make_node("Add", ["X", "shift"], ["shifted"]))
+    for node in list(model.graph.node)[1:]:
+        node.input[:] = ["shifted" if name == "X" else name for name in node.input]
+    (tmp_path / "m").mkdir()
+    onnx.save(
+        model, tmp_path / "m" / "big.onnx", save_as_external_data=True, location="big.onnx.data", size_threshold=1
+    )
+    common = ["--data", str(laptop / "train.parquet"), "--labels", "fraud", "--to", str(tmp_path / "fraud")]
+    assert main(["package", "--model", str(tmp_path / "m" / "big.onnx"), *common]) == 0
+    assert (tmp_path / "fraud" / "big.onnx.data").is_file()
+    (tmp_path / "m" / "big.onnx.data").unlink()
+    assert main(["package", "--model", str(tmp_path / "m" / "big.onnx"), *common]) == 2
+    assert "big.onnx.data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (["--model", "nothing.onnx"], "no model at nothing.onnx"),
+        (["--model", "{laptop}/README.md"], "no ONNX file"),
+        (["--data", "nothing.parquet"], "nothing.parquet"),
+        (["--data", "{laptop}/README.md"], ".csv or a .parquet"),
+        (["--labels", "weather"], "weather"),
+        (["--columns", "amount"], "takes 2 columns"),
+        (["--card", "nothing.md"], "nothing.md"),
+        (["--to", "https://place/fraud"], "can't be pushed to"),
+        (["--to", "pvc://claim/fraud"], "into the claim"),
+        (["--to", "ftp://place/fraud"], "--to"),
+        (["--to", "{laptop}/train.parquet"], "train.parquet"),
+        (["--to", "{laptop}/new.onnx"], "is a folder"),
+        (["--name", "Fraud!"], "--name"),
+        (["--version", "a b"], "--version"),
+    ],
+)
+def test_every_error_is_one_line_and_status_two(
+    laptop: Path,
+    tmp_path: Path,
+    package: Package,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    change: list[str],
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(os.listdir(laptop))  # noqa: PTH208
+    assert package(str(tmp_path / "fraud"), *(one.format(laptop=laptop) for one in change)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert err.startswith("headgate package: ")
+    assert told in err
+    assert sorted(os.listdir(laptop)) == before  # noqa: PTH208
+    assert not (tmp_path / "fraud").exists()

@@ -1,0 +1,122 @@
+"""What is read from an ONNX file without loading it, against what the onnx package says."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import serving_models
+from artifact_places import Fetch
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from headgate_serving.artifact.onnx_file import ExternalData, NotOnnx, read_onnx
+
+
+def with_external_data(path: Path, *, location: str = "weights/w.bin") -> Path:
+    """Y = X + W where W is in a file of its own, and once more W2 within a branch."""
+    value = helper.make_tensor_value_info
+    branch = helper.make_graph(
+        [helper.make_node("Identity", ["W2"], ["B"])],
+        "branch",
+        [],
+        [value("B", TensorProto.FLOAT, [1, 4])],
+        [numpy_helper.from_array(np.full((1, 4), 2, "f4"), "W2")],
+    )
+    other = helper.make_graph(
+        [helper.make_node("Identity", ["W"], ["C"])], "other", [], [value("C", TensorProto.FLOAT, [1, 4])]
+    )
+    graph = helper.make_graph(
+        [
+            helper.make_node("If", ["COND"], ["D"], then_branch=branch, else_branch=other),
+            helper.make_node("Add", ["X", "D"], ["Y"]),
+        ],
+        "test",
+        [value("X", TensorProto.FLOAT, ["n", 4])],
+        [value("Y", TensorProto.FLOAT, ["n", 4])],
+        [numpy_helper.from_array(np.ones((1, 4), "f4"), "W"), numpy_helper.from_array(np.array(True), "COND")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (path.parent / "weights").mkdir(exist_ok=True)
+    onnx.save(model, path, save_as_external_data=True, location="weights/w.bin", size_threshold=4)
+    if location != "weights/w.bin":
+        path.write_bytes(path.read_bytes().replace(b"weights/w.bin", location.encode().ljust(13)[:13]))
+    return path
+
+
+def test_opsets_and_external_data(tmp_path: Path) -> None:
+    plain = read_onnx(serving_models.score(tmp_path / "plain.onnx"))
+    assert (dict(plain.opsets), plain.external) == ({"": 17}, ())
+    external = read_onnx(with_external_data(tmp_path / "model.onnx")).external
+    assert external == (ExternalData("weights/w.bin", (tmp_path / "weights" / "w.bin").stat().st_size),)
+
+
+def test_a_model_whose_weights_are_all_there(tmp_path: Path, fetch: Fetch) -> None:
+    with_external_data(tmp_path / "source" / "model.onnx")
+    assert fetch(f"file://{tmp_path}/source").said["reason"] == "Fetched"
+
+
+def broken(folder: Path, how: str) -> str:
+    file = folder / "model.onnx"
+    match how:
+        case "weights are gone":
+            with_external_data(file)
+            (folder / "weights" / "w.bin").unlink()
+        case "weights are cut":
+            with_external_data(file)
+            raw = (folder / "weights" / "w.bin").read_bytes()
+            (folder / "weights" / "w.bin").write_bytes(raw[:-1])
+        case "weights are outside":
+            with_external_data(file, location="../../../w.bi")
+        case "weights are absolute":
+            with_external_data(file, location="/etc/hostname")
+        case "the model alone":
+            with_external_data(file)
+            return f"file://{file}"
+        case "the model is cut":
+            serving_models.score(file)
+            file.write_bytes(file.read_bytes()[:-20])
+    return f"file://{folder}"
+
+
+@pytest.mark.parametrize(
+    ("how", "reason", "status"),
+    [
+        ("weights are gone", "ExternalDataMissing", 20),
+        ("weights are cut", "ArtifactTruncated", 16),
+        ("weights are outside", "PathOutside", 18),
+        ("weights are absolute", "PathOutside", 18),
+        ("the model alone", "ExternalDataMissing", 20),
+        ("the model is cut", "ArtifactTruncated", 16),
+    ],
+)
+def test_models_that_are_not_whole(tmp_path: Path, fetch: Fetch, how: str, reason: str, status: int) -> None:
+    run = fetch(broken(tmp_path / "source", how))
+    assert (run.code, run.said["reason"], run.files) == (status, reason, [])
+
+
+@given(cut=st.integers(0, 300), noise=st.binary(max_size=8))
+def test_no_bytes_end_in_another_error(tmp_path_factory: pytest.TempPathFactory, cut: int, noise: bytes) -> None:
+    file = tmp_path_factory.getbasetemp() / "noise.onnx"
+    raw = serving_models.score(file).read_bytes()
+    file.write_bytes(raw[:cut] + noise + raw[cut + len(noise) :])
+    try:
+        read_onnx(file)
+    except NotOnnx:
+        return
+
+
+def test_graphs_without_end(tmp_path: Path) -> None:
+    nested = b""
+    for _ in range(200):
+        for key in (0x32, 0x2A, 0x0A):  # graph in attribute in node in graph
+            length = len(nested)
+            nested = bytes([key, length & 0x7F | 0x80, length >> 7 & 0x7F | 0x80, length >> 14]) + nested
+    length = len(nested)
+    (tmp_path / "model.onnx").write_bytes(
+        bytes([0x3A, length & 0x7F | 0x80, length >> 7 & 0x7F | 0x80, length >> 14]) + nested
+    )
+    with pytest.raises(NotOnnx, match="nested deeper"):
+        read_onnx(tmp_path / "model.onnx")
