@@ -1,30 +1,43 @@
-"""`python3 -m setup [packages|venv|tools]…`: bring the machine up to what the project needs; all of it by default."""
+"""`python3 -m setup [packages|venv|tools|bench]…`: bring the machine up to what the project needs.
+
+By default to all but what the benchmark of the servers needs beside it: that is `bench`.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from . import cache, environment, packages, progress, tools
+from . import cache, environment, packages, peers, progress, tools
 from .errors import SetupError
 
-STEPS = {"packages": packages.ensure, "venv": environment.ensure, "tools": tools.ensure_all}
+
+def _bench() -> None:
+    packages.ensure_bench()
+    environment.ensure()
+    tools.ensure(tools.GENERATOR.name)
+    peers.ensure_all()
+
+
+STEPS = {"packages": packages.ensure, "venv": environment.ensure, "tools": tools.ensure_all, "bench": _bench}
+BY_DEFAULT = ("packages", "venv", "tools")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="setup", description=__doc__)
-    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"one of {', '.join(STEPS)}; all by default")
+    steps = f"one of {', '.join(STEPS)}; by default {', '.join(BY_DEFAULT)}"
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=steps)
     parser.add_argument("--forget", action="store_true", help="remove the cache and do nothing else")
     arguments = parser.parse_args()
     if arguments.forget:
         cache.forget()
         return 0
-    wanted = arguments.steps
+    wanted = arguments.steps or BY_DEFAULT
     if unknown := [step for step in wanted if step not in STEPS]:
         parser.error(f"no step {', '.join(unknown)}")
     try:
         for name, step in STEPS.items():
-            if not wanted or name in wanted:
+            if name in wanted:
                 step()
     except SetupError as error:
         progress.say(f"setup: {error}")

@@ -59,3 +59,14 @@ def _install(wants: list[Path]) -> None:
 def _lacks_pip(python: Path) -> bool:
     # An environment that uv made has none.
     return subprocess.run([python, "-m", "pip", "--version"], check=False, capture_output=True).returncode != 0
+
+
+def isolated(name: str, pinned: Path, place: Path) -> None:
+    """Make an environment of its own at `place` with what a requirement file pins; `cache.once` may move it there."""
+    uv = ENVIRONMENT / "bin" / "uv"
+    logs = cache.root() / "logs"
+    make: Command = [uv, "venv", "--quiet", "--relocatable", "--python", sys.executable, place]
+    progress.run(f"creating an environment for {name}", make, log=logs / f"{name}-venv.log")
+    install: Command = [uv, "pip", "install", "--compile-bytecode", "--python", place / "bin" / "python"]
+    pins: Command = ["--require-hashes", "--requirement", pinned]
+    progress.run(f"installing {name} (once; kept in the cache)", [*install, *pins], log=logs / f"{name}.log")

@@ -28,6 +28,9 @@ PROGRAMS = {
     "mmdebstrap": "mmdebstrap",
 }
 
+# Only the benchmark of the servers needs it.
+BENCH_PROGRAMS = {"wrk": "wrk"}
+
 CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 CNI_PLUGINS = ("ptp", "host-local", "loopback")
 
@@ -57,8 +60,16 @@ def missing() -> dict[str, str]:
 
 
 def ensure() -> None:
-    """Install what is missing with apt, or say what to install."""
-    absent = missing()
+    """Install what is missing for the cluster and the images, or say what to install."""
+    _install(missing())
+
+
+def ensure_bench() -> None:
+    """The same for the benchmark of the servers."""
+    _install({program: package for program, package in BENCH_PROGRAMS.items() if which(program) is None})
+
+
+def _install(absent: dict[str, str]) -> None:
     if not absent:
         return
     names = sorted(set(absent.values()))

@@ -28,11 +28,12 @@ class Tool:
     # Module whose version the program should report, and the variables that hold it.
     versioned_by: str = ""
     version_variables: tuple[str, ...] = ()
+    beside: Path = HERE
 
     @property
     def folder(self) -> Path:
         """Where its go.mod is."""
-        return HERE / self.name
+        return self.beside / self.name
 
     @property
     def version(self) -> str:
@@ -81,12 +82,15 @@ TOOLS = (
         version_variables=("github.com/prometheus/common/version.Version",),
     ),
     Tool("pause", (".",)),
+    Tool("registry", (".",)),
 )
+# Only the benchmark of the servers needs it, so it is not among those that everybody builds.
+GENERATOR = Tool("generator", (".",), beside=cache.REPOSITORY / "bench" / "serving")
 
 
 def ensure(name: str) -> Path:
     """Build a tool unless the cache has it; return the folder with its programs."""
-    tool = next(tool for tool in TOOLS if tool.name == name)
+    tool = next(tool for tool in (*TOOLS, GENERATOR) if tool.name == name)
     return cache.once("tools", tool.name, tool.key, lambda folder: _build(tool, folder))
 
 
