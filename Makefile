@@ -62,6 +62,9 @@ lock: venv ## pin the newest versions of all dependencies
 			--no-header --no-annotate --no-emit-index-url --output-file requirements/$$extra.txt; done
 	@printf 'hatchling\neditables\n' | $(BIN)/uv pip compile - --quiet --upgrade --generate-hashes --python-version 3.11 \
 		--no-header --no-annotate --no-emit-index-url --output-file requirements/build.txt
+	@printf '%s\n' mlflow-skinny aiohttp alembic flask flask-cors numpy pandas sqlalchemy | \
+		$(BIN)/uv pip compile - --quiet --upgrade --generate-hashes --python-version 3.11 \
+		--no-header --no-annotate --no-emit-index-url --output-file requirements/mlflow.txt
 	@echo uv | $(BIN)/uv pip compile - --quiet --upgrade --generate-hashes --python-version 3.11 \
 		--no-header --no-annotate --no-emit-index-url --output-file requirements/uv.txt
 

@@ -43,12 +43,15 @@ def longer_than_zero() -> Rule:
     )
 
 
-URI_SCHEMES = ("file", "pvc", "http", "https", "s3", "gs", "oci")
+URI_STARTS = (
+    *(f"{scheme}://" for scheme in ("file", "pvc", "http", "https", "s3", "gs", "oci", "hf")),
+    *("models:/", "runs:/"),  # MLflow's own
+)
 
 KNOWN_SCHEME = Rule(
-    cel=f"self.matches('^({'|'.join(URI_SCHEMES)})://.+')",
-    holds=lambda uri: any(uri.startswith(f"{s}://") and len(uri) > len(s) + 3 for s in URI_SCHEMES),
-    message="must be a URI with one of the schemes " + ", ".join(f"{s}://" for s in URI_SCHEMES),
+    cel=f"self.matches('^({'|'.join(URI_STARTS)}).+')",
+    holds=lambda uri: any(uri.startswith(start) and len(uri) > len(start) for start in URI_STARTS),
+    message="must be a URI with one of the schemes " + ", ".join(URI_STARTS),
 )
 
 PLAIN_HTTP_NEEDS_DIGEST = Rule(

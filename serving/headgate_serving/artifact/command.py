@@ -52,7 +52,9 @@ def _baseline(args: argparse.Namespace, tools: Tools) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("headgate-fetch", description="Bring a model artifact and verify it.")
     parser.add_argument(
-        "--uri", required=True, help="file:///…, pvc://CLAIM/PATH, http(s)://…, s3://…, gs://…, oci://…"
+        "--uri",
+        required=True,
+        help="file:///…, pvc://CLAIM/PATH, http(s)://…, s3://…, gs://…, oci://…, hf://…, models:/…, runs:/…",
     )
     parser.add_argument("--digest", default=None, help="sha256:…; what the artifact has to be")
     parser.add_argument("--to", required=True, type=Path, help="the folder to bring it to")

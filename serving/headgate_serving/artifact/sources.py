@@ -25,7 +25,7 @@ from ..errors import (
 from .digest import MANIFEST, Manifest, build_manifest, check_together, checked_path, read_manifest
 from .web import CHUNK, HttpSource
 
-SCHEMES = ("file", "pvc", "http", "https", "s3", "gs", "oci")
+SCHEMES = ("file", "pvc", "http", "https", "s3", "gs", "oci", "hf", "models", "runs")
 
 
 @dataclass(frozen=True)
@@ -93,33 +93,54 @@ def source_for(uri: str, client: httpx.Client, pvc_root: Path) -> Source:
     parts = urlsplit(uri)
     path = _plain(parts)
     match parts.scheme:
-        case "file":
-            if parts.netloc not in ("", "localhost"):
-                raise ArtifactInvalid(f"{uri}: file URIs have three slashes, as in file:///models/fraud")
-            return _on_disk(Path(path))
-        case "pvc":
-            if not parts.netloc:
-                raise ArtifactInvalid(f"{uri}: expected pvc://CLAIM/PATH")
-            claim = pvc_root / parts.netloc
-            return _on_disk(claim / path.lstrip("/"), claim)
+        case "file" | "pvc":
+            return _mounted(parts, path, pvc_root)
         case "http" | "https":
             if not parts.netloc:
                 raise ArtifactInvalid(f"{uri}: no host")
             return HttpSource(uri, client)
-        case "s3":
-            from .s3 import S3Source
-
-            return S3Source(*bucket_and_key(uri))
-        case "gs":
-            from .gs import GsSource
-
-            return GsSource(*bucket_and_key(uri), client)
+        case "s3" | "gs":
+            return _in_bucket(uri, client)
         case "oci":
             from .oci import registry_source
 
             return registry_source(uri, client)
+        case "hf" | "models" | "runs":
+            return _in_hub(uri, client)
         case _:
             raise ArtifactInvalid(f"{uri}: the scheme has to be one of {', '.join(SCHEMES)}")
+
+
+def _mounted(parts: SplitResult, path: str, pvc_root: Path) -> Source:
+    if parts.scheme == "file":
+        if parts.netloc not in ("", "localhost"):
+            raise ArtifactInvalid(f"{parts.geturl()}: file URIs have three slashes, as in file:///models/fraud")
+        return _on_disk(Path(path))
+    if not parts.netloc:
+        raise ArtifactInvalid(f"{parts.geturl()}: expected pvc://CLAIM/PATH")
+    claim = pvc_root / parts.netloc
+    return _on_disk(claim / path.lstrip("/"), claim)
+
+
+def _in_bucket(uri: str, client: httpx.Client) -> Source:
+    bucket, key = bucket_and_key(uri)
+    if uri.startswith("s3:"):
+        from .s3 import S3Source
+
+        return S3Source(bucket, key)
+    from .gs import GsSource
+
+    return GsSource(bucket, key, client)
+
+
+def _in_hub(uri: str, client: httpx.Client) -> Source:
+    if uri.startswith("hf:"):
+        from .hf import HfSource
+
+        return HfSource(uri, client)
+    from .mlflow import MlflowSource
+
+    return MlflowSource(uri, client, lambda place: _in_bucket(place, client))
 
 
 def _on_disk(root: Path, claim: Path | None = None) -> Source:

@@ -113,6 +113,11 @@ GOOD: dict[str, Manifest] = {
         ("spec.model.uri", "http://models.example/m.onnx"), ("spec.model.digest", DIGEST)
     ),
     "a file": manifest(("spec.model.uri", "file:///models/m.onnx")),
+    "a folder in a bucket": manifest(("spec.model.uri", "s3://models/fraud/2026-11-20")),
+    "an artifact in a registry": manifest(("spec.model.uri", "oci://registry.example/models/fraud:2026-11-20")),
+    "a folder of a hub's repository": manifest(("spec.model.uri", "hf://owner/fraud@v1/onnx")),
+    "a version in MLflow's registry": manifest(("spec.model.uri", "models:/fraud/3")),
+    "a folder of an MLflow run": manifest(("spec.model.uri", "runs:/0123456789abcdef/model")),
     "the widest margin": manifest(("spec.rollout.margins.errors", "50%")),
     "the narrowest margin": manifest(("spec.rollout.margins.errors", "0.0001%")),
     "the largest alpha": manifest(("spec.rollout.alpha", 0.2)),
@@ -139,6 +144,7 @@ BAD: tuple[Bad, ...] = (
     _bad("an empty uri", "spec.model.uri", "", "at least 1 character"),
     _bad("a path instead of a uri", "spec.model.uri", "/models/fraud", "must be a URI with one", "rule"),
     _bad("a uri without a place", "spec.model.uri", "pvc://", "must be a URI with one", "rule"),
+    _bad("a model of MLflow's without a name", "spec.model.uri", "models:/", "must be a URI with one", "rule"),
     _bad("a uri without end", "spec.model.uri", "file://" + "a" * 2048, "at most 2048 characters"),
     _bad(
         "plain http without a digest",

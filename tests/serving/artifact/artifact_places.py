@@ -2,13 +2,18 @@
 
 import json
 import socket
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
+
+import httpx
 
 from headgate_serving.artifact import write_manifest
 
@@ -110,16 +115,42 @@ def serving(place: Place) -> Iterator[Place]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with listening(Handler) as place.url:
+        yield place
+
+
+@contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A server with that handler; its URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    place.url = f"http://127.0.0.1:{server.server_port}"
     try:
-        yield place
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def process_that_serves(command: list[str | Path], url: str, log: Path, **options: Any) -> Iterator[None]:
+    """A server of somebody else's as a process, from when it answers at `url` on."""
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, **options)
+    try:
+        for _ in range(600):
+            assert process.poll() is None, log.read_text()
+            with suppress(httpx.TransportError):
+                httpx.get(url)
+                break
+            time.sleep(0.2)
+        else:
+            raise AssertionError(log.read_text())
+        yield
+    finally:
+        process.terminate()
+        process.wait()
 
 
 @dataclass

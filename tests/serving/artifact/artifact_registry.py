@@ -1,19 +1,31 @@
 """A small registry that speaks the OCI Distribution API over HTTP: bearer tokens, uploads in one piece, ranges.
 
-There is none to install from the package index; the tests hold it to what the client of `oras` expects of one.
+It can be made to hold what a real one (`artifact_distribution.py`) would not; the client of `oras` takes it for one.
 """
 
 import base64
 import hashlib
 import re
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from artifact_places import listening
+
+from headgate_serving.artifact import write_manifest
+from headgate_serving.artifact.push import push
+from headgate_serving.artifact.web import new_client
+
 USER, PASSWORD = "someone", "a-secret"
+Login = Callable[..., None]
+
+
+def pushed(folder: Path, uri: str, *, overwrite: bool = False) -> bool:
+    with new_client() as client:
+        return push(folder, write_manifest(folder), uri, client, overwrite=overwrite)
 
 
 @dataclass
@@ -31,16 +43,9 @@ class FakeRegistry:
 @contextmanager
 def running_registry() -> Iterator[FakeRegistry]:
     registry = FakeRegistry()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(registry))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    registry.host = f"127.0.0.1:{server.server_port}"
-    try:
+    with listening(_handler(registry)) as url:
+        registry.host = url.removeprefix("http://")
         yield registry
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _handler(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:

@@ -1,10 +1,13 @@
 """The fetcher as a call, and the HTTP server that misbehaves."""
 
+import base64
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from artifact_places import Fetch, Place, Run, make_artifact, read_log, serving
+from artifact_registry import PASSWORD, USER, Login
 
 from headgate_serving.artifact.command import main
 
@@ -33,3 +36,17 @@ def fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fetch:
         return Run(code, read_log(log), waited, tmp_path / "to")
 
     return run
+
+
+@pytest.fixture
+def login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Login:
+    """What `docker login` leaves in a folder of its own."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
+
+    def as_user(host: str, password: str = PASSWORD) -> None:
+        auth = base64.b64encode(f"{USER}:{password}".encode()).decode()
+        (tmp_path / "docker").mkdir(exist_ok=True)
+        (tmp_path / "docker" / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
+
+    return as_user

@@ -9,8 +9,9 @@ import httpx
 import pytest
 from artifact_places import WEIGHTS, WHOLE, Fetch, Place, breaking_proxy, make_artifact
 
+from headgate.api.rules import URI_STARTS
 from headgate_serving.artifact import build_manifest, digest_of, write_manifest
-from headgate_serving.artifact.sources import source_for
+from headgate_serving.artifact.sources import SCHEMES, source_for
 from headgate_serving.errors import ArtifactError, ArtifactUnreachable
 
 
@@ -254,6 +255,10 @@ def test_uris_that_lead_nowhere(tmp_path: Path, fetch: Fetch, name: str) -> None
     assert (run.code, run.said["reason"]) == (status_of(reason), reason)
     assert text in run.said["message"]
     assert run.files == []
+
+
+def test_the_operator_lets_in_what_is_fetched() -> None:
+    assert {start.partition(":")[0] for start in URI_STARTS} == set(SCHEMES)
 
 
 def test_a_digest_that_is_none(tmp_path: Path, fetch: Fetch) -> None:

@@ -1,6 +1,5 @@
 """oci:// against a small registry that the client of `oras` takes for one, and OCI layouts on a disk."""
 
-import base64
 import hashlib
 import json
 from collections.abc import Iterator
@@ -9,33 +8,17 @@ from pathlib import Path
 import oras.client
 import pytest
 from artifact_places import WHOLE, Fetch, breaking_proxy, make_artifact
-from artifact_registry import PASSWORD, USER, FakeRegistry, running_registry
+from artifact_registry import FakeRegistry, Login, pushed, running_registry
 
-from headgate_serving.artifact import build_manifest, digest_of, write_manifest
-from headgate_serving.artifact.push import push
-from headgate_serving.artifact.web import new_client
+from headgate_serving.artifact import build_manifest, digest_of
 from headgate_serving.errors import AccessDenied, ArtifactExists
 
 
 @pytest.fixture
-def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRegistry]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
+def registry(login: Login) -> Iterator[FakeRegistry]:
     with running_registry() as running:
-        login(tmp_path, monkeypatch, running.host)
+        login(running.host)
         yield running
-
-
-def login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, password: str = PASSWORD) -> None:
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    (tmp_path / "docker").mkdir(exist_ok=True)
-    auth = base64.b64encode(f"{USER}:{password}".encode()).decode()
-    (tmp_path / "docker" / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
-
-
-def pushed(folder: Path, uri: str, *, overwrite: bool = False) -> bool:
-    with new_client() as client:
-        return push(folder, write_manifest(folder), uri, client, overwrite=overwrite)
 
 
 def test_pushed_is_fetched_by_tag_and_by_digest(registry: FakeRegistry, tmp_path: Path, fetch: Fetch) -> None:
@@ -90,11 +73,9 @@ def test_goes_on_where_the_connection_broke(registry: FakeRegistry, tmp_path: Pa
     assert (run.code, proxy.broken, len(registry.ranges)) == (0, 2, 2)
 
 
-def test_wrong_credentials_are_not_told(
-    registry: FakeRegistry, tmp_path: Path, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wrong_credentials_are_not_told(registry: FakeRegistry, tmp_path: Path, fetch: Fetch, login: Login) -> None:
     source = make_artifact(tmp_path / "source")
-    login(tmp_path, monkeypatch, registry.host, "a-wrong-one")
+    login(registry.host, "a-wrong-one")
     run = fetch(f"oci://{registry.host}/models/fraud:1")
     assert (run.code, run.said["reason"], run.waited) == (14, "AccessDenied", [])
     assert "a-wrong-one" not in str(run.said)
