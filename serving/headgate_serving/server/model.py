@@ -5,6 +5,7 @@ which a file can fail to be a model that the protocol can carry ends in ModelInv
 what to do.
 """
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from ..errors import ExecutionFailed, ModelInvalid
+from ..errors import ExecutionFailed, ModelInvalid, OpsetUnsupported
 from .datatypes import BY_ONNX, Datatype
 
 Tensor = NDArray[Any]
@@ -28,6 +29,11 @@ _ADVICE = {
     "sparse_tensor(": "convert it to a dense tensor",
     "tensor(bfloat16)": "cast it to float inside of the graph",
 }
+
+_TOO_NEW = re.compile(
+    r"official support for domain (?P<domain>\S+) is till opset (?P<opset>\d+)|max supported IR version: (?P<ir>\d+)"
+)
+"""What ONNX Runtime says of models that are newer than itself."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +96,19 @@ def load_model(path: Path) -> Model:
     try:
         session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base class
-        raise ModelInvalid(
-            f"ONNX Runtime {ort.__version__} can't load {file}: {_first_line(error)}. "
-            "Check the file with onnx.checker.check_model, and export it with an opset that this ONNX Runtime knows"
-        ) from error
+        raise _not_loaded(file, error) from error
     return Model(session, time.perf_counter() - started)
+
+
+def _not_loaded(file: Path, error: Exception) -> ModelInvalid:
+    """What ONNX Runtime's refusal means: an export that is too new for it, or a file that is wrong."""
+    refused = f"ONNX Runtime {ort.__version__} can't load {file}"
+    if found := _TOO_NEW.search(str(error)):
+        what = f"opset {found['opset']} of {found['domain']}" if found["domain"] else f"ONNX IR version {found['ir']}"
+        return OpsetUnsupported(
+            f"{refused}: it knows nothing newer than {what}; export the model with that, or use a newer runtime image"
+        )
+    return ModelInvalid(f"{refused}: {_first_line(error)}. Check the file with onnx.checker.check_model")
 
 
 def find_model(path: Path) -> Path:
