@@ -11,7 +11,6 @@ import httpx
 import pytest
 from artifact_places import WHOLE, Fetch, breaking_proxy, make_artifact
 from gcp_storage_emulator.server import create_server
-from moto.server import ThreadedMotoServer
 
 from headgate_serving.artifact import build_manifest, digest_of, gs, s3
 from headgate_serving.artifact.web import new_client
@@ -29,15 +28,6 @@ class Store:
     endpoint: str
     put: Put
     push: Callable[[str, str, dict[str, Path]], None]
-
-
-@pytest.fixture(scope="module")
-def moto_url() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture(scope="module")
