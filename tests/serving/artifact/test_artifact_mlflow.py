@@ -68,6 +68,17 @@ def test_goes_on_where_the_connection_broke(
     assert (run.code, proxy.broken, run.waited) == (0, 2, [0.5, 1.0])
 
 
+def test_http_goes_on_too_at_a_server_that_knows_ranges(
+    server: Mlflow, logged: dict[str, str], source: Path, fetch: Fetch
+) -> None:
+    with breaking_proxy(server.url) as proxy:
+        proxy.cuts = [700_000, 500_000]
+        folder = f"{proxy.url}/api/2.0/mlflow-artifacts/artifacts/0/{logged['run']}/artifacts/model"
+        run = fetch(folder, "--digest", digest_of(source))
+    # Two pieces of 700 and 500 kB lead to the end of 1,280 kB: had it begun anew, the second would be lost.
+    assert (run.code, proxy.broken, run.waited, run.files) == (0, 2, [0.5, 1.0], WHOLE)
+
+
 def test_a_version_in_an_object_store_is_read_from_there(
     logged: dict[str, str], fetch: Fetch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
