@@ -26,14 +26,15 @@ class Served:
     """Starts the process and waits until it says that it is ready, or has ended."""
 
     def __init__(self, model: Path, *options: str, log: Path) -> None:
-        http_port, metrics_port = free_ports(2)
+        http_port, grpc_port, metrics_port = free_ports(3)
         self.address = f"127.0.0.1:{http_port}"
+        self.grpc_address = f"127.0.0.1:{grpc_port}"
         self.metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
         self.termination_log = log
         command = [
             *(sys.executable, "-c", "import sys; from headgate_serving.server import main; sys.exit(main())"),
             *("--model", str(model), "--name", "fraud", "--version", "7", "--host", "127.0.0.1"),
-            *("--http-port", str(http_port), "--metrics-port", str(metrics_port)),
+            *("--http-port", str(http_port), "--grpc-port", str(grpc_port), "--metrics-port", str(metrics_port)),
             *options,
         ]
         self.home = log.parent / "home"

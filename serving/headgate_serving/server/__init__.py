@@ -1,8 +1,9 @@
 """The runtime: one revision of one ONNX model behind the Open Inference Protocol v2.
 
-`settings.py` what was asked for → `process.py` start, readiness, drain → `app.py` one HTTP request →
-`protocol.py` bytes to tensors and back → `model.py` ONNX Runtime. `telemetry.py` holds the process's own
-series.
+`settings.py` what was asked for → `supervisor.py` sockets, and a new process for one that crashed → `worker.py` start,
+readiness, drain. In that process, `http1.py` → `app.py` and `http2.py` → `grpc.py` are the two sides of the protocol;
+`protocol.py` and `tensors.py` turn bytes and messages into tensors and back; `inference.py` is one request on its way,
+`runner.py` the queue and the batches, `model.py` ONNX Runtime, `telemetry.py` the process's own series.
 """
 
 import os
@@ -16,6 +17,6 @@ __all__ = ["main"]
 
 def main() -> int:
     """Entry point of `headgate-serve`."""
-    from .process import main as run
+    from .supervisor import main as run
 
     return run()

@@ -8,10 +8,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Datatype:
-    """`kind` as in numpy: b(ool), i(nteger), u(nsigned), f(loat), O(bject: text)."""
+    """`kind` as in numpy: b(ool), i(nteger), u(nsigned), f(loat), O(bject: text); `size` in bytes, 0 for text."""
 
     name: str
     dtype: np.dtype[Any]
+    size: int
     low: int = 0
     high: int = 0
 
@@ -20,16 +21,30 @@ class Datatype:
         """The letter of numpy's dtype."""
         return self.dtype.kind
 
+    @property
+    def triton(self) -> int:
+        """Its number in Triton's model configuration."""
+        return _TRITON.index(self.name) + 1
+
+
+_WHOLE = [f"{kind}{bits}" for kind in ("UINT", "INT") for bits in (8, 16, 32, 64)]
+_TRITON = ("BOOL", *_WHOLE, "FP16", "FP32", "FP64", "BYTES", "BF16")
+
 
 def _integer(name: str, scalar: type[np.integer[Any]]) -> Datatype:
     limits = np.iinfo(scalar)
-    return Datatype(name, np.dtype(scalar), int(limits.min), int(limits.max))
+    return Datatype(name, np.dtype(scalar), np.dtype(scalar).itemsize, int(limits.min), int(limits.max))
 
 
-BYTES = Datatype("BYTES", np.dtype(object))
+def _simple(name: str, scalar: type[np.generic]) -> Datatype:
+    return Datatype(name, np.dtype(scalar), np.dtype(scalar).itemsize)
+
+
+BYTES = Datatype("BYTES", np.dtype(object), 0)
+BF16 = Datatype("BF16", np.dtype(np.float32), 2)
 
 BY_ONNX = {
-    "tensor(bool)": Datatype("BOOL", np.dtype(np.bool_)),
+    "tensor(bool)": _simple("BOOL", np.bool_),
     "tensor(uint8)": _integer("UINT8", np.uint8),
     "tensor(uint16)": _integer("UINT16", np.uint16),
     "tensor(uint32)": _integer("UINT32", np.uint32),
@@ -38,8 +53,9 @@ BY_ONNX = {
     "tensor(int16)": _integer("INT16", np.int16),
     "tensor(int32)": _integer("INT32", np.int32),
     "tensor(int64)": _integer("INT64", np.int64),
-    "tensor(float16)": Datatype("FP16", np.dtype(np.float16)),
-    "tensor(float)": Datatype("FP32", np.dtype(np.float32)),
-    "tensor(double)": Datatype("FP64", np.dtype(np.float64)),
+    "tensor(bfloat16)": BF16,
+    "tensor(float16)": _simple("FP16", np.float16),
+    "tensor(float)": _simple("FP32", np.float32),
+    "tensor(double)": _simple("FP64", np.float64),
     "tensor(string)": BYTES,
 }

@@ -1,10 +1,11 @@
 """The model in ONNX Runtime: load it, say what goes in and out, run it.
 
-`process.py` loads it once; `protocol.py` checks requests against its specs; `app.py` runs it. Every way in
+`worker.py` loads it once; `protocol.py` checks requests against its specs; `runner.py` runs it. Every way in
 which a file can fail to be a model that the protocol can carry ends in ModelInvalid with a message that says
 what to do.
 """
 
+import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -16,10 +17,15 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from ..errors import ExecutionFailed, ModelInvalid, OpsetUnsupported
+from ..errors import DeviceUnavailable, ExecutionFailed, ModelInvalid, OpsetUnsupported, RunTooLong
+from .bfloat16 import from_ort, to_ort
 from .datatypes import BY_ONNX, Datatype
 
+logger = logging.getLogger(__name__)
+
 Tensor = NDArray[Any]
+
+_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 _ADVICE = {
     "seq(map": "classifiers from skl2onnx need options={'zipmap': False}, so that probabilities are a matrix",
@@ -27,7 +33,6 @@ _ADVICE = {
     "map(": "the protocol carries tensors only; let the graph end in one",
     "optional(": "the protocol carries tensors only; make the value required",
     "sparse_tensor(": "convert it to a dense tensor",
-    "tensor(bfloat16)": "cast it to float inside of the graph",
 }
 
 _TOO_NEW = re.compile(
@@ -54,50 +59,121 @@ class TensorSpec:
         return {"name": self.name, "data_type": data_type, "dims": list(self.shape)}
 
 
+class Run:
+    """What a thread runs the model with; another thread may look at it, and end the run."""
+
+    __slots__ = ("options", "started", "terminated")
+
+    def __init__(self) -> None:
+        self.options = ort.RunOptions()
+        self.started = 0.0
+        """`time.monotonic` of its beginning; 0 when there is none."""
+        self.terminated = False
+
+    def terminate(self) -> None:
+        """Let ONNX Runtime give up before the next operator."""
+        self.terminated = True
+        self.options.terminate = True
+
+    def rearm(self) -> None:
+        """As new, after it was terminated."""
+        self.terminated = False
+        self.options.terminate = False
+
+
 class Model:
     """A loaded model. `run` may be called from several threads."""
 
-    def __init__(self, session: Any, load_seconds: float) -> None:
+    def __init__(self, session: Any, load_seconds: float, device: str = "cpu") -> None:
         self._session = session
+        self.device = device
         self.load_seconds = load_seconds
         self.inputs = tuple(_spec(node, "input") for node in session.get_inputs())
         self.outputs = tuple(_spec(node, "output") for node in session.get_outputs())
         self.output_names = tuple(spec.name for spec in self.outputs)
         self.input_by_name = {spec.name: spec for spec in self.inputs}
         self.output_by_name = {spec.name: spec for spec in self.outputs}
+        self.batches = False
+        self.batching = "off: it was not tried whether the model's rows are independent"
+        self._half = any(spec.datatype.name == "BF16" for spec in (*self.inputs, *self.outputs))
 
-    def run(self, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> dict[str, Tensor]:
+    def run(self, inputs: Mapping[str, Tensor], outputs: Sequence[str], run: Run | None = None) -> dict[str, Tensor]:
         """The named outputs; ExecutionFailed with ONNX Runtime's own words if it refuses or fails."""
+        run = run or Run()
+        run.started = time.monotonic()
         try:
-            results = self._session.run(outputs, inputs)
+            results = self._compute(inputs, outputs, run.options)
         except Exception as error:  # ONNX Runtime's exceptions share no base class
+            if run.terminated:
+                seconds = time.monotonic() - run.started
+                run.rearm()
+                raise RunTooLong(f"the model was still running after {seconds:.1f} s and was stopped") from error
             raise ExecutionFailed(f"ONNX Runtime could not run the model: {_first_line(error)}") from error
+        finally:
+            run.started = 0.0
         return dict(zip(outputs, results, strict=True))
 
-    def timed_run(self, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> tuple[dict[str, Tensor], float]:
-        """As `run`, and the seconds that it took."""
+    def _compute(self, inputs: Mapping[str, Tensor], outputs: Sequence[str], options: Any) -> list[Tensor]:
+        if self._half:
+            given = {name: to_ort(tensor, self.input_by_name[name].datatype) for name, tensor in inputs.items()}
+            return [from_ort(value) for value in self._session.run_with_ort_values(outputs, given, options)]
+        results: list[Tensor] = self._session.run(outputs, inputs, options)
+        return results
+
+    def warm_up(self) -> float:
+        """Run on small numbers, so that no user waits for the first allocation; the seconds that a row takes.
+
+        ExecutionFailed if the model does not like them: it may still like its users'. Where it does, and where every
+        tensor's first dimension is free, it is tried whether its rows are independent: then `batches` is set.
+        """
+        run = Run()
+        two = {spec.name: _examples(spec, 2) for spec in self.inputs}
+        one = {spec.name: _examples(spec, 1) for spec in self.inputs}
+        first = self.run(one, self.output_names, run)
         started = time.perf_counter()
-        return self.run(inputs, outputs), time.perf_counter() - started
+        self.run(one, self.output_names, run)
+        seconds = time.perf_counter() - started
+        if all(spec.shape[:1] == (-1,) for spec in (*self.inputs, *self.outputs)) and self.inputs:
+            second = self.run({name: tensor[1:] for name, tensor in two.items()}, self.output_names, run)
+            both = self.run(two, self.output_names, run)
+            self.batches = all(_stacked(first[name], second[name], both[name]) for name in self.output_names)
+            self.batching = "on" if self.batches else "off: a row's answer depends on the other rows"
+        else:
+            self.batching = "off: not every tensor's first dimension is free"
+        return seconds
 
-    def warm_up(self) -> None:
-        """Run once on zeros (free dimensions as 1), so that the first user does not wait for the first allocation."""
-        inputs = {spec.name: _zeros(spec) for spec in self.inputs}
-        self.run(inputs, self.output_names)
 
+def load_model(path: Path, device: str = "cpu", *, memory: int = 0, threads: int = 1) -> Model:
+    """Load the model at `path`, a file or a folder with `model.onnx`, onto a device: cpu, cuda or auto.
 
-def load_model(path: Path) -> Model:
-    """Load the model at `path`, a file or a folder with `model.onnx`."""
+    `memory` limits what is taken of a GPU's, in bytes; `threads` work on one run. ModelInvalid if it can't be loaded;
+    DeviceUnavailable if cuda was asked for and there is none. With auto, what CUDA can't do is done by the CPU.
+    """
     file = find_model(path)
     started = time.perf_counter()
     options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    cuda = _CUDA in ort.get_available_providers() and device != "cpu"
+    if device == "cuda" and not cuda:
+        there = ", ".join(ort.get_available_providers())
+        raise DeviceUnavailable(
+            f"--device is cuda, but this ONNX Runtime ({ort.__version__}) has {there}; "
+            "use the CUDA variant of the image, or --device auto"
+        )
+    limit = {"gpu_mem_limit": str(memory)} if memory else {}
+    providers = [(_CUDA, limit), _CPU] if cuda else [_CPU]
     try:
-        session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(str(file), options, providers=providers)
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise _not_loaded(file, error) from error
-    return Model(session, time.perf_counter() - started)
+    on_cuda = _CUDA in session.get_providers()
+    if device == "cuda" and not on_cuda:
+        raise DeviceUnavailable("--device is cuda, but CUDA could not be started; is there a GPU, and its driver?")
+    if cuda and not on_cuda:
+        logger.warning("CUDA could not be started: serving on the CPU")
+    return Model(session, time.perf_counter() - started, "cuda" if on_cuda else "cpu")
 
 
 def _not_loaded(file: Path, error: Exception) -> ModelInvalid:
@@ -132,9 +208,24 @@ def _spec(node: Any, role: str) -> TensorSpec:
     return TensorSpec(node.name, datatype, tuple(dim if isinstance(dim, int) else -1 for dim in node.shape))
 
 
-def _zeros(spec: TensorSpec) -> Tensor:
-    shape = [1 if dim < 0 else dim for dim in spec.shape]
-    return np.full(shape, "", object) if spec.datatype.kind == "O" else np.zeros(shape, spec.datatype.dtype)
+def _examples(spec: TensorSpec, rows: int) -> Tensor:
+    """Values for a run that nobody asked for: the second row differs from the first; free dimensions have length 1."""
+    shape = [rows if at == 0 and dim < 0 else max(dim, 1) for at, dim in enumerate(spec.shape)]
+    if spec.datatype.kind == "O":
+        return np.full(shape, "", object)
+    values = np.zeros(shape, spec.datatype.dtype)
+    if values.ndim and rows > 1:
+        values[1:] = 1
+    return values
+
+
+def _stacked(first: Tensor, second: Tensor, both: Tensor) -> bool:
+    """Whether the answer to two rows is that to the first and that to the second."""
+    if first.shape[:1] != (1,) or both.shape != (2, *first.shape[1:]) or second.shape != first.shape:
+        return False
+    if both.dtype.kind != "f":
+        return bool((both == np.concatenate([first, second])).all())
+    return bool(np.allclose(both, np.concatenate([first, second]), rtol=1e-3, atol=1e-5, equal_nan=True))
 
 
 def _first_line(error: Exception) -> str:

@@ -7,6 +7,7 @@ understood in both directions.
 """
 
 import math
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -26,16 +27,22 @@ _TYPES = {
     "f": (frozenset({int, float, type(None)}), "numbers (null for a missing one)"),
     "O": (frozenset({str, type(None)}), "strings (null for a missing one)"),
 }
+_NOTHING = memoryview(b"")
+_NONE: frozenset[str] = frozenset()
 
 
 class InferRequest(NamedTuple):
-    """A checked request; `rows` is the length of the first axis of the first input."""
+    """A checked request; `rows` is the length of the first axis of the first input.
+
+    `binary` are the outputs to give as bytes, `deadline` is a time of `time.monotonic`.
+    """
 
     id: str | None
     inputs: dict[str, Tensor]
     outputs: tuple[str, ...]
     binary: frozenset[str]
     rows: int
+    deadline: float | None = None
 
 
 class Encoded(NamedTuple):
@@ -45,9 +52,14 @@ class Encoded(NamedTuple):
     header_length: int | None
 
 
-def decode(body: bytes, header_length: str | None, model: Model) -> InferRequest:
+def decode(body: bytes, header_length: bytes | None, model: Model) -> InferRequest:
     """Parse a request and check it against the model."""
-    header, tail = _split(body, header_length)
+    if header_length is None:
+        header, tail = body, _NOTHING
+    elif header_length == b"0":
+        return _decode_raw(body, model)
+    else:
+        header, tail = _split(body, header_length)
     try:
         request = orjson.loads(header)
     except orjson.JSONDecodeError as error:
@@ -57,15 +69,38 @@ def decode(body: bytes, header_length: str | None, model: Model) -> InferRequest
     request_id = request.get("id")
     if request_id is not None and type(request_id) is not str:
         raise MalformedRequest("json", "'id' has to be a string")
+    parameters = request.get("parameters")
+    if parameters is not None and type(parameters) is not dict:
+        raise MalformedRequest("json", "'parameters' has to be an object")
     strict = b"true" in header or b"false" in header
     inputs = _inputs(request["inputs"], tail, model, strict)
-    names, binary = _requested(request, model)
-    first = inputs[model.inputs[0].name] if model.inputs else np.empty(())
-    return InferRequest(request_id, inputs, names, binary, first.shape[0] if first.ndim else 1)
+    names, binary = _requested(request, bool(parameters and parameters.get("binary_data_output")), model)
+    deadline = deadline_of(parameters["timeout"]) if parameters and "timeout" in parameters else None
+    return InferRequest(request_id, inputs, names, binary, rows_of(inputs, model), deadline)
+
+
+def deadline_of(timeout: Any) -> float | None:
+    """The time until which a client waits that gave this `timeout` in microseconds; 0 is no limit."""
+    if type(timeout) is not int or timeout < 0:
+        raise MalformedRequest("json", f"parameter 'timeout' has to be whole microseconds, got {shown(timeout)}")
+    return time.monotonic() + timeout / 1e6 if timeout else None
+
+
+def rows_of(inputs: dict[str, Tensor], model: Model) -> int:
+    """The length of the first axis of the first input."""
+    if not model.inputs:
+        return 1
+    first = inputs[model.inputs[0].name]
+    return first.shape[0] if first.ndim else 1
 
 
 def encode(
-    name: str, version: str | None, request: InferRequest, results: dict[str, Tensor], specs: dict[str, TensorSpec]
+    name: str,
+    version: str | None,
+    request: InferRequest,
+    results: dict[str, Tensor],
+    specs: dict[str, TensorSpec],
+    parameters: dict[str, Any] | None = None,
 ) -> Encoded:
     """JSON, then the tensors that were asked for in binary. In JSON, NaN and infinity are null."""
     outputs, parts = [], []
@@ -84,31 +119,56 @@ def encode(
         answer["model_version"] = version
     if request.id is not None:
         answer["id"] = request.id
+    if parameters:
+        answer["parameters"] = parameters
     header = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     return Encoded(b"".join([header, *parts]), len(header)) if parts else Encoded(header, None)
 
 
-def _split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
-    if header_length is None:
-        return body, memoryview(b"")
-    if not header_length.isdecimal() or not 0 < int(header_length) <= len(body):
+def _split(body: bytes, header_length: bytes) -> tuple[bytes, memoryview]:
+    if not header_length.isdigit() or len(header_length) > 18 or not 0 < int(header_length) <= len(body):
         raise MalformedRequest(
             "binary",
-            f"Inference-Header-Content-Length is {header_length[:40]!r}, expected the length of the JSON "
-            f"at the start of a body of {len(body)} bytes",
+            f"Inference-Header-Content-Length is {shown(header_length.decode('latin-1'))}, expected the length of "
+            f"the JSON at the start of a body of {len(body)} bytes",
         )
     length = int(header_length)
     return body[:length], memoryview(body)[length:]
+
+
+def _decode_raw(body: bytes, model: Model) -> InferRequest:
+    """A body without JSON: the bytes of the only input, whose one free dimension follows from their number."""
+    if len(model.inputs) != 1:
+        raise MalformedRequest(
+            "binary",
+            f"Inference-Header-Content-Length is 0, but the model has {len(model.inputs)} inputs "
+            f"({names_of(model.inputs)}); a raw body is for a model with one",
+        )
+    spec = model.inputs[0]
+    free, fixed = spec.shape.count(-1), math.prod(dim for dim in spec.shape if dim > 0)
+    text = spec.datatype.kind == "O"
+    count = 1 if text else len(body) // spec.datatype.size
+    if free > 1 or not fixed or count % fixed or count == 0:
+        raise MalformedRequest(
+            "shape",
+            f"input {spec.name!r}: {len(body)} raw bytes do not say which shape they have in {list(spec.shape)}",
+        )
+    shape = tuple(count // fixed if dim < 0 else dim for dim in spec.shape)
+    raw = len(body).to_bytes(4, "little") + body if text else body
+    inputs = {spec.name: from_binary(memoryview(raw), len(raw), spec, shape)}
+    return InferRequest(None, inputs, model.output_names, frozenset(model.output_names), rows_of(inputs, model))
 
 
 def _inputs(given: list[Any], tail: memoryview, model: Model, strict: bool) -> dict[str, Tensor]:
     inputs: dict[str, Tensor] = {}
     offset = 0
     for item in given:
-        spec = _spec_of(item, model)
+        if type(item) is not dict or type(item.get("name")) is not str:
+            raise MalformedRequest("json", "every input has to be an object with a string 'name'")
+        spec = spec_of(item["name"], item.get("datatype"), model)
         if spec.name in inputs:
             raise MalformedRequest("tensor", f"input {spec.name!r} is there twice")
-        shape = _checked_shape(item, spec)
+        shape = checked_shape(item.get("shape"), spec)
         size = _binary_size(item, spec)
         if size is None:
             inputs[spec.name] = _from_json(item.get("data"), spec, shape, strict)
@@ -121,26 +181,24 @@ def _inputs(given: list[Any], tail: memoryview, model: Model, strict: bool) -> d
         raise MalformedRequest("binary", f"{len(tail)} bytes follow the JSON, the inputs take {offset}")
     if len(inputs) != len(model.inputs):
         missing = next(spec.name for spec in model.inputs if spec.name not in inputs)
-        raise MalformedRequest("tensor", f"input {missing!r} is missing; the model needs {_names(model.inputs)}")
+        raise MalformedRequest("tensor", f"input {missing!r} is missing; the model needs {names_of(model.inputs)}")
     return inputs
 
 
-def _spec_of(item: Any, model: Model) -> TensorSpec:
-    if type(item) is not dict or type(item.get("name")) is not str:
-        raise MalformedRequest("json", "every input has to be an object with a string 'name'")
-    spec = model.input_by_name.get(item["name"])
+def spec_of(name: str, datatype: Any, model: Model) -> TensorSpec:
+    """The input of that name, if it has that datatype."""
+    spec = model.input_by_name.get(name)
     if spec is None:
-        raise MalformedRequest("tensor", f"the model has no input {item['name']!r}; it has {_names(model.inputs)}")
-    datatype = item.get("datatype")
+        raise MalformedRequest("tensor", f"the model has no input {shown(name)}; it has {names_of(model.inputs)}")
     if datatype != spec.datatype.name:
         raise MalformedRequest(
-            "datatype", f"input {spec.name!r}: expected datatype {spec.datatype.name}, got {_shown(datatype)}"
+            "datatype", f"input {spec.name!r}: expected datatype {spec.datatype.name}, got {shown(datatype)}"
         )
     return spec
 
 
-def _checked_shape(item: dict[str, Any], spec: TensorSpec) -> tuple[int, ...]:
-    shape: Any = item.get("shape")
+def checked_shape(shape: Any, spec: TensorSpec) -> tuple[int, ...]:
+    """The shape, if the input can have it."""
     fits = type(shape) is list and len(shape) == len(spec.shape)
     for want, dim in zip(spec.shape, shape if fits else (), strict=False):
         if type(dim) is not int or dim <= 0 or want not in (-1, dim):
@@ -149,7 +207,7 @@ def _checked_shape(item: dict[str, Any], spec: TensorSpec) -> tuple[int, ...]:
         raise MalformedRequest(
             "shape",
             f"input {spec.name!r}: expected shape {list(spec.shape)} (-1 stands for any length from 1), "
-            f"got {_shown(shape)}",
+            f"got {shown(shape)}",
         )
     return tuple(shape)
 
@@ -164,14 +222,14 @@ def _binary_size(item: dict[str, Any], spec: TensorSpec) -> int | None:
         raise MalformedRequest("binary", f"input {spec.name!r}: shared memory is not supported")
     size = parameters.get("binary_data_size")
     if size is not None and (type(size) is not int or size < 0):
-        raise MalformedRequest("binary", f"input {spec.name!r}: binary_data_size is {_shown(size)}")
+        raise MalformedRequest("binary", f"input {spec.name!r}: binary_data_size is {shown(size)}")
     return size
 
 
 def _from_json(data: Any, spec: TensorSpec, shape: tuple[int, ...], strict: bool) -> Tensor:
     """Nested or flat data as a tensor; `strict` where the request holds a boolean that numpy would take as a number."""
     if type(data) is not list:
-        raise MalformedRequest("data", f"input {spec.name!r}: 'data' has to be a list, got {_shown(data)}")
+        raise MalformedRequest("data", f"input {spec.name!r}: 'data' has to be a list, got {shown(data)}")
     datatype = spec.datatype
     try:
         given = np.array(data, object if datatype.kind == "O" else None)
@@ -217,7 +275,7 @@ def _exactly(data: list[Any], name: str, datatype: Datatype) -> Tensor:
     allowed, expected = _TYPES[datatype.kind]
     for value in values:
         if type(value) not in allowed:
-            raise MalformedRequest("data", f"input {name!r}: {datatype.name} takes {expected}, got {_shown(value)}")
+            raise MalformedRequest("data", f"input {name!r}: {datatype.name} takes {expected}, got {shown(value)}")
     if datatype.kind == "O":
         return np.array(["" if value is None else value for value in values], object)
     try:
@@ -226,33 +284,41 @@ def _exactly(data: list[Any], name: str, datatype: Datatype) -> Tensor:
         raise MalformedRequest("data", f"input {name!r}: a value does not fit into {datatype.name}") from error
 
 
-def _requested(request: dict[str, Any], model: Model) -> tuple[tuple[str, ...], frozenset[str]]:
+def _requested(
+    request: dict[str, Any], everything_binary: bool, model: Model
+) -> tuple[tuple[str, ...], frozenset[str]]:
     """Which outputs to give, and which of them in binary."""
-    parameters = request.get("parameters")
-    if parameters is not None and type(parameters) is not dict:
-        raise MalformedRequest("json", "'parameters' has to be an object")
-    everything_binary = bool(parameters and parameters.get("binary_data_output"))
     asked = request.get("outputs")
     if not asked:
-        return model.output_names, frozenset(model.output_names if everything_binary else ())
+        return model.output_names, frozenset(model.output_names) if everything_binary else _NONE
     if type(asked) is not list:
         raise MalformedRequest("json", "'outputs' has to be a list")
     chosen: dict[str, bool] = {}
     for item in asked:
         name = item.get("name") if type(item) is dict else None
-        if name not in model.output_by_name:
-            raise MalformedRequest("output", f"the model has no output {_shown(name)}; it has {_names(model.outputs)}")
+        if type(name) is not str or name not in model.output_by_name:
+            raise no_output(name, model)
         own = item.get("parameters") or {}
         if type(own) is not dict or "classification" in own or "shared_memory_region" in own:
             raise MalformedRequest("output", f"output {name!r}: classification and shared memory are not supported")
         chosen[name] = bool(own.get("binary_data", everything_binary))
-    return tuple(chosen), frozenset(name for name, binary in chosen.items() if binary)
+    names = tuple(chosen)
+    if names == model.output_names:
+        names = model.output_names
+    return names, frozenset(name for name, binary in chosen.items() if binary)
 
 
-def _names(specs: Sequence[TensorSpec]) -> str:
+def no_output(name: Any, model: Model) -> MalformedRequest:
+    """The error for an output that the model does not have."""
+    return MalformedRequest("output", f"the model has no output {shown(name)}; it has {names_of(model.outputs)}")
+
+
+def names_of(specs: Sequence[TensorSpec]) -> str:
+    """For an error message."""
     return ", ".join(repr(spec.name) for spec in specs)
 
 
-def _shown(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 80 else shown[:77] + "..."
+def shown(value: Any) -> str:
+    """For an error message, not too long."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from ..errors import SettingsInvalid
 
+DEVICES = ("auto", "cpu", "cuda")
+
 
 @dataclass(frozen=True)
 class Settings:
-    """All options. Times are in seconds, sizes in bytes."""
+    """All options. Times are in seconds, sizes in bytes; 0 stands for no limit where a limit may be off."""
 
     model: Path
     name: str
@@ -24,9 +26,19 @@ class Settings:
     baseline: Path | None
     host: str
     http_port: int
+    grpc_port: int
     metrics_port: int
+    device: str
+    device_memory: int
     threads: int
+    intra_op_threads: int
+    max_batch: int
+    max_delay: float
+    max_queue: int
     max_body: int
+    max_held: int
+    run_timeout: float
+    min_confidence: float
     drain_delay: float
     grace: float
     namespace: str
@@ -59,9 +71,19 @@ def read_settings(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Set
     option("--baseline", None, "folder with the profile.json of the version to compare with")
     option("--host", "0.0.0.0", "address to listen at")
     option("--http-port", "8000", "port of the protocol")
+    option("--grpc-port", "8001", "port of the protocol over gRPC; 0 for none")
     option("--metrics-port", "8002", "port of /metrics")
-    option("--threads", str(_default_threads()), "threads that run the model")
+    option("--device", "auto", "cpu, cuda, or auto: cuda where there is a GPU and a runtime for it")
+    option("--device-memory", "0", "most bytes of GPU memory that ONNX Runtime may take; 0 for no limit")
+    option("--threads", str(_default_threads()), "runs of the model at the same time")
+    option("--intra-op-threads", "1", "threads of ONNX Runtime within one run")
+    option("--max-batch", "32", "most rows of several requests in one run; 1 runs each request alone")
+    option("--max-delay", "0", "microseconds to wait for more requests to run together")
+    option("--max-queue", "1000", "requests that may wait for a run; more are answered 429")
     option("--max-body", str(64 << 20), "largest request body, in bytes")
+    option("--max-held", str(512 << 20), "bytes of all request bodies that are in memory; more are answered 429")
+    option("--run-timeout", "60", "seconds after which a run of the model is stopped; 0 for never")
+    option("--min-confidence", "0", "answers whose largest probability is below it are marked low_confidence")
     option("--drain-delay", "2", "seconds to go on serving after SIGTERM, until routers have noticed")
     option("--grace", "25", "seconds after SIGTERM in which requests may finish")
     return _checked(parser.parse_args(argv), environ)
@@ -82,11 +104,21 @@ def _checked(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
         baseline=Path(args.baseline) if args.baseline else None,
         host=args.host,
         http_port=_whole("http port", args.http_port, 1, 65535),
+        grpc_port=_whole("grpc port", args.grpc_port, 0, 65535),
         metrics_port=_whole("metrics port", args.metrics_port, 1, 65535),
+        device=_one_of("device", args.device, DEVICES),
+        device_memory=_whole("device memory", args.device_memory, 0, 1 << 50),
         threads=_whole("threads", args.threads, 1, 1024),
+        intra_op_threads=_whole("intra op threads", args.intra_op_threads, 1, 1024),
+        max_batch=_whole("max batch", args.max_batch, 1, 1 << 20),
+        max_delay=_whole("max delay", args.max_delay, 0, 10_000_000) / 1e6,
+        max_queue=_whole("max queue", args.max_queue, 1, 1 << 20),
         max_body=_whole("max body", args.max_body, 1, 1 << 40),
-        drain_delay=_seconds("drain delay", args.drain_delay),
-        grace=_seconds("grace", args.grace),
+        max_held=_whole("max held", args.max_held, 1, 1 << 50),
+        run_timeout=_number("run timeout", args.run_timeout, "seconds", 1e6),
+        min_confidence=_number("min confidence", args.min_confidence, "a share from 0 to 1", 1.0),
+        drain_delay=_number("drain delay", args.drain_delay, "seconds", 1e6),
+        grace=_number("grace", args.grace, "seconds", 1e6),
         namespace=environ.get("HEADGATE_NAMESPACE", ""),
         deployment=environ.get("HEADGATE_MODEL", ""),
         revision=environ.get("HEADGATE_REVISION", ""),
@@ -103,14 +135,20 @@ def _whole(what: str, given: str, low: int, high: int) -> int:
     return number
 
 
-def _seconds(what: str, given: str) -> float:
+def _number(what: str, given: str, expected: str, most: float) -> float:
     try:
         number = float(given)
     except ValueError:
         number = -1.0
-    if not 0 <= number < 1e6:
-        raise SettingsInvalid(f"{what}: expected seconds, got {given!r}")
+    if not 0 <= number <= most:
+        raise SettingsInvalid(f"{what}: expected {expected}, got {given!r}")
     return number
+
+
+def _one_of(what: str, given: str, known: Sequence[str]) -> str:
+    if given not in known:
+        raise SettingsInvalid(f"{what}: expected one of {', '.join(known)}, got {given!r}")
+    return given
 
 
 def _default_threads() -> int:

@@ -43,7 +43,10 @@ def asked(**changes: object) -> dict[str, object]:
 
 
 GETS = {
-    "/v2": {"name": "headgate", "extensions": ["binary_tensor_data", "model_configuration", "model_repository"]},
+    "/v2": {
+        "name": "headgate",
+        "extensions": ["binary_tensor_data", "model_configuration", "model_repository", "statistics"],
+    },
     "/v2/health/live": {"live": True},
     "/v2/health/ready": {"ready": True},
     "/v2/models/fraud/ready": {"name": "fraud", "ready": True},
@@ -281,14 +284,13 @@ def test_drains_at_sigterm(tmp_path_factory: pytest.TempPathFactory) -> None:
     process = Served(folder, "--drain-delay", "0", log=folder / "termination-log")
     host, port = process.address.split(":")
     body = orjson.dumps(asked())
-    head = f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    head = f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\nexpect: 100-continue\r\n\r\n"
     try:
         with socket.create_connection((host, int(port)), timeout=20) as connection:
-            connection.sendall(head + body[:10])
-            while process.client.get("/v2/health/live").status_code and not any(
-                value == 1 for key, value in process.metrics().items() if key.startswith("headgate_requests_in_flight")
-            ):
-                pass
+            connection.sendall(head.encode())
+            assert b" 100 Continue" in connection.recv(1000)  # so it knows of the request
+            connection.sendall(body[:10])
+            assert process.client.get("/v2/health/live").status_code == 200
             process.process.send_signal(signal.SIGTERM)
             process.wait_for("draining")
             ready = process.client.get("/v2/health/ready")

@@ -1,8 +1,8 @@
-"""The life of a runtime process: listen, load, warm up, serve; at SIGTERM say not ready, finish, end.
+"""The life of a serving process: listen, load, warm up, serve; at SIGTERM say not ready, finish, end.
 
-`main` is `headgate-serve`. A model or a profile that can't be served ends the process with its reason in the
-termination log; everything else that can be missing (profile, baseline) only switches monitoring off, and
-says so.
+`supervisor.py` calls `serve` in a process of its own. A model or a profile that can't be served ends the process with
+its reason in the termination log; everything else that can be missing (profile, baseline) only switches monitoring off,
+and says so.
 """
 
 import asyncio
@@ -11,32 +11,31 @@ import json
 import logging
 import os
 import signal
-import sys
+import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import uvloop
-from granian.constants import Interfaces
-from granian.http import HTTP1Settings
-from granian.server.embed import Server
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
 from ..artifact.digest import MANIFEST, PROFILE, RECORD, digest_of, read_manifest
 from ..errors import ArtifactError, ExecutionFailed, HeadgateServingError, ProfileInvalid
 from ..monitor import InputForm, Monitor, MonitorCollector, Profile, attach, read_profile
 from ..termination import write_termination_log
-from .app import App
+from .app import App, error_answer
+from .http1 import Limits, Server
+from .http2 import Server as Http2Server
 from .model import Model, load_model
-from .settings import Settings, read_settings
+from .runner import Runner
+from .service import Service, Serving
+from .settings import Settings
+from .supervisor import BACKLOG, HUNG, Place
 from .telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
-_IDLE_MS = 2 * 3600 * 1000  # longer than a router keeps idle connections, so that it is never us who hangs up
-_BACKLOG = 4096  # also granian's limit of open connections; beyond it clients wait to be accepted
+_GIVE_UP = 5.0  # seconds after which a run that was told to stop will not
 
 
 @dataclass(frozen=True)
@@ -51,24 +50,23 @@ class Loaded:
     monitoring: str
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until told to end; 1 if the model can't be served."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("_granian").setLevel(logging.ERROR)
+def serve(settings: Settings, place: Place) -> int:
+    """Serve until told to end; the exit status."""
     try:
-        settings = read_settings(argv, os.environ)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_live(settings))
+            runner.run(_live(settings, place))
     except HeadgateServingError as error:
         logger.error("%s: %s", error.reason, error)  # noqa: TRY400 - a message, not a trace
         write_termination_log(error.reason, str(error))
-        return 1
+        return error.exit_status
     return 0
 
 
 def load(settings: Settings) -> Loaded:
     """Model, papers and monitor; ModelInvalid or ProfileInvalid if they can't be right."""
-    model = load_model(settings.model)
+    model = load_model(
+        settings.model, settings.device, memory=settings.device_memory, threads=settings.intra_op_threads
+    )
     row_seconds = _warmed_up(model)
     folder = settings.model if settings.model.is_dir() else settings.model.parent
     own = _own_profile(settings.profile, folder / PROFILE)
@@ -82,95 +80,137 @@ def load(settings: Settings) -> Loaded:
     return Loaded(model, row_seconds, _digest(settings.model), own, Monitor(layouts) if layouts else None, said)
 
 
-async def _live(settings: Settings) -> None:
+async def _live(settings: Settings, place: Place) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     telemetry = Telemetry(settings.labels)
+    telemetry.restarts = place.restarts
     registry = CollectorRegistry(auto_describe=False)
     registry.register(telemetry)
     ProcessCollector(registry=registry)
-    app = App(settings.name, settings.version, settings.max_body, settings.threads, telemetry)
-    server = _http_server(app, settings)
+    service = Service(settings.name, settings.version, telemetry)
+    server = Server(App(service, settings.max_body).handle, error_answer, Limits(settings.max_body, settings.max_held))
+    server.start()
+    listener = await loop.create_server(server, sock=place.listeners.http, backlog=BACKLOG)
+    grpc = await _grpc(service, settings, place)
     metrics, _ = start_http_server(settings.metrics_port, settings.host, registry)
-    serving = asyncio.create_task(server.serve())
+    runner: Runner | None = None
     loaded: Loaded | None = None
     try:
         loaded = await loop.run_in_executor(None, load, settings)
-        _start(app, telemetry, registry, loaded, settings)
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
-        if not serving.done():
-            await _drain(app, telemetry, settings)
+        runner = _start(service, registry, loaded, settings)
+        os.write(place.ready, b"1")
+        await stop.wait()
+        server.draining = True
+        await _drain(service, server, listener, grpc, settings)
     finally:
-        server.stop()
-        await asyncio.wait({serving}, timeout=5)
-        app.close()
+        listener.close()
+        server.close()
+        if grpc:
+            grpc.close()
+        if runner:
+            runner.close()
         metrics.shutdown()
         metrics.server_close()
         if loaded and loaded.monitor:
             loaded.monitor.close()
-    if serving.done():
-        serving.result()
 
 
-def _http_server(app: App, settings: Settings) -> Any:
-    return Server(
-        app,
-        address=settings.host,
-        port=settings.http_port,
-        interface=Interfaces.RSGI,
-        websockets=False,
-        backlog=_BACKLOG,
-        backpressure=_BACKLOG,
-        http1_settings=HTTP1Settings(header_read_timeout=_IDLE_MS),
-        log_enabled=False,
-    )
-
-
-def _start(app: App, telemetry: Telemetry, registry: CollectorRegistry, loaded: Loaded, settings: Settings) -> None:
+def _start(service: Service, registry: CollectorRegistry, loaded: Loaded, settings: Settings) -> Runner:
     """From now on ready."""
+    telemetry = service.telemetry
     telemetry.load_seconds = loaded.model.load_seconds
-    telemetry.info = {"name": settings.name, "version": settings.version or "", "digest": loaded.digest}
+    telemetry.info = {
+        "name": settings.name,
+        "version": settings.version or "",
+        "digest": loaded.digest,
+        "device": loaded.model.device,
+    }
     if loaded.monitor:
         registry.register(MonitorCollector(loaded.monitor, loaded.profile, settings.labels))
         loaded.monitor.start()
-    gc.collect()
-    gc.freeze()  # what is there now stays; later collections need not look at it
-    app.serve(
+    runner = Runner(
         loaded.model,
         loaded.monitor,
-        {"digest": loaded.digest, "monitoring": loaded.monitoring},
-        loaded.row_seconds,
+        telemetry,
+        threads=settings.threads,
+        max_batch=settings.max_batch,
+        max_delay=settings.max_delay,
+        max_queue=settings.max_queue,
+        row_seconds=loaded.row_seconds,
     )
-    logger.info("monitoring is %s", loaded.monitoring)
+    if settings.run_timeout:
+        threading.Thread(target=_watch, args=(runner, telemetry, settings.run_timeout), daemon=True).start()
+    gc.collect()
+    gc.freeze()  # what is there now stays; later collections need not look at it
+    about = {
+        "digest": loaded.digest,
+        "monitoring": loaded.monitoring,
+        "device": loaded.model.device,
+        "batching": loaded.model.batching,
+    }
+    service.serve(Serving(loaded.model, runner, about))
+    logger.info("monitoring is %s; batching is %s", loaded.monitoring, loaded.model.batching)
     logger.info("ready: %s %s at port %d", settings.name, settings.version or "", settings.http_port)
+    return runner
 
 
-async def _drain(app: App, telemetry: Telemetry, settings: Settings) -> None:
+def _watch(runner: Runner, telemetry: Telemetry, seconds: float) -> None:
+    """Stop runs that take too long; where that doesn't help, only another process does."""
+    while True:
+        time.sleep(min(0.25, seconds / 4))
+        for run in runner.overdue(seconds):
+            if not run.terminated:
+                logger.warning("a run of the model has taken %g s: stopping it", seconds)
+                telemetry.runs_stopped += 1
+                run.terminate()
+        if runner.overdue(seconds + _GIVE_UP):
+            logger.error("a run of the model does not stop; this process gives up")
+            logging.shutdown()
+            os._exit(HUNG)
+
+
+async def _grpc(service: Service, settings: Settings, place: Place) -> Http2Server | None:
+    """The other protocol's listener; its messages are not imported where it is switched off."""
+    if place.listeners.grpc is None:
+        return None
+    from .grpc import Grpc
+
+    calls = Grpc(service, settings.max_body)
+    server = Http2Server(calls.opened, calls.too_large, Limits(settings.max_body, settings.max_held))
+    server.start()
+    await asyncio.get_running_loop().create_server(server, sock=place.listeners.grpc, backlog=BACKLOG)
+    return server
+
+
+async def _drain(
+    service: Service, server: Server, listener: asyncio.Server, grpc: Http2Server | None, settings: Settings
+) -> None:
     """Not ready at once; answer what still comes for `drain_delay`, and let what is there finish within `grace`."""
     logger.info("draining")
-    app.drain()
+    service.drain()
+    if grpc:
+        grpc.drain()
+    telemetry = service.telemetry
     loop = asyncio.get_running_loop()
     begun = loop.time()
     await asyncio.sleep(min(settings.drain_delay, settings.grace))
-    while telemetry.in_flight and loop.time() - begun < settings.grace:  # noqa: ASYNC110 - a count, no event per request
+    listener.close()
+    while (telemetry.in_flight or server.busy) and loop.time() - begun < settings.grace:  # noqa: ASYNC110 - no event
         await asyncio.sleep(0.02)
     if telemetry.in_flight:
         logger.warning("%d requests did not finish within %g s", telemetry.in_flight, settings.grace)
 
 
 def _warmed_up(model: Model) -> float:
-    """Seconds that one row takes. A model that does not like zeros may still like its users' inputs."""
+    """Seconds that one row takes. A model that does not like small numbers may still like its users' inputs."""
     try:
-        model.warm_up()
-        started = time.perf_counter()
-        model.warm_up()
+        return model.warm_up()
     except ExecutionFailed as error:
-        logger.warning("the warm-up with zeros failed: %s", error)
+        logger.warning("the warm-up with small numbers failed: %s", error)
         return 1.0
-    return time.perf_counter() - started
 
 
 def _own_profile(given: Path | None, beside: Path) -> Profile | None:

@@ -13,8 +13,9 @@ from headgate_serving.errors import ModelInvalid, ProfileInvalid, SettingsInvali
 from headgate_serving.monitor import build_profile
 from headgate_serving.monitor.profile import Column
 from headgate_serving.server.model import load_model
-from headgate_serving.server.process import load, main
 from headgate_serving.server.settings import read_settings
+from headgate_serving.server.supervisor import main
+from headgate_serving.server.worker import load
 from headgate_serving.termination import LIMIT, write_termination_log
 
 ROWS = np.array([[0.5, 1.5], [-2.5, 1.0], [3.25, -1.0], [0.75, 0.0]], np.float32)
@@ -50,7 +51,7 @@ BAD_MODELS = {
     "another format": (another_format, r"no model at .*found: model\.pkl"),
     "nothing": (lambda folder: folder / "nowhere", "no model at"),
     "zipmap": (lambda folder: models.zipmap(folder / "model.onnx"), "zipmap.*False"),
-    "bfloat16": (lambda folder: models.identity(folder / "model.onnx", TensorProto.BFLOAT16), "to float|can't load"),
+    "complex": (lambda folder: models.identity(folder / "model.onnx", TensorProto.COMPLEX64), "can't carry|can't load"),
 }
 
 
@@ -64,7 +65,7 @@ def test_what_is_no_model_is_refused_with_advice(tmp_path: Path, name: str) -> N
 def test_the_process_ends_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"pickle")
     process = Served(tmp_path, log=tmp_path / "termination-log")
-    assert process.stop() == 1
+    assert process.stop() == ModelInvalid.exit_status
     assert process.last_words["reason"] == "ModelInvalid"
     assert "onnx.checker" in process.last_words["message"]
 

@@ -1,0 +1,408 @@
+"""HTTP/1.1 on the event loop's own thread, with the parser of Node.js (httptools).
+
+`worker.py` opens the listener; for each request `app.py` gets an Exchange and answers it now or later. One thread
+reads, computes and writes: a hand-over between threads costs more than everything else that is done for a small model.
+
+What a client may do to us is bounded: connections, the size of a head and of a body, the time that it takes to send
+them and to read the answer, and all bodies together. Requests that come before the answer to an earlier one wait.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import Any, NamedTuple, cast
+from urllib.parse import unquote
+
+import httptools
+
+logger = logging.getLogger(__name__)
+
+JSON = b"content-type: application/json\r\n"
+
+_MAX_HEAD = 64 << 10
+_MAX_HEADERS = 200
+_MAX_PATH = 8 << 10
+SEND_WITHIN = 30.0  # seconds for a head; for a body, in which nothing may pause for longer
+SLOWEST = 16 << 10  # bytes per second of a body, beyond that
+READ_WITHIN = 60.0  # seconds that an answer may wait for its reader
+_IDLE = 2 * 3600.0  # longer than a router keeps idle connections, so that it is never us who hangs up
+_LINGER = 2.0  # seconds in which a client that was refused may go on sending before the connection is cut
+_ON_ITS_WAY = 2.0  # seconds after which the first request on a new connection is no longer expected at any moment
+_WITHOUT_PARSER = 64 << 10  # bytes of a body from which on it is not worth passing through the parser
+_TOGETHER = 64 << 10  # bytes of a body up to which head and body are one buffer
+
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+}
+_STATUS = {code: f"HTTP/1.1 {code} {reason}\r\n".encode() for code, reason in _REASONS.items()}
+
+
+class Answer(NamedTuple):
+    """What goes back; `headers` are whole lines, without content-length."""
+
+    status: int
+    headers: bytes
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bytes of one body, bytes of all bodies that are in memory, and connections."""
+
+    body: int
+    held: int
+    connections: int = 4096
+
+
+class Exchange:
+    """One request; `answer` is called once. `gone` is called instead of it mattering, when the client left."""
+
+    __slots__ = ("_connection", "body", "gone", "headers", "held", "keep_alive", "method", "path", "refusal")
+
+    def __init__(self, connection: "Connection", method: str, path: str, headers: dict[bytes, bytes]) -> None:
+        self._connection = connection
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.body = b""
+        self.held = 0
+        self.keep_alive = False
+        self.refusal: Answer | None = None
+        self.gone: Callable[[], None] | None = None
+
+    def answer(self, answer: Answer) -> None:
+        """Send it, if the client is still there."""
+        self._connection.answered(self, answer)
+
+
+class Server:
+    """All connections of one listener, and what they share."""
+
+    def __init__(
+        self,
+        handle: Callable[[Exchange], None],
+        error: Callable[[int, str], Answer],
+        limits: Limits,
+    ) -> None:
+        self.handle = handle
+        self.error = error
+        self.limits = limits
+        self.held = 0
+        self.draining = False
+        self.connections: set[Connection] = set()
+        self.now = 0.0
+        self.date = b""
+        self._sweeper: asyncio.Task[None] | None = None
+
+    def __call__(self) -> "Connection":
+        """A protocol for a new connection."""
+        return Connection(self)
+
+    def start(self) -> None:
+        """Watch the clock."""
+        self._tell_time()
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+
+    def close(self) -> None:
+        """Close all connections as they are."""
+        if self._sweeper:
+            self._sweeper.cancel()
+        for connection in list(self.connections):
+            connection.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a client would lose something if all connections were closed now."""
+        return any(connection.busy for connection in self.connections)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            self._tell_time()
+            for connection in list(self.connections):
+                connection.look_at_the_clock()
+
+    def _tell_time(self) -> None:
+        self.now = asyncio.get_running_loop().time()
+        self.date = f"date: {formatdate(usegmt=True)}\r\n".encode()
+
+
+class Connection(asyncio.Protocol):
+    """One client. The parser calls the methods that begin with `on_`."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._reading: Exchange | None = None  # its head is complete, its body is not
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._length = -1
+        self._head = 0
+        self._begun = 0.0  # when the request that is being read began; 0 between requests
+        self._heard = 0.0
+        self._current: Exchange | None = None
+        self._queue: deque[Exchange] = deque()
+        self._blocked = 0.0
+        self._deaf = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, or refuse if there are too many."""
+        server = self._server
+        self._transport = cast("asyncio.Transport", transport)
+        server.connections.add(self)
+        self._heard = server.now
+        if len(server.connections) > server.limits.connections:
+            self._refuse(503, f"there are {server.limits.connections} connections already, the most that are taken")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget everything, and whoever works on an answer may stop."""
+        self._server.connections.discard(self)
+        self._server.held -= self._size
+        self._size = 0
+        self._deaf = True
+        for exchange in (self._current, *self._queue):
+            if exchange:
+                self._server.held -= exchange.held
+                exchange.held = 0
+                if exchange.gone:
+                    exchange.gone()
+        self._current = None
+        self._queue.clear()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; a large body passes the parser by."""
+        if self._deaf:
+            return
+        self._heard = self._server.now
+        if self._length >= _WITHOUT_PARSER and self._reading:
+            data = self._rest_of_body(data)
+            if not data:
+                return
+        if not self._reading:
+            self._begun = self._begun or self._heard
+            self._head += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offered:  # not taken: the request was answered in HTTP/1.1
+            self._parser = httptools.HttpRequestParser(self)
+            if rest := data[offered.args[0] :]:
+                self.data_received(rest)
+        except httptools.HttpParserError as error:
+            if not self._deaf:
+                self._refuse(400, f"the request is no valid HTTP/1.1: {error}")
+        if not self._reading and self._head > _MAX_HEAD and not self._deaf:
+            self._refuse(431, f"the request's head is larger than {_MAX_HEAD} bytes, the most that is taken")
+
+    def eof_received(self) -> bool:
+        """A client that has sent all that it wants to send may still read."""
+        last = self._queue[-1] if self._queue else self._current
+        if last is None:
+            return False
+        last.keep_alive = False
+        return True
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        self._blocked = self._server.now
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._blocked = 0.0
+        if not self._queue:
+            self._transport.resume_reading()
+
+    def on_message_begin(self) -> None:
+        """A request line begins."""
+        self._url = b""
+        self._headers = {}
+        self._parts = []
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the target."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header; of those with one name the last one counts."""
+        self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        """Decide from the head whether the body is wanted."""
+        if self._deaf:
+            return
+        server, headers = self._server, self._headers
+        method = self._parser.get_method().decode("ascii")
+        exchange = Exchange(self, method, _path(self._url), headers)
+        exchange.keep_alive = self._parser.should_keep_alive()
+        self._reading, self._head, self._size = exchange, 0, 0
+        length = headers.get(b"content-length")
+        self._length = -1 if length is None else int(length)
+        if len(headers) > _MAX_HEADERS or len(self._url) > _MAX_PATH:
+            self._refuse(431, f"more than {_MAX_HEADERS} headers, or a path of more than {_MAX_PATH} bytes")
+        elif self._length > server.limits.body:
+            self._refuse_size()
+        elif server.held + self._length > server.limits.held:
+            self._refuse_load()
+        elif headers.get(b"expect", b"").lower() == b"100-continue" and not self._current:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        if self._deaf:
+            return
+        self._parts.append(body)
+        self._size += len(body)
+        self._server.held += len(body)
+        if self._size > self._server.limits.body:
+            self._refuse_size()
+        elif self._length < 0 and self._server.held > self._server.limits.held:
+            self._refuse_load()
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        exchange = self._reading
+        if self._deaf or exchange is None:
+            return
+        parts = self._parts
+        exchange.body = parts[0] if len(parts) == 1 else b"".join(parts)
+        exchange.held = self._size
+        self._parts, self._size, self._begun, self._reading = [], 0, 0.0, None
+        self._next(exchange)
+
+    def answered(self, exchange: Exchange, answer: Answer) -> None:
+        """Write, and go on with the next request."""
+        server = self._server
+        server.held -= exchange.held
+        exchange.held = 0
+        if exchange is not self._current:  # the client is gone
+            return
+        keep = exchange.keep_alive and not server.draining
+        self._write(answer, keep, with_body=exchange.method != "HEAD")
+        self._current = None
+        if not keep:
+            self._hang_up()
+        elif self._queue:
+            following = self._queue.popleft()
+            if not self._queue and not self._blocked:
+                self._transport.resume_reading()
+            self._next(following)
+
+    def look_at_the_clock(self) -> None:
+        """Called every second: has the client taken too long for something?"""
+        now = self._server.now
+        if self._blocked and now - self._blocked > READ_WITHIN:
+            self._transport.abort()
+        elif self._deaf or self._current:
+            return
+        elif self._begun:
+            if now - self._heard > SEND_WITHIN or now - self._begun > SEND_WITHIN + self._size / SLOWEST:
+                self._refuse(408, f"the request did not come within {SEND_WITHIN:.0f} s")
+        elif now - self._heard > _IDLE:
+            self.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being read or answered, or on its way on a connection that is new."""
+        if self._current or self._begun or self._transport.get_write_buffer_size():
+            return True
+        return not self._url and self._server.now - self._heard < _ON_ITS_WAY
+
+    def close(self) -> None:
+        """Hang up once what is written has been sent."""
+        self._deaf = True
+        self._transport.close()
+
+    def _next(self, exchange: Exchange) -> None:
+        if self._current:
+            self._queue.append(exchange)
+            self._transport.pause_reading()
+            return
+        self._current = exchange
+        if exchange.refusal:
+            exchange.answer(exchange.refusal)
+        else:
+            self._server.handle(exchange)
+
+    def _rest_of_body(self, data: bytes) -> bytes:
+        """Take what belongs to the body that is being read; what follows it."""
+        missing = self._length - self._size
+        mine = data if len(data) <= missing else data[:missing]
+        self._parts.append(mine)
+        self._size += len(mine)
+        self._server.held += len(mine)
+        if self._size < self._length:
+            return b""
+        self._parser = httptools.HttpRequestParser(self)  # the old one still waits for the body
+        self._length = -1
+        self.on_message_complete()
+        return data[len(mine) :]
+
+    def _refuse_size(self) -> None:
+        self._refuse(413, f"the body has more than {self._server.limits.body} bytes, the most that is taken")
+
+    def _refuse_load(self) -> None:
+        self._refuse(429, "too many bytes of requests are waiting already; try again")
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer, in its turn, and hear no more from this client."""
+        exchange = self._reading or Exchange(self, "", "", {})
+        self._reading, self._deaf, self._begun = None, True, 0.0
+        self._server.held -= self._size
+        self._parts, self._size = [], 0
+        exchange.keep_alive = False
+        exchange.refusal = self._server.error(status, message)
+        self._next(exchange)
+
+    def _write(self, answer: Answer, keep: bool, *, with_body: bool) -> None:
+        status, headers, body = answer
+        head = b"%b%b%b%bcontent-length: %d\r\n\r\n" % (
+            _STATUS[status],
+            headers,
+            self._server.date,
+            b"" if keep else b"connection: close\r\n",
+            len(body),
+        )
+        if not with_body:
+            self._transport.write(head)
+        elif len(body) < _TOGETHER:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines([head, body])
+
+    def _hang_up(self) -> None:
+        """Close; who was refused while it was sending first gets the time to read why."""
+        if not self._deaf:
+            self.close()
+            return
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._transport.resume_reading()  # and ignore: closing with unread data would take the answer back
+        asyncio.get_running_loop().call_later(_LINGER, self._transport.close)
+
+
+def _path(url: bytes) -> str:
+    """The path of a target, without its query."""
+    if not url.startswith(b"/"):
+        try:
+            url = httptools.parse_url(url).path or b"/"
+        except httptools.HttpParserInvalidURLError:
+            return "/"
+    path = url.partition(b"?")[0].decode("latin-1")
+    return unquote(path) if "%" in path else path

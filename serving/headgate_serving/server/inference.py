@@ -1,0 +1,122 @@
+"""One request for inference on its way, whatever protocol it came by.
+
+`app.py` and `grpc_inference.py` say how it is read, answered and refused; here it is counted, and every way in which it
+can fail ends in one place.
+"""
+
+import logging
+import time
+
+from ..errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    ExecutionFailed,
+    HeadgateServingError,
+    MalformedRequest,
+    NotReady,
+    Overloaded,
+    RequestError,
+    RunTooLong,
+    UnknownModel,
+    UnsupportedEncoding,
+)
+from .protocol import InferRequest
+from .runner import Job, Outcome, Results
+from .service import Service
+
+logger = logging.getLogger(__name__)
+
+OK, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, RESOURCE_EXHAUSTED = 0, 3, 4, 5, 8
+UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 12, 13, 14
+
+STATUS: dict[type[HeadgateServingError], tuple[int, int]] = {
+    MalformedRequest: (400, INVALID_ARGUMENT),
+    UnknownModel: (404, NOT_FOUND),
+    BodyTooLarge: (413, RESOURCE_EXHAUSTED),
+    UnsupportedEncoding: (415, UNIMPLEMENTED),
+    Overloaded: (429, RESOURCE_EXHAUSTED),
+    ExecutionFailed: (500, INTERNAL),
+    RunTooLong: (500, INTERNAL),
+    NotReady: (503, UNAVAILABLE),
+    DeadlineExceeded: (503, DEADLINE_EXCEEDED),
+}
+"""HTTP's and gRPC's status of each error that a request can have."""
+
+
+class InternalError(RequestError):
+    """What nobody thought of; the log says more."""
+
+
+STATUS[InternalError] = (500, INTERNAL)
+
+
+class Inference(Job):
+    """A job that answers somebody."""
+
+    __slots__ = ("request", "service", "started")
+
+    def __init__(self, service: Service) -> None:
+        super().__init__()
+        self.service = service
+        self.request: InferRequest | None = None
+        self.started = time.perf_counter()
+        service.telemetry.in_flight += 1
+
+    def begin(self) -> None:
+        """Read the request and have it run."""
+        try:
+            request = self.request = self.read()
+            self.inputs, self.outputs, self.rows = request.inputs, request.outputs, request.rows
+            if request.deadline is not None:
+                self.deadline = min(request.deadline, self.deadline or request.deadline)
+            self.service.serving.runner.submit(self)
+        except Exception as error:
+            self.fail(error)
+
+    def done(self, outcome: Outcome) -> None:
+        """The model has run, or could not."""
+        if isinstance(outcome, RequestError):
+            self.fail(outcome)
+            return
+        try:
+            self.answer(outcome)
+        except Exception as error:
+            self.fail(error)
+            return
+        self._count(200)
+
+    def fail(self, error: Exception) -> None:
+        """Count it and say it."""
+        if not isinstance(error, RequestError):
+            logger.error("a request failed in a way that nobody thought of", exc_info=error)
+            error = InternalError("internal error; the server's log says more")
+        elif isinstance(error, MalformedRequest):
+            self.service.telemetry.violated(error.kind)
+        elif isinstance(error, ExecutionFailed):
+            logger.warning("%s", error)
+        self._count(STATUS[type(error)][0])
+        self.refuse(error)
+
+    def leave(self) -> None:
+        """Nobody waits for the answer any more."""
+        if not self.finished:
+            self.service.telemetry.in_flight -= 1
+        self.cancelled = True
+
+    def read(self) -> InferRequest:
+        """The request; RequestError if it is none."""
+        raise NotImplementedError
+
+    def answer(self, results: Results) -> None:
+        """Send what the model said."""
+        raise NotImplementedError
+
+    def refuse(self, error: RequestError) -> None:
+        """Send why there is no answer."""
+        raise NotImplementedError
+
+    def _count(self, status: int) -> None:
+        self.finished = True
+        telemetry = self.service.telemetry
+        telemetry.in_flight -= 1
+        telemetry.answered(status, time.perf_counter() - self.started)

@@ -1,0 +1,222 @@
+"""When and where the model runs: what waits is run together as soon as there is somebody to run it.
+
+`app.py` and `grpc.py` submit jobs on the event loop and are called back on it. Jobs that arrive in the same turn of
+the loop, or while all threads are busy, share one run if the model's rows are independent of each other; nobody ever
+waits for a timer. Small runs happen on the loop itself, for handing one to a thread would cost more than it takes; what
+is expected to take longer than INLINE_SECONDS goes to a thread, so that probes and other requests are not kept waiting.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from ..errors import DeadlineExceeded, ExecutionFailed, Overloaded, RequestError
+from ..monitor import Monitor
+from .model import Model, Run, Tensor
+from .telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+INLINE_SECONDS = 0.0005
+_UP, _DOWN = 1.02, 1 / 1.02  # steps with which the expected time of a row follows the median of what is seen
+
+Results = dict[str, Tensor]
+Outcome = Results | RequestError
+
+
+class Job:
+    """One request's run: `done` is called once, on the loop, unless `cancelled` was set before.
+
+    `deadline` is a time of `time.monotonic`, or None.
+    """
+
+    __slots__ = ("cancelled", "deadline", "finished", "inputs", "outputs", "queued", "rows")
+
+    def __init__(self) -> None:
+        self.inputs: dict[str, Tensor] = {}
+        self.outputs: tuple[str, ...] = ()
+        self.rows = 0
+        self.deadline: float | None = None
+        self.queued = 0.0
+        self.cancelled = False
+        self.finished = False
+
+    def done(self, outcome: Outcome) -> None:
+        """The model has run, or could not."""
+        raise NotImplementedError
+
+
+class Runner:
+    """The model, its queue and its threads. All methods but `overdue` belong to the event loop's thread."""
+
+    def __init__(
+        self,
+        model: Model,
+        monitor: Monitor | None,
+        telemetry: Telemetry,
+        *,
+        threads: int,
+        max_batch: int,
+        max_delay: float,
+        max_queue: int,
+        row_seconds: float,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._model = model
+        self._monitor = monitor
+        self._telemetry = telemetry
+        self._max_batch = max_batch if model.batches else 1
+        self._max_delay = max_delay
+        self._max_queue = max_queue
+        self._row_seconds = row_seconds
+        self._everything = model.output_names
+        self._counted = monitor.outputs if monitor else ()
+        self._waiting: deque[Job] = deque()
+        self._flushing = False
+        self._pool = ThreadPoolExecutor(threads, "model")
+        self._free = [Run() for _ in range(threads)]
+        self._inline = Run()
+        self._runs = (self._inline, *self._free)
+
+    def submit(self, job: Job) -> None:
+        """Run the job as soon as possible; Overloaded if too many are waiting."""
+        if len(self._waiting) >= self._max_queue:
+            raise Overloaded(f"{len(self._waiting)} requests are waiting already, the most that is allowed")
+        job.queued = time.monotonic()
+        if job.deadline is not None:
+            self._loop.call_later(max(0.0, job.deadline - job.queued), self._expire, job)
+        self._waiting.append(job)
+        if not self._flushing and self._free:
+            self._flushing = True
+            if self._max_delay and self._max_batch > 1:
+                self._loop.call_later(self._max_delay, self._flush)
+            else:
+                self._loop.call_soon(self._flush)
+        self._telemetry.queued = len(self._waiting)
+
+    def close(self) -> None:
+        """Give the threads back; who still waits is not called."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def overdue(self, seconds: float) -> list[Run]:
+        """Runs that take longer than that by now; for the watchdog's thread."""
+        now = time.monotonic()
+        return [run for run in self._runs if run.started and now - run.started > seconds]
+
+    def _flush(self) -> None:
+        self._flushing = False
+        while self._waiting and self._free:
+            batch = self._take()
+            if not batch:
+                continue
+            rows = sum(job.rows for job in batch)
+            if self._row_seconds * rows < INLINE_SECONDS:
+                self._finish(batch, *self._run(batch, self._inline))
+            else:
+                run = self._free.pop()
+                self._pool.submit(self._run_in_thread, batch, run)
+        self._telemetry.queued = len(self._waiting)
+
+    def _take(self) -> list[Job]:
+        """The next jobs that can share a run: a fair share of those that wait for each thread that is free."""
+        waiting, batch, rows = self._waiting, list[Job](), 0
+        most = self._max_batch
+        if self._row_seconds * len(waiting) >= INLINE_SECONDS:
+            most = min(most, -(-len(waiting) // len(self._free)))
+        now = time.monotonic()
+        while waiting:
+            job = waiting[0]
+            if batch and (rows + job.rows > most or not _alike(batch[0], job)):
+                break
+            waiting.popleft()
+            if job.cancelled:
+                self._telemetry.drop("cancelled")
+            elif not job.finished:
+                self._telemetry.waited(now - job.queued)
+                batch.append(job)
+                rows += job.rows
+        return batch
+
+    def _run_in_thread(self, batch: list[Job], run: Run) -> None:
+        outcomes, seconds = self._run(batch, run)
+        self._loop.call_soon_threadsafe(self._back, batch, outcomes, seconds, run)
+
+    def _back(self, batch: list[Job], outcomes: list[Outcome], seconds: float, run: Run) -> None:
+        self._free.append(run)
+        self._finish(batch, outcomes, seconds)
+        if self._waiting and not self._flushing:
+            self._flush()
+
+    def _run(self, batch: list[Job], run: Run) -> tuple[list[Outcome], float]:
+        """What came of each job, and the seconds that it took; one that fails alone fails alone."""
+        started = time.perf_counter()
+        outcomes: list[Outcome]
+        try:
+            outcomes = [*self._run_together(batch, run)]
+        except Exception as error:
+            outcomes = [_failed(error)] if len(batch) == 1 else [self._run([job], run)[0][0] for job in batch]
+        return outcomes, time.perf_counter() - started
+
+    def _run_together(self, batch: list[Job], run: Run) -> Iterable[Outcome]:
+        if len(batch) == 1:
+            job = batch[0]
+            results = self._model.run(job.inputs, self._names(job.outputs), run)
+            if self._monitor:
+                self._monitor.observe(job.inputs, results, job.rows)
+            return [results]
+        first = batch[0].outputs
+        alike = all(job.outputs is first for job in batch)
+        names = self._names(first if alike else [name for job in batch for name in job.outputs])
+        inputs = {name: np.concatenate([job.inputs[name] for job in batch]) for name in batch[0].inputs}
+        rows = sum(job.rows for job in batch)
+        results = self._model.run(inputs, names, run)
+        if self._monitor:
+            self._monitor.observe(inputs, results, rows)
+        return _split(batch, results)
+
+    def _names(self, asked: Iterable[str]) -> tuple[str, ...]:
+        """What was asked for and what the monitor counts."""
+        if asked is self._everything:
+            return self._everything
+        return tuple(dict.fromkeys((*asked, *self._counted)))
+
+    def _finish(self, batch: list[Job], outcomes: list[Outcome], seconds: float) -> None:
+        rows = sum(job.rows for job in batch)
+        self._row_seconds *= _UP if seconds > self._row_seconds * rows else _DOWN
+        self._telemetry.ran(rows, seconds)
+        for job, outcome in zip(batch, outcomes, strict=True):
+            if not (job.cancelled or job.finished):
+                job.finished = True
+                job.done(outcome)
+
+    def _expire(self, job: Job) -> None:
+        if not (job.cancelled or job.finished):
+            job.finished = True
+            self._telemetry.drop("deadline")
+            job.done(DeadlineExceeded("the request's deadline passed before the model had answered"))
+
+
+def _failed(error: Exception) -> RequestError:
+    """What a client is told of it."""
+    if isinstance(error, RequestError):
+        return error
+    logger.error("a run failed in a way that nobody thought of", exc_info=error)
+    return ExecutionFailed("internal error; the server's log says more")
+
+
+def _alike(one: Job, other: Job) -> bool:
+    """Whether two jobs' tensors differ in nothing but the number of rows."""
+    return all(tensor.shape[1:] == other.inputs[name].shape[1:] for name, tensor in one.inputs.items())
+
+
+def _split(batch: list[Job], results: Results) -> Iterable[Results]:
+    start = 0
+    for job in batch:
+        end = start + job.rows
+        yield {name: tensor[start:end] for name, tensor in results.items()}
+        start = end

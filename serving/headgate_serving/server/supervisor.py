@@ -1,0 +1,170 @@
+"""The first process of `headgate-serve`: it holds the listening sockets, and replaces a serving process that dies.
+
+A model that crashes ONNX Runtime takes its process with it. As the sockets live on, clients that connect meanwhile wait
+instead of being refused, for the second that a new process takes. What ends before it was ever ready, or again and
+again, is left to the kubelet, which has seen it then. Nothing heavy is imported here.
+"""
+
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..errors import HeadgateServingError, SettingsInvalid
+from ..termination import write_termination_log
+from .settings import Settings, read_settings
+
+logger = logging.getLogger(__name__)
+
+HUNG = 70
+"""Exit status of a serving process that gave itself up."""
+
+BACKLOG = 4096
+_TOO_OFTEN, _WITHIN = 5, 60.0  # so many deaths within so many seconds are for the kubelet
+_PR_SET_PDEATHSIG = 1
+
+
+class Listeners(NamedTuple):
+    """The sockets of both protocols; the one for gRPC may be switched off."""
+
+    http: socket.socket
+    grpc: socket.socket | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a serving process gets from its supervisor; `ready` is the file descriptor to tell it by."""
+
+    listeners: Listeners
+    ready: int
+    restarts: int
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until told to end; 1 (or the error's own exit status) if the model can't be served."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        settings = read_settings(argv, os.environ)
+        listeners = listen(settings)
+    except HeadgateServingError as error:
+        logger.error("%s: %s", error.reason, error)  # noqa: TRY400 - a message, not a trace
+        write_termination_log(error.reason, str(error))
+        return error.exit_status
+    return _Supervisor(settings, listeners).run()
+
+
+def listen(settings: Settings) -> Listeners:
+    """Open the sockets; SettingsInvalid if an address is taken or is none."""
+    http = _open("--http-port", settings.host, settings.http_port)
+    return Listeners(http, _open("--grpc-port", settings.host, settings.grpc_port) if settings.grpc_port else None)
+
+
+def _open(option: str, host: str, port: int) -> socket.socket:
+    try:
+        if ":" in host:
+            return socket.create_server(
+                (host, port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=host == "::"
+            )
+        return socket.create_server((host, port), backlog=BACKLOG)
+    except OSError as error:
+        raise SettingsInvalid(f"{option}: can't listen at {host}:{port}: {error.strerror or error}") from error
+
+
+class _Supervisor:
+    """One serving process at a time."""
+
+    def __init__(self, settings: Settings, listeners: Listeners) -> None:
+        self._settings = settings
+        self._listeners = listeners
+        self._child = 0
+        self._stopping = False
+
+    def run(self) -> int:
+        """Until it is told to end, or the serving process can't go on."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        deaths: deque[float] = deque(maxlen=_TOO_OFTEN)
+        restarts = 0
+        while True:
+            status, was_ready = self._serve(restarts)
+            code = os.waitstatus_to_exitcode(status)
+            if self._stopping:
+                return 0 if -code in (signal.SIGTERM, signal.SIGINT) else code
+            if code >= 0 and code != HUNG:
+                return code
+            how = "gave up a run of the model that hangs" if code == HUNG else f"was killed by {_signal_name(-code)}"
+            deaths.append(time.monotonic())
+            often = len(deaths) == _TOO_OFTEN and deaths[-1] - deaths[0] < _WITHIN
+            if often or not was_ready:
+                when = f"{_TOO_OFTEN} times within {_WITHIN:.0f} s" if often else "before it was ready"
+                logger.error("the serving process %s, %s; giving up", how, when)
+                write_termination_log("ServingCrashed", f"the serving process {how}, {when}")
+                return HUNG if code == HUNG else 128 - code
+            restarts += 1
+            logger.error("the serving process %s; starting another one (number %d)", how, restarts)
+
+    def _serve(self, restarts: int) -> tuple[int, bool]:
+        """Let a child serve until it ends: its status, and whether it ever was ready."""
+        reads, writes = os.pipe()
+        parent = os.getpid()
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+        if self._stopping:
+            return 0, True
+        self._child = os.fork()
+        if self._child == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
+            os.close(reads)
+            _die_with(parent)
+            os._exit(_child(self._settings, Place(self._listeners, writes, restarts)))
+        os.close(writes)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
+        with open(reads, "rb") as pipe:  # noqa: PTH123 - a file descriptor
+            was_ready = pipe.read(1) != b""
+            _, status = os.waitpid(self._child, 0)
+        self._child = 0
+        return status, was_ready
+
+    def _stop(self, number: int, _frame: object) -> None:
+        self._stopping = True
+        for listener in self._listeners:
+            if listener:
+                listener.close()  # so that nobody can connect any more once the child has closed its own
+        if self._child:
+            with suppress(ProcessLookupError):
+                os.kill(self._child, number)
+
+
+def _child(settings: Settings, place: Place) -> int:
+    try:
+        from .worker import serve
+
+        status = serve(settings, place)
+    except BaseException:
+        logger.exception("the serving process failed in a way that nobody thought of")
+        status = 1
+    logging.shutdown()
+    return status
+
+
+def _die_with(parent: int) -> None:
+    """A child without its supervisor would hold the sockets for ever."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
