@@ -9,7 +9,7 @@ export PYTHONPATH := e2e:.
 export ORT_DISABLE_TELEMETRY := 1
 CODE := operator/headgate serving/headgate_serving e2e tests
 
-.PHONY: help setup demo test unit e2e lint fmt crds images calibration clean distclean lock \
+.PHONY: help setup demo test unit e2e lint fmt crds images calibration bench-serving clean distclean lock \
 	cluster-up cluster-down cluster-status cluster-shell cluster-kubeconfig venv
 
 help: ## list the targets
@@ -55,6 +55,10 @@ images: setup ## build the container images, without Docker
 
 calibration: venv ## simulate whether alpha is kept and how soon bad versions are found: the tables of docs/evidence.md
 	@$(BIN)/python -m bench.calibration
+
+bench-serving: venv ## measure ours beside five other model servers, in turn: docs/benchmarks.md (an hour and a half)
+	@$(PYTHON) -m setup bench
+	@$(BIN)/python -m bench.serving --write
 
 lock: venv ## pin the newest versions of all dependencies
 	@for extra in operator serving dev; do \

@@ -69,6 +69,10 @@ class Target:
         options = [f"--connections={connections}", f"--duration={max(1, round(seconds))}s", "--threads=1"]
         return _run([str(wrk), *options, "--timeout=30s", f"--script={self._script}", f"http://{self._address}"])
 
+    def strict_closed_loop(self, connections: int, seconds: float) -> Load:
+        """The same by our own generator, which reconnects when asked to, and has a word for each kind of failure."""
+        return self._generate(connections, seconds)
+
     def open_loop(self, rate: float, connections: int, seconds: float) -> Load:
         """That many requests a second on average, at random times, whatever the server does."""
         return self._generate(connections, seconds, f"-rate={rate:.1f}", "-warmup=0.3")

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strconv"
 	"time"
@@ -82,10 +81,4 @@ func (c *httpConnection) headers() (length int, hangsUp bool, err error) {
 			hangsUp = bytes.EqualFold(bytes.TrimSpace(value), []byte("close"))
 		}
 	}
-}
-
-// Whether an error means that the server closed the connection, rather than that it said something odd.
-func closed(err error) bool {
-	var broken *net.OpError
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &broken)
 }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"errors"
+	"io"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"sync"
 	"syscall"
@@ -168,9 +170,16 @@ func (w *worker) addTo(r *run) {
 	}
 }
 
+// The kernel's word for it, without addresses and ports, so that the same reasons add up.
 func reason(err error) string {
-	if closed(err) {
+	var number syscall.Errno
+	switch {
+	case errors.As(err, &number):
+		return number.Error()
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "closed"
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "timed out"
 	}
 	return err.Error()
 }

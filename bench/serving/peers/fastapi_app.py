@@ -8,39 +8,48 @@ import os
 
 import numpy as np
 import onnxruntime as ort
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
-
-_DTYPES = {"FP32": np.float32, "BYTES": object}
 
 options = ort.SessionOptions()
 options.intra_op_num_threads = 1
 session = ort.InferenceSession(os.environ["BENCH_MODEL"], options, providers=["CPUExecutionProvider"])
-row_shape = [dim if isinstance(dim, int) else -1 for dim in session.get_inputs()[0].shape]
+given = session.get_inputs()[0]
+row_shape = [dim if isinstance(dim, int) else -1 for dim in given.shape]
+dtype, value = (object, str) if given.type == "tensor(string)" else (np.float32, float)
 app = FastAPI(title="bench")
 
 
-class Tensor(BaseModel):
-    """An input or output in the protocol's form."""
+class Input(BaseModel):
+    """A tensor in the protocol's form."""
 
     name: str
     shape: list[int]
     datatype: str
-    data: list[float] | list[str]
+    data: list[value]
+
+
+class Output(BaseModel):
+    """The same, with probabilities."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[float]
 
 
 class Infer(BaseModel):
     """A request in the protocol's form."""
 
-    inputs: list[Tensor]
+    inputs: list[Input]
 
 
 class Answer(BaseModel):
     """An answer in the protocol's form."""
 
     model_name: str
-    outputs: list[Tensor]
+    outputs: list[Output]
 
 
 @app.get("/v2/health/ready")
@@ -52,13 +61,9 @@ async def ready() -> dict[str, bool]:
 @app.post("/v2/models/bench/infer")
 async def infer(request: Infer) -> Answer:
     """JSON both ways."""
-    if any(tensor.datatype not in _DTYPES for tensor in request.inputs):
-        raise HTTPException(400, "unknown datatype")
-    given = {
-        tensor.name: np.array(tensor.data, _DTYPES[tensor.datatype]).reshape(tensor.shape) for tensor in request.inputs
-    }
-    (answer,) = session.run(["y"], given)
-    output = Tensor(name="y", datatype="FP32", shape=list(answer.shape), data=answer.ravel().tolist())
+    tensors = {tensor.name: np.array(tensor.data, dtype).reshape(tensor.shape) for tensor in request.inputs}
+    (answer,) = session.run(["y"], tensors)
+    output = Output(name="y", datatype="FP32", shape=list(answer.shape), data=answer.ravel().tolist())
     return Answer(model_name="bench", outputs=[output])
 
 
