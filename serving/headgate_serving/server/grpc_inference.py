@@ -1,0 +1,129 @@
+"""Inference over gRPC: ModelInfer, and ModelStreamInfer with its many requests in one call."""
+
+from collections import deque
+from typing import Any
+
+from ..errors import RequestError, UnknownModel
+from .calls import GOOD, HEAD, Reader, deadline, framed, parsed, refuse_for, trailers
+from .http2 import Stream
+from .inference import STATUS, Inference
+from .messages import MESSAGES
+from .protocol import InferRequest
+from .runner import Results
+from .service import Service
+from .tensors import decode_message, encode_message
+
+_Request = MESSAGES["inference.ModelInferRequest"]
+_Streamed = MESSAGES["inference.ModelStreamInferResponse"]
+
+
+class _Asked(Inference):
+    """What both have in common."""
+
+    __slots__ = ("id",)
+
+    def understood(self, message: bytes) -> InferRequest:
+        """The request in a ModelInferRequest's bytes."""
+        asked = parsed(_Request, message)
+        self.id = asked.id
+        service = self.service
+        if unknown := service.not_served(asked.model_name, asked.model_version):
+            raise UnknownModel(unknown)
+        return decode_message(asked, service.serving.model)
+
+    def told(self, results: Results) -> Any:
+        """The ModelInferResponse."""
+        service = self.service
+        assert self.request
+        return encode_message(service.name, service.version or "", self.request, results, service.serving.model)
+
+
+class ModelInfer(_Asked):
+    """One request, one answer."""
+
+    __slots__ = ("_max_body", "_stream")
+
+    def __init__(self, service: Service, stream: Stream, max_body: int) -> None:
+        super().__init__(service)
+        self._stream = stream
+        self._max_body = max_body
+        self.deadline = deadline(stream)
+        stream.gone = self.leave
+
+    def read(self) -> InferRequest:
+        """From the whole body."""
+        return self.understood(Reader(self._stream, self._max_body).only())
+
+    def answer(self, results: Results) -> None:
+        """At once."""
+        self._stream.answer(HEAD, framed(self.told(results)), GOOD)
+
+    def refuse(self, error: RequestError) -> None:
+        """As the call's status."""
+        refuse_for(self._stream, error)
+
+
+class ModelStreamInfer:
+    """Answers come in the order of the requests; one that fails does not end the stream."""
+
+    def __init__(self, service: Service, stream: Stream, max_body: int) -> None:
+        self._service = service
+        self._stream = stream
+        self._reader = Reader(stream, max_body)
+        self._asked: deque[_Message] = deque()
+        stream.on_data = stream.on_end = self._more
+        stream.gone = self._gone
+        stream.begin(HEAD)
+
+    def _more(self) -> None:
+        try:
+            for message in self._reader.messages():
+                asked = _Message(self._service, self, message)
+                asked.deadline = deadline(self._stream)
+                self._asked.append(asked)
+                asked.begin()
+        except RequestError as error:
+            self._stream.end(trailers(STATUS[type(error)][1], str(error)))
+        self.send_what_is_done()
+
+    def send_what_is_done(self) -> None:
+        """Up to the first one that is not."""
+        while self._asked and self._asked[0].reply is not None:
+            asked = self._asked.popleft()
+            self._stream.release(asked.size)
+            self._stream.send(framed(asked.reply))
+        if self._stream.ended and not self._asked:
+            self._stream.end(GOOD)
+
+    def _gone(self) -> None:
+        for asked in self._asked:
+            asked.leave()
+
+
+class _Message(_Asked):
+    """One message of a ModelStreamInfer."""
+
+    __slots__ = ("_call", "_raw", "reply", "size")
+
+    def __init__(self, service: Service, call: ModelStreamInfer, raw: bytes) -> None:
+        super().__init__(service)
+        self._call = call
+        self._raw = raw
+        self.size = len(raw)
+        self.reply: Any = None
+
+    def read(self) -> InferRequest:
+        """From its own bytes."""
+        raw, self._raw = self._raw, b""
+        return self.understood(raw)
+
+    def answer(self, results: Results) -> None:
+        """When it is its turn."""
+        self.reply = _Streamed(infer_response=self.told(results))
+        self._call.send_what_is_done()
+
+    def refuse(self, error: RequestError) -> None:
+        """As a message: the stream goes on."""
+        self.reply = _Streamed(error_message=str(error))
+        self.reply.infer_response.id = getattr(self, "id", "")
+        self._call.send_what_is_done()

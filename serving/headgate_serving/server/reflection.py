@@ -1,0 +1,62 @@
+"""gRPC's reflection service: what services and messages there are, for tools such as grpcurl."""
+
+from typing import Any
+
+from ..errors import RequestError
+from .calls import GOOD, HEAD, Reader, framed, parsed, trailers
+from .http2 import Stream
+from .inference import NOT_FOUND, STATUS
+from .messages import FILES, MESSAGES
+
+
+class Reflection:
+    """One version of the service."""
+
+    def __init__(self, service: str, max_body: int) -> None:
+        package = service.rpartition(".")[0]
+        self._request = MESSAGES[f"{package}.ServerReflectionRequest"]
+        self._response = MESSAGES[f"{package}.ServerReflectionResponse"]
+        self._max_body = max_body
+
+    def open(self, stream: Stream) -> None:
+        """A call begins: answer each of its messages."""
+        reader = Reader(stream, self._max_body)
+        stream.begin(HEAD)
+
+        def more() -> None:
+            try:
+                for message in reader.messages():
+                    stream.release(len(message))
+                    stream.send(framed(self._answer(parsed(self._request, message))))
+            except RequestError as error:
+                stream.end(trailers(STATUS[type(error)][1], str(error)))
+                return
+            if stream.ended:
+                stream.end(GOOD)
+
+        stream.on_data = stream.on_end = more
+
+    def _answer(self, asked: Any) -> Any:
+        told = self._response(valid_host=asked.host, original_request=asked)
+        which = asked.WhichOneof("choice")
+        if which == "list_services":
+            for file in FILES:
+                for service in file.service:
+                    told.list_services_response.service.add(name=f"{file.package}.{service.name}")
+            return told
+        file = None
+        if which == "file_by_filename":
+            file = next((file for file in FILES if file.name == asked.file_by_filename), None)
+        elif which == "file_containing_symbol":
+            file = next((file for file in FILES if _defines(file, asked.file_containing_symbol)), None)
+        if file:
+            told.file_descriptor_response.file_descriptor_proto.append(file.SerializeToString())
+        else:
+            told.error_response.error_code = NOT_FOUND
+            told.error_response.error_message = "there is no such thing here"
+        return told
+
+
+def _defines(file: Any, symbol: str) -> bool:
+    names = {one.name for one in (*file.message_type, *file.service)}
+    return symbol.startswith(f"{file.package}.") and symbol[len(file.package) + 1 :].partition(".")[0] in names

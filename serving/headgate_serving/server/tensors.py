@@ -1,0 +1,115 @@
+"""The Open Inference Protocol v2 over gRPC: messages → tensors, tensors → messages. The checks are `protocol.py`'s."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..errors import MalformedRequest
+from .datatypes import Datatype
+from .messages import MESSAGES
+from .model import Model, Tensor, TensorSpec
+from .protocol import InferRequest, checked_shape, deadline_of, names_of, no_output, rows_of, spec_of
+from .wire import from_binary, text_of, to_binary
+
+_CONTENTS = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+_NONE: frozenset[str] = frozenset()
+
+_Response = MESSAGES["inference.ModelInferResponse"]
+
+
+def decode_message(request: Any, model: Model) -> InferRequest:
+    """Check a ModelInferRequest against the model."""
+    raw = request.raw_input_contents
+    if raw and len(raw) != len(request.inputs):
+        raise MalformedRequest("binary", f"{len(request.inputs)} inputs, but {len(raw)} raw_input_contents")
+    inputs: dict[str, Tensor] = {}
+    for at, tensor in enumerate(request.inputs):
+        spec = spec_of(tensor.name, tensor.datatype, model)
+        if spec.name in inputs:
+            raise MalformedRequest("tensor", f"input {spec.name!r} is there twice")
+        shape = checked_shape(list(tensor.shape), spec)
+        if "shared_memory_region" in tensor.parameters:
+            raise MalformedRequest("binary", f"input {spec.name!r}: shared memory is not supported")
+        if raw:
+            if tensor.HasField("contents"):
+                raise MalformedRequest("binary", f"input {spec.name!r} has both contents and raw_input_contents")
+            data = raw[at]
+            inputs[spec.name] = from_binary(memoryview(data), len(data), spec, shape)
+        else:
+            inputs[spec.name] = _typed(tensor.contents, spec, shape)
+    if len(inputs) != len(model.inputs):
+        missing = next(spec.name for spec in model.inputs if spec.name not in inputs)
+        raise MalformedRequest("tensor", f"input {missing!r} is missing; the model needs {names_of(model.inputs)}")
+    timeout = request.parameters["timeout"].int64_param if "timeout" in request.parameters else 0
+    return InferRequest(
+        request.id or None,
+        inputs,
+        _requested(request, model) if request.outputs else model.output_names,
+        _NONE,
+        rows_of(inputs, model),
+        deadline_of(timeout),
+    )
+
+
+def encode_message(name: str, version: str, request: InferRequest, results: dict[str, Tensor], model: Model) -> Any:
+    """A ModelInferResponse with raw contents."""
+    response = _Response(model_name=name, model_version=version)
+    if request.id:
+        response.id = request.id
+    for output in request.outputs:
+        tensor, datatype = results[output], model.output_by_name[output].datatype
+        response.outputs.add(name=output, datatype=datatype.name, shape=tensor.shape)
+        response.raw_output_contents.append(to_binary(tensor, datatype))
+    return response
+
+
+def _requested(request: Any, model: Model) -> tuple[str, ...]:
+    names: dict[str, None] = {}
+    for output in request.outputs:
+        if output.name not in model.output_by_name:
+            raise no_output(output.name, model)
+        if "classification" in output.parameters or "shared_memory_region" in output.parameters:
+            raise MalformedRequest(
+                "output", f"output {output.name!r}: classification and shared memory are not supported"
+            )
+        names[output.name] = None
+    chosen = tuple(names)
+    return model.output_names if chosen == model.output_names else chosen
+
+
+def _typed(contents: Any, spec: TensorSpec, shape: tuple[int, ...]) -> Tensor:
+    datatype, count = spec.datatype, math.prod(shape)
+    field = _CONTENTS.get(datatype.name)
+    if field is None:
+        raise MalformedRequest("data", f"input {spec.name!r}: {datatype.name} can only be sent as raw_input_contents")
+    others = [one.name for one, _ in contents.ListFields() if one.name != field]
+    if others:
+        raise MalformedRequest("data", f"input {spec.name!r}: {datatype.name} is sent as {field}, not {others[0]}")
+    values = list(getattr(contents, field))
+    if len(values) != count:
+        raise MalformedRequest(
+            "shape", f"input {spec.name!r}: shape {list(shape)} needs {count} values, got {len(values)}"
+        )
+    if datatype.kind == "O":
+        return np.array([text_of(value, spec.name, at) for at, value in enumerate(values)], object).reshape(shape)
+    return _numbers(values, spec.name, datatype).reshape(shape)
+
+
+def _numbers(values: list[Any], name: str, datatype: Datatype) -> Tensor:
+    if datatype.kind in "iu" and not (datatype.low <= min(values) and max(values) <= datatype.high):
+        raise MalformedRequest("data", f"input {name!r}: a value does not fit into {datatype.name}")
+    return np.array(values, datatype.dtype)
