@@ -100,6 +100,8 @@ class Model:
     def run(self, inputs: Mapping[str, Tensor], outputs: Sequence[str], run: Run | None = None) -> dict[str, Tensor]:
         """The named outputs; ExecutionFailed with ONNX Runtime's own words if it refuses or fails."""
         run = run or Run()
+        if run.terminated:  # too late: what was to be stopped had just ended
+            run.rearm()
         run.started = time.monotonic()
         try:
             results = self._compute(inputs, outputs, run.options)
@@ -124,23 +126,37 @@ class Model:
         """Run on small numbers, so that no user waits for the first allocation; the seconds that a row takes.
 
         ExecutionFailed if the model does not like them: it may still like its users'. Where it does, and where every
-        tensor's first dimension is free, it is tried whether its rows are independent: then `batches` is set.
+        tensor's first dimension is free, it is tried whether its rows are independent: then `batches` is set. Both
+        orders of two rows are tried, for a running sum shows in one of them only.
         """
         run = Run()
-        two = {spec.name: _examples(spec, 2) for spec in self.inputs}
         one = {spec.name: _examples(spec, 1) for spec in self.inputs}
-        first = self.run(one, self.output_names, run)
+        self.run(one, self.output_names, run)
         started = time.perf_counter()
         self.run(one, self.output_names, run)
         seconds = time.perf_counter() - started
         if all(spec.shape[:1] == (-1,) for spec in (*self.inputs, *self.outputs)) and self.inputs:
-            second = self.run({name: tensor[1:] for name, tensor in two.items()}, self.output_names, run)
-            both = self.run(two, self.output_names, run)
-            self.batches = all(_stacked(first[name], second[name], both[name]) for name in self.output_names)
-            self.batching = "on" if self.batches else "off: a row's answer depends on the other rows"
+            try:
+                self.batches = self._rows_are_independent(run)
+                self.batching = "on" if self.batches else "off: a row's answer depends on the other rows"
+            except ExecutionFailed as error:
+                self.batching = f"off: it could not be tried whether the model's rows are independent: {error}"
         else:
             self.batching = "off: not every tensor's first dimension is free"
         return seconds
+
+    def _rows_are_independent(self, run: Run) -> bool:
+        """Whether two rows, in either order, have the answers that each has alone."""
+        two = {spec.name: _examples(spec, 2) for spec in self.inputs}
+
+        def of(*rows: int) -> dict[str, Tensor]:
+            return self.run({name: tensor[list(rows)] for name, tensor in two.items()}, self.output_names, run)
+
+        first, second, both, reverse = of(0), of(1), of(0, 1), of(1, 0)
+        return all(
+            _stacked(first[name], second[name], both[name]) and _stacked(second[name], first[name], reverse[name])
+            for name in self.output_names
+        )
 
 
 def load_model(path: Path, device: str = "cpu", *, memory: int = 0, threads: int = 1) -> Model:
@@ -211,11 +227,10 @@ def _spec(node: Any, role: str) -> TensorSpec:
 def _examples(spec: TensorSpec, rows: int) -> Tensor:
     """Values for a run that nobody asked for: the second row differs from the first; free dimensions have length 1."""
     shape = [rows if at == 0 and dim < 0 else max(dim, 1) for at, dim in enumerate(spec.shape)]
-    if spec.datatype.kind == "O":
-        return np.full(shape, "", object)
-    values = np.zeros(shape, spec.datatype.dtype)
+    text = spec.datatype.kind == "O"
+    values = np.full(shape, "", object) if text else np.zeros(shape, spec.datatype.dtype)
     if values.ndim and rows > 1:
-        values[1:] = 1
+        values[1:] = "a" if text else 1
     return values
 
 

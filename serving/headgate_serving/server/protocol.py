@@ -7,8 +7,11 @@ understood in both directions.
 """
 
 import math
+import struct
 import time
 from collections.abc import Sequence
+from itertools import chain
+from reprlib import Repr
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +22,20 @@ from .datatypes import Datatype
 from .model import Model, Tensor, TensorSpec
 from .wire import from_binary, to_binary
 
-_PLAIN = {"b": "b", "i": "i", "u": "iu", "f": "iuf", "O": ""}  # numpy's own reading of `data` that can be believed
+_LETTERS = {  # of `struct`
+    "UINT8": "B",
+    "UINT16": "H",
+    "UINT32": "I",
+    "UINT64": "Q",
+    "INT8": "b",
+    "INT16": "h",
+    "INT32": "i",
+    "INT64": "q",
+    "FP16": "e",
+    "BF16": "f",
+    "FP32": "f",
+    "FP64": "d",
+}
 _TYPES = {
     "b": (frozenset({bool}), "true or false"),
     "i": (frozenset({int}), "whole numbers"),
@@ -27,6 +43,8 @@ _TYPES = {
     "f": (frozenset({int, float, type(None)}), "numbers (null for a missing one)"),
     "O": (frozenset({str, type(None)}), "strings (null for a missing one)"),
 }
+_brief = Repr()
+_brief.maxlevel, _brief.maxlist, _brief.maxdict, _brief.maxstring = 4, 30, 8, 90
 _NOTHING = memoryview(b"")
 _NONE: frozenset[str] = frozenset()
 
@@ -227,60 +245,64 @@ def _binary_size(item: dict[str, Any], spec: TensorSpec) -> int | None:
 
 
 def _from_json(data: Any, spec: TensorSpec, shape: tuple[int, ...], strict: bool) -> Tensor:
-    """Nested or flat data as a tensor; `strict` where the request holds a boolean that numpy would take as a number."""
+    """Nested or flat data as a tensor, with nothing lost on the way but the precision of floats.
+
+    `struct` takes nothing but numbers of the right kind and range; numpy would make text of all numbers where there is
+    some text among them, each as long as the longest, and that in memory. `strict` where the request holds a boolean,
+    which `struct` takes for a number.
+    """
     if type(data) is not list:
         raise MalformedRequest("data", f"input {spec.name!r}: 'data' has to be a list, got {shown(data)}")
-    datatype = spec.datatype
-    try:
-        given = np.array(data, object if datatype.kind == "O" else None)
-    except (ValueError, OverflowError) as error:
-        raise MalformedRequest("data", f"input {spec.name!r}: the nested lists of 'data' differ in length") from error
+    if data and type(data[0]) is list:
+        data = _flattened(data, spec.name, shape)
     count = math.prod(shape)
-    if given.size == count and given.ndim == 1:
-        return _converted(given, data, spec.name, datatype, strict).reshape(shape)
-    if given.ndim != 1 and given.shape != shape:
+    if len(data) != count:
         raise MalformedRequest(
-            "shape", f"input {spec.name!r}: the shape is {list(shape)}, but 'data' is nested as {list(given.shape)}"
+            "shape", f"input {spec.name!r}: shape {list(shape)} needs {count} values, got {len(data)}"
         )
-    if given.size != count:
-        raise MalformedRequest(
-            "shape", f"input {spec.name!r}: shape {list(shape)} needs {count} values, got {given.size}"
-        )
-    return _converted(given, data, spec.name, datatype, strict).reshape(shape)
+    datatype = spec.datatype
+    if not strict and datatype.name in _LETTERS:
+        try:
+            return _packed(data, datatype).reshape(shape)
+        except (struct.error, OverflowError):
+            pass  # what it is, is said below
+    return _exactly(data, spec.name, datatype).reshape(shape)
 
 
-def _converted(given: Tensor, data: list[Any], name: str, datatype: Datatype, strict: bool) -> Tensor:
-    """Values in the model's type, with nothing lost on the way but the precision of floats."""
-    kind = datatype.kind
-    if strict or given.dtype.kind not in _PLAIN[kind]:
-        given = _exactly(data, name, datatype)
-    if (
-        kind in "iu"
-        and given.dtype != datatype.dtype
-        and not (datatype.low <= int(given.min()) and int(given.max()) <= datatype.high)
-    ):
-        raise MalformedRequest("data", f"input {name!r}: a value does not fit into {datatype.name}")
-    if kind == "f" and datatype.dtype != np.float64:
-        with np.errstate(over="raise"):
-            try:
-                return given.astype(datatype.dtype)
-            except FloatingPointError as error:
-                raise MalformedRequest("data", f"input {name!r}: a value does not fit into {datatype.name}") from error
-    return given.astype(datatype.dtype, copy=False)
+def _packed(data: list[Any], datatype: Datatype) -> Tensor:
+    """Numbers as the model takes them; struct.error or OverflowError if they are none or do not fit."""
+    return np.frombuffer(struct.pack(f"<{len(data)}{_LETTERS[datatype.name]}", *data), datatype.dtype)
+
+
+def _flattened(data: list[Any], name: str, shape: tuple[int, ...]) -> list[Any]:
+    """The values of nested lists, whose nesting has to be the shape."""
+    nesting, level = [len(data)], data
+    while level and type(level[0]) is list and len(nesting) <= len(shape):
+        if set(map(type, level)) != {list} or len(lengths := set(map(len, level))) != 1:
+            raise MalformedRequest("data", f"input {name!r}: the nested lists of 'data' differ in length")
+        nesting.append(lengths.pop())
+        level = list(chain.from_iterable(level))
+    if tuple(nesting) != shape:
+        raise MalformedRequest(
+            "shape", f"input {name!r}: the shape is {list(shape)}, but 'data' is nested as {nesting}"
+        )
+    return level
 
 
 def _exactly(data: list[Any], name: str, datatype: Datatype) -> Tensor:
-    """The slow way, that looks at the type of each value: for nulls, strings, booleans and very large numbers."""
-    values = np.array(data, object).reshape(-1)
-    allowed, expected = _TYPES[datatype.kind]
-    for value in values:
-        if type(value) not in allowed:
-            raise MalformedRequest("data", f"input {name!r}: {datatype.name} takes {expected}, got {shown(value)}")
-    if datatype.kind == "O":
-        return np.array(["" if value is None else value for value in values], object)
+    """The slow way, that looks at the type of each value: for nulls, text, booleans, and to say what is wrong."""
+    kind = datatype.kind
+    allowed, expected = _TYPES[kind]
+    if not set(map(type, data)) <= allowed:
+        wrong = next(value for value in data if type(value) not in allowed)
+        raise MalformedRequest("data", f"input {name!r}: {datatype.name} takes {expected}, got {shown(wrong)}")
+    if kind == "O":
+        return np.array(["" if value is None else value for value in data], object)
+    if kind == "b":
+        return np.array(data, np.bool_)
     try:
-        return np.array(values.tolist(), np.float64 if datatype.kind == "f" else datatype.dtype)
-    except OverflowError as error:
+        return _packed([math.nan if value is None else value for value in data], datatype)
+    except (struct.error, OverflowError) as error:
         raise MalformedRequest("data", f"input {name!r}: a value does not fit into {datatype.name}") from error
 
 
@@ -320,5 +342,5 @@ def names_of(specs: Sequence[TensorSpec]) -> str:
 
 def shown(value: Any) -> str:
     """For an error message, not too long."""
-    text = repr(value)
+    text = _brief.repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

@@ -35,13 +35,14 @@ class Job:
     `deadline` is a time of `time.monotonic`, or None.
     """
 
-    __slots__ = ("cancelled", "deadline", "finished", "inputs", "outputs", "queued", "rows")
+    __slots__ = ("cancelled", "deadline", "expiry", "finished", "inputs", "outputs", "queued", "rows")
 
     def __init__(self) -> None:
         self.inputs: dict[str, Tensor] = {}
         self.outputs: tuple[str, ...] = ()
         self.rows = 0
         self.deadline: float | None = None
+        self.expiry: asyncio.TimerHandle | None = None
         self.queued = 0.0
         self.cancelled = False
         self.finished = False
@@ -89,7 +90,7 @@ class Runner:
             raise Overloaded(f"{len(self._waiting)} requests are waiting already, the most that is allowed")
         job.queued = time.monotonic()
         if job.deadline is not None:
-            self._loop.call_later(max(0.0, job.deadline - job.queued), self._expire, job)
+            job.expiry = self._loop.call_later(max(0.0, job.deadline - job.queued), self._expire, job)
         self._waiting.append(job)
         if not self._flushing and self._free:
             self._flushing = True
@@ -125,17 +126,18 @@ class Runner:
     def _take(self) -> list[Job]:
         """The next jobs that can share a run: a fair share of those that wait for each thread that is free."""
         waiting, batch, rows = self._waiting, list[Job](), 0
-        most = self._max_batch
+        share = self._max_batch
         if self._row_seconds * len(waiting) >= INLINE_SECONDS:
-            most = min(most, -(-len(waiting) // len(self._free)))
+            share = -(-len(waiting) // len(self._free))
         now = time.monotonic()
         while waiting:
             job = waiting[0]
-            if batch and (rows + job.rows > most or not _alike(batch[0], job)):
+            if batch and (rows + job.rows > self._max_batch or len(batch) == share or not _can_share(batch[0], job)):
                 break
             waiting.popleft()
             if job.cancelled:
                 self._telemetry.drop("cancelled")
+                _forget_deadline(job)
             elif not job.finished:
                 self._telemetry.waited(now - job.queued)
                 batch.append(job)
@@ -159,8 +161,13 @@ class Runner:
         try:
             outcomes = [*self._run_together(batch, run)]
         except Exception as error:
-            outcomes = [_failed(error)] if len(batch) == 1 else [self._run([job], run)[0][0] for job in batch]
+            outcomes = [_failed(error)] if len(batch) == 1 else [self._run_alone(job, run) for job in batch]
         return outcomes, time.perf_counter() - started
+
+    def _run_alone(self, job: Job, run: Run) -> Outcome:
+        if job.cancelled or job.finished:
+            return {}
+        return self._run([job], run)[0][0]
 
     def _run_together(self, batch: list[Job], run: Run) -> Iterable[Outcome]:
         if len(batch) == 1:
@@ -175,6 +182,8 @@ class Runner:
         inputs = {name: np.concatenate([job.inputs[name] for job in batch]) for name in batch[0].inputs}
         rows = sum(job.rows for job in batch)
         results = self._model.run(inputs, names, run)
+        if any(len(tensor) != rows for tensor in results.values()):
+            raise ExecutionFailed("the model's answer does not have one row for each row of its input")
         if self._monitor:
             self._monitor.observe(inputs, results, rows)
         return _split(batch, results)
@@ -190,6 +199,8 @@ class Runner:
         self._row_seconds *= _UP if seconds > self._row_seconds * rows else _DOWN
         self._telemetry.ran(rows, seconds)
         for job, outcome in zip(batch, outcomes, strict=True):
+            if job.expiry:
+                _forget_deadline(job)
             if not (job.cancelled or job.finished):
                 job.finished = True
                 job.done(outcome)
@@ -209,9 +220,23 @@ def _failed(error: Exception) -> RequestError:
     return ExecutionFailed("internal error; the server's log says more")
 
 
-def _alike(one: Job, other: Job) -> bool:
-    """Whether two jobs' tensors differ in nothing but the number of rows."""
-    return all(tensor.shape[1:] == other.inputs[name].shape[1:] for name, tensor in one.inputs.items())
+def _can_share(one: Job, other: Job) -> bool:
+    """Whether all tensors of each have its number of rows, and differ in nothing else.
+
+    A model may broadcast a tensor with fewer rows. Behind one another such requests would answer for each other.
+    """
+    for name, tensor in one.inputs.items():
+        follows = other.inputs[name]
+        if tensor.shape[1:] != follows.shape[1:] or len(tensor) != one.rows or len(follows) != other.rows:
+            return False
+    return True
+
+
+def _forget_deadline(job: Job) -> None:
+    """Let go of the timer, which holds on to the tensors."""
+    if job.expiry:
+        job.expiry.cancel()
+        job.expiry = None
 
 
 def _split(batch: list[Job], results: Results) -> Iterable[Results]:
