@@ -17,7 +17,21 @@ from headgate.core.model import Blind, Fresh, Observation, Workload
 from headgate.core.times import seconds_since, stamp
 
 _CRASHING = frozenset(
-    {"CrashLoopBackOff", "OOMKilled", "ModelInvalid", "DigestMismatch", "ArtifactInvalid", "ArtifactNotFound"}
+    {
+        "ArtifactInvalid",
+        "ArtifactNotFound",
+        "ArtifactTruncated",
+        "BucketNotFound",
+        "CrashLoopBackOff",
+        "DigestMismatch",
+        "ExternalDataMissing",
+        "ModelInvalid",
+        "ModelMissing",
+        "OOMKilled",
+        "OpsetUnsupported",
+        "PathOutside",
+        "ServingCrashed",
+    }
 )
 """The version's own faults; a full node or a place that can't be reached may pass."""
 _HARM = {

@@ -17,7 +17,7 @@ from headgate.core.manifests.metadata import (
 )
 from headgate.core.model import Observation, RevisionView
 
-HTTP_PORT, METRICS_PORT = 8000, 8002
+HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
 DRAIN_SECONDS = 5
 """Between a pod's end being known and its SIGTERM, so that all routers have forgotten it."""
 
@@ -85,6 +85,7 @@ def _fetcher(o: Observation, view: RevisionView, mounts: list[Manifest]) -> Mani
         "imagePullPolicy": o.defaults.pull_policy,
         "command": ["headgate-fetch"],
         "args": arguments,
+        "env": view.spec.runtime.podTemplate.env,
         "securityContext": container_security(),
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
         "volumeMounts": mounts,
@@ -101,11 +102,13 @@ def _server(o: Observation, view: RevisionView, mounts: list[Manifest]) -> Manif
         "command": ["headgate-serve"],
         "args": [
             *("--model", "/artifact", "--name", o.name, "--version", view.spec.model.version),
-            *("--http-port", str(HTTP_PORT), "--metrics-port", str(METRICS_PORT), "--baseline", "/baseline"),
+            *("--http-port", str(HTTP_PORT), "--grpc-port", str(GRPC_PORT)),
+            *("--metrics-port", str(METRICS_PORT), "--baseline", "/baseline"),
         ],
         "env": [*({"name": k, "value": v} for k, v in identity.items()), *runtime.podTemplate.env],
         "ports": [
             {"name": "http", "containerPort": HTTP_PORT},
+            {"name": "grpc", "containerPort": GRPC_PORT},
             {"name": "metrics", "containerPort": METRICS_PORT},
         ],
         "startupProbe": http_probe("/v2/health/live", "http", periodSeconds=1, failureThreshold=300),

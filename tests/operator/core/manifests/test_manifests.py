@@ -152,7 +152,7 @@ def test_ports_are_those_of_the_contract():
     router = children(world)["Deployment", "fraud-router"]
     assert ports(container(router, "envoy")) == {"http": 8080, "metrics": 8003}
     assert ports(container(router, "agent")) == {"agent": 8081}
-    assert ports(container(runtime(world), "runtime")) == {"http": 8000, "metrics": 8002}
+    assert ports(container(runtime(world), "runtime")) == {"http": 8000, "grpc": 8001, "metrics": 8002}
     service = children(world)["Service", "fraud"]["spec"]["ports"]
     assert service == [{"name": "http", "port": 80, "targetPort": "http"}]
     annotations = router["spec"]["template"]["metadata"]["annotations"]
