@@ -43,6 +43,21 @@ def mixed(path: Path) -> Path:
     )
 
 
+def classifier(path: Path) -> Path:
+    """`P`, the probabilities of two classes by the sign of X, and `L`, the likelier one."""
+    return save(
+        path,
+        [
+            helper.make_node("Neg", ["X"], ["less"]),
+            helper.make_node("Concat", ["less", "X"], ["both"], axis=1),
+            helper.make_node("Softmax", ["both"], ["P"], axis=1),
+            helper.make_node("ArgMax", ["P"], ["L"], axis=1, keepdims=0),
+        ],
+        [("X", TensorProto.FLOAT, ["n", 1])],
+        [("P", TensorProto.FLOAT, ["n", 2]), ("L", TensorProto.INT64, ["n"])],
+    )
+
+
 def score(path: Path) -> Path:
     """`score`, the sum of two features, and `label`, whether it is positive."""
     return save(

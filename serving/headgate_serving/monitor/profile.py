@@ -163,7 +163,7 @@ def build_profile(
             unfit[reduction.output] = f"the model gave no valid answer to any of {rows} rows"
             continue
         answers.append(Prediction(reduction, bins, _counted(bins, values)))
-        if label:
+        if label and reduction.how != "max":
             found = accuracy_of(label.name, label.classes, reduction, values, bins)
             if isinstance(found, str):
                 unfit[f"accuracy of {reduction.name}"] = found
@@ -208,7 +208,7 @@ def _feature(item: dict[str, Any]) -> Feature:
 
 def _prediction(item: dict[str, Any]) -> Prediction:
     bins = _bins_from_json(item, "invalid")
-    if item["how"] not in ("value", "second", "argmax"):
+    if item["how"] not in ("value", "second", "argmax", "max"):
         raise ValueError(f"how {item['how']!r} of output {item['name']!r}")
     reduction = Reduction(str(item["name"]), str(item["output"]), item["how"], int(item["width"]))
     return Prediction(reduction, bins, _read_counts(item, bins))

@@ -18,6 +18,7 @@ from .runner import Results
 from .service import Service, Serving
 
 _BINARY = b"content-type: application/octet-stream\r\ninference-header-content-length: %d\r\n"
+_LOW_CONFIDENCE = {"low_confidence": True}
 _RETRY = b"retry-after: 1\r\n"
 
 
@@ -114,7 +115,9 @@ class _Inference(Inference):
         """As JSON, and binary where that was asked for."""
         service = self.service
         assert self.request
-        encoded = encode(service.name, service.version, self.request, results, service.serving.model.output_by_name)
+        specs = service.serving.model.output_by_name
+        parameters = _LOW_CONFIDENCE if self.unsure else None
+        encoded = encode(service.name, service.version, self.request, results, specs, parameters)
         headers = JSON if encoded.header_length is None else _BINARY % encoded.header_length
         self._send(Answer(200, headers, encoded.body))
 

@@ -33,9 +33,9 @@ class _Asked(Inference):
 
     def told(self, results: Results) -> Any:
         """The ModelInferResponse."""
-        service = self.service
+        service, model = self.service, self.service.serving.model
         assert self.request
-        return encode_message(service.name, service.version or "", self.request, results, service.serving.model)
+        return encode_message(service.name, service.version or "", self.request, results, model, unsure=self.unsure > 0)
 
 
 class ModelInfer(_Asked):

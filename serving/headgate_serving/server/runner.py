@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import DeadlineExceeded, ExecutionFailed, Overloaded, RequestError
 from ..monitor import Monitor
+from .confidence import Confidence
 from .model import Model, Run, Tensor
 from .telemetry import Telemetry
 
@@ -32,10 +33,10 @@ Outcome = Results | RequestError
 class Job:
     """One request's run: `done` is called once, on the loop, unless `cancelled` was set before.
 
-    `deadline` is a time of `time.monotonic`, or None.
+    `deadline` is a time of `time.monotonic`, or None; `unsure` counts the rows whose answer has little confidence.
     """
 
-    __slots__ = ("cancelled", "deadline", "expiry", "finished", "inputs", "outputs", "queued", "rows")
+    __slots__ = ("cancelled", "deadline", "expiry", "finished", "inputs", "outputs", "queued", "rows", "unsure")
 
     def __init__(self) -> None:
         self.inputs: dict[str, Tensor] = {}
@@ -46,6 +47,7 @@ class Job:
         self.queued = 0.0
         self.cancelled = False
         self.finished = False
+        self.unsure = 0
 
     def done(self, outcome: Outcome) -> None:
         """The model has run, or could not."""
@@ -66,6 +68,7 @@ class Runner:
         max_delay: float,
         max_queue: int,
         row_seconds: float,
+        confidence: Confidence | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._model = model
@@ -76,7 +79,9 @@ class Runner:
         self._max_queue = max_queue
         self._row_seconds = row_seconds
         self._everything = model.output_names
-        self._counted = monitor.outputs if monitor else ()
+        self._alike = len(model.inputs) == 1 and all(dim > 0 for dim in model.inputs[0].shape[1:])
+        self._confidence = confidence
+        self._counted = (*(monitor.outputs if monitor else ()), *([confidence.output] if confidence else []))
         self._waiting: deque[Job] = deque()
         self._flushing = False
         self._pool = ThreadPoolExecutor(threads, "model")
@@ -132,7 +137,8 @@ class Runner:
         now = time.monotonic()
         while waiting:
             job = waiting[0]
-            if batch and (rows + job.rows > self._max_batch or len(batch) == share or not _can_share(batch[0], job)):
+            full = rows + job.rows > self._max_batch or len(batch) == share
+            if batch and (full or not (self._alike or _can_share(batch[0], job))):
                 break
             waiting.popleft()
             if job.cancelled:
@@ -173,8 +179,7 @@ class Runner:
         if len(batch) == 1:
             job = batch[0]
             results = self._model.run(job.inputs, self._names(job.outputs), run)
-            if self._monitor:
-                self._monitor.observe(job.inputs, results, job.rows)
+            self._look_at(batch, job.inputs, results, job.rows)
             return [results]
         first = batch[0].outputs
         alike = all(job.outputs is first for job in batch)
@@ -184,9 +189,18 @@ class Runner:
         results = self._model.run(inputs, names, run)
         if any(len(tensor) != rows for tensor in results.values()):
             raise ExecutionFailed("the model's answer does not have one row for each row of its input")
+        self._look_at(batch, inputs, results, rows)
+        return _split(batch, results)
+
+    def _look_at(self, batch: list[Job], inputs: Results, results: Results, rows: int) -> None:
+        """Count what goes in and out, and which jobs got an answer that the model is not sure of."""
         if self._monitor:
             self._monitor.observe(inputs, results, rows)
-        return _split(batch, results)
+        if self._confidence and (unsure := self._confidence.unsure(results, rows)) is not None:
+            start = 0
+            for job in batch:
+                job.unsure = int(unsure[start : start + job.rows].sum())
+                start += job.rows
 
     def _names(self, asked: Iterable[str]) -> tuple[str, ...]:
         """What was asked for and what the monitor counts."""
@@ -203,6 +217,7 @@ class Runner:
                 _forget_deadline(job)
             if not (job.cancelled or job.finished):
                 job.finished = True
+                self._telemetry.low_confidence += job.unsure
                 job.done(outcome)
 
     def _expire(self, job: Job) -> None:

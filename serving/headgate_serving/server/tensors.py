@@ -65,9 +65,13 @@ def decode_message(request: Any, model: Model) -> InferRequest:
     )
 
 
-def encode_message(name: str, version: str, request: InferRequest, results: dict[str, Tensor], model: Model) -> Any:
-    """A ModelInferResponse with raw contents."""
+def encode_message(
+    name: str, version: str, request: InferRequest, results: dict[str, Tensor], model: Model, *, unsure: bool = False
+) -> Any:
+    """A ModelInferResponse with raw contents; `unsure` marks it as low_confidence."""
     response = _Response(model_name=name, model_version=version)
+    if unsure:
+        response.parameters["low_confidence"].bool_param = True
     if request.id:
         response.id = request.id
     for output in request.outputs:

@@ -24,6 +24,7 @@ from ..errors import ArtifactError, ExecutionFailed, HeadgateServingError, Profi
 from ..monitor import InputForm, Monitor, MonitorCollector, Profile, attach, read_profile
 from ..termination import write_termination_log
 from .app import App, error_answer
+from .confidence import confidence_of
 from .http1 import Limits, Server
 from .http2 import Server as Http2Server
 from .model import Model, load_model
@@ -140,6 +141,7 @@ def _start(service: Service, registry: CollectorRegistry, loaded: Loaded, settin
         max_delay=settings.max_delay,
         max_queue=settings.max_queue,
         row_seconds=loaded.row_seconds,
+        confidence=confidence_of(loaded.model, settings.min_confidence),
     )
     if settings.run_timeout:
         threading.Thread(target=_watch, args=(runner, telemetry, settings.run_timeout), daemon=True).start()
