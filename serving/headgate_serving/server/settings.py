@@ -22,7 +22,7 @@ class Settings:
     model: Path
     name: str
     version: str | None
-    profile: Path | None
+    profiles: tuple[Path, ...]
     baseline: Path | None
     host: str
     http_port: int
@@ -67,7 +67,13 @@ def read_settings(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Set
     option("--model", None, "folder with model.onnx, or an .onnx file", "HEADGATE_MODEL_PATH")
     option("--name", environ.get("HEADGATE_MODEL"), "the model's name in the protocol")
     option("--version", None, "the model's version in the protocol")
-    option("--profile", None, "reference profile; else profile.json beside the model, if there")
+    profiles = environ.get("HEADGATE_PROFILE", "")
+    parser.add_argument(
+        "--profile",
+        action="append",
+        help="reference profile, else profile.json beside the model, if there; further ones are other versions' to "
+        f"compare with [HEADGATE_PROFILE, with {os.pathsep!r} between them]",
+    )
     option("--baseline", None, "folder with the profile.json of the version to compare with")
     option("--host", "0.0.0.0", "address to listen at")
     option("--http-port", "8000", "port of the protocol")
@@ -86,7 +92,9 @@ def read_settings(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Set
     option("--min-confidence", "0", "answers whose largest probability is below it are marked low_confidence")
     option("--drain-delay", "2", "seconds to go on serving after SIGTERM, until routers have noticed")
     option("--grace", "25", "seconds after SIGTERM in which requests may finish")
-    return _checked(parser.parse_args(argv), environ)
+    args = parser.parse_args(argv)
+    args.profile = args.profile or [path for path in profiles.split(os.pathsep) if path]
+    return _checked(args, environ)
 
 
 def _checked(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
@@ -100,7 +108,7 @@ def _checked(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
         model=model,
         name=name,
         version=args.version or None,
-        profile=Path(args.profile) if args.profile else None,
+        profiles=tuple(Path(path) for path in args.profile),
         baseline=Path(args.baseline) if args.baseline else None,
         host=args.host,
         http_port=_whole("http port", args.http_port, 1, 65535),

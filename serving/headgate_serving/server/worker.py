@@ -13,6 +13,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,13 +71,14 @@ def load(settings: Settings) -> Loaded:
     )
     row_seconds = _warmed_up(model)
     folder = settings.model if settings.model.is_dir() else settings.model.parent
-    own = _own_profile(settings.profile, folder / PROFILE)
+    own = _own_profile(settings.profiles, folder / PROFILE)
     inputs = {spec.name: InputForm(_columns(spec.shape), spec.datatype.kind == "O") for spec in model.inputs}
     outputs = [spec.name for spec in model.outputs]
     layouts = [attach(own, inputs, outputs)] if own else []
-    baseline = _baseline_profile(settings.baseline)
-    if baseline:
-        layouts.append(attach(baseline, inputs, outputs, own or Profile(0, (), ())))
+    others = [_given_profile(path) for path in settings.profiles[1:]]
+    if baseline := _baseline_profile(settings.baseline):
+        others.append(baseline)
+    layouts += [attach(other, inputs, outputs, own or Profile(0, (), ())) for other in others]
     said = "on" if own else "off: there is no profile.json in the artifact (headgate profile writes one)"
     return Loaded(model, row_seconds, _digest(settings.model), own, Monitor(layouts) if layouts else None, said)
 
@@ -215,14 +217,17 @@ def _warmed_up(model: Model) -> float:
         return 1.0
 
 
-def _own_profile(given: Path | None, beside: Path) -> Profile | None:
-    if given and not given.is_file():
-        raise ProfileInvalid(f"there is no profile at {given}")
-    path = given or beside
+def _own_profile(given: Sequence[Path], beside: Path) -> Profile | None:
+    if given:
+        return _given_profile(given[0])
+    return read_profile(beside.read_bytes()) if beside.is_file() else None
+
+
+def _given_profile(path: Path) -> Profile:
     try:
         return read_profile(path.read_bytes())
-    except FileNotFoundError:
-        return None
+    except OSError as error:
+        raise ProfileInvalid(f"can't read the profile {path}: {error.strerror or error}") from error
 
 
 def _baseline_profile(folder: Path | None) -> Profile | None:

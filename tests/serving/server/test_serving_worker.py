@@ -1,6 +1,7 @@
 """How the runtime starts, and the reasons with which it does not."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,23 @@ def test_counts_in_its_own_bins_and_in_the_baselines(tmp_path: Path) -> None:
     assert sum(counted("headgate_feature_reference", 'feature="a"', own).values()) == len(ROWS)
     assert sum(counted("headgate_prediction_reference", 'output="label"', own).values()) == len(ROWS)
     assert not counted("headgate_feature_reference", other)
+
+
+def test_several_profiles_are_counted_in_and_the_first_is_the_models_own(tmp_path: Path) -> None:
+    folder = artifact(tmp_path / "artifact", profile="{")  # not looked at where others are given
+    paths = [tmp_path / f"{scale}.json" for scale in (1, 2, 3)]
+    for scale, path in enumerate(paths, 1):
+        path.write_text(profile_json(scale=scale))
+    layouts = [json.loads(path.read_text())["layout"] for path in paths]
+    options = [option for path in paths for option in ("--profile", str(path))]
+    for argv, environ in ((options, {}), ([], {"HEADGATE_PROFILE": os.pathsep.join(map(str, paths))})):
+        loaded = load(read_settings(["--model", str(folder), *argv], environ))
+        assert loaded.monitor
+        assert loaded.profile
+        assert loaded.profile.layout == layouts[0]
+        assert list(dict.fromkeys(series.layout for series in loaded.monitor.features())) == layouts
+    with pytest.raises(ProfileInvalid, match=r"can't read the profile .*none\.json"):
+        load(read_settings(["--model", str(folder), "--profile", str(tmp_path / "none.json")], {}))
 
 
 def test_the_same_layout_is_counted_once(tmp_path: Path) -> None:
