@@ -60,17 +60,17 @@ bench-serving: venv ## measure ours beside five other model servers, in turn: do
 	@$(PYTHON) -m setup bench
 	@$(BIN)/python -m bench.serving --write
 
+PIN = $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 \
+	--no-header --no-annotate --no-emit-index-url
 lock: venv ## pin the newest versions of all dependencies
 	@for extra in operator serving dev; do \
-		$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --extra $$extra --generate-hashes --python-version 3.11 \
-			--no-header --no-annotate --no-emit-index-url --output-file requirements/$$extra.txt; done
-	@printf 'hatchling\neditables\n' | $(BIN)/uv pip compile - --quiet --upgrade --generate-hashes --python-version 3.11 \
-		--no-header --no-annotate --no-emit-index-url --output-file requirements/build.txt
+		$(PIN) pyproject.toml --extra $$extra --output-file requirements/$$extra.txt; done
+	@echo 'onnxruntime-gpu[cuda,cudnn]' | $(PIN) pyproject.toml - --extra serving \
+		--override <(echo "onnxruntime; python_version < '3'") --output-file requirements/serving-cuda.txt
+	@printf 'hatchling\neditables\n' | $(PIN) - --output-file requirements/build.txt
 	@printf '%s\n' mlflow-skinny aiohttp alembic flask flask-cors numpy pandas sqlalchemy | \
-		$(BIN)/uv pip compile - --quiet --upgrade --generate-hashes --python-version 3.11 \
-		--no-header --no-annotate --no-emit-index-url --output-file requirements/mlflow.txt
-	@echo uv | $(BIN)/uv pip compile - --quiet --upgrade --generate-hashes --python-version 3.11 \
-		--no-header --no-annotate --no-emit-index-url --output-file requirements/uv.txt
+		$(PIN) - --output-file requirements/mlflow.txt
+	@echo uv | $(PIN) - --output-file requirements/uv.txt
 
 cluster-up: setup ## start the embedded Kubernetes, or keep it if it is up
 	@$(BIN)/python -m cluster up

@@ -178,6 +178,8 @@ def load_model(path: Path, device: str = "cpu", *, memory: int = 0, threads: int
             f"--device is cuda, but this ONNX Runtime ({ort.__version__}) has {there}; "
             "use the CUDA variant of the image, or --device auto"
         )
+    if cuda:
+        ort.preload_dlls()  # CUDA and cuDNN as wheels bring them, where the system has none
     limit = {"gpu_mem_limit": str(memory)} if memory else {}
     providers = [(_CUDA, limit), _CPU] if cuda else [_CPU]
     try:
