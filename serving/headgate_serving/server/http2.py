@@ -253,12 +253,17 @@ class Server:
 class _Table(hpack.table.HeaderTable):
     """Counts its changes: as long as there are none, a block means what it meant before."""
 
-    changes = 0
+    additions = 0
 
     def add(self, name: bytes, value: bytes) -> None:
         """One more entry."""
-        self.changes += 1
+        self.additions += 1
         super().add(name, value)
+
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """Another one after each change: an entry more, another size, or entries that a size in between drove out."""
+        return self.additions, self.maxsize, len(self.dynamic_entries)
 
 
 class Connection(asyncio.Protocol):
@@ -529,13 +534,13 @@ class Connection(asyncio.Protocol):
             self._request_ends(stream)
 
     def _decoded(self, block: bytes) -> Headers:
-        before = self._table.changes, self._table.maxsize
+        before = self._table.state
         try:
             pairs = self._decoder.decode(block, raw=True)
         except hpack.HPACKError as error:
             raise ProtocolError(_COMPRESSION_ERROR, f"headers that can't be decompressed: {error}") from error
         headers = {bytes(name): bytes(value) for name, value in pairs}
-        if (self._table.changes, self._table.maxsize) != before:
+        if self._table.state != before:
             self._known.clear()
         elif len(self._known) < _KNOWN_BLOCKS:
             self._known[block] = headers
