@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 
 def save(path: Path, nodes: list[onnx.NodeProto], inputs: list[tuple], outputs: list[tuple]) -> Path:
@@ -55,6 +56,22 @@ def classifier(path: Path) -> Path:
         ],
         [("X", TensorProto.FLOAT, ["n", 1])],
         [("P", TensorProto.FLOAT, ["n", 2]), ("L", TensorProto.INT64, ["n"])],
+    )
+
+
+def three_classes(path: Path, weights: np.ndarray) -> Path:
+    """`P`, the probabilities of three classes by `weights` of X (NaN where a value is), and `L`, the likeliest."""
+    values = numpy_helper.from_array(weights.astype(np.float32))
+    return save(
+        path,
+        [
+            helper.make_node("Constant", [], ["W"], value=values),
+            helper.make_node("MatMul", ["X", "W"], ["sums"]),
+            helper.make_node("Softmax", ["sums"], ["P"], axis=1),
+            helper.make_node("ArgMax", ["P"], ["L"], axis=1, keepdims=0),
+        ],
+        [("X", TensorProto.FLOAT, ["n", len(weights)])],
+        [("P", TensorProto.FLOAT, ["n", 3]), ("L", TensorProto.INT64, ["n"])],
     )
 
 
