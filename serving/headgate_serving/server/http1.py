@@ -32,6 +32,7 @@ _IDLE = 2 * 3600.0  # longer than a router keeps idle connections, so that it is
 _LINGER = 2.0  # seconds in which a client that was refused may go on sending before the connection is cut
 _ON_ITS_WAY = 2.0  # seconds after which the first request on a new connection is no longer expected at any moment
 _WITHOUT_PARSER = 64 << 10  # bytes of a body from which on it is not worth passing through the parser
+_SMALL = 4 << 10  # bytes of a part of a body below which it is put together with others
 _TOGETHER = 64 << 10  # bytes of a body up to which head and body are one buffer
 
 _REASONS = {
@@ -151,7 +152,8 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
         self._reading: Exchange | None = None  # its head is complete, its body is not
-        self._parts: list[bytes] = []
+        self._instead = b""  # the head of a request without its offer of another protocol
+        self._parts: list[Any] = []  # bytes, and bytearrays of small parts behind the first
         self._size = 0
         self._length = -1
         self._head = 0
@@ -160,6 +162,7 @@ class Connection(asyncio.Protocol):
         self._current: Exchange | None = None
         self._queue: deque[Exchange] = deque()
         self._blocked = 0.0
+        self._finished = 0.0  # when the client said that it sends no more
         self._deaf = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -195,27 +198,18 @@ class Connection(asyncio.Protocol):
             data = self._rest_of_body(data)
             if not data:
                 return
-        if not self._reading:
-            self._begun = self._begun or self._heard
-            self._head += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as offered:  # not taken: the request was answered in HTTP/1.1
-            self._parser = httptools.HttpRequestParser(self)
-            if rest := data[offered.args[0] :]:
-                self.data_received(rest)
-        except httptools.HttpParserError as error:
-            if not self._deaf:
-                self._refuse(400, f"the request is no valid HTTP/1.1: {error}")
-        if not self._reading and self._head > _MAX_HEAD and not self._deaf:
+        self._head += len(data)
+        self._parse(data)
+        if self._head > _MAX_HEAD and not self._deaf:
             self._refuse(431, f"the request's head is larger than {_MAX_HEAD} bytes, the most that is taken")
 
     def eof_received(self) -> bool:
-        """A client that has sent all that it wants to send may still read."""
+        """A client that has sent all may still read, or may have left: it looks the same. It gets a moment's time."""
         last = self._queue[-1] if self._queue else self._current
         if last is None:
             return False
         last.keep_alive = False
+        self._finished = self._server.now
         return True
 
     def pause_writing(self) -> None:
@@ -226,13 +220,15 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It does again."""
         self._blocked = 0.0
-        if not self._queue:
+        if self._queue:
+            self._proceed()
+        else:
             self._transport.resume_reading()
 
     def on_message_begin(self) -> None:
         """A request line begins."""
+        self._begun = self._server.now
         self._url = b""
-        self._headers = {}
         self._parts = []
 
     def on_url(self, url: bytes) -> None:
@@ -249,9 +245,15 @@ class Connection(asyncio.Protocol):
             return
         server, headers = self._server, self._headers
         method = self._parser.get_method().decode("ascii")
+        if b"upgrade" in headers and self._parser.should_upgrade() and method != "CONNECT":
+            self._instead, self._headers = _without_offer(method, self._url, headers), {}
+            return
         exchange = Exchange(self, method, _path(self._url), headers)
         exchange.keep_alive = self._parser.should_keep_alive()
+        if b"connection" in headers and self._parser.get_http_version() == "1.0":
+            exchange.keep_alive = False  # it would have to be told, in its own way
         self._reading, self._head, self._size = exchange, 0, 0
+        self._headers = {}  # for trailers, which nobody looks at
         length = headers.get(b"content-length")
         self._length = -1 if length is None else int(length)
         if len(headers) > _MAX_HEADERS or len(self._url) > _MAX_PATH:
@@ -267,12 +269,16 @@ class Connection(asyncio.Protocol):
         """A part of the body."""
         if self._deaf:
             return
-        self._parts.append(body)
+        self._head = 0
+        if self._parts:
+            self._keep_too(body)
+        else:
+            self._parts.append(body)
         self._size += len(body)
         self._server.held += len(body)
         if self._size > self._server.limits.body:
             self._refuse_size()
-        elif self._length < 0 and self._server.held > self._server.limits.held:
+        elif self._server.held > self._server.limits.held:
             self._refuse_load()
 
     def on_message_complete(self) -> None:
@@ -299,15 +305,14 @@ class Connection(asyncio.Protocol):
         if not keep:
             self._hang_up()
         elif self._queue:
-            following = self._queue.popleft()
-            if not self._queue and not self._blocked:
-                self._transport.resume_reading()
-            self._next(following)
+            asyncio.get_running_loop().call_soon(self._proceed)
 
     def look_at_the_clock(self) -> None:
         """Called every second: has the client taken too long for something?"""
         now = self._server.now
-        if self._blocked and now - self._blocked > READ_WITHIN:
+        unread = self._blocked and now - self._blocked > READ_WITHIN
+        left = self._finished and self._current and now - self._finished > _LINGER
+        if unread or left:
             self._transport.abort()
         elif self._deaf or self._current:
             return
@@ -330,23 +335,62 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
     def _next(self, exchange: Exchange) -> None:
-        if self._current:
+        if self._current or self._queue or self._blocked:
             self._queue.append(exchange)
             self._transport.pause_reading()
-            return
+        else:
+            self._take_up(exchange)
+
+    def _proceed(self) -> None:
+        """Take up what waits, if nothing is before it and the client reads its answers."""
+        if self._queue and not self._current and not self._blocked:
+            following = self._queue.popleft()
+            if not self._queue:
+                self._transport.resume_reading()
+            self._take_up(following)
+
+    def _take_up(self, exchange: Exchange) -> None:
         self._current = exchange
         if exchange.refusal:
             exchange.answer(exchange.refusal)
         else:
             self._server.handle(exchange)
 
+    def _parse(self, data: bytes) -> None:
+        """Feed the parser. At an offer of another protocol it stops; a new one goes on as if there were none."""
+        while True:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offered:
+                self._parser = httptools.HttpRequestParser(self)
+                data = self._instead + data[offered.args[0] :]
+                self._instead = b""
+            except httptools.HttpParserError as error:
+                if not self._deaf:
+                    self._refuse(400, f"the request is no valid HTTP/1.1: {error}")
+                return
+            else:
+                return
+
+    def _keep_too(self, body: bytes) -> None:
+        """One more part; small ones are put together, for each object takes more than its bytes."""
+        if len(body) >= _SMALL:
+            self._parts.append(body)
+        elif isinstance(self._parts[-1], bytearray):
+            self._parts[-1] += body
+        else:
+            self._parts.append(bytearray(body))
+
     def _rest_of_body(self, data: bytes) -> bytes:
         """Take what belongs to the body that is being read; what follows it."""
         missing = self._length - self._size
         mine = data if len(data) <= missing else data[:missing]
-        self._parts.append(mine)
+        self._keep_too(mine)
         self._size += len(mine)
         self._server.held += len(mine)
+        if self._server.held > self._server.limits.held:
+            self._refuse_load()
+            return b""
         if self._size < self._length:
             return b""
         self._parser = httptools.HttpRequestParser(self)  # the old one still waits for the body
@@ -395,6 +439,15 @@ class Connection(asyncio.Protocol):
             self._transport.write_eof()
         self._transport.resume_reading()  # and ignore: closing with unread data would take the answer back
         asyncio.get_running_loop().call_later(_LINGER, self._transport.close)
+
+
+def _without_offer(method: str, url: bytes, headers: dict[bytes, bytes]) -> bytes:
+    """The head of a request as it would be if the client knew nothing but HTTP/1.1."""
+    options = headers.pop(b"connection").lower().split(b",")
+    if b"close" in map(bytes.strip, options):
+        headers[b"connection"] = b"close"
+    lines = [b"%b: %b\r\n" % (name, value) for name, value in headers.items() if name != b"upgrade"]
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode(), url, b"".join(lines))
 
 
 def _path(url: bytes) -> str:
