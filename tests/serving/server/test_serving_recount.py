@@ -99,7 +99,7 @@ def test_bins_equal_a_recount(tmp_path: Path) -> None:
         try:
             with (
                 tritonclient.grpc.InferenceServerClient(served.grpc_address) as calls,
-                ThreadPoolExecutor(8) as clients,
+                ThreadPoolExecutor(8) as pool,
             ):
                 asks = [partial(over_grpc, calls), partial(over_rest, served.client)] * len(part)
                 answers += pool.map(lambda ask, rows: ask(rows), asks, part)
