@@ -94,8 +94,8 @@ class Grpc:
             raise UnknownModel(unknown)
 
     def _ready(self, asked: Any) -> dict[str, Any]:
-        self._check_served(asked)
-        return {"ready": self._service.ready}
+        """What is not there is not ready: clients that wait for a model ask until it is."""
+        return {"ready": self._service.ready and not self._service.not_served(asked.name, asked.version)}
 
     def _metadata(self, asked: Any) -> dict[str, Any]:
         self._check_served(asked)

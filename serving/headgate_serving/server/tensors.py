@@ -54,14 +54,13 @@ def decode_message(request: Any, model: Model) -> InferRequest:
     if len(inputs) != len(model.inputs):
         missing = next(spec.name for spec in model.inputs if spec.name not in inputs)
         raise MalformedRequest("tensor", f"input {missing!r} is missing; the model needs {names_of(model.inputs)}")
-    timeout = request.parameters["timeout"].int64_param if "timeout" in request.parameters else 0
     return InferRequest(
         request.id or None,
         inputs,
         _requested(request, model) if request.outputs else model.output_names,
         _NONE,
         rows_of(inputs, model),
-        deadline_of(timeout),
+        _deadline(request.parameters["timeout"]) if "timeout" in request.parameters else None,
     )
 
 
@@ -79,6 +78,11 @@ def encode_message(
         response.outputs.add(name=output, datatype=datatype.name, shape=tensor.shape)
         response.raw_output_contents.append(to_binary(tensor, datatype))
     return response
+
+
+def _deadline(timeout: Any) -> float | None:
+    which = timeout.WhichOneof("choice")
+    return deadline_of(getattr(timeout, which) if which else None)
 
 
 def _requested(request: Any, model: Model) -> tuple[str, ...]:
