@@ -100,6 +100,55 @@ def identity(path: Path, onnx_type: int) -> Path:
     )
 
 
+def looping(path: Path) -> Path:
+    """OUT = IN, and 1 more for each of TIMES rounds of a loop: it takes as long as one likes, and can be stopped."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["on"], ["still_on"]), helper.make_node("Add", ["sum", "one"], ["more"])],
+        "body",
+        [
+            helper.make_tensor_value_info("at", TensorProto.INT64, []),
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("still_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("more", TensorProto.FLOAT, None),
+        ],
+    )
+    return save(
+        path,
+        [
+            helper.make_node("Constant", [], ["one"], value_float=1.0),
+            helper.make_node("Squeeze", ["TIMES"], ["times"]),
+            helper.make_node("Loop", ["times", "", "IN"], ["OUT"], body=body),
+        ],
+        [("IN", TensorProto.FLOAT, ["n"]), ("TIMES", TensorProto.INT64, [1])],
+        [("OUT", TensorProto.FLOAT, ["n"])],
+    )
+
+
+def by_rows(path: Path, operator: str, **attributes: object) -> Path:
+    """OUT = the operator of [N,2] floats, which may look at all rows."""
+    axis = [] if operator != "CumSum" else [helper.make_node("Constant", [], ["axis"], value_int=0)]
+    given = ["IN"] if operator != "CumSum" else ["IN", "axis"]
+    return save(
+        path,
+        [*axis, helper.make_node(operator, given, ["OUT"], **attributes)],
+        [("IN", TensorProto.FLOAT, ["n", 2])],
+        [("OUT", TensorProto.FLOAT, ["n", 2])],
+    )
+
+
+def broadcast(path: Path) -> Path:
+    """SUM = A + B of [N] and [M] floats: one of them may have a single row."""
+    return save(
+        path,
+        [helper.make_node("Add", ["A", "B"], ["SUM"])],
+        [("A", TensorProto.FLOAT, ["n"]), ("B", TensorProto.FLOAT, ["m"])],
+        [("SUM", TensorProto.FLOAT, ["k"])],
+    )
+
+
 def zipmap(path: Path) -> Path:
     """What skl2onnx makes of a classifier's probabilities by default: a sequence of maps."""
     maps = helper.make_sequence_type_proto(

@@ -23,16 +23,20 @@ def free_ports(count: int) -> list[int]:
 
 
 class Served:
-    """Starts the process and waits until it says that it is ready, or has ended."""
+    """Starts the process and waits until it says that it is ready, or has ended.
 
-    def __init__(self, model: Path, *options: str, log: Path) -> None:
+    `before` is Python that the process runs first, for what can't be had from outside.
+    """
+
+    def __init__(self, model: Path, *options: str, log: Path, before: str = "pass") -> None:
         http_port, grpc_port, metrics_port = free_ports(3)
         self.address = f"127.0.0.1:{http_port}"
         self.grpc_address = f"127.0.0.1:{grpc_port}"
         self.metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
         self.termination_log = log
+        start = "import sys\nfrom headgate_serving.server import main\nsys.exit(main())"
         command = [
-            *(sys.executable, "-c", "import sys; from headgate_serving.server import main; sys.exit(main())"),
+            *(sys.executable, "-c", f"{before}\n{start}"),
             *("--model", str(model), "--name", "fraud", "--version", "7", "--host", "127.0.0.1"),
             *("--http-port", str(http_port), "--grpc-port", str(grpc_port), "--metrics-port", str(metrics_port)),
             *options,
@@ -55,6 +59,12 @@ class Served:
         with self._spoke:
             said = self._spoke.wait_for(lambda: self._ended or any(text in line for line in self.lines), timeout=30)
         assert said, self.lines
+
+    @property
+    def child(self) -> int:
+        """The serving process, as long as there is one."""
+        pid = self.process.pid
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
     @property
     def last_words(self) -> dict[str, str]:

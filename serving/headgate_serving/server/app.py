@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from ..errors import NotReady, RequestError
+from ..errors import NotReady, Overloaded, RequestError
 from .compression import WORTH_IT, compressed, decompressed
 from .http1 import JSON, Answer, Exchange
 from .inference import STATUS, Inference
@@ -109,6 +109,8 @@ class _Inference(Inference):
         model = self.service.serving.model
         if encoding := headers.get(b"content-encoding"):
             body = decompressed(body, encoding.decode("latin-1"), self._max_body)
+            if not self._exchange.hold(len(body)):
+                raise Overloaded("too many bytes of requests are waiting already; try again")
         return decode(body, headers.get(b"inference-header-content-length"), model)
 
     def answer(self, results: Results) -> None:

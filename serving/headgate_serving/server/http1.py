@@ -85,6 +85,10 @@ class Exchange:
         self.refusal: Answer | None = None
         self.gone: Callable[[], None] | None = None
 
+    def hold(self, size: int) -> bool:
+        """Count so many more bytes that are in memory for it; whether there is room for them."""
+        return self._connection.hold(self, size)
+
     def answer(self, answer: Answer) -> None:
         """Send it, if the client is still there."""
         self._connection.answered(self, answer)
@@ -291,6 +295,13 @@ class Connection(asyncio.Protocol):
         exchange.held = self._size
         self._parts, self._size, self._begun, self._reading = [], 0, 0.0, None
         self._next(exchange)
+
+    def hold(self, exchange: Exchange, size: int) -> bool:
+        """Count more for a request, until it is answered."""
+        server = self._server
+        server.held += size
+        exchange.held += size
+        return server.held <= server.limits.held
 
     def answered(self, exchange: Exchange, answer: Answer) -> None:
         """Write, and go on with the next request."""

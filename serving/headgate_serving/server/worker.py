@@ -16,12 +16,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from wsgiref.simple_server import WSGIServer
 
 import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
 from ..artifact.digest import MANIFEST, PROFILE, RECORD, digest_of, read_manifest
-from ..errors import ArtifactError, ExecutionFailed, HeadgateServingError, ProfileInvalid
+from ..errors import ArtifactError, ExecutionFailed, HeadgateServingError, ProfileInvalid, SettingsInvalid
 from ..monitor import InputForm, Monitor, MonitorCollector, Profile, attach, read_profile
 from ..termination import write_termination_log
 from .app import App, error_answer
@@ -96,23 +97,27 @@ async def _live(settings: Settings, place: Place) -> None:
     service = Service(settings.name, settings.version, telemetry)
     server = Server(App(service, settings.max_body).handle, error_answer, Limits(settings.max_body, settings.max_held))
     server.start()
-    listener = await loop.create_server(server, sock=place.listeners.http, backlog=BACKLOG)
-    grpc = await _grpc(service, settings, place)
-    metrics, _ = start_http_server(settings.metrics_port, settings.host, registry)
+
+    async def listen() -> tuple[asyncio.Server, Http2Server | None]:
+        http = await loop.create_server(server, sock=place.listeners.http, backlog=BACKLOG)
+        return http, await _grpc(service, settings, place)
+
+    metrics = _serve_metrics(settings, registry)
+    fronts = None if place.restarts else await listen()  # before a restart there was a model: who connects waits for it
     runner: Runner | None = None
     loaded: Loaded | None = None
     try:
         loaded = await loop.run_in_executor(None, load, settings)
         runner = _start(service, registry, loaded, settings)
+        listener, grpc = fronts = fronts or await listen()
         os.write(place.ready, b"1")
         await stop.wait()
         server.draining = True
         await _drain(service, server, listener, grpc, settings)
     finally:
-        listener.close()
-        server.close()
-        if grpc:
-            grpc.close()
+        for front in (*(fronts or ()), server):
+            if front:
+                front.close()
         if runner:
             runner.close()
         metrics.shutdown()
@@ -174,6 +179,15 @@ def _watch(runner: Runner, telemetry: Telemetry, seconds: float) -> None:
             logger.error("a run of the model does not stop; this process gives up")
             logging.shutdown()
             os._exit(HUNG)
+
+
+def _serve_metrics(settings: Settings, registry: CollectorRegistry) -> WSGIServer:
+    try:
+        server, _ = start_http_server(settings.metrics_port, settings.host, registry)
+    except OSError as error:
+        at = f"{settings.host}:{settings.metrics_port}"
+        raise SettingsInvalid(f"--metrics-port: can't listen at {at}: {error.strerror or error}") from error
+    return server
 
 
 async def _grpc(service: Service, settings: Settings, place: Place) -> Http2Server | None:

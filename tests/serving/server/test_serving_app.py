@@ -30,6 +30,11 @@ class Asked:
         self.exchange = Exchange(cast("Connection", self), method, path, named)
         self.exchange.body = body
         self._answer = asyncio.get_running_loop().create_future()
+        self.room = 1000
+
+    def hold(self, exchange: Exchange, size: int) -> bool:
+        assert exchange is self.exchange
+        return size <= self.room
 
     def answered(self, exchange: Exchange, answer: Answer) -> None:
         assert exchange is self.exchange
@@ -154,6 +159,16 @@ async def test_what_cannot_be_decompressed_gets_the_status_that_says_why(app: Ap
         asked = await Asked("POST", INFER, body, content_encoding=encoding).by(app)
         assert asked.status == status
         assert "error" in asked.answer
+
+
+async def test_what_takes_too_much_memory_when_it_is_decompressed_may_come_later(
+    app: App, serve: Serve, model: Model
+) -> None:
+    serve(model)
+    asked = Asked("POST", INFER, gzip.compress(BODY), content_encoding="gzip")
+    asked.room = len(BODY) - 1
+    await asked.by(app)
+    assert (asked.status, asked.sent["retry-after"]) == (429, "1")
 
 
 async def test_a_large_answer_is_compressed_for_who_takes_that(app: App, serve: Serve, model: Model) -> None:

@@ -52,6 +52,7 @@ class Front:
             await client.leave()
         self.listener.close()
         self.server.close()
+        await until(lambda: not self.server.connections)
 
     def _handle(self, exchange: Exchange) -> None:
         if exchange.path == "/later":
@@ -133,7 +134,6 @@ async def start() -> AsyncIterator[Start]:
     yield started
     for front in fronts:
         await front.close()
-        await until(lambda: not front.server.connections)
         assert front.server.held == 0
 
 
@@ -443,6 +443,18 @@ async def test_bodies_that_are_too_large_together_are_429(start: Start) -> None:
     assert (await first.answer())[0] == 200
     first.send(post(bytes(100_000)))
     assert (await first.answer())[0] == 200
+
+
+async def test_what_a_body_becomes_counts_until_it_is_answered(start: Start) -> None:
+    front = await start(held=1000)
+    client = await front.connect()
+    client.send(post(bytes(100), path=b"/later"))
+    exchange = (await front.asked())[0]
+    assert exchange.hold(900)
+    assert not exchange.hold(1)
+    assert front.server.held == 1001
+    exchange.answer(Answer(200, TEXT, b""))
+    assert front.server.held == 0
 
 
 @pytest.mark.parametrize("size", [60_000, 2 * LARGE])

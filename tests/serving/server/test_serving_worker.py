@@ -1,6 +1,7 @@
 """How the runtime starts, and the reasons with which it does not."""
 
 import json
+import socket
 import os
 from pathlib import Path
 
@@ -69,6 +70,17 @@ def test_the_process_ends_with_its_reason(tmp_path: Path) -> None:
     assert process.stop() == ModelInvalid.exit_status
     assert process.last_words["reason"] == "ModelInvalid"
     assert "onnx.checker" in process.last_words["message"]
+
+
+@pytest.mark.parametrize("option", ["--http-port", "--grpc-port", "--metrics-port"])
+def test_a_port_that_is_taken_is_named(tmp_path: Path, option: str) -> None:
+    models.score(tmp_path / "model.onnx")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = Served(tmp_path, option, str(port), log=tmp_path / "termination-log")
+        assert process.stop() == SettingsInvalid.exit_status
+    assert process.last_words["reason"] == "SettingsInvalid"
+    assert f"{option}: can't listen at 127.0.0.1:{port}" in process.last_words["message"]
 
 
 def test_counts_in_its_own_bins_and_in_the_baselines(tmp_path: Path) -> None:
