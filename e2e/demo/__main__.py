@@ -83,7 +83,7 @@ def _introduce(shown: screen.Screen, made: artifacts.Artifacts) -> None:
         f"{100 * facts['label_shift_v4']:.0f} points. Headgate knows none of this.",
         "Not as by default: a soak of 20 s instead of 10 minutes, because nobody wants to watch that; 10 points",
         "instead of 5 by which predictions may move, because v2 has learnt from twenty times as many people; and",
-        "a rollout may cost 3 bad answers instead of 20, with a margin of 0.2 % for errors: stable has none at all.",
+        "a rollout may cost 2 bad answers instead of 20, with a margin of 0.2 % for errors: stable has none at all.",
     ):
         shown.say(f"  {text}")
 
