@@ -127,15 +127,28 @@ def looping(path: Path) -> Path:
     )
 
 
-def by_rows(path: Path, operator: str, **attributes: object) -> Path:
-    """OUT = the operator of [N,2] floats, which may look at all rows."""
+def by_rows(path: Path, operator: str, columns: int | str = 2, **attributes: object) -> Path:
+    """OUT = the operator of [N,2] floats (or another number of columns), which may look at all rows."""
     axis = [] if operator != "CumSum" else [helper.make_node("Constant", [], ["axis"], value_int=0)]
     given = ["IN"] if operator != "CumSum" else ["IN", "axis"]
     return save(
         path,
         [*axis, helper.make_node(operator, given, ["OUT"], **attributes)],
-        [("IN", TensorProto.FLOAT, ["n", 2])],
-        [("OUT", TensorProto.FLOAT, ["n", 2])],
+        [("IN", TensorProto.FLOAT, ["n", columns])],
+        [("OUT", TensorProto.FLOAT, ["n", columns])],
+    )
+
+
+def table(path: Path) -> Path:
+    """OUT = 10 times IN, which has to be below 4: any other number fails inside of ONNX Runtime."""
+    return save(
+        path,
+        [
+            helper.make_node("Constant", [], ["tens"], value_floats=[0.0, 10.0, 20.0, 30.0]),
+            helper.make_node("Gather", ["tens", "IN"], ["OUT"]),
+        ],
+        [("IN", TensorProto.INT64, ["n"])],
+        [("OUT", TensorProto.FLOAT, ["n"])],
     )
 
 

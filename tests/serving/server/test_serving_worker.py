@@ -1,8 +1,8 @@
 """How the runtime starts, and the reasons with which it does not."""
 
 import json
-import socket
 import os
+import socket
 from pathlib import Path
 
 import numpy as np

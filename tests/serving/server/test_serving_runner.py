@@ -1,0 +1,402 @@
+"""Which jobs run together, which do not run at all, and that each gets its own answer."""
+
+import asyncio
+import gc
+import threading
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import serving_models as models
+
+from headgate_serving.errors import DeadlineExceeded, ExecutionFailed, Overloaded
+from headgate_serving.monitor import InputForm, Monitor, attach, build_profile
+from headgate_serving.monitor.profile import Column
+from headgate_serving.server.model import Model, Run, Tensor, load_model
+from headgate_serving.server.runner import INLINE_SECONDS, Job, Outcome, Runner
+from headgate_serving.server.telemetry import Telemetry
+
+SLOW, QUICK = INLINE_SECONDS * 100, INLINE_SECONDS / 100_000
+
+
+class Asked(Job):
+    """A job of one or several inputs whose outcome can be waited for."""
+
+    def __init__(self, model: Model, *, deadline: float | None = None, **inputs: object) -> None:
+        super().__init__()
+        self.inputs = {spec.name: np.array(inputs[spec.name], spec.datatype.dtype) for spec in model.inputs}
+        self.outputs = model.output_names
+        self.rows = len(self.inputs[model.inputs[0].name])
+        self.deadline = deadline
+        self.outcomes: list[Outcome] = []
+        self._done = asyncio.Event()
+
+    def done(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self._done.set()
+
+    async def outcome(self) -> Outcome:
+        async with asyncio.timeout(10):
+            await self._done.wait()
+        assert len(self.outcomes) == 1
+        return self.outcomes[0]
+
+    async def answer(self) -> Mapping[str, Tensor]:
+        outcome = await self.outcome()
+        assert isinstance(outcome, dict), outcome
+        return outcome
+
+
+class Watched:
+    """Notes how many rows each run of a model has, and can hold it up in the middle."""
+
+    def __init__(self, model: Model) -> None:
+        self.rows: list[int] = []
+        self.begun = threading.Semaphore(0)
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self._run = model.run
+        model.run = self.run  # type: ignore[method-assign]
+
+    def run(self, inputs: Mapping[str, Tensor], outputs: Sequence[str], run: Run | None = None) -> dict[str, Tensor]:
+        self.rows.append(len(next(iter(inputs.values()))))
+        self.begun.release()
+        assert self.go_on.wait(20)
+        return self._run(inputs, outputs, run)
+
+    async def until_it_runs(self) -> None:
+        assert await asyncio.to_thread(self.begun.acquire, timeout=10)
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Callable[..., Runner]]:
+    runners: list[Runner] = []
+
+    def started(model: Model, **changed: Any) -> Runner:
+        options: dict[str, Any] = {"threads": 2, "max_batch": 32, "max_delay": 0.0, "max_queue": 100}
+        options |= {"monitor": None, "telemetry": Telemetry({}), "row_seconds": QUICK} | changed
+        monitor, telemetry = options.pop("monitor"), options.pop("telemetry")
+        runners.append(Runner(model, monitor, telemetry, **options))
+        return runners[-1]
+
+    yield started
+    for runner in runners:
+        runner.close()
+
+
+Start = Callable[..., Runner]
+
+
+@pytest.fixture
+def score(tmp_path: Path) -> Model:
+    return warm(models.score(tmp_path / "model.onnx"))
+
+
+def warm(path: Path) -> Model:
+    model = load_model(path)
+    model.warm_up()
+    return model
+
+
+def sums(count: int, rows: int = 1) -> Iterator[list[list[float]]]:
+    """Inputs of so many jobs; the sums of their rows are 2, 4, 6, …"""
+    for at in range(count):
+        yield [[at * rows + row + 1.0] * 2 for row in range(rows)]
+
+
+@pytest.mark.parametrize("row_seconds", [QUICK, SLOW], ids=["inline", "in a thread"])
+async def test_jobs_of_one_turn_share_one_run_and_have_their_own_answers(
+    start: Start, score: Model, row_seconds: float
+) -> None:
+    watched, telemetry = Watched(score), Telemetry({})
+    runner = start(score, row_seconds=row_seconds, threads=1, telemetry=telemetry)
+    jobs = [Asked(score, X=x) for x in sums(5, rows=2)]
+    for job in jobs:
+        runner.submit(job)
+    answers = [(await job.answer())["score"].tolist() for job in jobs]
+    assert answers == [[2, 4], [6, 8], [10, 12], [14, 16], [18, 20]]
+    assert watched.rows == [10]
+    assert telemetry.statistics()["execution_count"] == 1
+    assert telemetry.queued == 0
+
+
+async def test_no_more_rows_run_together_than_allowed_but_one_job_may_have_more(start: Start, score: Model) -> None:
+    watched = Watched(score)
+    runner = start(score, max_batch=4)
+    jobs = [Asked(score, X=x) for x in (*sums(3, rows=2), *sums(1, rows=9))]
+    for job in jobs:
+        runner.submit(job)
+    assert (await jobs[-1].answer())["score"].tolist() == [2.0 * at for at in range(1, 10)]
+    assert watched.rows == [4, 2, 9]
+
+
+async def test_jobs_may_ask_for_different_outputs(start: Start, score: Model) -> None:
+    runner = start(score)
+    one, other = [Asked(score, X=x) for x in sums(2)]
+    one.outputs = ("label",)
+    runner.submit(one)
+    runner.submit(other)
+    assert (await one.answer())["label"].tolist() == [True]
+    assert (await other.answer())["score"].tolist() == [4]
+
+
+async def test_different_shapes_behind_the_rows_run_apart(start: Start, tmp_path: Path) -> None:
+    model = warm(models.by_rows(tmp_path / "model.onnx", "Neg", columns="k"))
+    assert model.batches
+    watched, runner = Watched(model), start(model)
+    jobs = [Asked(model, IN=[row]) for row in ([1], [2], [3, 4], [5])]
+    for job in jobs:
+        runner.submit(job)
+    assert [(await job.answer())["OUT"].tolist() for job in jobs] == [[[-1]], [[-2]], [[-3, -4]], [[-5]]]
+    assert watched.rows == [2, 1, 1]
+
+
+async def test_tensors_with_fewer_rows_that_the_model_broadcasts_never_answer_for_others(
+    start: Start, tmp_path: Path
+) -> None:
+    """Behind one another, 1 + 2 and 2 + 1 rows are 3 + 3."""
+    model = warm(models.broadcast(tmp_path / "model.onnx"))
+    assert model.batches
+    runner = start(model)
+    jobs = [Asked(model, A=a, B=b) for a, b in (([1], [10, 20]), ([100, 200], [3]), ([5], [6]), ([7], [8]))]
+    for job in jobs:
+        runner.submit(job)
+    assert [(await job.answer())["SUM"].tolist() for job in jobs] == [[11, 21], [103, 203], [11], [15]]
+
+
+DEPENDENT = {
+    "running sum": ("CumSum", {}),
+    "running sum from behind": ("CumSum", {"reverse": 1}),
+    "softmax over the rows": ("Softmax", {"axis": 0}),
+    "normalised over the rows": ("LpNormalization", {"axis": 0, "p": 1}),
+    "the largest row": ("Hardmax", {"axis": 0}),
+}
+
+
+@pytest.mark.parametrize("name", DEPENDENT)
+async def test_a_model_whose_rows_depend_on_each_other_is_never_batched(
+    start: Start, tmp_path: Path, name: str
+) -> None:
+    operator, attributes = DEPENDENT[name]
+    model = warm(models.by_rows(tmp_path / "model.onnx", operator, **attributes))
+    assert model.batching == "off: a row's answer depends on the other rows"
+    watched, runner = Watched(model), start(model)
+    jobs = [Asked(model, IN=x) for x in sums(3)]
+    alone = [model.run(job.inputs, ("OUT",))["OUT"].tolist() for job in jobs]
+    for job in jobs:
+        runner.submit(job)
+    assert [(await job.answer())["OUT"].tolist() for job in jobs] == alone
+    assert watched.rows[3:] == [1, 1, 1]
+
+
+async def test_why_a_model_is_not_batched_is_said(tmp_path: Path) -> None:
+    assert "not every tensor's first dimension is free" in warm(models.looping(tmp_path / "loop.onnx")).batching
+    assert "could not be tried" in warm(models.mixed(tmp_path / "mixed.onnx")).batching
+    assert "was not tried" in load_model(models.score(tmp_path / "score.onnx")).batching
+
+
+async def test_one_bad_row_fails_alone(start: Start, tmp_path: Path) -> None:
+    model = warm(models.table(tmp_path / "model.onnx"))
+    assert model.batches
+    runner = start(model)
+    jobs = [Asked(model, IN=[at]) for at in (0, 1, 99, 3)]
+    for job in jobs:
+        runner.submit(job)
+    outcomes = [await job.outcome() for job in jobs]
+    assert isinstance(outcomes.pop(2), ExecutionFailed)
+    assert [outcome["OUT"].tolist() for outcome in outcomes if isinstance(outcome, dict)] == [[0], [10], [30]]
+
+
+async def test_an_answer_without_a_row_for_each_row_is_not_cut_up(start: Start, score: Model) -> None:
+    run = score.run
+
+    def without_last(inputs: Mapping[str, Tensor], outputs: Sequence[str], of: Run | None = None) -> dict[str, Tensor]:
+        results = run(inputs, outputs, of)
+        return results if len(inputs["X"]) == 1 else {name: tensor[:-1] for name, tensor in results.items()}
+
+    score.run = without_last  # type: ignore[method-assign]
+    runner = start(score)
+    jobs = [Asked(score, X=x) for x in sums(3)]
+    for job in jobs:
+        runner.submit(job)
+    assert [(await job.answer())["score"].tolist() for job in jobs] == [[2], [4], [6]]
+
+
+@pytest.mark.parametrize(("rows", "runs"), [(1, [4, 4]), (3, [12, 12])])
+async def test_each_thread_gets_a_fair_share(start: Start, score: Model, rows: int, runs: list[int]) -> None:
+    watched = Watched(score)
+    watched.go_on.clear()
+    runner = start(score, row_seconds=SLOW)
+    jobs = [Asked(score, X=x) for x in sums(8, rows=rows)]
+    for job in jobs:
+        runner.submit(job)
+    for _ in range(2):
+        await watched.until_it_runs()
+    watched.go_on.set()
+    assert [(await job.answer())["score"][0] for job in jobs] == [2.0 * (at * rows + 1) for at in range(8)]
+    assert watched.rows == runs
+
+
+async def test_what_comes_while_all_threads_are_busy_runs_together_afterwards(start: Start, score: Model) -> None:
+    watched = Watched(score)
+    watched.go_on.clear()
+    runner = start(score, row_seconds=SLOW, threads=1)
+    jobs = [Asked(score, X=x) for x in sums(4)]
+    runner.submit(jobs[0])
+    await watched.until_it_runs()
+    for job in jobs[1:]:
+        runner.submit(job)
+        await asyncio.sleep(0)
+    watched.go_on.set()
+    assert [(await job.answer())["score"].tolist() for job in jobs] == [[2], [4], [6], [8]]
+    assert watched.rows == [1, 3]
+
+
+@pytest.fixture
+async def busy(start: Start, score: Model) -> AsyncIterator[tuple[Runner, Watched, Asked, Telemetry]]:
+    """A runner with one thread, which is held up by a job."""
+    watched, telemetry = Watched(score), Telemetry({})
+    watched.go_on.clear()
+    runner = start(score, row_seconds=SLOW, threads=1, max_queue=2, telemetry=telemetry)
+    job = Asked(score, X=[[1, 1]])
+    runner.submit(job)
+    await watched.until_it_runs()
+    yield runner, watched, job, telemetry
+    watched.go_on.set()
+    await job.outcome()
+
+
+Busy = tuple[Runner, Watched, Asked, Telemetry]
+
+
+async def test_a_job_whose_deadline_passes_while_it_waits_is_not_run(busy: Busy, score: Model) -> None:
+    runner, watched, first, telemetry = busy
+    late = Asked(score, X=[[2, 2]], deadline=time.monotonic() + 0.01)
+    runner.submit(late)
+    assert isinstance(await late.outcome(), DeadlineExceeded)
+    watched.go_on.set()
+    await first.answer()
+    last = Asked(score, X=[[3, 3]])
+    runner.submit(last)
+    assert (await last.answer())["score"].tolist() == [6]
+    assert watched.rows == [1, 1]
+    assert telemetry._dropped == {"cancelled": 0, "deadline": 1}
+
+
+async def test_a_deadline_that_passes_during_the_run_is_told_at_once_and_the_answer_dropped(
+    start: Start, score: Model
+) -> None:
+    watched = Watched(score)
+    watched.go_on.clear()
+    runner = start(score, row_seconds=SLOW)
+    late, other = Asked(score, X=[[2, 2]], deadline=time.monotonic() + 0.05), Asked(score, X=[[3, 3]])
+    runner.submit(late)
+    assert isinstance(await late.outcome(), DeadlineExceeded)
+    watched.go_on.set()
+    runner.submit(other)
+    await other.answer()
+    assert watched.rows[0] == 1
+    await late.outcome()  # still the only one
+
+
+async def test_a_deadline_that_has_passed_already(start: Start, score: Model) -> None:
+    runner = start(score, row_seconds=SLOW)
+    late = Asked(score, X=[[2, 2]], deadline=time.monotonic() - 1)
+    runner.submit(late)
+    assert isinstance(await late.outcome(), DeadlineExceeded)
+
+
+async def test_a_distant_deadline_does_not_hold_on_to_the_tensors(start: Start, score: Model) -> None:
+    runner = start(score)
+    job = Asked(score, X=[[1, 1]], deadline=time.monotonic() + 3600)
+    tensor = weakref.ref(job.inputs["X"])
+    runner.submit(job)
+    await job.answer()
+    del job
+    gc.collect()
+    assert tensor() is None
+
+
+async def test_who_left_is_not_run_and_not_answered(busy: Busy, score: Model) -> None:
+    runner, watched, first, telemetry = busy
+    left, stays = Asked(score, X=[[2, 2]]), Asked(score, X=[[3, 3]])
+    runner.submit(left)
+    runner.submit(stays)
+    left.cancelled = True
+    watched.go_on.set()
+    assert (await stays.answer())["score"].tolist() == [6]
+    assert (watched.rows, left.outcomes) == ([1, 1], [])
+    assert telemetry._dropped == {"cancelled": 1, "deadline": 0}
+    assert isinstance(await first.outcome(), dict)
+
+
+async def test_who_leaves_during_the_run_is_not_answered(busy: Busy, score: Model) -> None:
+    runner, watched, first, _ = busy
+    next_one = Asked(score, X=[[2, 2]])
+    runner.submit(next_one)
+    first.cancelled = True
+    watched.go_on.set()
+    await next_one.answer()
+    assert first.outcomes == []
+    first.done({})  # for the fixture, which waits for it
+
+
+async def test_more_than_may_wait_are_refused(busy: Busy, score: Model) -> None:
+    runner, watched, _, telemetry = busy
+    waiting = [Asked(score, X=[[2, 2]]) for _ in range(2)]
+    for job in waiting:
+        runner.submit(job)
+    with pytest.raises(Overloaded, match="2 requests are waiting already"):
+        runner.submit(Asked(score, X=[[2, 2]]))
+    assert telemetry.queued == 2
+    watched.go_on.set()
+    for job in waiting:
+        await job.answer()
+    assert telemetry.queued == 0
+
+
+async def test_a_run_that_takes_long_is_seen(busy: Busy) -> None:
+    runner, watched, first, _ = busy
+    assert runner.overdue(3600) == []
+    run = Run()
+    run.started = time.monotonic() - 10
+    runner._runs = (*runner._runs, run)
+    assert runner.overdue(5) == [run]
+    watched.go_on.set()
+    await first.answer()
+
+
+async def test_a_stop_that_comes_too_late_does_not_hit_the_next_run(score: Model) -> None:
+    run = Run()
+    run.terminate()
+    inputs = {"X": np.ones((1, 2), np.float32)}
+    assert score.run(inputs, score.output_names, run)["score"].tolist() == [2]
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.01])
+async def test_bins_are_the_same_together_and_alone(start: Start, score: Model, delay: float) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(200, 2)).astype(np.float32)
+    columns = [Column(name, "X", at, rows[:, at]) for at, name in enumerate("ab")]
+    profile, _ = build_profile(columns, score.run({"X": rows}, score.output_names))
+    inputs = {spec.name: InputForm(2, False) for spec in score.inputs}
+    live = rng.normal(1, 2, size=(300, 2)).astype(np.float32)
+    live[::7, 0] = np.nan
+    counts = []
+    for max_batch in (1, 32):
+        monitor = Monitor([attach(profile, inputs, score.output_names)])
+        runner = start(score, monitor=monitor, max_batch=max_batch, max_queue=1000, max_delay=delay)
+        jobs = [Asked(score, X=part) for part in np.split(live, [1, 4, 50, 51, *range(60, 300)])]
+        jobs[5].outputs = ("label",)
+        for job in jobs:
+            runner.submit(job)
+        for job in jobs:
+            await job.answer()
+        monitor.flush()
+        counts.append([series.counts.tolist() for series in (*monitor.features(), *monitor.predictions())])
+    assert counts[0] == counts[1]
+    assert sum(counts[0][0]) == 300
