@@ -16,10 +16,12 @@ from .load import Load, LoadFailed, Target
 from .messages import grpc_frame
 from .process import Running, ServerFailed, free_ports
 from .samples import OPEN, Key, Sample, Samples, Start
-from .servers import Place, Server, beside_python
+from .servers import OURS, Place, Server, beside_python
 
 OPEN_LOOP_SHARE, OPEN_LOOP_CONNECTIONS = 0.5, 64
 _WARM_UP_SECONDS, _PROFILE_ROWS = 1.0, 2000
+# A server so slow that it gives fewer answers is given more time, up to this.
+_TOO_FEW, _LONGEST_SECONDS = 50, 30.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ def _visit(plan: Plan, server: Server, models: Models, number: int, samples: Sam
         for transport in plan.transports
         if server.offers(transport, case) and not samples.has_failed(server.name, case.name, transport)
     ]
-    if not transports or (server.monitored and not case.profiled):
+    twice = server.monitored and not case.profiled and OURS in plan.servers
+    if not transports or twice:
         return
     with tempfile.TemporaryDirectory(prefix=f"headgate-bench-{server.name}-") as folder:
         http_port, grpc_port, metrics_port = free_ports(3)
@@ -129,23 +132,30 @@ def _drive(plan: Plan, running: Running, visit: Visit, samples: Samples) -> None
         target.closed_loop(16, _WARM_UP_SECONDS)
         capacity = 0.0
         for loop in plan.loops:
-            cpu_before = running.cpu_seconds()
-            if loop == OPEN:
-                load = target.open_loop(OPEN_LOOP_SHARE * capacity, OPEN_LOOP_CONNECTIONS, plan.seconds)
-            else:
-                load = target.closed_loop(int(loop), plan.seconds)
+            load, cpu = _timed(running, target, loop, capacity, plan.seconds)
+            if loop != OPEN:
                 capacity = max(capacity, load.rate)
-            cpu = running.cpu_seconds() - cpu_before
-            _refuse_failures(load, loop)
             sample = Sample(load.rate, load.p50, load.p99, 1e3 * cpu / load.requests)
             key = Key(visit.server.name, visit.case.name, visit.transport, loop)
             samples.add(key, visit.number, sample)
             say(f"  {visit.transport} {loop}: {load.rate:,.0f}/s, p50 {load.p50:.2f} ms, p99 {load.p99:.2f} ms")
 
 
-def _refuse_failures(load: Load, loop: str) -> None:
-    if load.failures or not load.requests:
-        raise LoadFailed(f"{dict(load.failures)} of {load.requests} requests failed ({loop})")
+def _timed(running: Running, target: Target, loop: str, capacity: float, seconds: float) -> tuple[Load, float]:
+    """What was counted, and the server's CPU seconds; LoadFailed if anything failed."""
+    cpu_before = running.cpu_seconds()
+    if loop == OPEN:
+        load = target.open_loop(OPEN_LOOP_SHARE * capacity, OPEN_LOOP_CONNECTIONS, seconds)
+    else:
+        load = target.closed_loop(int(loop), seconds)
+    cpu = running.cpu_seconds() - cpu_before
+    if load.failures:
+        raise LoadFailed(f"of {load.requests} requests failed ({loop}): {dict(load.failures)}")
+    if load.requests >= _TOO_FEW:
+        return load, cpu
+    if seconds >= _LONGEST_SECONDS:
+        raise LoadFailed(f"{load.requests} answers in {seconds:g} s are too few to say anything ({loop})")
+    return _timed(running, target, loop, capacity, min(_LONGEST_SECONDS, 5 * seconds))
 
 
 def say(text: str) -> None:

@@ -135,12 +135,12 @@ def _triton(place: Place) -> Command:
 
 def _triton_config(case: Case) -> str:
     kind = "TYPE_STRING" if case.datatype == "BYTES" else "TYPE_FP32"
-    shape = ", ".join(map(str, [-1, *case.shape[1:]]))
+    row = ", ".join(map(str, case.shape[1:]))
     return (
-        f'name: "{MODEL_NAME}"\nbackend: "onnxruntime"\nmax_batch_size: 0\n'
-        f'input [{{name: "{INPUT}" data_type: {kind} dims: [{shape}]}}]\n'
-        f'output [{{name: "{OUTPUT}" data_type: TYPE_FP32 dims: [-1, -1]}}]\n'
-        "instance_group [{kind: KIND_CPU count: 1}]\n"
+        f'name: "{MODEL_NAME}"\nbackend: "onnxruntime"\nmax_batch_size: 64\n'
+        f'input [{{name: "{INPUT}" data_type: {kind} dims: [{row}]}}]\n'
+        f'output [{{name: "{OUTPUT}" data_type: TYPE_FP32 dims: [-1]}}]\n'
+        "instance_group [{kind: KIND_CPU count: 1}]\ndynamic_batching {}\n"
     )
 
 
@@ -197,7 +197,7 @@ OURS_MONITORED = replace(
     OURS,
     name="ours-monitored",
     label="ours, monitored",
-    settings="its defaults, with the profile.json of `headgate profile` beside the model",
+    settings="its defaults, with a profile.json of `headgate profile` beside the model, if that has features to count",
     monitored=True,
 )
 PEERS = (
@@ -205,7 +205,7 @@ PEERS = (
         "triton",
         "Triton",
         "tritonserver 2.51 of the wheel, whose only backend is Python's: ONNX Runtime in one Python stub process; "
-        "no batching",
+        "`dynamic_batching {}`, without which it is half as fast at 16 connections",
         _triton,
         _PROTOCOL,
         lambda: True,

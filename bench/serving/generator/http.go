@@ -12,7 +12,7 @@ import (
 
 const answerWithin = 30 * time.Second
 
-// HTTP/1.1 with keep-alive; the answer must have a Content-Length, as those of all the servers here do.
+// HTTP/1.1 with keep-alive.
 type httpConnection struct {
 	socket  net.Conn
 	reader  *bufio.Reader
@@ -48,7 +48,12 @@ func (c *httpConnection) exchange() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := c.reader.Discard(length); err != nil {
+	if length == chunked {
+		err = c.discardChunks()
+	} else {
+		_, err = c.reader.Discard(length)
+	}
+	if err != nil {
 		return "", err
 	}
 	if hangsUp {
@@ -60,8 +65,14 @@ func (c *httpConnection) exchange() (string, error) {
 	return "", err
 }
 
+// Lengths that are none.
+const (
+	unknown = -1
+	chunked = -2
+)
+
 func (c *httpConnection) headers() (length int, hangsUp bool, err error) {
-	length = -1
+	length = unknown
 	for {
 		line, err := c.reader.ReadSlice('\n')
 		if err != nil {
@@ -69,16 +80,34 @@ func (c *httpConnection) headers() (length int, hangsUp bool, err error) {
 		}
 		name, value, found := bytes.Cut(bytes.TrimRight(line, "\r\n"), []byte(":"))
 		switch {
-		case !found && length < 0:
-			return 0, false, errors.New("an answer without Content-Length")
+		case !found && length == unknown:
+			return 0, false, errors.New("an answer of unknown length")
 		case !found:
 			return length, hangsUp, nil
 		case bytes.EqualFold(name, []byte("content-length")):
 			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
 				return 0, false, err
 			}
+		case bytes.EqualFold(name, []byte("transfer-encoding")):
+			length = chunked
 		case bytes.EqualFold(name, []byte("connection")):
 			hangsUp = bytes.EqualFold(bytes.TrimSpace(value), []byte("close"))
+		}
+	}
+}
+
+func (c *httpConnection) discardChunks() error {
+	for {
+		line, err := c.reader.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		size, err := strconv.ParseInt(string(bytes.TrimSpace(line)), 16, 32)
+		if err != nil {
+			return err
+		}
+		if _, err := c.reader.Discard(int(size) + len("\r\n")); err != nil || size == 0 {
+			return err
 		}
 	}
 }
