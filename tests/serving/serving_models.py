@@ -92,11 +92,13 @@ def score(path: Path) -> Path:
 
 def identity(path: Path, onnx_type: int) -> Path:
     """OUT = IN of [N,2]."""
+    return one_of(path, onnx_type, ["n", 2])
+
+
+def one_of(path: Path, onnx_type: int, shape: list[int | str]) -> Path:
+    """OUT = IN of any shape."""
     return save(
-        path,
-        [helper.make_node("Identity", ["IN"], ["OUT"])],
-        [("IN", onnx_type, ["n", 2])],
-        [("OUT", onnx_type, ["n", 2])],
+        path, [helper.make_node("Identity", ["IN"], ["OUT"])], [("IN", onnx_type, shape)], [("OUT", onnx_type, shape)]
     )
 
 

@@ -24,7 +24,7 @@ def narrowed(values: Values) -> NDArray[np.uint16]:
     wide = np.ascontiguousarray(values, np.float32)
     bits = wide.view(np.uint32)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-    return np.where(np.isnan(wide), (bits >> 16) | 0x40, rounded).astype(np.uint16)
+    return np.where(np.isnan(wide), (bits >> 16) | 0x40, rounded).astype(np.uint16).reshape(np.shape(values))
 
 
 def to_ort(values: Values, datatype: Datatype) -> Any:

@@ -253,7 +253,7 @@ def _stacked(first: Tensor, second: Tensor, both: Tensor, error: float) -> bool:
         return bool((both == np.concatenate([first, second])).all())
     apart = np.concatenate([first, second])
     size = float(np.abs(apart[np.isfinite(apart)]).max(initial=0.0))
-    return bool(np.allclose(both, apart, rtol=100 * error, atol=error * size, equal_nan=True))
+    return bool(np.allclose(both, apart, rtol=10 * error, atol=error * size, equal_nan=True))
 
 
 def _first_line(error: Exception) -> str:

@@ -1,5 +1,7 @@
 """Tensors in and out, for every datatype, in JSON and in binary."""
 
+import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +135,99 @@ def test_whatever_comes_is_taken_or_refused_by_name(echo: dict[str, Model], data
         return
     assert taken.inputs["IN"].dtype == echo[datatype].inputs[0].datatype.dtype
     assert taken.inputs["IN"].shape == ((len(taken.inputs["IN"]), 2) if length == b"0" else (1, 2))
+
+
+@pytest.mark.parametrize("datatype", [name for name in TYPES if name != "BYTES"])
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_a_raw_body_is_the_only_input(echo: dict[str, Model], datatype: str, data: st.DataObject) -> None:
+    tensor, model = data.draw(tensors(datatype)), echo[datatype]
+    request = decode(tensor.tobytes(), b"0", model)
+    np.testing.assert_array_equal(request.inputs["IN"], tensor)
+    assert request.rows == len(tensor)
+    encoded = encode("m", None, request, model.run(request.inputs, request.outputs), model.output_by_name)
+    assert encoded.header_length
+    assert encoded.body[encoded.header_length :] == tensor.tobytes()
+
+
+def test_a_raw_body_may_be_one_text(tmp_path: Path) -> None:
+    model = load_model(models.one_of(tmp_path / "model.onnx", TensorProto.STRING, ["n"]))
+    request = decode("grün".encode(), b"0", model)
+    assert request.inputs["IN"].tolist() == ["grün"]
+    with pytest.raises(MalformedRequest, match="no UTF-8"):
+        decode(b"\xff", b"0", model)
+
+
+RAW = {
+    "an odd number of bytes": (["n", 2], b"\0" * 9, "takes 8 bytes, got 9"),
+    "half a row": (["n", 2], b"\0" * 12, "do not say which shape"),
+    "nothing": (["n", 2], b"", "do not say which shape"),
+    "two free dimensions": (["n", "m"], b"\0" * 8, "do not say which shape"),
+    "another number than the fixed one": ([2, 2], b"\0" * 8, "do not say which shape"),
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_a_raw_body_that_does_not_fit(tmp_path: Path, name: str) -> None:
+    shape, body, reason = RAW[name]
+    model = load_model(models.one_of(tmp_path / "model.onnx", TensorProto.FLOAT, shape))
+    with pytest.raises(MalformedRequest, match=reason):
+        decode(body, b"0", model)
+
+
+def test_a_raw_body_needs_a_model_with_one_input(tmp_path: Path) -> None:
+    with pytest.raises(MalformedRequest, match="3 inputs"):
+        decode(b"\0" * 8, b"0", load_model(models.mixed(tmp_path / "model.onnx")))
+
+
+def with_timeout(timeout: object) -> bytes:
+    item = {"name": "IN", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
+    return orjson.dumps({"inputs": [item], "parameters": {"timeout": timeout}})
+
+
+def test_a_timeout_in_microseconds_is_a_deadline(echo: dict[str, Model]) -> None:
+    before = time.monotonic()
+    deadline = decode(with_timeout(2_000_000), None, echo["FP32"]).deadline
+    assert deadline
+    assert before + 2 <= deadline <= time.monotonic() + 2
+    assert decode(with_timeout(0), None, echo["FP32"]).deadline is None
+    assert decode(with_timeout(2**64 - 1), None, echo["FP32"]).deadline
+    for wrong in (-1, 1.5, "1", True, None, [], {}):
+        with pytest.raises(MalformedRequest, match="'timeout' has to be whole microseconds"):
+            decode(with_timeout(wrong), None, echo["FP32"])
+
+
+LONG = {
+    "deep lists": b"[" * 900 + b"1" + b"]" * 900,
+    "deep objects": b'{"a":[' * 450 + b"1" + b"]}" * 450,
+    "long texts": orjson.dumps(["x" * 100_000] * 3),
+    "a long text": orjson.dumps("x" * 100_000),
+    "many numbers": orjson.dumps(list(range(100_000))),
+}
+
+
+@pytest.mark.parametrize("where", ["data", "timeout", "shape", "datatype", "name"])
+@pytest.mark.parametrize("name", LONG)
+def test_what_is_long_or_deep_is_shown_briefly(echo: dict[str, Model], where: str, name: str) -> None:
+    members = {"name": b'"IN"', "datatype": b'"FP32"', "shape": b"[1,2]", "data": b"[1,2]", "timeout": b"1"}
+    members[where] = LONG[name]
+    body = b'{"inputs": [{"name": %(name)b, "datatype": %(datatype)b, "shape": %(shape)b, "data": %(data)b}], '
+    body += b'"parameters": {"timeout": %(timeout)b}}'
+    with pytest.raises(MalformedRequest) as caught:
+        decode(body % {key.encode(): value for key, value in members.items()}, None, echo["FP32"])
+    assert len(str(caught.value)) < 300
+
+
+def test_a_long_text_among_numbers_takes_no_more_memory_than_it_has(echo: dict[str, Model]) -> None:
+    """numpy would make texts of all numbers, as long as the longest: here of 40 GB."""
+    body = b'{"inputs": [{"name": "IN", "datatype": "FP32", "shape": [50000, 2], "data": ["%b"%b]}]}'
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedRequest, match="FP32 takes numbers"):
+            decode(body % (b"x" * 100_000, b",1" * 99_999), None, echo["FP32"])
+        assert tracemalloc.get_traced_memory()[1] < 50 << 20
+    finally:
+        tracemalloc.stop()
 
 
 BINARY = {
