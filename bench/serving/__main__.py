@@ -8,6 +8,7 @@ from pathlib import Path
 from setup.errors import SetupError
 
 from .cases import CASES
+from .process import end_cleanly
 from .report import document, write
 from .rounds import Plan, measure, say
 from .samples import OPEN
@@ -45,6 +46,7 @@ def main() -> int:
     )
     if plan.loops == [OPEN]:
         parser.error("the open loop runs at half of what a closed loop has shown: name one of those too")
+    end_cleanly()
     try:
         samples = measure(plan)
     except SetupError as error:

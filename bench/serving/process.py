@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -99,6 +100,11 @@ class Running:
     def last_words(self) -> str:
         """The end of its output."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
+
+
+def end_cleanly() -> None:
+    """Let SIGTERM end this program as Ctrl-C does, through the `with` blocks that end the servers."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def free_ports(count: int) -> list[int]:

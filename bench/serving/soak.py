@@ -18,7 +18,7 @@ from setup.errors import SetupError
 
 from .cases import CASES, Case, write_model
 from .load import Load, LoadFailed, Target
-from .process import Running, ServerFailed, free_ports
+from .process import Running, ServerFailed, end_cleanly, free_ports
 from .rounds import write_profile
 from .servers import OURS_MONITORED, Place
 
@@ -56,6 +56,7 @@ def main() -> int:
     parser.add_argument("--most-drift", type=float, default=0.05, help="of the memory (default %(default)s)")
     args = parser.parse_args()
     case = next(case for case in CASES if case.name == args.case)
+    end_cleanly()
     try:
         verdict = soak(case, args.transport, args.minutes, args.share)
     except (ServerFailed, LoadFailed, SetupError) as error:
