@@ -14,9 +14,11 @@ _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-
 _TYPE = (b"content-type", b"application/grpc")
 _PRINTABLE = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"  # what need not be escaped in a grpc-message: all but %
 _LONGEST = 2000
+_PREFIX = 5  # bytes before a message: a flag and the message's length
 
 HEAD = header_block((b":status", b"200"), _TYPE, (b"grpc-accept-encoding", b"identity,deflate,gzip"))
 GOOD = header_block((b"grpc-status", b"0"))
+_REFUSAL = header_block((b":status", b"200"), _TYPE)
 
 
 class Reader:
@@ -25,38 +27,54 @@ class Reader:
     def __init__(self, stream: Stream, max_body: int) -> None:
         self._stream = stream
         self._max_body = max_body
-        self._rest = b""
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._needed = _PREFIX
 
     def only(self) -> bytes:
         """The message of a call that has one."""
-        messages = list(self.messages())
-        if self._rest or len(messages) != 1:
-            what = "a part of one" if self._rest else str(len(messages))
+        body = self._stream.body
+        data = body[0] if len(body) == 1 else b"".join(body)
+        if data[:1] == b"\0" and int.from_bytes(data[1:_PREFIX], "big") == len(data) - _PREFIX:
+            return data[_PREFIX:]
+        messages = [message for message, _ in self.messages()]
+        if self._size or len(messages) != 1:
+            what = "a part of one" if self._size else str(len(messages))
             raise MalformedRequest("binary", f"the call has one message, got {what}")
         return messages[0]
 
-    def messages(self) -> Iterator[bytes]:
-        """Those that have come by now."""
-        body = self._stream.body
-        data = body[0] if len(body) == 1 and not self._rest else b"".join([self._rest, *body])
-        self._stream.body = []
-        at = 0
-        while len(data) - at >= 5:
-            length = int.from_bytes(data[at + 1 : at + 5], "big")
+    def messages(self) -> Iterator[tuple[bytes, int]]:
+        """Those that have come by now, and how many bytes they took."""
+        body, self._stream.body = self._stream.body, []
+        self._parts += body
+        self._size += sum(map(len, body))
+        if self._size < self._needed:
+            return
+        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        at, self._needed = 0, _PREFIX
+        while len(data) - at >= _PREFIX:
+            start = at + _PREFIX
+            length = int.from_bytes(data[at + 1 : start], "big")
             if length > self._max_body:
                 raise BodyTooLarge(f"a message of {length} bytes; {self._max_body} are taken")
-            if len(data) - at - 5 < length:
+            if len(data) - start < length:
+                self._needed = _PREFIX + length
                 break
-            flag, message = data[at], data[at + 5 : at + 5 + length]
-            at += 5 + length
-            yield message if not flag else self._plain(message)
-        self._rest = data[at:]
+            flag, message = data[at], data[start : start + length]
+            at = start + length
+            yield message if not flag else self._plain(message), _PREFIX + length
+        self._parts, self._size = ([data[at:]] if at < len(data) else []), len(data) - at
+
+    def check_whole(self) -> None:
+        """At the end of a stream: MalformedRequest if its last message is cut off."""
+        if self._size:
+            raise MalformedRequest("binary", f"the last message is cut off after {self._size} bytes")
 
     def _plain(self, message: bytes) -> bytes:
         encoding = self._stream.headers.get(b"grpc-encoding", b"").decode("latin-1")
         if encoding in ("", "identity"):
             raise MalformedRequest("encoding", "a message is marked as compressed, but grpc-encoding does not say how")
-        return decompressed(message, encoding, self._max_body)
+        return bytes(decompressed(message, encoding, self._max_body))
 
 
 def parsed(kind: Any, message: bytes) -> Any:
@@ -74,8 +92,8 @@ def framed(message: Any) -> bytes:
 
 
 def refuse(stream: Stream, code: int, message: str) -> None:
-    """End a call that was not answered."""
-    stream.refuse(header_block((b":status", b"200"), _TYPE) + trailers(code, message))
+    """End a call without an answer, or without the rest of it."""
+    stream.refuse(_REFUSAL, trailers(code, message))
 
 
 def refuse_for(stream: Stream, error: RequestError) -> None:

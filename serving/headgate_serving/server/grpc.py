@@ -77,8 +77,9 @@ class Grpc:
 
     def too_large(self, stream: Stream, message: str) -> None:
         """More bytes than may be in memory."""
-        if stream.gone:
-            stream.gone()
+        gone, stream.gone = stream.gone, None
+        if gone:
+            gone()
         refuse(stream, RESOURCE_EXHAUSTED, message)
 
     def _answer(self, stream: Stream, request: Any, response: Any, answer: Callable[[Any], dict[str, Any]]) -> None:
@@ -142,6 +143,7 @@ class Grpc:
                 refuse_for(stream, error)
                 return
             stream.begin(HEAD)
+            self._watchers = [one for one in self._watchers if one[0].open]
             self._watchers.append((stream, asked.service))
             self._tell(stream, asked.service)
 

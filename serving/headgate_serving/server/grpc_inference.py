@@ -4,9 +4,9 @@ from collections import deque
 from typing import Any
 
 from ..errors import RequestError, UnknownModel
-from .calls import GOOD, HEAD, Reader, deadline, framed, parsed, refuse_for, trailers
+from .calls import GOOD, HEAD, Reader, deadline, framed, parsed, refuse_for
 from .http2 import Stream
-from .inference import STATUS, Inference
+from .inference import Inference
 from .messages import MESSAGES
 from .protocol import InferRequest
 from .runner import Results
@@ -71,33 +71,39 @@ class ModelStreamInfer:
         self._stream = stream
         self._reader = Reader(stream, max_body)
         self._asked: deque[_Message] = deque()
+        self._deadline = deadline(stream)
         stream.on_data = stream.on_end = self._more
+        stream.on_sent = self.send_what_is_done
         stream.gone = self._gone
         stream.begin(HEAD)
 
     def _more(self) -> None:
         try:
-            for message in self._reader.messages():
-                asked = _Message(self._service, self, message)
-                asked.deadline = deadline(self._stream)
+            for message, size in self._reader.messages():
+                asked = _Message(self._service, self, message, size)
+                asked.deadline = self._deadline
                 self._asked.append(asked)
                 asked.begin()
+            if self._stream.ended:
+                self._reader.check_whole()
         except RequestError as error:
-            self._stream.end(trailers(STATUS[type(error)][1], str(error)))
+            self._gone()
+            refuse_for(self._stream, error)
         self.send_what_is_done()
 
     def send_what_is_done(self) -> None:
-        """Up to the first one that is not."""
-        while self._asked and self._asked[0].reply is not None:
+        """Up to the first one that is not, and no more than the client takes."""
+        stream = self._stream
+        while self._asked and self._asked[0].reply is not None and not stream.unsent:
             asked = self._asked.popleft()
-            self._stream.release(asked.size)
-            self._stream.send(framed(asked.reply))
-        if self._stream.ended and not self._asked:
-            self._stream.end(GOOD)
+            stream.release(asked.size)
+            stream.send(framed(asked.reply))
+        if stream.ended and not self._asked:
+            stream.end(GOOD)
 
     def _gone(self) -> None:
-        for asked in self._asked:
-            asked.leave()
+        while self._asked:
+            self._asked.popleft().leave()
 
 
 class _Message(_Asked):
@@ -105,11 +111,11 @@ class _Message(_Asked):
 
     __slots__ = ("_call", "_raw", "reply", "size")
 
-    def __init__(self, service: Service, call: ModelStreamInfer, raw: bytes) -> None:
+    def __init__(self, service: Service, call: ModelStreamInfer, raw: bytes, size: int) -> None:
         super().__init__(service)
         self._call = call
         self._raw = raw
-        self.size = len(raw)
+        self.size = size
         self.reply: Any = None
 
     def read(self) -> InferRequest:

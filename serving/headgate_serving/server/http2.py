@@ -40,7 +40,7 @@ _LARGEST = (1 << 31) - 1
 _STREAMS = 1000
 _OUR_FRAME = 1 << 18  # the largest frame that we take
 _MAX_HEAD = 64 << 10
-_KNOWN_BLOCKS = 64
+_KNOWN_BLOCKS, _KNOWN_LENGTH = 64, 2048
 _NUISANCE = 2000  # resets, pings, settings and empty frames in a second before it is an attack
 _TOGETHER = 64 << 10
 
@@ -80,7 +80,7 @@ def _integer(number: int, bits: int) -> bytes:
     return bytes(out)
 
 
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+def frame(kind: int, flags: int, stream: int, payload: bytes | memoryview = b"") -> bytes:
     """One frame."""
     size = len(payload)
     return _FRAME.pack(size >> 8, size & 255, kind, flags, stream) + payload
@@ -90,7 +90,7 @@ class Stream:
     """One call: its headers, what came of its body, and the way back.
 
     `on_end` is called when the request is whole; before that `on_data`, where it is set, when more of it has come.
-    `gone` is called when nobody waits for the answer any more.
+    `on_sent` is called when nothing is `unsent` any more. `gone` is called when nobody waits for the answer any more.
     """
 
     __slots__ = (
@@ -107,7 +107,10 @@ class Stream:
         "id",
         "on_data",
         "on_end",
+        "on_sent",
         "open",
+        "stuck",
+        "unannounced",
         "window",
     )
 
@@ -120,11 +123,14 @@ class Stream:
         self.held = 0
         self.ended = False
         self.open = True
+        self.unannounced = 0  # bytes that are processed, but not yet given back to the client's window
         self.begun = self.heard = 0.0
+        self.stuck = 0.0  # since when the client's window lets nothing through
         self.on_end: Callable[[], None] | None = None
         self.on_data: Callable[[], None] | None = None
+        self.on_sent: Callable[[], None] | None = None
         self.gone: Callable[[], None] | None = None
-        self._waiting: deque[bytes] | None = None
+        self._waiting: deque[bytes | memoryview] | None = None
         self._last: bytes | None = None
 
     def answer(self, head: bytes, data: bytes, trailers: bytes) -> None:
@@ -168,17 +174,19 @@ class Stream:
             self._last = trailers
             self.flush()
 
-    def refuse(self, trailers: bytes) -> None:
-        """An answer of headers alone."""
+    def refuse(self, head: bytes, trailers: bytes = b"") -> None:
+        """End with headers alone; with the trailers alone where an answer has begun, of which no more is sent."""
         if self.open:
-            self._connection.write(frame(_HEADERS, _END_HEADERS | _END_STREAM, self.id, trailers))
+            block = head + trailers if self._waiting is None else trailers
+            self._waiting = None
+            self._connection.write(frame(_HEADERS, _END_HEADERS | _END_STREAM, self.id, block))
             self._connection.finished(self)
 
     def release(self, size: int) -> None:
-        """So many bytes of the request are no longer in memory, though the call goes on."""
+        """So many bytes of the request are no longer in memory, though the call goes on: as many more may come."""
         if self.open:
             self.held -= size
-            self._connection.release(size)
+            self._connection.release(self, size)
 
     def flush(self) -> None:
         """Send what the windows allow."""
@@ -187,6 +195,7 @@ class Stream:
             data = waiting[0]
             room = connection.room(self)
             if room <= 0 and data:
+                self.stuck = connection.now
                 return
             part = data[:room]
             connection.spend(self, len(part))
@@ -194,7 +203,7 @@ class Stream:
             if len(part) == len(data):
                 waiting.popleft()
             else:
-                waiting[0] = data[len(part) :]
+                waiting[0] = memoryview(data)[len(part) :]
         if self._last is not None:
             connection.write(frame(_HEADERS, _END_HEADERS | _END_STREAM, self.id, self._last))
             connection.finished(self)
@@ -214,6 +223,7 @@ class Server:
         self.opened = opened
         self.too_large = too_large
         self.limits = limits
+        self.window = min(_LARGEST, limits.body + (1 << 20))  # bytes of one stream that may be on their way
         self.held = 0
         self.now = 0.0
         self.draining = False
@@ -241,6 +251,11 @@ class Server:
             self._sweeper.cancel()
         for connection in list(self.connections):
             connection.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a client would lose something if all connections were closed now."""
+        return any(connection.busy for connection in self.connections)
 
     async def _sweep(self) -> None:
         while True:
@@ -287,6 +302,7 @@ class Connection(asyncio.Protocol):
         self._stream_window = 65_535
         self._frame_size = 16_384
         self._unacknowledged = 0
+        self._heard = server.now  # when the last whole frame came
         self._nuisance = 0
         self._blocked = 0.0
         self._leaving = False
@@ -297,10 +313,9 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         server = self._server
         server.connections.add(self)
-        window = min(_LARGEST, server.limits.body + (1 << 20))
         settings = [
             (_MAX_STREAMS, _STREAMS),
-            (_INITIAL_WINDOW, window),
+            (_INITIAL_WINDOW, server.window),
             (_MAX_FRAME, _OUR_FRAME),
             (_MAX_HEADER_LIST, _MAX_HEAD),
         ]
@@ -362,9 +377,15 @@ class Connection(asyncio.Protocol):
         self._window -= size
         stream.window -= size
 
-    def release(self, size: int) -> None:
+    @property
+    def now(self) -> float:
+        """The server's time."""
+        return self._server.now
+
+    def release(self, stream: Stream, size: int) -> None:
         """So many bytes are no longer in memory."""
         self._server.held -= size
+        self._give_back(stream, size)
 
     def finished(self, stream: Stream) -> None:
         """All of the answer is sent."""
@@ -381,6 +402,11 @@ class Connection(asyncio.Protocol):
             self._leaving = True
             self.write(frame(_GOAWAY, 0, 0, _LONG.pack(self._last) + _LONG.pack(code) + message.encode()[:200]))
 
+    @property
+    def busy(self) -> bool:
+        """Whether something that was answered is not sent yet."""
+        return bool(self._transport.get_write_buffer_size()) or any(one.unsent for one in self._streams.values())
+
     def close(self) -> None:
         """Hang up once what is written has been sent."""
         if not self._closed:
@@ -394,10 +420,14 @@ class Connection(asyncio.Protocol):
         if self._blocked and now - self._blocked > READ_WITHIN:
             self._transport.abort()
             return
+        if (self._rest or self._block_of or not self._begun) and now - self._heard > SEND_WITHIN:
+            self.go_away(_NO_ERROR, "a frame did not come to its end")
+            self.close()
+            return
         for stream in list(self._streams.values()):
             late = now - stream.begun > SEND_WITHIN + stream.held / SLOWEST or now - stream.heard > SEND_WITHIN
             if (stream.on_data is None and not stream.ended and late) or (
-                stream.unsent and now - stream.heard > READ_WITHIN
+                stream.unsent and now - stream.stuck > READ_WITHIN
             ):
                 self._reset(stream, _CANCEL)
         if self._server.draining and not self._streams:
@@ -428,6 +458,8 @@ class Connection(asyncio.Protocol):
             if self._closed:
                 return
         self._rest = data[at:] if at else data
+        if at:
+            self._heard = self._server.now
 
     def _take(self, kind: int, flags: int, number: int, payload: bytes) -> None:
         if self._block_of and kind != _CONTINUATION:
@@ -452,27 +484,28 @@ class Connection(asyncio.Protocol):
             self._count_nuisance()
 
     def _data(self, flags: int, number: int, payload: bytes) -> None:
-        if not 0 < number <= self._last:
-            raise ProtocolError(_PROTOCOL_ERROR, f"DATA on stream {number}, which is not open")
         server, size = self._server, len(payload)
         self._unacknowledged += size
         if self._unacknowledged > 1 << 29:
             self.write(frame(_WINDOW_UPDATE, 0, 0, _LONG.pack(self._unacknowledged)))
             self._unacknowledged = 0
         stream = self._streams.get(number)
-        if stream is None:  # answered or reset meanwhile
+        if stream is None:
+            self._check_known(number, "DATA")
             return
         if stream.ended:
             raise ProtocolError(_STREAM_CLOSED, f"DATA on stream {number} after its end")
         if flags & _PADDED:
             payload = _unpadded(payload)
+            self._give_back(stream, size - len(payload))
         if payload:
             stream.body.append(payload)
             stream.held += len(payload)
             server.held += len(payload)
             stream.heard = server.now
-            if stream.held > server.limits.body + 5 or server.held > server.limits.held:
-                which = "this one has" if stream.held > server.limits.body + 5 else "all of them together have"
+            most = server.window if stream.on_data else server.limits.body + 5
+            if stream.held > most or server.held > server.limits.held:
+                which = "this one has" if stream.held > most else "all of them together have"
                 server.too_large(stream, f"too many bytes of requests are in memory: {which} more than is taken")
                 return
         elif not flags & _END_STREAM:
@@ -542,7 +575,7 @@ class Connection(asyncio.Protocol):
         headers = {bytes(name): bytes(value) for name, value in pairs}
         if self._table.state != before:
             self._known.clear()
-        elif len(self._known) < _KNOWN_BLOCKS:
+        elif len(self._known) < _KNOWN_BLOCKS and len(block) <= _KNOWN_LENGTH:
             self._known[block] = headers
         return headers
 
@@ -566,21 +599,38 @@ class Connection(asyncio.Protocol):
             self._window += more
             if more == 0 or self._window > _LARGEST:
                 raise ProtocolError(_FLOW_CONTROL_ERROR, "a window of that size can't be")
-            for stream in [one for one in self._streams.values() if one.unsent]:
-                stream.heard = self._server.now
-                stream.flush()
+            self._flush_all()
             return
-        if number > self._last:
-            raise ProtocolError(_PROTOCOL_ERROR, f"WINDOW_UPDATE of stream {number}, which was never opened")
         found = self._streams.get(number)
         if found is None:
+            self._check_known(number, "WINDOW_UPDATE")
             return
         found.window += more
         if more == 0 or found.window > _LARGEST:
             self._reset(found, _FLOW_CONTROL_ERROR)
         elif found.unsent:
-            found.heard = self._server.now
-            found.flush()
+            self._flush(found)
+
+    def _flush_all(self) -> None:
+        for stream in [one for one in self._streams.values() if one.unsent]:
+            self._flush(stream)
+
+    def _flush(self, stream: Stream) -> None:
+        stream.flush()
+        if stream.on_sent and stream.open and not stream.unsent:
+            self._call(stream, stream.on_sent)
+
+    def _give_back(self, stream: Stream, size: int) -> None:
+        """Let the client send as many bytes more, once it is worth a frame."""
+        stream.unannounced += size
+        if stream.unannounced > self._server.window // 2 and not stream.ended:
+            self.write(frame(_WINDOW_UPDATE, 0, stream.id, _LONG.pack(stream.unannounced)))
+            stream.unannounced = 0
+
+    def _check_known(self, number: int, what: str) -> None:
+        """A stream that is not there was answered or reset meanwhile, or came after we said that we are leaving."""
+        if number == 0 or (number > self._last and not self._leaving):
+            raise ProtocolError(_PROTOCOL_ERROR, f"{what} of stream {number}, which was never opened")
 
     def _settings(self, flags: int, number: int, payload: bytes) -> None:
         if number or len(payload) % 6:
@@ -600,8 +650,7 @@ class Connection(asyncio.Protocol):
                     raise ProtocolError(_PROTOCOL_ERROR, "frames of that size can't be")
                 self._frame_size = value
         self.write(frame(_SETTINGS, _ACK, 0))
-        for stream in [one for one in self._streams.values() if one.unsent]:
-            stream.flush()
+        self._flush_all()
 
     def _ping(self, flags: int, number: int, payload: bytes) -> None:
         if number or len(payload) != 8:
@@ -613,12 +662,14 @@ class Connection(asyncio.Protocol):
             self.write(frame(_PING, _ACK, 0, payload))
 
     def _was_reset(self, number: int, payload: bytes) -> None:
-        if len(payload) != 4 or not 0 < number <= self._last:
-            raise ProtocolError(_PROTOCOL_ERROR, "RST_STREAM of a stream that was never opened")
+        if len(payload) != 4:
+            raise ProtocolError(_FRAME_SIZE_ERROR, "RST_STREAM has 4 bytes")
         stream = self._streams.get(number)
-        if stream:
-            self._count_nuisance()
-            self._abandon(stream)
+        if stream is None:
+            self._check_known(number, "RST_STREAM")
+            return
+        self._count_nuisance()
+        self._abandon(stream)
 
     def _reset(self, stream: Stream, code: int) -> None:
         self.write(frame(_RST_STREAM, 0, stream.id, _LONG.pack(code)))

@@ -1,11 +1,12 @@
 """gRPC's reflection service: what services and messages there are, for tools such as grpcurl."""
 
+from collections import deque
 from typing import Any
 
 from ..errors import RequestError
-from .calls import GOOD, HEAD, Reader, framed, parsed, trailers
+from .calls import GOOD, HEAD, Reader, framed, parsed, refuse_for
 from .http2 import Stream
-from .inference import NOT_FOUND, STATUS
+from .inference import NOT_FOUND
 from .messages import FILES, MESSAGES
 
 
@@ -21,20 +22,25 @@ class Reflection:
     def open(self, stream: Stream) -> None:
         """A call begins: answer each of its messages."""
         reader = Reader(stream, self._max_body)
+        asked: deque[tuple[bytes, int]] = deque()
         stream.begin(HEAD)
 
         def more() -> None:
             try:
-                for message in reader.messages():
-                    stream.release(len(message))
+                asked.extend(reader.messages())
+                if stream.ended:
+                    reader.check_whole()
+                while asked and not stream.unsent:  # no more answers than the client takes
+                    message, size = asked.popleft()
+                    stream.release(size)
                     stream.send(framed(self._answer(parsed(self._request, message))))
             except RequestError as error:
-                stream.end(trailers(STATUS[type(error)][1], str(error)))
+                refuse_for(stream, error)
                 return
-            if stream.ended:
+            if stream.ended and not asked:
                 stream.end(GOOD)
 
-        stream.on_data = stream.on_end = more
+        stream.on_data = stream.on_end = stream.on_sent = more
 
     def _answer(self, asked: Any) -> Any:
         told = self._response(valid_host=asked.host, original_request=asked)

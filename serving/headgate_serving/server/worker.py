@@ -216,7 +216,9 @@ async def _drain(
     begun = loop.time()
     await asyncio.sleep(min(settings.drain_delay, settings.grace))
     listener.close()
-    while (telemetry.in_flight or server.busy) and loop.time() - begun < settings.grace:  # noqa: ASYNC110 - no event
+    while telemetry.in_flight or server.busy or (grpc and grpc.busy):
+        if loop.time() - begun >= settings.grace:
+            break
         await asyncio.sleep(0.02)
     if telemetry.in_flight:
         logger.warning("%d requests did not finish within %g s", telemetry.in_flight, settings.grace)

@@ -1,0 +1,288 @@
+"""gRPC calls over a loopback socket: messages that are compressed, cut off or too long, deadlines, who leaves."""
+
+import asyncio
+import gzip
+import struct
+import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import serving_models as models
+from http2_client import Client, Reply, head, until
+from tritonclient.grpc import service_pb2 as pb
+
+from headgate_serving.server.calls import framed
+from headgate_serving.server.grpc import Grpc
+from headgate_serving.server.http1 import Limits
+from headgate_serving.server.http2 import Server
+from headgate_serving.server.messages import MESSAGES
+from headgate_serving.server.model import load_model
+from headgate_serving.server.runner import Runner
+from headgate_serving.server.service import Service, Serving
+from headgate_serving.server.telemetry import Telemetry
+
+MAX_BODY = 100_000
+INFER, STREAM = (f"/inference.GRPCInferenceService/Model{name}Infer" for name in ("", "Stream"))
+REFLECT = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+WATCH = "/grpc.health.v1.Health/Watch"
+OK, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, RESOURCE_EXHAUSTED, UNIMPLEMENTED = 0, 3, 4, 5, 8, 12
+
+
+def request(rows: int = 2, **more: str) -> pb.ModelInferRequest:
+    asked = pb.ModelInferRequest(model_name="fraud", **more)
+    asked.inputs.add(name="X", datatype="FP32", shape=[rows, 2])
+    asked.raw_input_contents.append(struct.pack("<f", 1.5) * 2 * rows)
+    return asked
+
+
+BODY = framed(request())
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service("fraud", None, Telemetry({"headgate_model": "fraud"}))
+
+
+@pytest.fixture
+async def server(service: Service, tmp_path: Path) -> AsyncIterator[Server]:
+    model = load_model(models.score(tmp_path / "model.onnx"))
+    limits = {"threads": 1, "max_batch": 32, "max_delay": 0.0, "max_queue": 100, "row_seconds": 0.0}
+    runner = Runner(model, None, service.telemetry, **limits)
+    service.serve(Serving(model, runner, {}))
+    calls = Grpc(service, MAX_BODY)
+    server = Server(calls.opened, calls.too_large, Limits(MAX_BODY, 10 * MAX_BODY))
+    server.start()
+    yield server
+    server.close()
+    await until(lambda: not server.connections)
+    runner.close()
+
+
+@pytest.fixture
+async def port(server: Server) -> AsyncIterator[int]:
+    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    yield listener.sockets[0].getsockname()[1]
+    listener.close()
+
+
+@pytest.fixture
+async def client(port: int) -> AsyncIterator[Client]:
+    client = await Client.connect(port)
+    yield client
+    await client.close()
+
+
+def answers(reply: Reply) -> list[bytes]:
+    """The messages of a body."""
+    found, rest = [], reply.data
+    while rest:
+        length = int.from_bytes(rest[1:5], "big")
+        found.append(rest[5 : 5 + length])
+        rest = rest[5 + length :]
+    return found
+
+
+def scores(reply: Reply) -> list[bytes]:
+    return [pb.ModelInferResponse.FromString(one).raw_output_contents[0] for one in answers(reply)]
+
+
+SCORES = struct.pack("<ff", 3.0, 3.0)
+
+
+async def test_infer(client: Client, service: Service) -> None:
+    reply = await client.ask(BODY, head(INFER))
+    assert (reply.status, scores(reply)) == (OK, [SCORES])
+    assert service.telemetry.in_flight == 0
+
+
+async def test_a_message_in_many_frames(client: Client) -> None:
+    number = await client.begin(head(INFER))
+    for at in range(len(BODY)):
+        await client.send(number, BODY[at : at + 1], end=at == len(BODY) - 1)
+    assert scores(await client.reply(number)) == [SCORES]
+
+
+COMPRESSED = {
+    "gzip": gzip.compress(BODY[5:]),
+    "deflate": zlib.compress(BODY[5:]),
+}
+
+
+@pytest.mark.parametrize("encoding", COMPRESSED)
+@pytest.mark.parametrize("path", [INFER, STREAM])
+async def test_compressed_messages(client: Client, server: Server, path: str, encoding: str) -> None:
+    message = COMPRESSED[encoding]
+    framed_message = b"\1" + len(message).to_bytes(4, "big") + message
+    number = await client.begin(head(path, (b"grpc-encoding", encoding.encode())))
+    await client.send(number, framed_message, end=True)
+    reply = await client.reply(number)
+    assert (reply.status, len(answers(reply))) == (OK, 1)
+    assert server.held == 0
+
+
+def prefixed(flag: int, length: int, data: bytes) -> bytes:
+    return bytes([flag]) + length.to_bytes(4, "big") + data
+
+
+GZIP = (b"grpc-encoding", b"gzip")
+WRONG = {
+    "no message": (b"", (), INVALID_ARGUMENT, "got 0"),
+    "two messages": (BODY * 2, (), INVALID_ARGUMENT, "got 2"),
+    "half a prefix": (BODY[:3], (), INVALID_ARGUMENT, "a part of one"),
+    "half a message": (BODY[:-1], (), INVALID_ARGUMENT, "a part of one"),
+    "more than a message": (BODY + b"x", (), INVALID_ARGUMENT, "a part of one"),
+    "a message that is announced as too long": (
+        prefixed(0, MAX_BODY + 1, b"x"),
+        (),
+        RESOURCE_EXHAUSTED,
+        f"a message of {MAX_BODY + 1} bytes",
+    ),
+    "a message that is too long": (
+        prefixed(0, MAX_BODY + 1, bytes(MAX_BODY + 1)),
+        (),
+        RESOURCE_EXHAUSTED,
+        "bytes of requests",
+    ),
+    "a message of another kind": (prefixed(0, 3, b"\xff\xff\xff"), (), INVALID_ARGUMENT, "no inference.ModelInfer"),
+    "compressed, but nobody knows how": (b"\1" + BODY[1:], (), INVALID_ARGUMENT, "grpc-encoding does not say how"),
+    "gzip that is none": (b"\1" + BODY[1:], (GZIP,), INVALID_ARGUMENT, "no gzip"),
+    "an encoding that nobody knows": (
+        b"\1" + BODY[1:],
+        ((b"grpc-encoding", b"snappy"),),
+        UNIMPLEMENTED,
+        "snappy",
+    ),
+    "a gzip bomb": (
+        prefixed(1, len(bomb := gzip.compress(bytes(MAX_BODY + 1))), bomb),
+        (GZIP,),
+        RESOURCE_EXHAUSTED,
+        "decompressed",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_a_wrong_body_is_refused(client: Client, server: Server, service: Service, name: str) -> None:
+    body, headers, status, said = WRONG[name]
+    reply = await client.ask(body, head(INFER, *headers))
+    assert reply.status == status
+    assert said.encode() in reply.heads[-1][b"grpc-message"]
+    assert (service.telemetry.in_flight, server.held) == (0, 0)
+    assert scores(await client.ask(BODY, head(INFER))) == [SCORES]
+
+
+@pytest.mark.parametrize("name", [name for name in WRONG if name not in ("no message", "two messages")])
+@pytest.mark.parametrize("path", [STREAM, REFLECT])
+async def test_a_wrong_body_ends_a_stream(
+    client: Client, server: Server, service: Service, name: str, path: str
+) -> None:
+    body, headers, status, _ = WRONG[name]
+    if name == "a message of another kind" and path == STREAM:
+        return  # there it is one answer of many
+    reply = await client.ask(body, head(path, *headers))
+    assert reply.status == status
+    assert len([one for one in reply.heads if b":status" in one]) == 1
+    assert (service.telemetry.in_flight, server.held) == (0, 0)
+
+
+async def test_a_stream_that_brings_more_than_its_window(client: Client, server: Server, service: Service) -> None:
+    number = await client.begin(head(STREAM))
+    message = framed(request(10_000))
+    for done in range(30):
+        await client.send(number, message, end=done == 29)
+        await client.until(lambda done=done: len(client.replies[number].data) > done * 30_000)
+    reply = await client.reply(number)
+    assert (reply.status, len(answers(reply))) == (OK, 30)
+    assert (service.telemetry.in_flight, server.held) == (0, 0)
+
+
+async def test_a_stream_whose_answers_nobody_takes_takes_no_more_requests(port: int, server: Server) -> None:
+    client = await Client.connect(port, INITIAL_WINDOW_SIZE=100)
+    client.reads = False
+    number = await client.begin(head(STREAM))
+    for _ in range(20):
+        await client.send(number, framed(request(1000)))
+    await client.until(lambda: len(client.replies[number].data) == 100)
+    await asyncio.sleep(0.05)
+    assert server.held > 15 * 8000  # they wait as requests, which the window bounds
+    await client.close()
+
+
+PATHS = ["/", "/inference.GRPCInferenceService/Nothing", "/grpc.health.v1.Health/Nothing"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_unknown_methods(client: Client, path: str) -> None:
+    reply = await client.ask(BODY, head(path))
+    assert reply.status == UNIMPLEMENTED
+
+
+async def test_what_is_no_grpc(client: Client) -> None:
+    headers = [(name, b"application/json" if name == b"content-type" else value) for name, value in head(INFER)]
+    reply = await client.ask(b"{}", headers)
+    assert reply.heads[0][b":status"] == b"415"
+
+
+@pytest.mark.parametrize("within", [b"1n", b"0S", b"1u"])
+@pytest.mark.parametrize("path", [INFER, STREAM])
+async def test_a_deadline_that_passes(client: Client, service: Service, path: str, within: bytes) -> None:
+    number = await client.begin(head(path, (b"grpc-timeout", within)))
+    await client.send(number, BODY, end=True)
+    reply = await client.reply(number)
+    if path == INFER:
+        assert reply.status == DEADLINE_EXCEEDED
+    else:
+        (said,) = answers(reply)
+        assert "deadline" in pb.ModelStreamInferResponse.FromString(said).error_message
+    assert service.telemetry.in_flight == 0
+
+
+@pytest.mark.parametrize("within", [b"99999999H", b"10S", b"", b"x", b"10", b"-1S", b"123456789S", b"1\xb2S"])
+async def test_a_deadline_that_does_not_pass_or_is_none(client: Client, within: bytes) -> None:
+    assert (await client.ask(BODY, head(INFER, (b"grpc-timeout", within)))).status == OK
+
+
+@pytest.mark.parametrize("path", [INFER, STREAM])
+@pytest.mark.parametrize("sent", [b"", BODY[:20]], ids=["headers", "half a message"])
+@pytest.mark.parametrize("leave", ["reset", "hang up"])
+async def test_who_leaves_is_not_in_flight(
+    client: Client, server: Server, service: Service, path: str, sent: bytes, leave: str
+) -> None:
+    number = await client.begin(head(path))
+    await client.send(number, sent)
+    await until(lambda: server.held == len(sent) and service.telemetry.in_flight == (path == INFER))
+    if leave == "reset":
+        client.h2.reset_stream(number, 8)
+        await client.flush()
+    else:
+        await client.close()
+    await until(lambda: service.telemetry.in_flight == 0 and server.held == 0)
+
+
+async def test_watching_tells_of_the_drain(client: Client, service: Service) -> None:
+    asked = MESSAGES["grpc.health.v1.HealthCheckRequest"](service="fraud")
+    number = await client.begin(head(WATCH))
+    await client.send(number, framed(asked), end=True)
+    await client.until(lambda: len(answers(client.replies[number])) == 1)
+    service.drain()
+    await client.until(lambda: len(answers(client.replies[number])) == 2)
+    kind = MESSAGES["grpc.health.v1.HealthCheckResponse"]
+    assert [kind.FromString(one).status for one in answers(client.replies[number])] == [1, 2]
+
+
+async def test_reflection_waits_for_its_reader(port: int, server: Server) -> None:
+    client = await Client.connect(port, INITIAL_WINDOW_SIZE=100)
+    client.reads = False
+    asked = MESSAGES["grpc.reflection.v1.ServerReflectionRequest"](file_containing_symbol="inference.ModelConfig")
+    number = await client.begin(head(REFLECT))
+    await client.send(number, framed(asked) * 50, end=True)
+    await client.until(lambda: len(client.replies[number].data) == 100)
+    assert server.held == 49 * len(framed(asked))
+    client.reads = True
+    client.h2.increment_flow_control_window(1 << 30, number)
+    client.h2.increment_flow_control_window(1 << 30)
+    await client.flush()
+    reply = await client.reply(number)
+    assert (reply.status, len(answers(reply))) == (OK, 50)
+    await client.close()

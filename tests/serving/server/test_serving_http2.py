@@ -1,0 +1,552 @@
+"""The HTTP/2 layer over a loopback socket: with h2 as a client that keeps to the rules, and with bytes that do not."""
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import hpack
+import pytest
+from http2_client import (
+    ACK,
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HAS_PRIORITY,
+    HEADERS,
+    PADDED,
+    PING,
+    PREFACE,
+    PRIORITY,
+    PUSH_PROMISE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    Client,
+    Rude,
+    head,
+    until,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headgate_serving.server import http2
+from headgate_serving.server.calls import GOOD, HEAD, trailers
+from headgate_serving.server.http1 import READ_WITHIN, SEND_WITHIN, Limits
+from headgate_serving.server.http2 import Connection, Server, Stream, frame
+
+MAX_BODY = 4 << 20
+NO_ERROR, PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR = 0, 1, 3, 5, 6
+REFUSED_STREAM, CANCEL, COMPRESSION_ERROR, CALM = 7, 8, 9, 11
+Connect = Callable[..., Awaitable[Client]]
+CALL = hpack.Encoder().encode(head())
+
+
+class Echo:
+    """Answers each call with its own body, at once or when told; remembers all that it saw."""
+
+    def __init__(self) -> None:
+        self.streams: list[Stream] = []
+        self.gone: list[int] = []
+        self.hold = False
+
+    def opened(self, stream: Stream) -> None:
+        self.streams.append(stream)
+        path = stream.headers.get(b":path")
+        stream.gone = lambda: self.gone.append(stream.id)
+        if path == b"/stream":
+            stream.begin(HEAD)
+            stream.on_data = stream.on_end = lambda: self._pass_on(stream)
+        elif path == b"/fails":
+            stream.on_end = self._fail
+        elif not self.hold:
+            stream.on_end = lambda: stream.answer(HEAD, b"".join(stream.body), GOOD)
+
+    def too_large(self, stream: Stream, message: str) -> None:
+        stream.refuse(HEAD, trailers(8, message))
+
+    def _pass_on(self, stream: Stream) -> None:
+        for part in stream.body:
+            stream.release(len(part))
+            stream.send(part)
+        stream.body = []
+        if stream.ended:
+            stream.end(GOOD)
+
+    def _fail(self) -> None:
+        raise ValueError("a bug")
+
+
+@pytest.fixture
+def echo() -> Echo:
+    return Echo()
+
+
+@pytest.fixture
+async def server(echo: Echo) -> AsyncIterator[Server]:
+    server = Server(echo.opened, echo.too_large, Limits(MAX_BODY, 4 * MAX_BODY, 10))
+    server.start()
+    yield server
+    server.close()
+    await until(lambda: not server.connections)
+
+
+@pytest.fixture
+async def port(server: Server) -> AsyncIterator[int]:
+    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    yield listener.sockets[0].getsockname()[1]
+    listener.close()
+
+
+@pytest.fixture
+async def connect(port: int) -> AsyncIterator[Connect]:
+    """Makes clients with settings of their own."""
+    clients: list[Client] = []
+
+    async def made(**settings: int) -> Client:
+        clients.append(await Client.connect(port, **settings))
+        return clients[-1]
+
+    yield made
+    for client in clients:
+        await client.close()
+
+
+@pytest.fixture
+async def client(connect: Connect) -> Client:
+    return await connect()
+
+
+@pytest.fixture
+async def rude(port: int) -> AsyncIterator[Rude]:
+    rude = await Rude.connect(port)
+    yield rude
+    await rude.close()
+
+
+def call(number: int, body: bytes = b"hello") -> bytes:
+    return frame(HEADERS, END_HEADERS, number, CALL) + frame(DATA, END_STREAM, number, body)
+
+
+async def test_a_call_and_its_answer(client: Client) -> None:
+    reply = await client.ask(b"hello")
+    assert reply.data == b"hello"
+    assert reply.heads[0][b":status"] == b"200"
+    assert reply.heads[0][b"content-type"] == b"application/grpc"
+    assert reply.status == 0
+
+
+async def test_many_streams_at_once(client: Client) -> None:
+    numbers = [await client.begin() for _ in range(50)]
+    for number in reversed(numbers):
+        await client.send(number, b"%d" % number, end=True)
+    for number in numbers:
+        assert (await client.reply(number)).data == b"%d" % number
+
+
+async def test_a_large_answer_waits_for_a_small_window(connect: Connect, echo: Echo) -> None:
+    client = await connect(INITIAL_WINDOW_SIZE=1000, MAX_FRAME_SIZE=16_384)
+    client.reads = False
+    number = await client.begin()
+    await client.send(number, bytes(100_000), end=True)
+    await client.until(lambda: len(client.replies[number].data) == 1000)
+    assert not client.replies[number].over
+    client.reads = True
+    client.h2.acknowledge_received_data(1000, number)
+    await client.flush()
+    reply = await client.reply(number)
+    assert len(reply.data) == 100_000
+    assert max(reply.pieces) <= 1000
+    assert reply.status == 0
+
+
+async def test_the_connection_s_window_holds_too(connect: Connect) -> None:
+    client = await connect(INITIAL_WINDOW_SIZE=1 << 20)
+    client.reads = False
+    numbers = [await client.begin() for _ in range(2)]
+    for number in numbers:
+        await client.send(number, bytes(50_000), end=True)
+    await client.until(lambda: sum(len(reply.data) for reply in client.replies.values()) == 65_535)
+    client.h2.increment_flow_control_window(50_000)
+    await client.flush()
+    for number in numbers:
+        assert len((await client.reply(number)).data) == 50_000
+
+
+async def test_settings_in_mid_stream_change_the_windows(connect: Connect) -> None:
+    client = await connect(INITIAL_WINDOW_SIZE=10)
+    client.reads = False
+    number = await client.begin()
+    await client.send(number, bytes(500), end=True)
+    await client.until(lambda: len(client.replies[number].data) == 10)
+    client.h2.update_settings({h2_setting("INITIAL_WINDOW_SIZE"): 0})
+    await client.flush()
+    client.h2.update_settings({h2_setting("INITIAL_WINDOW_SIZE"): 500})
+    await client.flush()
+    assert len((await client.reply(number)).data) == 500
+
+
+def h2_setting(name: str) -> int:
+    return {"INITIAL_WINDOW_SIZE": 4, "MAX_FRAME_SIZE": 5}[name]
+
+
+async def test_a_large_request(client: Client, server: Server) -> None:
+    body = bytes(range(256)) * (MAX_BODY // 256)
+    assert (await client.ask(body)).data == body
+    assert server.held == 0
+
+
+async def test_a_stream_may_bring_more_than_its_window(client: Client, server: Server) -> None:
+    number = await client.begin(head("/stream"))
+    part, count = bytes(1 << 20), 3 * server.window // (1 << 20)
+    for at in range(count):
+        await client.send(number, part, end=at == count - 1)
+        await client.until(lambda done=at: len(client.replies[number].data) >= done << 20)
+    assert len((await client.reply(number)).data) == count << 20
+    assert server.held == 0
+
+
+async def test_a_body_that_is_too_large(client: Client, server: Server) -> None:
+    reply = await client.ask(bytes(MAX_BODY + 100_000))
+    assert reply.status == 8
+    assert server.held == 0
+    assert (await client.ask(b"goes on")).data == b"goes on"
+
+
+async def test_all_bodies_together_are_too_large(client: Client, server: Server, echo: Echo) -> None:
+    echo.hold = True
+    for _ in range(4):
+        await client.send(await client.begin(), bytes(MAX_BODY))
+    number = await client.begin()
+    await client.send(number, b"more")
+    assert (await client.reply(number)).status == 8
+    await client.close()
+    await until(lambda: not server.connections)
+    assert server.held == 0
+
+
+async def test_padding_and_priority(client: Client, server: Server) -> None:
+    number = await client.begin(priority_weight=10, priority_depends_on=0, priority_exclusive=True)
+    await client.send(number, b"hello", padding=200)
+    await client.send(number, b"", end=True, padding=10)
+    assert (await client.reply(number)).data == b"hello"
+
+
+async def test_headers_with_padding(rude: Rude) -> None:
+    padded = bytes([7]) + CALL + bytes(7)
+    await rude.send(frame(HEADERS, END_HEADERS | PADDED, 1, padded) + frame(DATA, END_STREAM, 1, b"hello"))
+    assert await rude.next(DATA) == (0, 1, b"hello")
+
+
+async def test_headers_in_pieces(rude: Rude) -> None:
+    parts = [frame(CONTINUATION, 0, 1, CALL[at : at + 1]) for at in range(1, len(CALL) - 1)]
+    await rude.send(frame(HEADERS, 0, 1, CALL[:1]) + b"".join(parts) + frame(CONTINUATION, END_HEADERS, 1, CALL[-1:]))
+    await rude.send(frame(DATA, END_STREAM, 1, b"hello"))
+    assert await rude.next(DATA) == (0, 1, b"hello")
+
+
+async def test_byte_by_byte(port: int) -> None:
+    rude = await Rude.connect(port, greet=False)
+    for byte in PREFACE + frame(SETTINGS, 0, 0) + call(1):
+        await rude.send(bytes([byte]))
+        await asyncio.sleep(0)
+    assert await rude.next(DATA) == (0, 1, b"hello")
+    await rude.close()
+
+
+async def test_trailers_end_a_request(client: Client) -> None:
+    number = await client.begin()
+    await client.send(number, b"hello")
+    client.h2.send_headers(number, [(b"x-checksum", b"1")], end_stream=True)
+    await client.flush()
+    assert (await client.reply(number)).data == b"hello"
+
+
+async def test_ping(client: Client) -> None:
+    client.h2.ping(b"12345678")
+    await client.flush()
+    await client.until(lambda: client.pongs == 1)
+    assert client.pongs == 1
+
+
+async def test_a_reset_cancels(client: Client, echo: Echo, server: Server) -> None:
+    echo.hold = True
+    number = await client.begin()
+    await client.send(number, b"hello", end=True)
+    client.h2.reset_stream(number, CANCEL)
+    await client.flush()
+    await until(lambda: echo.gone == [number])
+    assert server.held == 0
+    echo.streams[0].answer(HEAD, b"too late", GOOD)  # goes nowhere
+    echo.hold = False
+    assert (await client.ask(b"next")).data == b"next"
+
+
+async def test_a_client_that_leaves_cancels(client: Client, echo: Echo, server: Server) -> None:
+    echo.hold = True
+    numbers = [await client.begin() for _ in range(3)]
+    await client.send(numbers[0], b"hello", end=True)
+    await client.close()
+    await until(lambda: sorted(echo.gone) == numbers)
+    assert not server.connections
+    assert server.held == 0
+
+
+async def test_an_answer_before_the_request_ends_resets_the_rest(client: Client, echo: Echo) -> None:
+    echo.hold = True
+    number = await client.begin()
+    await until(lambda: echo.streams)
+    echo.streams[0].answer(HEAD, b"enough", GOOD)
+    reply = await client.reply(number)
+    assert reply.data == b"enough"
+    await client.until(lambda: reply.reset is not None)
+    assert reply.reset == NO_ERROR
+
+
+async def test_data_of_a_stream_that_was_answered_is_passed_over(rude: Rude, echo: Echo) -> None:
+    await rude.send(call(1))
+    assert await rude.next(DATA)
+    await rude.send(frame(DATA, END_STREAM, 1, b"late") + frame(RST_STREAM, 0, 1, bytes(4)) + call(3))
+    assert await rude.next(DATA) == (0, 3, b"hello")
+
+
+async def test_a_bug_ends_one_call(client: Client) -> None:
+    reply = await client.ask(b"", head("/fails"))
+    assert reply.reset == 2
+    assert (await client.ask(b"next")).data == b"next"
+
+
+async def test_drain_lets_calls_finish_and_takes_no_more(rude: Rude, echo: Echo, server: Server) -> None:
+    echo.hold = True
+    await rude.send(frame(HEADERS, END_HEADERS, 1, CALL))
+    await until(lambda: echo.streams)
+    server.drain()
+    # The client does not know it yet: what it opens now is not taken, and hurts nobody.
+    await rude.send(call(3) + frame(WINDOW_UPDATE, 0, 3, struct.pack(">I", 1)) + frame(RST_STREAM, 0, 3, bytes(4)))
+    assert await rude.next(GOAWAY) == (0, 0, struct.pack(">II", 1, NO_ERROR))
+    await rude.send(frame(DATA, END_STREAM, 1, b"hello"))
+    await until(lambda: echo.streams[0].ended)
+    echo.streams[0].answer(HEAD, b"".join(echo.streams[0].body), GOOD)
+    assert await rude.next(DATA) == (0, 1, b"hello")
+    assert await rude.next(GOAWAY) is None  # it has hung up
+    assert len(echo.streams) == 1
+
+
+async def test_busy_until_an_answer_is_sent(connect: Connect, server: Server) -> None:
+    client = await connect(INITIAL_WINDOW_SIZE=10)
+    client.reads = False
+    number = await client.begin()
+    await client.send(number, bytes(100), end=True)
+    await client.until(lambda: len(client.replies[number].data) == 10)
+    assert server.busy
+    client.h2.increment_flow_control_window(90, number)
+    await client.flush()
+    await client.reply(number)
+    assert not server.busy
+
+
+async def test_no_more_streams_than_announced(rude: Rude, echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http2, "_STREAMS", 3)
+    echo.hold = True
+    await rude.send(b"".join(frame(HEADERS, END_HEADERS, number, CALL) for number in (1, 3, 5, 7)))
+    assert await rude.next(RST_STREAM) == (0, 7, struct.pack(">I", REFUSED_STREAM))
+    await rude.send(frame(RST_STREAM, 0, 1, struct.pack(">I", CANCEL)) + frame(HEADERS, END_HEADERS, 9, CALL))
+    await until(lambda: [stream.id for stream in echo.streams] == [1, 3, 5, 9])
+
+
+async def test_no_more_connections_than_allowed(port: int, server: Server) -> None:
+    there = [await Rude.connect(port) for _ in range(10)]
+    await until(lambda: len(server.connections) == 10)
+    there.append(await Rude.connect(port))
+    assert await there[-1].thrown_out() == CALM
+    for one in there:
+        await one.close()
+
+
+FULL = b"\x00" * 9
+WRONG = {
+    "DATA of no stream": (frame(DATA, 0, 0, b"x"), PROTOCOL_ERROR),
+    "DATA of a stream that was never opened": (frame(DATA, 0, 1, b"x"), PROTOCOL_ERROR),
+    "DATA after the end": (
+        frame(HEADERS, END_HEADERS | END_STREAM, 1, hpack.Encoder().encode(head("/held"))) + frame(DATA, 0, 1, b"x"),
+        STREAM_CLOSED,
+    ),
+    "HEADERS of stream 0": (frame(HEADERS, END_HEADERS, 0, CALL), PROTOCOL_ERROR),
+    "HEADERS of an even stream": (frame(HEADERS, END_HEADERS, 2, CALL), PROTOCOL_ERROR),
+    "a second head that does not end the request": (frame(HEADERS, END_HEADERS, 1, CALL) * 2, PROTOCOL_ERROR),
+    "more padding than bytes": (frame(HEADERS, END_HEADERS | PADDED, 1, b"\xff" + CALL), PROTOCOL_ERROR),
+    "padding without its length": (call(1)[: -len(b"hello") - 9] + frame(DATA, PADDED, 1, b""), PROTOCOL_ERROR),
+    "priority without its bytes": (frame(HEADERS, END_HEADERS | HAS_PRIORITY, 1, b"abc"), FRAME_SIZE_ERROR),
+    "another frame instead of CONTINUATION": (frame(HEADERS, 0, 1, CALL) + frame(PING, 0, 0, bytes(8)), PROTOCOL_ERROR),
+    "CONTINUATION of another stream": (frame(HEADERS, 0, 1, CALL) + frame(CONTINUATION, 0, 3, b""), PROTOCOL_ERROR),
+    "CONTINUATION of nothing": (frame(CONTINUATION, END_HEADERS, 1, CALL), PROTOCOL_ERROR),
+    "PUSH_PROMISE": (frame(PUSH_PROMISE, END_HEADERS, 1, bytes(4) + CALL), PROTOCOL_ERROR),
+    "a short PING": (frame(PING, 0, 0, bytes(7)), FRAME_SIZE_ERROR),
+    "PING of a stream": (frame(PING, 0, 1, bytes(8)), PROTOCOL_ERROR),
+    "SETTINGS of a stream": (frame(SETTINGS, 0, 1), PROTOCOL_ERROR),
+    "SETTINGS that are cut off": (frame(SETTINGS, 0, 0, bytes(5)), FRAME_SIZE_ERROR),
+    "a window that is too large": (frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 1 << 31)), FLOW_CONTROL_ERROR),
+    "a frame size that is too small": (frame(SETTINGS, 0, 0, struct.pack(">HI", 5, 100)), PROTOCOL_ERROR),
+    "a frame size that is too large": (frame(SETTINGS, 0, 0, struct.pack(">HI", 5, 1 << 24)), PROTOCOL_ERROR),
+    "RST_STREAM of a stream that was never opened": (frame(RST_STREAM, 0, 1, bytes(4)), PROTOCOL_ERROR),
+    "RST_STREAM of stream 0": (frame(RST_STREAM, 0, 0, bytes(4)), PROTOCOL_ERROR),
+    "a short RST_STREAM": (frame(HEADERS, END_HEADERS, 1, CALL) + frame(RST_STREAM, 0, 1, b""), FRAME_SIZE_ERROR),
+    "WINDOW_UPDATE of a stream that was never opened": (frame(WINDOW_UPDATE, 0, 1, bytes(4)), PROTOCOL_ERROR),
+    "a short WINDOW_UPDATE": (frame(WINDOW_UPDATE, 0, 0, b""), FRAME_SIZE_ERROR),
+    "WINDOW_UPDATE by nothing": (frame(WINDOW_UPDATE, 0, 0, bytes(4)), FLOW_CONTROL_ERROR),
+    "a window that overflows": (frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", (1 << 31) - 1)), FLOW_CONTROL_ERROR),
+    "a frame that is too large": (b"\xff\xff\xff" + bytes([DATA, 0]) + struct.pack(">I", 1), FRAME_SIZE_ERROR),
+    "headers that are no HPACK": (frame(HEADERS, END_HEADERS, 1, b"\xff\xff\xff\xff\xff\xff"), COMPRESSION_ERROR),
+    "headers that refer to nothing": (frame(HEADERS, END_HEADERS, 1, b"\xfe"), COMPRESSION_ERROR),
+    "a table that is larger than announced": (
+        frame(HEADERS, END_HEADERS, 1, b"\x3f\xff\xff\x03" + CALL),
+        COMPRESSION_ERROR,
+    ),
+    "headers that are too large": (
+        frame(HEADERS, END_HEADERS, 1, hpack.Encoder().encode([*head(), (b"x", bytes(70_000))], huffman=False)),
+        COMPRESSION_ERROR,
+    ),
+    "a header bomb": (
+        frame(HEADERS, END_HEADERS, 1, hpack.Encoder().encode([(b"x", b"y" * 4000)], huffman=False) + b"\xbe" * 100),
+        COMPRESSION_ERROR,
+    ),
+    "a flood of CONTINUATION": (
+        frame(HEADERS, 0, 1, CALL) + frame(CONTINUATION, 0, 1, b"") * (http2._NUISANCE + 1),
+        CALM,
+    ),
+    "headers that never end": (
+        frame(HEADERS, 0, 1, CALL) + frame(CONTINUATION, 0, 1, bytes(16_000)) * 5,
+        CALM,
+    ),
+    "a flood of PING": (frame(PING, 0, 0, bytes(8)) * (http2._NUISANCE + 1), CALM),
+    "a flood of SETTINGS": (frame(SETTINGS, 0, 0) * (http2._NUISANCE + 1), CALM),
+    "a flood of PRIORITY": (frame(PRIORITY, 0, 1, bytes(5)) * (http2._NUISANCE + 1), CALM),
+    "a flood of empty DATA": (
+        frame(HEADERS, END_HEADERS, 1, CALL) + frame(DATA, 0, 1, b"") * (http2._NUISANCE + 1),
+        CALM,
+    ),
+    "a flood of frames that nobody knows": (frame(99, 0, 0, b"x") * (http2._NUISANCE + 1), CALM),
+    "rapid reset": (
+        b"".join(
+            frame(HEADERS, END_HEADERS, number, CALL) + frame(RST_STREAM, 0, number, struct.pack(">I", CANCEL))
+            for number in range(1, 2 * http2._NUISANCE + 3, 2)
+        ),
+        CALM,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_a_connection_that_breaks_the_rules_is_ended(
+    port: int, connect: Connect, server: Server, echo: Echo, name: str
+) -> None:
+    echo.hold = "after the end" in name
+    sent, code = WRONG[name]
+    rude = await Rude.connect(port)
+    await rude.send(sent)
+    assert await rude.thrown_out() == code
+    await rude.close()
+    await until(lambda: not server.connections)
+    assert server.held == 0
+    assert len(echo.gone) == len([stream for stream in echo.streams if not stream.ended or echo.hold])
+    other = await connect()
+    echo.hold = False
+    assert (await other.ask(b"goes on")).data == b"goes on"
+
+
+async def test_a_stream_s_window_that_overflows_ends_the_stream(rude: Rude, echo: Echo) -> None:
+    echo.hold = True
+    much = struct.pack(">I", (1 << 31) - 1)
+    await rude.send(frame(HEADERS, END_HEADERS, 1, CALL) + frame(WINDOW_UPDATE, 0, 1, much))
+    assert await rude.next(RST_STREAM) == (0, 1, struct.pack(">I", FLOW_CONTROL_ERROR))
+    assert echo.gone == [1]
+
+
+@pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00", PREFACE[:-2] + b"xx"])
+async def test_what_is_no_http2_is_hung_up_on(port: int, server: Server, sent: bytes) -> None:
+    rude = await Rude.connect(port, greet=False)
+    await rude.send(sent)
+    while await rude.frame():
+        pass
+    await until(lambda: not server.connections)
+    await rude.close()
+
+
+async def test_settings_are_acknowledged(rude: Rude) -> None:
+    got = await rude.next(SETTINGS)
+    assert got
+    assert dict(struct.iter_unpack(">HI", got[2])) == {3: 1000, 4: MAX_BODY + (1 << 20), 5: 1 << 18, 6: 64 << 10}
+    assert await rude.next(SETTINGS) == (ACK, 0, b"")
+
+
+async def later(server: Server, seconds: float) -> None:
+    """What the clock finds after that time."""
+    server.now += seconds
+    for connection in list(server.connections):
+        connection.look_at_the_clock()
+
+
+async def test_a_body_that_does_not_come_is_reset(rude: Rude, echo: Echo, server: Server) -> None:
+    await rude.send(frame(HEADERS, END_HEADERS, 1, CALL))
+    await until(lambda: echo.streams)
+    await later(server, SEND_WITHIN + 1)
+    assert await rude.next(RST_STREAM) == (0, 1, struct.pack(">I", CANCEL))
+    assert echo.gone == [1]
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", PREFACE[:5], PREFACE + b"\0\0"], ids=["nothing", "half a preface", "half a frame"]
+)
+async def test_half_a_frame_is_not_waited_for(port: int, server: Server, sent: bytes) -> None:
+    rude = await Rude.connect(port, greet=False)
+    await rude.send(sent)
+    await until(
+        lambda: server.connections and all(one._rest == sent[-2:] or sent != PREFACE for one in server.connections)
+    )
+    await later(server, SEND_WITHIN + 1)
+    await until(lambda: not server.connections)
+    await rude.close()
+
+
+async def test_an_answer_that_nobody_takes_is_reset(connect: Connect, echo: Echo, server: Server) -> None:
+    client = await connect(INITIAL_WINDOW_SIZE=10)
+    client.reads = False
+    number = await client.begin()
+    await client.send(number, bytes(100), end=True)
+    await client.until(lambda: len(client.replies[number].data) == 10)
+    await later(server, READ_WITHIN + 1)
+    assert (await client.reply(number)).reset == CANCEL
+
+
+async def test_an_idle_connection_stays(client: Client, server: Server) -> None:
+    assert (await client.ask(b"one")).data == b"one"
+    await later(server, 3600)
+    assert (await client.ask(b"two")).data == b"two"
+
+
+TEXT = st.text("abc-", min_size=1, max_size=3).map(str.encode)
+SENSITIVE = st.booleans()
+REQUEST = st.lists(st.tuples(TEXT, TEXT, SENSITIVE), max_size=6)
+REQUESTS = st.lists(st.tuples(st.sampled_from([None, 0, 40, 64, 100, 4096]), REQUEST, st.booleans()), max_size=25)
+
+
+@given(REQUESTS)
+@settings(max_examples=150, deadline=None)
+def test_a_block_never_means_another_request_s_headers(requests: list[tuple[int | None, list, bool]]) -> None:
+    """Blocks that are looked up by their bytes, while the table behind them changes, shrinks and grows."""
+    seen: list[dict[bytes, bytes]] = []
+    server = Server(lambda stream: seen.append(stream.headers), lambda *_: None, Limits(1000, 1000))
+    connection = Connection(server)
+    connection._closed, connection._begun = False, True
+    connection.write = lambda _: None  # type: ignore[method-assign]
+    encoder, number, expected = hpack.Encoder(), 1, []
+    for size, pairs, again in requests:
+        if size is not None:
+            encoder.header_table_size = size
+        for _ in range(1 + again):
+            headers = [hpack.NeverIndexedHeaderTuple(n, v) if own else hpack.HeaderTuple(n, v) for n, v, own in pairs]
+            connection._take(HEADERS, END_HEADERS, number, encoder.encode(headers))
+            expected.append({name: value for name, value, _ in pairs})
+            number += 2
+    assert seen == expected
