@@ -12,7 +12,7 @@ _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _WINDOWS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
 
 
-def decompressed(body: bytes, encoding: str, most: int) -> bytes:
+def decompressed(body: bytes | memoryview, encoding: str, most: int) -> bytes:
     """The body behind a `Content-Encoding`.
 
     UnsupportedEncoding for another than gzip and deflate; BodyTooLarge beyond `most` bytes, of which no more are ever
@@ -20,7 +20,7 @@ def decompressed(body: bytes, encoding: str, most: int) -> bytes:
     """
     name = encoding.strip().lower()
     if name in ("", "identity"):
-        return body
+        return bytes(body)
     window = _WINDOWS.get(name)
     if window is None:
         raise UnsupportedEncoding(f"Content-Encoding is {encoding[:40]!r}; gzip, deflate and identity are understood")
@@ -53,6 +53,6 @@ def compressed(body: bytes, accepted: str) -> tuple[bytes, str] | None:
     return None
 
 
-def _has_zlib_header(body: bytes) -> bool:
+def _has_zlib_header(body: bytes | memoryview) -> bool:
     """Whether the first two bytes are those of RFC 1950: method 8, and a multiple of 31."""
     return len(body) >= 2 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0

@@ -70,10 +70,10 @@ class Encoded(NamedTuple):
     header_length: int | None
 
 
-def decode(body: bytes, header_length: bytes | None, model: Model) -> InferRequest:
+def decode(body: bytes | memoryview, header_length: bytes | None, model: Model) -> InferRequest:
     """Parse a request and check it against the model."""
     if header_length is None:
-        header, tail = body, _NOTHING
+        header, tail = body if type(body) is bytes else bytes(body), _NOTHING
     elif header_length == b"0":
         return _decode_raw(body, model)
     else:
@@ -143,7 +143,7 @@ def encode(
     return Encoded(b"".join([header, *parts]), len(header)) if parts else Encoded(header, None)
 
 
-def _split(body: bytes, header_length: bytes) -> tuple[bytes, memoryview]:
+def _split(body: bytes | memoryview, header_length: bytes) -> tuple[bytes, memoryview]:
     if not header_length.isdigit() or len(header_length) > 18 or not 0 < int(header_length) <= len(body):
         raise MalformedRequest(
             "binary",
@@ -151,10 +151,10 @@ def _split(body: bytes, header_length: bytes) -> tuple[bytes, memoryview]:
             f"the JSON at the start of a body of {len(body)} bytes",
         )
     length = int(header_length)
-    return body[:length], memoryview(body)[length:]
+    return bytes(body[:length]), memoryview(body)[length:]
 
 
-def _decode_raw(body: bytes, model: Model) -> InferRequest:
+def _decode_raw(body: bytes | memoryview, model: Model) -> InferRequest:
     """A body without JSON: the bytes of the only input, whose one free dimension follows from their number."""
     if len(model.inputs) != 1:
         raise MalformedRequest(
@@ -172,7 +172,7 @@ def _decode_raw(body: bytes, model: Model) -> InferRequest:
             f"input {spec.name!r}: {len(body)} raw bytes do not say which shape they have in {list(spec.shape)}",
         )
     shape = tuple(count // fixed if dim < 0 else dim for dim in spec.shape)
-    raw = len(body).to_bytes(4, "little") + body if text else body
+    raw = b"".join([len(body).to_bytes(4, "little"), body]) if text else body
     inputs = {spec.name: from_binary(memoryview(raw), len(raw), spec, shape)}
     return InferRequest(None, inputs, model.output_names, frozenset(model.output_names), rows_of(inputs, model))
 
