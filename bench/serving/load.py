@@ -65,7 +65,7 @@ class Target:
             return self._generate(connections, seconds)
         wrk = packages.which("wrk")
         if wrk is None:
-            raise LoadFailed("wrk is needed: python3 -m setup bench")
+            raise LoadFailed("wrk is needed: make setup")
         options = [f"--connections={connections}", f"--duration={max(1, round(seconds))}s", "--threads=1"]
         return _run([str(wrk), *options, "--timeout=30s", f"--script={self._script}", f"http://{self._address}"])
 
@@ -78,7 +78,7 @@ class Target:
         return self._generate(connections, seconds, f"-rate={rate:.1f}", "-warmup=0.3")
 
     def _generate(self, connections: int, seconds: float, *options: str) -> Load:
-        program = tools.ensure(tools.GENERATOR.name) / "generator"
+        program = tools.ensure("generator") / "generator"
         argv = [str(program), f"-address={self._address}", f"-request={self._request}", f"-connections={connections}"]
         if self._post is None:
             argv += ["-protocol=grpc", f"-path={GRPC_INFER}"]

@@ -1,6 +1,6 @@
 """`python3 -m setup [packages|venv|tools|bench]…`: bring the machine up to what the project needs.
 
-By default to all but what the benchmark of the servers needs beside it: that is `bench`.
+By default to all but the servers that the benchmark compares with: that is `bench`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from .errors import SetupError
 
 
 def _bench() -> None:
-    packages.ensure_bench()
-    environment.ensure()
-    tools.ensure(tools.GENERATOR.name)
+    for step in BY_DEFAULT:
+        STEPS[step]()
     peers.ensure_all()
 
 

@@ -26,10 +26,8 @@ PROGRAMS = {
     "nsenter": "util-linux",
     "buildah": "buildah",
     "mmdebstrap": "mmdebstrap",
+    "wrk": "wrk",
 }
-
-# Only the benchmark of the servers needs it.
-BENCH_PROGRAMS = {"wrk": "wrk"}
 
 CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 CNI_PLUGINS = ("ptp", "host-local", "loopback")
@@ -61,15 +59,7 @@ def missing() -> dict[str, str]:
 
 def ensure() -> None:
     """Install what is missing for the cluster and the images, or say what to install."""
-    _install(missing())
-
-
-def ensure_bench() -> None:
-    """The same for the benchmark of the servers."""
-    _install({program: package for program, package in BENCH_PROGRAMS.items() if which(program) is None})
-
-
-def _install(absent: dict[str, str]) -> None:
+    absent = missing()
     if not absent:
         return
     names = sorted(set(absent.values()))

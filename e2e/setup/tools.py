@@ -83,14 +83,13 @@ TOOLS = (
     ),
     Tool("pause", (".",)),
     Tool("registry", (".",)),
+    Tool("generator", (".",), beside=cache.REPOSITORY / "bench" / "serving"),
 )
-# Only the benchmark of the servers needs it, so it is not among those that everybody builds.
-GENERATOR = Tool("generator", (".",), beside=cache.REPOSITORY / "bench" / "serving")
 
 
 def ensure(name: str) -> Path:
     """Build a tool unless the cache has it; return the folder with its programs."""
-    tool = next(tool for tool in (*TOOLS, GENERATOR) if tool.name == name)
+    tool = next(tool for tool in TOOLS if tool.name == name)
     return cache.once("tools", tool.name, tool.key, lambda folder: _build(tool, folder))
 
 
