@@ -24,6 +24,7 @@ from .telemetry import Telemetry
 logger = logging.getLogger(__name__)
 
 INLINE_SECONDS = 0.0005
+LONG = 0.1  # seconds of a run after which the next ones go to threads, for there may be more of its kind
 _UP, _DOWN = 1.02, 1 / 1.02  # steps with which the expected time of a row follows the median of what is seen
 
 Results = dict[str, Tensor]
@@ -211,6 +212,8 @@ class Runner:
     def _finish(self, batch: list[Job], outcomes: list[Outcome], seconds: float) -> None:
         rows = sum(job.rows for job in batch)
         self._row_seconds *= _UP if seconds > self._row_seconds * rows else _DOWN
+        if seconds > LONG:
+            self._row_seconds = max(self._row_seconds, seconds / rows)
         self._telemetry.ran(rows, seconds)
         for job, outcome in zip(batch, outcomes, strict=True):
             if job.expiry:

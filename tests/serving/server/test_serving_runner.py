@@ -16,6 +16,7 @@ import serving_models as models
 from headgate_serving.errors import DeadlineExceeded, ExecutionFailed, Overloaded
 from headgate_serving.monitor import InputForm, Monitor, attach, build_profile
 from headgate_serving.monitor.profile import Column
+from headgate_serving.server import runner as runner_module
 from headgate_serving.server.model import Model, Run, Tensor, load_model
 from headgate_serving.server.runner import INLINE_SECONDS, Job, Outcome, Runner
 from headgate_serving.server.telemetry import Telemetry
@@ -357,6 +358,26 @@ async def test_more_than_may_wait_are_refused(busy: Busy, score: Model) -> None:
     for job in waiting:
         await job.answer()
     assert telemetry.queued == 0
+
+
+async def test_after_a_run_that_took_long_the_next_ones_go_to_threads(
+    start: Start, score: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_module, "LONG", 0.0)
+    runner, threads, run = start(score), list[str](), score.run
+
+    def noted(inputs: Mapping[str, Tensor], outputs: Sequence[str], of: Run | None = None) -> dict[str, Tensor]:
+        threads.append(threading.current_thread().name)
+        if len(threads) == 1:
+            time.sleep(INLINE_SECONDS * 2)
+        return run(inputs, outputs, of)
+
+    score.run = noted  # type: ignore[method-assign]
+    for x in sums(2):
+        job = Asked(score, X=x)
+        runner.submit(job)
+        await job.answer()
+    assert [name.startswith("model") for name in threads] == [False, True]
 
 
 async def test_a_run_that_takes_long_is_seen(busy: Busy) -> None:

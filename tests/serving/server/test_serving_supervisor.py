@@ -107,6 +107,24 @@ def test_a_run_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
         assert served.stop() == 0
 
 
+def test_who_gives_a_timeout_is_told_when_it_is_over(tmp_path: Path) -> None:
+    """A model that was never slow runs on the loop's own thread, where nobody can look at the clock."""
+    models.looping(tmp_path / "model.onnx")
+    served = Served(tmp_path, "--run-timeout", "1", "--threads", "1", log=tmp_path / "termination-log")
+    try:
+        assert served.client.post(INFER, json=FOR_EVER, timeout=30).status_code == 500
+        asked = time.monotonic()
+        answer = served.client.post(INFER, json=FOR_EVER | {"parameters": {"timeout": 100_000}}, timeout=30)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert "deadline passed" in answer.json()["error"]
+        assert 0.1 <= time.monotonic() - asked < 1
+        assert served.client.post(INFER, json=loop(3), timeout=30).status_code == 200  # when that run was stopped
+        dropped = {key: value for key, value in served.metrics().items() if "requests_dropped_total" in key}
+        assert [value for key, value in dropped.items() if 'reason="deadline"' in key] == [1]
+    finally:
+        assert served.stop() == 0
+
+
 def test_a_run_that_can_not_be_stopped_takes_its_process_along_and_not_the_server(tmp_path: Path) -> None:
     models.looping(tmp_path / "model.onnx")
     log = tmp_path / "termination-log"
