@@ -677,14 +677,16 @@ class Connection(asyncio.Protocol):
 
     def _abandon(self, stream: Stream) -> None:
         stream.open = False
+        gone = stream.gone
         self._release(stream)
-        if stream.gone:
-            stream.gone()
+        if gone:
+            gone()
 
     def _release(self, stream: Stream) -> None:
         self._server.held -= stream.held
         stream.held = 0
         stream.body = []
+        stream.on_end = stream.on_data = stream.gone = None  # whoever they belong to holds the stream
         self._streams.pop(stream.id, None)
 
     def _count_nuisance(self) -> None:
