@@ -47,6 +47,10 @@ class NumericBins:
         """`below`, `n00 …`, …, `above`, and the bin of NaN."""
         return ["below", *_interval_labels(self.edges), "above", self.rest]
 
+    def cuts(self) -> NDArray[np.float64]:
+        """Ascending numbers; the bin of a number depends only on how many of them it exceeds."""
+        return self._cuts
+
     def count(self, values: Values) -> Counts:
         """Count values of any numeric type, in the order of `labels()`."""
         return np.bincount(self.codes(values), minlength=len(self.edges) + 2)
@@ -95,6 +99,11 @@ class CategoryBins:
         """`c00 …`, …, `other`, `unseen`, and the bin of null, NaN and the empty string."""
         named = [f"c{code:02d} {name[:_LABEL_LENGTH]}" for code, name in enumerate(self.categories)]
         return [*named, "other", "unseen", self.rest]
+
+    def cuts(self) -> NDArray[np.float64]:
+        """Ascending numbers; the bin of a number depends only on how many of them it exceeds."""
+        known, _ = self._numbers
+        return np.union1d(np.nextafter(known, -np.inf), known)
 
     def count(self, values: Values) -> Counts:
         """Count strings (an object or `U` array) or numbers, in the order of `labels()`."""

@@ -1,9 +1,8 @@
 """Live traffic, counted in the bins of one or more profiles.
 
 The runtime calls `Monitor.observe` for every answered request: a few references are put into a buffer,
-nothing is computed. `flush` sorts everything buffered into bins at once, one vectorised pass per feature: in
-a background thread whenever enough has come together, and before every scrape, so that the counts are exact
-when they are read.
+nothing is computed. `flush` sorts everything buffered into bins at once, as `matrix.py` does it: in a background
+thread whenever enough has come together, and before every scrape, so that the counts are exact when they are read.
 """
 
 import logging
@@ -16,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ProfileInvalid
-from .bins import Bins, Counts, NumericBins
+from .bins import Counts, NumericBins
+from .matrix import Counted, matrices
 from .profile import Feature, Prediction, Profile
 
 logger = logging.getLogger(__name__)
@@ -108,8 +108,18 @@ class Monitor:
         self._layouts = list({layout.layout: layout for layout in layouts}.values())
         self.inputs = tuple(dict.fromkeys(f.input for one in self._layouts for f in one.features))
         self.outputs = tuple(dict.fromkeys(p.reduction.output for one in self._layouts for p in one.outputs))
-        self._features = [(one.layout, f, _zeros(f.bins)) for one in self._layouts for f in one.features]
-        self._answers = [(one.layout, p, _zeros(p.bins)) for one in self._layouts for p in one.outputs]
+        ends = 0
+        self._features = list[tuple[str, Feature, slice]]()
+        self._answers = list[tuple[str, Prediction, slice]]()
+        for one in self._layouts:
+            for feature in one.features:
+                start, ends = ends, ends + len(feature.bins.labels())
+                self._features.append((one.layout, feature, slice(start, ends)))
+            for answer in one.outputs:
+                start, ends = ends, ends + len(answer.bins.labels())
+                self._answers.append((one.layout, answer, slice(start, ends)))
+        self._counts = np.zeros(ends, np.int64)
+        self._matrices = matrices(Counted(f, place) for _, f, place in self._features)
         self.dropped = 0
         self._buffer: list[_Observed] = []
         self._rows = self._bytes = 0
@@ -169,10 +179,11 @@ class Monitor:
         """The counters of all answers, up to now."""
         return self._read(self._answers)
 
-    def _read(self, counters: Sequence[tuple[str, Feature | Prediction, Counts]]) -> list[Series]:
+    def _read(self, counted: Sequence[tuple[str, Feature | Prediction, slice]]) -> list[Series]:
         self.flush()
         with self._counting:
-            return [Series(layout, one.name, one.bins.labels(), counts.copy()) for layout, one, counts in counters]
+            counts = self._counts.copy()
+        return [Series(layout, one.name, one.bins.labels(), counts[place]) for layout, one, place in counted]
 
     def _work(self) -> None:
         while not self._closed:
@@ -182,16 +193,13 @@ class Monitor:
 
     def _count(self, taken: list[_Observed]) -> None:
         tables = {name: _tables([seen.inputs[at] for seen in taken]) for at, name in enumerate(self.inputs)}
-        new = [_count_feature(feature, tables[feature.input]) for _, feature, _ in self._features]
-        for _, answer, _ in self._answers:
+        new = np.zeros_like(self._counts)
+        for matrix in self._matrices:
+            matrix.count(tables[matrix.input], new)
+        for _, answer, place in self._answers:
             at = self.outputs.index(answer.reduction.output)
-            new.append(_count_answers(answer, [(seen.outputs[at], seen.rows) for seen in taken]))
-        for (_, _, counts), more in zip([*self._features, *self._answers], new, strict=True):
-            np.add(counts, more, out=counts)
-
-
-def _zeros(bins: Bins) -> Counts:
-    return np.zeros(len(bins.labels()), np.int64)
+            new[place] += _count_answers(answer, [(seen.outputs[at], seen.rows) for seen in taken])
+        self._counts += new
 
 
 def _tables(tensors: list[Values]) -> list[Values]:
@@ -206,19 +214,8 @@ def _tables(tensors: list[Values]) -> list[Values]:
     return [table.reshape(len(table), -1) for table in joined if table.size]
 
 
-def _count_feature(feature: Feature, tables: list[Values]) -> Counts:
-    """Rows without this column (where the model leaves their number free) have no value."""
-    counts = _zeros(feature.bins)
-    for table in tables:
-        if feature.column < table.shape[1]:
-            counts += feature.bins.count(table[:, feature.column])
-        else:
-            counts[-1] += len(table)
-    return counts
-
-
 def _count_answers(answer: Prediction, given: list[tuple[Values | None, int]]) -> Counts:
-    counts, reduction = _zeros(answer.bins), answer.reduction
+    counts, reduction = np.zeros(len(answer.bins.labels()), np.int64), answer.reduction
     fitting = []
     for tensor, rows in given:
         if tensor is None:
