@@ -9,7 +9,6 @@ them and to read the answer, and all bodies together. Requests that come before 
 
 import asyncio
 import logging
-import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
 
 import httptools
+
+from .bodies import Filled, Filling, Memory
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +34,6 @@ _IDLE = 2 * 3600.0  # longer than a router keeps idle connections, so that it is
 _LINGER = 2.0  # seconds in which a client that was refused may go on sending before the connection is cut
 _ON_ITS_WAY = 2.0  # seconds after which the first request on a new connection is no longer expected at any moment
 _WITHOUT_PARSER = 64 << 10  # bytes of a body from which on it is not worth passing through the parser
-_ALIGNED = 16
-_BUFFERS_KEPT, _MOST_KEPT = 32, 1 << 20
 _SMALL = 4 << 10  # bytes of a part of a body below which it is put together with others
 _TOGETHER = 64 << 10  # bytes of a body up to which head and body are one buffer
 
@@ -97,79 +96,6 @@ class Exchange:
         self._connection.answered(self, answer)
 
 
-def _references(buffers: list[bytearray]) -> list[int]:
-    """How many there are to each, ours included."""
-    return [sys.getrefcount(buffer) for buffer in buffers]
-
-
-_UNUSED = _references([bytearray(1)])[0]
-
-
-class _Memory:
-    """Buffers for large bodies: one that nobody looks at any more is used again, and needs no new pages."""
-
-    def __init__(self) -> None:
-        self._buffers: list[bytearray] = []
-
-    def take(self, length: int, header_length: bytes) -> memoryview:
-        """So many bytes; what follows a head of that length begins where a tensor may begin."""
-        offset = -int(header_length) % _ALIGNED if header_length.isdigit() and len(header_length) < 10 else 0
-        size = length + offset
-        for buffer, references in zip(self._buffers, _references(self._buffers), strict=True):
-            if size <= len(buffer) and references == _UNUSED:
-                return memoryview(buffer)[offset:size]
-        fresh = bytearray(size + _ALIGNED)
-        if size <= _MOST_KEPT:
-            self._buffers = [*self._buffers[1 - _BUFFERS_KEPT :], fresh]
-        return memoryview(fresh)[offset:size]
-
-
-class _Filling(asyncio.BufferedProtocol):
-    """Reads the rest of a large body from the socket to where it is needed, then gives the transport back."""
-
-    def __init__(self, connection: "Connection", transport: asyncio.Transport, missing: memoryview) -> None:
-        self._connection = connection
-        self._transport = transport
-        self._missing = missing
-        self._take_over(self)
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Where to put what comes: never more than the rest of the body."""
-        return self._missing
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """So many bytes came."""
-        self._missing = self._missing[nbytes:]
-        wanted = self._connection.filled(nbytes)
-        if not wanted or not self._missing:
-            self._take_over(self._connection)
-        if wanted and not self._missing:
-            self._connection.whole()
-
-    def eof_received(self) -> bool | None:
-        """The client sends no more."""
-        return self._connection.eof_received()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone."""
-        self._connection.connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """The client does not read."""
-        self._connection.pause_writing()
-
-    def resume_writing(self) -> None:
-        """It does again."""
-        self._connection.resume_writing()
-
-    def _take_over(self, protocol: asyncio.BaseProtocol) -> None:
-        reading = self._transport.is_reading()
-        self._transport.pause_reading()
-        self._transport.set_protocol(protocol)
-        if reading:
-            self._transport.resume_reading()
-
-
 class Server:
     """All connections of one listener, and what they share."""
 
@@ -183,7 +109,7 @@ class Server:
         self.error = error
         self.limits = limits
         self.held = 0
-        self.memory = _Memory()
+        self.memory = Memory()
         self.draining = False
         self.connections: set[Connection] = set()
         self.now = 0.0
@@ -223,7 +149,7 @@ class Server:
         self.date = f"date: {formatdate(usegmt=True)}\r\n".encode()
 
 
-class Connection(asyncio.Protocol):
+class Connection(Filled):
     """One client. The parser calls the methods that begin with `on_`."""
 
     def __init__(self, server: Server) -> None:
@@ -280,7 +206,7 @@ class Connection(asyncio.Protocol):
         if self._head > _MAX_HEAD and not self._deaf:
             self._refuse(431, f"the request's head is larger than {_MAX_HEAD} bytes, the most that is taken")
         elif self._reading and self._length - self._size >= _WITHOUT_PARSER and not self._deaf:
-            _Filling(self, self._transport, self._body_in_one_piece())
+            Filling(self, self._transport, self._body_in_one_piece())
 
     def eof_received(self) -> bool:
         """A client that has sent all may still read, or may have left: it looks the same. It gets a moment's time."""

@@ -6,19 +6,20 @@ import weakref
 import numpy as np
 import pytest
 
-from headgate_serving.server.http1 import Answer, Exchange, Limits, Server, _Memory
+from headgate_serving.server.bodies import Memory
+from headgate_serving.server.http1 import Answer, Exchange, Limits, Server
 
 
 @pytest.mark.parametrize("header_length", [b"", b"1", b"77", b"160", b"no number", b"9" * 30])
 def test_a_tensor_behind_the_head_is_aligned(header_length: bytes) -> None:
-    body = _Memory().take(100_000, header_length)
+    body = Memory().take(100_000, header_length)
     assert len(body) == 100_000
     if header_length.isdigit() and len(header_length) < 10:
         assert np.frombuffer(body[int(header_length) :][: 8 * 1000], np.float64).flags.aligned
 
 
 def test_memory_is_used_again_only_when_nobody_looks_at_it() -> None:
-    memory = _Memory()
+    memory = Memory()
     first = memory.take(100_000, b"")
     buffer = id(first.obj)
     tensor = np.frombuffer(first, np.uint8)
@@ -29,7 +30,7 @@ def test_memory_is_used_again_only_when_nobody_looks_at_it() -> None:
 
 
 def test_what_is_kept_is_bounded() -> None:
-    memory = _Memory()
+    memory = Memory()
     held = [memory.take(100_000, b"") for _ in range(100)]
     huge = memory.take(10 << 20, b"")
     assert len(memory._buffers) == 32

@@ -1,0 +1,95 @@
+"""Large bodies: from the socket to where their tensor begins, without a copy, and without new pages where possible.
+
+`http1.py` lets a Filling read what is missing of a body; in between the parser sees nothing of it.
+"""
+
+import asyncio
+import sys
+
+_ALIGNED = 16
+_BUFFERS_KEPT, _MOST_KEPT = 32, 1 << 20
+
+
+class Filled(asyncio.Protocol):
+    """A connection that a body can be read for."""
+
+    def filled(self, size: int) -> bool:
+        """So many bytes more have come; whether more are wanted."""
+        raise NotImplementedError
+
+    def whole(self) -> None:
+        """All of the body has come."""
+        raise NotImplementedError
+
+
+def _references(buffers: list[bytearray]) -> list[int]:
+    """How many there are to each, ours included."""
+    return [sys.getrefcount(buffer) for buffer in buffers]
+
+
+_UNUSED = _references([bytearray(1)])[0]
+
+
+class Memory:
+    """Buffers for large bodies: one that nobody looks at any more is used again, and needs no new pages."""
+
+    def __init__(self) -> None:
+        self._buffers: list[bytearray] = []
+
+    def take(self, length: int, header_length: bytes) -> memoryview:
+        """So many bytes; what follows a head of that length begins where a tensor may begin."""
+        offset = -int(header_length) % _ALIGNED if header_length.isdigit() and len(header_length) < 10 else 0
+        size = length + offset
+        for buffer, references in zip(self._buffers, _references(self._buffers), strict=True):
+            if size <= len(buffer) and references == _UNUSED:
+                return memoryview(buffer)[offset:size]
+        fresh = bytearray(size + _ALIGNED)
+        if size <= _MOST_KEPT:
+            self._buffers = [*self._buffers[1 - _BUFFERS_KEPT :], fresh]
+        return memoryview(fresh)[offset:size]
+
+
+class Filling(asyncio.BufferedProtocol):
+    """Reads the rest of a large body from the socket to where it is needed, then gives the transport back."""
+
+    def __init__(self, connection: Filled, transport: asyncio.Transport, missing: memoryview) -> None:
+        self._connection = connection
+        self._transport = transport
+        self._missing = missing
+        self._take_over(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where to put what comes: never more than the rest of the body."""
+        return self._missing
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So many bytes came."""
+        self._missing = self._missing[nbytes:]
+        wanted = self._connection.filled(nbytes)
+        if not wanted or not self._missing:
+            self._take_over(self._connection)
+        if wanted and not self._missing:
+            self._connection.whole()
+
+    def eof_received(self) -> bool | None:
+        """The client sends no more."""
+        return self._connection.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._connection.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._connection.resume_writing()
+
+    def _take_over(self, protocol: asyncio.BaseProtocol) -> None:
+        reading = self._transport.is_reading()
+        self._transport.pause_reading()
+        self._transport.set_protocol(protocol)
+        if reading:
+            self._transport.resume_reading()
