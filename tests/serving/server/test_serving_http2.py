@@ -525,14 +525,14 @@ async def test_an_idle_connection_stays(client: Client, server: Server) -> None:
     assert (await client.ask(b"two")).data == b"two"
 
 
-TEXT = st.text("abc-", min_size=1, max_size=3).map(str.encode)
-SENSITIVE = st.booleans()
-REQUEST = st.lists(st.tuples(TEXT, TEXT, SENSITIVE), max_size=6)
-REQUESTS = st.lists(st.tuples(st.sampled_from([None, 0, 40, 64, 100, 4096]), REQUEST, st.booleans()), max_size=25)
+NAME, VALUE = st.sampled_from([b"a", b"b", b"longer-name"]), st.sampled_from([b"", b"x", b"y"])
+REQUEST = st.lists(st.tuples(NAME, VALUE, st.booleans()), min_size=1, max_size=3, unique_by=lambda one: one[0])
+TABLE_SIZE = st.sampled_from([None, None, None, 0, 40, 80, 4096])
+REQUESTS = st.lists(st.tuples(TABLE_SIZE, REQUEST, st.booleans()), min_size=2, max_size=20)
 
 
 @given(REQUESTS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_a_block_never_means_another_request_s_headers(requests: list[tuple[int | None, list, bool]]) -> None:
     """Blocks that are looked up by their bytes, while the table behind them changes, shrinks and grows."""
     seen: list[dict[bytes, bytes]] = []
@@ -550,3 +550,16 @@ def test_a_block_never_means_another_request_s_headers(requests: list[tuple[int 
             expected.append({name: value for name, value, _ in pairs})
             number += 2
     assert seen == expected
+
+
+async def test_a_block_that_empties_the_table_ends_what_others_referred_to(rude: Rude) -> None:
+    encoder = hpack.Encoder()
+    encoder.encode(head())
+    emptied_and_grown = b"\x20\x3f\xe1\x1f"  # sizes of 0 and of 4096
+    for number, block in enumerate([CALL, again := encoder.encode(head()), emptied_and_grown]):
+        await rude.send(
+            frame(HEADERS, END_HEADERS, 2 * number + 1, block) + frame(DATA, END_STREAM, 2 * number + 1, b"x")
+        )
+        assert await rude.next(DATA)
+    await rude.send(frame(HEADERS, END_HEADERS, 7, again))
+    assert await rude.thrown_out() == COMPRESSION_ERROR
