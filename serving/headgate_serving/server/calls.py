@@ -7,8 +7,9 @@ from urllib.parse import quote
 
 from ..errors import BodyTooLarge, MalformedRequest, RequestError
 from .compression import decompressed
-from .http2 import Stream, header_block
+from .frames import header_block
 from .inference import STATUS
+from .streams import Stream
 
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _TYPE = (b"content-type", b"application/grpc")

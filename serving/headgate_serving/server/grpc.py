@@ -8,13 +8,14 @@ from typing import Any
 
 from ..errors import RequestError, UnknownModel
 from .calls import GOOD, HEAD, Reader, framed, parsed, refuse, refuse_for
+from .frames import header_block
 from .grpc_inference import ModelInfer, ModelStreamInfer
-from .http2 import Stream, header_block
 from .inference import RESOURCE_EXHAUSTED, UNIMPLEMENTED
 from .messages import HEALTH, INFERENCE, MESSAGES, REFLECTION
 from .model import TensorSpec
 from .reflection import Reflection
 from .service import PLATFORM, Service
+from .streams import Stream
 
 _NO_GRPC = header_block((b":status", b"415"), (b"content-type", b"text/plain"))
 _MODEL_INFER = f"/{INFERENCE}/ModelInfer".encode()

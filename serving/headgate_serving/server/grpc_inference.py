@@ -5,12 +5,12 @@ from typing import Any
 
 from ..errors import RequestError, UnknownModel
 from .calls import GOOD, HEAD, Reader, deadline, framed, parsed, refuse_for
-from .http2 import Stream
 from .inference import Inference
 from .messages import MESSAGES
 from .protocol import InferRequest
 from .runner import Results
 from .service import Service
+from .streams import Stream
 from .tensors import decode_message, encode_message
 
 _Request = MESSAGES["inference.ModelInferRequest"]

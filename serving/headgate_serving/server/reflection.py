@@ -5,9 +5,9 @@ from typing import Any
 
 from ..errors import RequestError
 from .calls import GOOD, HEAD, Reader, framed, parsed, refuse_for
-from .http2 import Stream
 from .inference import NOT_FOUND
 from .messages import FILES, MESSAGES
+from .streams import Stream
 
 
 class Reflection:

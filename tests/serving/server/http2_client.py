@@ -11,7 +11,7 @@ import h2.connection
 import h2.events
 import h2.settings
 
-from headgate_serving.server.http2 import frame
+from headgate_serving.server.frames import frame
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
