@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
@@ -19,6 +18,7 @@ from urllib.parse import unquote
 import httptools
 
 from .bodies import Filled, Filling, Memory
+from .listener import READ_WITHIN, SEND_WITHIN, SLOWEST, Limits, Listener
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +27,6 @@ JSON = b"content-type: application/json\r\n"
 _MAX_HEAD = 64 << 10
 _MAX_HEADERS = 200
 _MAX_PATH = 8 << 10
-SEND_WITHIN = 30.0  # seconds for a head; for a body, in which nothing may pause for longer
-SLOWEST = 16 << 10  # bytes per second of a body, beyond that
-READ_WITHIN = 60.0  # seconds that an answer may wait for its reader
 _IDLE = 2 * 3600.0  # longer than a router keeps idle connections, so that it is never us who hangs up
 _LINGER = 2.0  # seconds in which a client that was refused may go on sending before the connection is cut
 _ON_ITS_WAY = 2.0  # seconds after which the first request on a new connection is no longer expected at any moment
@@ -62,15 +59,6 @@ class Answer(NamedTuple):
     body: bytes
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Bytes of one body, bytes of all bodies that are in memory, and connections."""
-
-    body: int
-    held: int
-    connections: int = 4096
-
-
 class Exchange:
     """One request; `answer` is called once. `gone` is called instead of it mattering, when the client left."""
 
@@ -96,56 +84,23 @@ class Exchange:
         self._connection.answered(self, answer)
 
 
-class Server:
-    """All connections of one listener, and what they share."""
+class Server(Listener["Connection"]):
+    """The listener: `handle` gets each request, `error` makes an answer of a status and a message."""
 
-    def __init__(
-        self,
-        handle: Callable[[Exchange], None],
-        error: Callable[[int, str], Answer],
-        limits: Limits,
-    ) -> None:
+    def __init__(self, handle: Callable[[Exchange], None], error: Callable[[int, str], Answer], limits: Limits) -> None:
+        super().__init__(limits)
         self.handle = handle
         self.error = error
-        self.limits = limits
-        self.held = 0
         self.memory = Memory()
-        self.draining = False
-        self.connections: set[Connection] = set()
-        self.now = 0.0
         self.date = b""
-        self._sweeper: asyncio.Task[None] | None = None
 
     def __call__(self) -> "Connection":
         """A protocol for a new connection."""
         return Connection(self)
 
-    def start(self) -> None:
-        """Watch the clock."""
-        self._tell_time()
-        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
-
-    def close(self) -> None:
-        """Close all connections as they are."""
-        if self._sweeper:
-            self._sweeper.cancel()
-        for connection in list(self.connections):
-            connection.close()
-
-    @property
-    def busy(self) -> bool:
-        """Whether a client would lose something if all connections were closed now."""
-        return any(connection.busy for connection in self.connections)
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(1)
-            self._tell_time()
-            for connection in list(self.connections):
-                connection.look_at_the_clock()
-
-    def _tell_time(self) -> None:
-        self.now = asyncio.get_running_loop().time()
+    def tell_time(self) -> None:
+        """And the date of answers."""
+        super().tell_time()
         self.date = f"date: {formatdate(usegmt=True)}\r\n".encode()
 
 

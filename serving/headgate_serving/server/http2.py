@@ -55,7 +55,7 @@ from .frames import (
     frame,
     unpadded,
 )
-from .http1 import READ_WITHIN, SEND_WITHIN, SLOWEST, Limits
+from .listener import READ_WITHIN, SEND_WITHIN, SLOWEST, Limits, Listener
 from .streams import Carrier, Stream
 
 logger = logging.getLogger(__name__)
@@ -68,55 +68,26 @@ _KNOWN_BLOCKS, _KNOWN_LENGTH = 64, 2048
 _NUISANCE = 2000  # resets, pings, settings and empty frames in a second before it is an attack
 
 
-class Server:
-    """All connections of one listener, and what they share. `opened` is called with each new stream."""
+class Server(Listener["Connection"]):
+    """The listener: `opened` gets each new stream, `too_large` one that has sent more than is taken."""
 
     def __init__(
         self, opened: Callable[[Stream], None], too_large: Callable[[Stream, str], None], limits: Limits
     ) -> None:
+        super().__init__(limits)
         self.opened = opened
         self.too_large = too_large
-        self.limits = limits
         self.window = min(_LARGEST, limits.body + (1 << 20))  # bytes of one stream that may be on their way
-        self.held = 0
-        self.now = 0.0
-        self.draining = False
-        self.connections: set[Connection] = set()
-        self._sweeper: asyncio.Task[None] | None = None
 
     def __call__(self) -> "Connection":
         """A protocol for a new connection."""
         return Connection(self)
-
-    def start(self) -> None:
-        """Watch the clock."""
-        self.now = asyncio.get_running_loop().time()
-        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
 
     def drain(self) -> None:
         """Ask all clients to open no more streams here."""
         self.draining = True
         for connection in list(self.connections):
             connection.go_away(NO_ERROR)
-
-    def close(self) -> None:
-        """Close all connections as they are."""
-        if self._sweeper:
-            self._sweeper.cancel()
-        for connection in list(self.connections):
-            connection.close()
-
-    @property
-    def busy(self) -> bool:
-        """Whether a client would lose something if all connections were closed now."""
-        return any(connection.busy for connection in self.connections)
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(1)
-            self.now = asyncio.get_running_loop().time()
-            for connection in list(self.connections):
-                connection.look_at_the_clock()
 
 
 class Connection(Carrier):

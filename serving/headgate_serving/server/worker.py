@@ -27,8 +27,9 @@ from ..monitor import InputForm, Monitor, MonitorCollector, Profile, attach, rea
 from ..termination import write_termination_log
 from .app import App, error_answer
 from .confidence import confidence_of
-from .http1 import Limits, Server
+from .http1 import Server
 from .http2 import Server as Http2Server
+from .listener import Limits
 from .model import Model, load_model
 from .runner import Runner
 from .service import Service, Serving

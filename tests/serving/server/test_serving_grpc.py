@@ -14,8 +14,8 @@ from tritonclient.grpc import service_pb2 as pb
 
 from headgate_serving.server.calls import framed
 from headgate_serving.server.grpc import Grpc
-from headgate_serving.server.http1 import Limits
 from headgate_serving.server.http2 import Server
+from headgate_serving.server.listener import Limits
 from headgate_serving.server.messages import MESSAGES
 from headgate_serving.server.model import load_model
 from headgate_serving.server.runner import Runner

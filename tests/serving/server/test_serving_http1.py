@@ -9,7 +9,8 @@ from contextlib import suppress
 import pytest
 
 from headgate_serving.server import http1
-from headgate_serving.server.http1 import Answer, Exchange, Limits, Server
+from headgate_serving.server.http1 import Answer, Exchange, Server
+from headgate_serving.server.listener import READ_WITHIN, SEND_WITHIN, Limits
 
 TEXT = b"content-type: text/plain\r\n"
 LARGE = 3 * http1._WITHOUT_PARSER
@@ -516,8 +517,8 @@ async def test_a_request_that_does_not_end_is_408(front: Front, client: Client, 
     if sent.startswith(get()):
         assert (await client.answer())[0] == 200
     await until(lambda: any(connection._begun for connection in front.server.connections))
-    front.seconds_pass(http1.SEND_WITHIN - 2)
-    front.seconds_pass(http1.SEND_WITHIN)
+    front.seconds_pass(SEND_WITHIN - 2)
+    front.seconds_pass(SEND_WITHIN)
     await client.refused(408, "did not come within")
 
 
@@ -532,7 +533,7 @@ async def test_a_body_that_trickles_is_408(front: Front, client: Client) -> None
         front.seconds_pass(1)
     status = (await answer)[0]
     assert status == 408
-    assert http1.SEND_WITHIN <= sent < 3 * http1.SEND_WITHIN
+    assert SEND_WITHIN <= sent < 3 * SEND_WITHIN
 
 
 async def test_an_idle_connection_is_kept_for_long_but_not_for_ever(front: Front, client: Client) -> None:
@@ -548,7 +549,7 @@ async def test_an_idle_connection_is_kept_for_long_but_not_for_ever(front: Front
 async def test_who_does_not_read_is_cut_off(front: Front, client: Client) -> None:
     client.send(get(b"/large"), get(b"/1") * 100)
     await until(lambda: any(connection._blocked for connection in front.server.connections))
-    front.seconds_pass(http1.READ_WITHIN - 2)
+    front.seconds_pass(READ_WITHIN - 2)
     assert front.server.connections
     front.seconds_pass(3)
     await until(lambda: not front.server.connections)

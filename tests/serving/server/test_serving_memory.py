@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from headgate_serving.server.bodies import Memory
-from headgate_serving.server.http1 import Answer, Exchange, Limits, Server
+from headgate_serving.server.http1 import Answer, Exchange, Server
+from headgate_serving.server.listener import Limits
 
 
 @pytest.mark.parametrize("header_length", [b"", b"1", b"77", b"160", b"no number", b"9" * 30])

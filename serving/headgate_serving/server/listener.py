@@ -1,0 +1,75 @@
+"""What the listeners of both protocols have in common: limits, the clock, and all connections of one of them."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+SEND_WITHIN = 30.0  # seconds for a head; for a body, in which nothing may pause for longer
+SLOWEST = 16 << 10  # bytes per second of a body, beyond that
+READ_WITHIN = 60.0  # seconds that an answer may wait for its reader
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bytes of one body, bytes of all bodies that are in memory, and connections."""
+
+    body: int
+    held: int
+    connections: int = 4096
+
+
+class Client(Protocol):
+    """A connection, as far as its listener has to know it."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether the client would lose something if the connection were closed now."""
+
+    def look_at_the_clock(self) -> None:
+        """Called every second: has the client taken too long for something?"""
+
+    def close(self) -> None:
+        """Hang up once what is written has been sent."""
+
+
+C = TypeVar("C", bound=Client)
+
+
+class Listener(Generic[C]):
+    """All connections, and what they share; `held` counts the bytes of bodies that are in memory."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.held = 0
+        self.now = 0.0
+        self.draining = False
+        self.connections: set[C] = set()
+        self._sweeper: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Watch the clock."""
+        self.tell_time()
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+
+    def tell_time(self) -> None:
+        """Once a second: what a clock is good enough for that does not cost a call for each request."""
+        self.now = asyncio.get_running_loop().time()
+
+    def close(self) -> None:
+        """Close all connections as they are."""
+        if self._sweeper:
+            self._sweeper.cancel()
+        for connection in list(self.connections):
+            connection.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a client would lose something if all connections were closed now."""
+        return any(connection.busy for connection in self.connections)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            self.tell_time()
+            for connection in list(self.connections):
+                connection.look_at_the_clock()
