@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import serving_models as models
+from onnx import TensorProto, helper
 
 from headgate_serving.errors import DeadlineExceeded, ExecutionFailed, Overloaded
 from headgate_serving.monitor import InputForm, Monitor, attach, build_profile
 from headgate_serving.monitor.profile import Column
 from headgate_serving.server import runner as runner_module
 from headgate_serving.server.model import Model, Run, Tensor, load_model
-from headgate_serving.server.runner import INLINE_SECONDS, Job, Outcome, Runner
+from headgate_serving.server.runner import INLINE_SECONDS, JOINED_BYTES, Job, Outcome, Runner
 from headgate_serving.server.telemetry import Telemetry
 
 SLOW, QUICK = INLINE_SECONDS * 100, INLINE_SECONDS / 100_000
@@ -133,6 +134,27 @@ async def test_no_more_rows_run_together_than_allowed_but_one_job_may_have_more(
         runner.submit(job)
     assert (await jobs[-1].answer())["score"].tolist() == [2.0 * at for at in range(1, 10)]
     assert watched.rows == [4, 2, 9]
+
+
+async def test_on_a_cpu_large_rows_are_not_copied_together(start: Start, tmp_path: Path) -> None:
+    model = warm(
+        models.save(
+            tmp_path / "model.onnx",
+            [helper.make_node("Identity", ["X"], ["Y"])],
+            [("X", TensorProto.FLOAT, ["n", JOINED_BYTES // 8])],
+            [("Y", TensorProto.FLOAT, ["n", JOINED_BYTES // 8])],
+        )
+    )
+    assert model.batches
+    for device, runs in (("cpu", [2, 2, 1]), ("cuda", [5])):
+        model.device = device
+        watched = Watched(model)
+        runner = start(model)
+        jobs = [Asked(model, X=np.full((1, JOINED_BYTES // 8), at, np.float32)) for at in range(5)]
+        for job in jobs:
+            runner.submit(job)
+        assert [(await job.answer())["Y"][0, 0] for job in jobs] == [0, 1, 2, 3, 4]
+        assert watched.rows == runs
 
 
 async def test_jobs_may_ask_for_different_outputs(start: Start, score: Model) -> None:
