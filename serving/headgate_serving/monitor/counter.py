@@ -1,12 +1,15 @@
 """Live traffic, counted in the bins of one or more profiles.
 
-The runtime calls `Monitor.observe` for every answered request: a few references are put into a buffer,
-nothing is computed. `flush` sorts everything buffered into bins at once, as `matrix.py` does it: in a background
-thread whenever enough has come together, and before every scrape, so that the counts are exact when they are read.
+The runtime calls `Monitor.observe` for every answered request: a few references are put into a buffer, nothing is
+computed. `flush` sorts everything buffered into bins at once, as `matrix.py` does it: before every scrape, so that the
+counts are exact when they are read, and whenever so many rows have come together that it takes about PAUSE. The caller
+does it: a thread of the monitor's own would compete with the event loop for the interpreter, which costs several times
+what the counting does.
 """
 
 import logging
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -24,9 +27,10 @@ logger = logging.getLogger(__name__)
 Values = NDArray[Any]
 Tensors = Mapping[str, Values]
 
-FLUSH_ROWS = 2048  # wake the background thread
-FLUSH_BYTES = 8 << 20
-FULL = 8  # times as much, and whoever calls has to do the work: the buffer stays bounded
+PAUSE = 0.001  # seconds that whoever calls `observe` may be kept; with much less, every count is mostly its beginning
+FEWEST_ROWS, MOST_ROWS = 256, 2048
+MOST_BYTES = 8 << 20
+_MORE, _FEWER = 1.1, 0.9  # steps with which the rows that are counted at once follow the time that it takes
 
 
 @dataclass(frozen=True)
@@ -123,24 +127,9 @@ class Monitor:
         self.dropped = 0
         self._buffer: list[_Observed] = []
         self._rows = self._bytes = 0
+        self._enough = float(FEWEST_ROWS)
         self._buffering = threading.Lock()
         self._counting = threading.Lock()
-        self._wake = threading.Event()
-        self._closed = False
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Let a background thread do the counting."""
-        self._thread = threading.Thread(target=self._work, name="monitor", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop the background thread and count what is left."""
-        self._closed = True
-        self._wake.set()
-        if self._thread:
-            self._thread.join()
-        self.flush()
 
     def observe(self, inputs: Tensors, outputs: Tensors, rows: int) -> None:
         """Take note of one answered request of `rows` rows. The tensors must not change afterwards."""
@@ -150,26 +139,20 @@ class Monitor:
             self._rows += rows
             for tensor in seen.inputs:
                 self._bytes += tensor.nbytes
-            enough = self._rows >= FLUSH_ROWS or self._bytes >= FLUSH_BYTES
-            full = enough and (self._rows >= FULL * FLUSH_ROWS or self._bytes >= FULL * FLUSH_BYTES)
-        if full:
-            self.flush()
-        elif enough:
-            self._wake.set()
+            enough = self._rows >= self._enough or self._bytes >= MOST_BYTES
+        if enough and self._counting.acquire(blocking=False):  # else somebody is at it, and will be the next time too
+            try:
+                started = time.perf_counter()
+                self._count_buffer()
+                step = _FEWER if time.perf_counter() - started > PAUSE else _MORE
+                self._enough = min(max(FEWEST_ROWS, self._enough * step), MOST_ROWS)
+            finally:
+                self._counting.release()
 
     def flush(self) -> None:
         """Count everything that is buffered."""
         with self._counting:
-            with self._buffering:
-                taken, self._buffer = self._buffer, []
-                self._rows = self._bytes = 0
-            if not taken:
-                return
-            try:
-                self._count(taken)
-            except Exception:
-                self.dropped += sum(seen.rows for seen in taken)
-                logger.exception("the monitor could not count %d requests", len(taken))
+            self._count_buffer()
 
     def features(self) -> list[Series]:
         """The counters of all features, up to now."""
@@ -185,11 +168,18 @@ class Monitor:
             counts = self._counts.copy()
         return [Series(layout, one.name, one.bins.labels(), counts[place]) for layout, one, place in counted]
 
-    def _work(self) -> None:
-        while not self._closed:
-            self._wake.wait()
-            self._wake.clear()
-            self.flush()
+    def _count_buffer(self) -> None:
+        """Whoever calls it holds `_counting`."""
+        with self._buffering:
+            taken, self._buffer = self._buffer, []
+            self._rows = self._bytes = 0
+        if not taken:
+            return
+        try:
+            self._count(taken)
+        except Exception:
+            self.dropped += sum(seen.rows for seen in taken)
+            logger.exception("the monitor could not count %d requests", len(taken))
 
     def _count(self, taken: list[_Observed]) -> None:
         tables = {name: _tables([seen.inputs[at] for seen in taken]) for at, name in enumerate(self.inputs)}

@@ -106,7 +106,6 @@ async def _live(settings: Settings, place: Place) -> None:
     metrics = _serve_metrics(settings, registry)
     fronts = None if place.restarts else await listen()  # before a restart there was a model: who connects waits for it
     runner: Runner | None = None
-    loaded: Loaded | None = None
     try:
         loaded = await loop.run_in_executor(None, load, settings)
         runner = _start(service, registry, loaded, settings)
@@ -123,8 +122,6 @@ async def _live(settings: Settings, place: Place) -> None:
             runner.close()
         metrics.shutdown()
         metrics.server_close()
-        if loaded and loaded.monitor:
-            loaded.monitor.close()
 
 
 def _start(service: Service, registry: CollectorRegistry, loaded: Loaded, settings: Settings) -> Runner:
@@ -139,7 +136,6 @@ def _start(service: Service, registry: CollectorRegistry, loaded: Loaded, settin
     }
     if loaded.monitor:
         registry.register(MonitorCollector(loaded.monitor, loaded.profile, settings.labels))
-        loaded.monitor.start()
     runner = Runner(
         loaded.model,
         loaded.monitor,

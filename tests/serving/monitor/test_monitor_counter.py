@@ -92,7 +92,6 @@ def test_outputs_that_were_not_computed_are_not_counted() -> None:
 
 def test_several_threads_lose_nothing() -> None:
     counted = monitor(reference(), reference(2.0))
-    counted.start()
     rows = np.arange(50)
 
     def work() -> None:
@@ -104,18 +103,42 @@ def test_several_threads_lose_nothing() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    counted.close()
     assert {sum(counts) for counts in totals(counted).values()} == {4 * 200 * 50}
     assert counted.dropped == 0
 
 
-def test_the_buffer_is_bounded_without_a_background_thread() -> None:
+@pytest.mark.parametrize("pause", [0.0, 10.0], ids=["slow", "fast"])
+def test_the_buffer_is_bounded_and_follows_the_time_that_counting_takes(
+    pause: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counter_module, "PAUSE", pause)
     counted = monitor(reference())
-    inputs, outputs, rows = request(np.arange(300))
-    for _ in range(200):
+    inputs, outputs, rows = request(np.arange(30))
+    largest = 0
+    for _ in range(3000):
         counted.observe(inputs, outputs, rows)
-        assert len(counted._buffer) * rows <= counter_module.FULL * counter_module.FLUSH_ROWS
-    assert {sum(counts) for counts in totals(counted).values()} == {200 * 300}
+        largest = max(largest, len(counted._buffer) * rows)
+    expected = counter_module.MOST_ROWS if pause else counter_module.FEWEST_ROWS
+    assert expected - rows <= largest <= expected
+    assert {sum(counts) for counts in totals(counted).values()} == {3000 * 30}
+
+
+def test_large_tensors_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = monitor(reference())
+    inputs, outputs, rows = request(np.arange(20))
+    monkeypatch.setattr(counter_module, "MOST_BYTES", sum(tensor.nbytes for tensor in inputs.values()))
+    counted.observe(inputs, outputs, rows)
+    assert not counted._buffer
+
+
+def test_who_observes_does_not_wait_for_a_scrape() -> None:
+    counted = monitor(reference())
+    inputs, outputs, rows = request(np.arange(counter_module.FEWEST_ROWS))
+    with counted._counting:
+        counted.observe(inputs, outputs, rows)
+        assert len(counted._buffer) == 1
+    counted.observe(inputs, outputs, rows)
+    assert not counted._buffer
 
 
 def test_what_can_not_be_counted_is_counted_as_dropped(caplog: pytest.LogCaptureFixture) -> None:
