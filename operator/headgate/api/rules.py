@@ -69,6 +69,19 @@ MIN_NOT_ABOVE_MAX = Rule(
 )
 
 
+HEADER_OR_COOKIE = Rule(
+    cel="has(self.header) != has(self.cookie)",
+    holds=lambda where: (where.header is None) != (where.cookie is None),
+    message="must name a header or a cookie, and not both",
+)
+
+EXACT_OR_PREFIX = Rule(
+    cel="!has(self.exact) || !has(self.prefix)",
+    holds=lambda match: match.exact is None or match.prefix is None,
+    message="must have an exact value or a prefix, and not both",
+)
+
+
 SLOW_BEFORE_GIVEN_UP = Rule(
     cel="!has(self.rollout.latency) || duration(self.rollout.latency.threshold) + "
     "(self.traffic.retryOnStable ? duration(self.rollout.latency.threshold) : duration('0s')) "

@@ -33,6 +33,9 @@ PositiveDuration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=20)
 _MARGIN = rules.percent_between(0, 50)
 Margin = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), _ruled(_MARGIN), _obey(_MARGIN)]
 Uri = Annotated[str, Field(min_length=1, max_length=2048), _ruled(rules.KNOWN_SCHEME), _obey(rules.KNOWN_SCHEME)]
+HeaderName = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+CookieName = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9_-]+$")]
+RequestValue = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-:<-~]+$")]
 Opaque = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 
 
@@ -112,6 +115,30 @@ class Runtime(SpecModel):
     """Where and as whom the pods run."""
 
 
+class Selector(SpecModel):
+    """A part of a request that tells users apart."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (rules.HEADER_OR_COOKIE,)
+
+    header: HeaderName | None = None
+    """The name of a header."""
+    cookie: CookieName | None = None
+    """The name of a cookie."""
+
+
+class Match(Selector):
+    """Requests that go to one version whatever the weights are: testers, tenants. They are no evidence."""
+
+    RULES = (rules.HEADER_OR_COOKIE, rules.EXACT_OR_PREFIX)
+
+    exact: RequestValue | None = None
+    """The value. Without this and a prefix, it is enough that the header or cookie is there."""
+    prefix: RequestValue | None = None
+    """How the value begins."""
+    role: Literal["candidate", "stable"] = "candidate"
+    """The version that answers. Without a candidate, stable answers all requests."""
+
+
 class Traffic(SpecModel):
     """How requests reach the model."""
 
@@ -119,6 +146,10 @@ class Traffic(SpecModel):
     """The latency budget: an answer that is later is a failure."""
     retryOnStable: bool = True  # noqa: N815
     """Whether stable answers a request that the candidate failed. The failure still counts as evidence."""
+    match: Annotated[list[Match], Field(max_length=20)] = []
+    """Requests that go to one version whatever the weights are. The first match counts."""
+    affinity: Selector | None = None
+    """Keeps users with one version: who has got the candidate keeps it while its weight grows."""
     routers: Annotated[int, Field(ge=1, le=100)] = 2
     """Router pods."""
 

@@ -67,7 +67,7 @@ def _windows(series: Sequence[Series], cursor: float) -> Floats | None:
 
 
 def _pod(s: Series) -> str:
-    return s.labels.get("envoy_endpoint_address", "")
+    return s.labels.get("envoy_endpoint_hostname") or s.labels.get("envoy_endpoint_address", "")
 
 
 def _by_pod(series: Iterable[Series], name: str, pods: Sequence[str], edges: Floats) -> Floats:

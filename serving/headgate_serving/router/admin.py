@@ -8,10 +8,13 @@ import asyncio
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 
 POLL_SECONDS = 0.01
+
+_CLUSTERS, _VERSION, _WARMING = "cluster_manager", "cds.version_text", "warming_clusters"
 
 
 class Admin:
@@ -22,18 +25,18 @@ class Admin:
 
     async def version(self, of: str) -> str | None:
         """The version of `cds` or `rds.headgate` that Envoy follows, or None when it isn't there to ask."""
-        text = await self._ask("GET", f"/stats?filter={of}.version_text&type=TextReadouts&format=json")
-        if text is None:
-            return None
-        stats: list[dict[str, Any]] = json.loads(text)["stats"]
-        return next((str(stat["value"]) for stat in stats if stat["name"].endswith(".version_text")), "")
+        stats = await self._stats(rf"\.{of}\.version_text$")
+        return None if stats is None else next((str(value) for value in stats.values()), "")
 
     async def wait_for_clusters(self, version: str, patience: float) -> bool:
-        """Whether Envoy follows `version` of CDS within `patience` seconds; at once when there is no Envoy."""
+        """Whether Envoy follows `version` of CDS within `patience` seconds, and knows the pods of all clusters.
+
+        At once when there is no Envoy.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience
-        while (current := await self.version("cds")) is not None:
-            if current == version:
+        while (stats := await self._stats(rf"^{_CLUSTERS}\.({_VERSION}|{_WARMING})$")) is not None:
+            if stats.get(f"{_CLUSTERS}.{_VERSION}") == version and not stats.get(f"{_CLUSTERS}.{_WARMING}"):
                 return True
             if loop.time() > deadline:
                 return False
@@ -42,13 +45,20 @@ class Admin:
 
     async def active_requests(self) -> int:
         """How many requests are under way; 0 when there is no Envoy."""
-        text = await self._ask("GET", "/stats?filter=inference.downstream_rq_active&format=json")
-        stats: list[dict[str, Any]] = json.loads(text)["stats"] if text else []
-        return sum(int(stat.get("value", 0)) for stat in stats)
+        stats = await self._stats(r"inference\.downstream_rq_active$")
+        return sum(map(int, (stats or {}).values()))
 
     async def drain(self, *, on: bool) -> bool:
         """Whether Envoy now closes each connection with its next answer; new ones are still served."""
         return await self._ask("POST", "/healthcheck/fail" if on else "/healthcheck/ok") is not None
+
+    async def _stats(self, name: str) -> dict[str, Any] | None:
+        """Values of the stats whose name the expression finds; None when there is no Envoy."""
+        text = await self._ask("GET", f"/stats?filter={quote(name)}&format=json")
+        if text is None:
+            return None
+        found: list[dict[str, Any]] = json.loads(text)["stats"]
+        return {str(stat["name"]): stat["value"] for stat in found if "name" in stat}
 
     async def _ask(self, method: str, path: str) -> str | None:
         if not self._socket.exists():

@@ -25,6 +25,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from headgate_serving.router.admin import Admin
 from headgate_serving.router.config import Layout, bootstrap_document
+from headgate_serving.router.discovery import Discovery
 from headgate_serving.router.endpoints import endpoints_by_revision
 from headgate_serving.router.errors import EnvoyBehind, RouterError
 from headgate_serving.router.files import ClusterWatcher, XdsFolder
@@ -131,7 +132,10 @@ class Agent:
         finally:
             written = self.folder.writes - before
             self.metrics.writes.labels(self.metrics.namespace, self.metrics.model).inc(written)
-        self._complaint = ""
+        if intent.ignored:
+            self._complain("this agent can't follow " + "; ".join(intent.ignored))
+        else:
+            self._complaint = ""
         self.metrics.show_weights(intent)
         if written:
             log.info("wrote %d files for %s", written, describe(intent))
@@ -144,7 +148,7 @@ class Agent:
         )
         endpoints = endpoints_by_revision(self.slices.objects.values())
         memory = self._memory or Memory(self.folder.clusters(), {})
-        documents, self._memory = step(memory, intent, endpoints, self.folder.layout, self.clock())
+        documents, self._memory = step(memory, intent, endpoints, self.clock())
         await self.folder.apply(documents, self.envoy)
         self._look_at = self._memory.next_look
         return intent
@@ -216,11 +220,15 @@ async def _serve(options: argparse.Namespace) -> None:
         age = metrics.watch_age.labels(options.namespace, options.model)
         age.set_function(lambda: max(deployments.age(), slices.age()))
         agent = Agent(options.model, deployments, slices, folder, admin, metrics, clock)
+        discovery = Discovery(folder)
+        folder.changed = discovery.changed
+        envoys = await discovery.serve()
         web = await Web(lambda: folder.complete, metrics.registry, admin).serve(options.bind, options.port)
         try:
             await _until_terminated(agent.run())
         finally:
             await web.cleanup()
+            await envoys.cleanup()
 
 
 async def _until_terminated(work: Coroutine[None, None, None]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from headgate_serving.router.errors import InvalidEndpoint
 
 REVISION_LABEL = "headgate.dev/revision"
-PORT_NAME = "http"
+PORT_NAME, GRPC_PORT_NAME = "http", "grpc"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -22,6 +22,8 @@ class Endpoint:
     port: int
     pod: str
     ready: bool = True
+    grpc_port: int = 0
+    """0 for a pod that takes no gRPC."""
 
 
 Endpoints: TypeAlias = Mapping[str, tuple[Endpoint, ...]]
@@ -59,15 +61,16 @@ def usable(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
 def _read_slice(item: Mapping[str, Any]) -> list[Endpoint]:
     name = item.get("metadata", {}).get("name", "?")
     try:
-        ports = [port["port"] for port in item.get("ports") or () if port.get("name") == PORT_NAME]
-        if not ports or item.get("addressType") not in {"IPv4", "IPv6"}:
+        ports = {port.get("name"): int(port["port"]) for port in item.get("ports") or ()}
+        if PORT_NAME not in ports or item.get("addressType") not in {"IPv4", "IPv6"}:
             return []
         return [
             Endpoint(
                 address=endpoint["addresses"][0],
-                port=int(ports[0]),
+                port=ports[PORT_NAME],
                 pod=(endpoint.get("targetRef") or {}).get("name", ""),
                 ready=ready,
+                grpc_port=ports.get(GRPC_PORT_NAME, 0),
             )
             for endpoint in item.get("endpoints") or ()
             if (ready := _is_ready(endpoint.get("conditions") or {})) is not None

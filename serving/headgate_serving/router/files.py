@@ -1,14 +1,14 @@
-"""Puts documents where Envoy sees them: only when they changed, whole, and in an order that is safe.
+"""Keeps the documents that Envoy follows: changed only when they differ, whole, and in an order that is safe.
 
-The agent calls `apply` with what `config.render` made. Endpoints come first, then clusters, then routes, so
-that no route ever names what is not there; what is no longer needed goes in the opposite order, which
-`linger` sees to. Everything Envoy follows is in these files, so an agent that starts anew finds its own past
-in them.
+The agent calls `apply` with what `config.render` made; `discovery` hands the documents to Envoy. Endpoints come
+first, then clusters, then routes, so that no route ever names what is not there; what is no longer needed goes in
+the opposite order, which `linger` sees to. Everything Envoy follows is in these files, so an agent that starts anew
+finds its own past in them, and has answers for Envoy before the API server has any for it.
 """
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -33,6 +33,7 @@ class XdsFolder:
     """The shared folder."""
 
     layout: Layout
+    changed: Callable[[], None] = lambda: None
     writes: int = 0
     _texts: dict[PurePosixPath, str] = field(default_factory=dict)
 
@@ -56,6 +57,10 @@ class XdsFolder:
         """Whether Envoy finds all that it needs to start."""
         needed = (self.layout.bootstrap, self.layout.clusters, self.layout.routes)
         return all(path in self._texts for path in needed)
+
+    def text(self, path: PurePosixPath) -> str | None:
+        """A document as it is now."""
+        return self._texts.get(path)
 
     def clusters(self) -> dict[str, dict[str, Any]]:
         """The clusters as they are written now, by name."""
@@ -82,6 +87,7 @@ class XdsFolder:
         os.replace(beside, path)  # noqa: PTH105 (PurePosixPath)
         self._texts[path] = text
         self.writes += 1
+        self.changed()
 
     def _remove_endpoints_but(self, services: Iterable[str]) -> None:
         kept = {self.layout.endpoints(service) for service in services}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headgate_serving.router.config import Documents, Layout, render
+from headgate_serving.router.config import Documents, render
 from headgate_serving.router.endpoints import Endpoints
 from headgate_serving.router.traffic import Intent
 
@@ -29,11 +29,11 @@ class Memory:
         return min(self.until.values(), default=None)
 
 
-def step(memory: Memory, intent: Intent, endpoints: Endpoints, layout: Layout, now: float) -> tuple[Documents, Memory]:
+def step(memory: Memory, intent: Intent, endpoints: Endpoints, now: float) -> tuple[Documents, Memory]:
     """What Envoy should follow from `now` on."""
-    needed = render(intent, endpoints, layout).clusters
+    needed = render(intent, endpoints).clusters
     linger = now + intent.timeout_ms / 1000 + LINGER_SECONDS
     until = {name: memory.until.get(name, linger) for name in memory.clusters if name not in needed}
     until = {name: deadline for name, deadline in until.items() if deadline > now}
-    documents = render(intent, endpoints, layout, {name: memory.clusters[name] for name in until})
+    documents = render(intent, endpoints, {name: memory.clusters[name] for name in until})
     return documents, Memory(documents.clusters, until)

@@ -2,18 +2,17 @@
 
 The agent calls `parse_deployment` with what the API server sent; `config` gets the `Intent`. The operator
 is the only writer of `status.traffic`, but two versions of it may run during an upgrade, so everything is
-checked and anything doubtful is `InvalidTraffic`: the agent then keeps the last good split.
+checked and a doubtful split is `InvalidTraffic`: the agent then keeps the last good one.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import Any, Literal
+from typing import Any
 
 from headgate_serving.router.errors import InvalidTraffic
-
-Role = Literal["stable", "candidate"]
+from headgate_serving.router.matching import Match, Role, Selector, parse_affinity, parse_matches
 
 TOTAL_WEIGHT = 1000
 """Weights are whole tenths of a percent, as Envoy wants integers."""
@@ -37,13 +36,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What the router has to do: the split, the latency budget, and whether stable rescues the candidate."""
+    """What the router has to do: the split, who is not split, the latency budget, and whether stable rescues."""
 
     targets: tuple[Target, ...] = ()
     timeout_ms: int = DEFAULT_TIMEOUT_MS
     retry_on_stable: bool = True
     slow_ms: int | None = None
     """Answers that take longer are slow ones for the operator."""
+    matches: tuple[Match, ...] = ()
+    affinity: Selector | None = None
+    ignored: tuple[str, ...] = ()
+    """What could not be read, and is not done."""
     stable: Target | None = field(init=False)
     candidate: Target | None = field(init=False)
 
@@ -64,11 +67,16 @@ def parse_deployment(deployment: Mapping[str, Any]) -> Intent:
     if not isinstance(retry, bool):
         raise InvalidTraffic(f"spec.traffic.retryOnStable is {retry!r}, not true or false")
     timeout = wishes.get("timeout")
+    matches, wrong_matches = parse_matches(_section(wishes, "match", list))
+    affinity, wrong_affinity = parse_affinity(wishes.get("affinity"))
     return Intent(
         targets=tuple(_parse_target(entry) for entry in traffic),
         timeout_ms=DEFAULT_TIMEOUT_MS if timeout is None else parse_duration(timeout),
         retry_on_stable=retry,
         slow_ms=_slow_ms(_section(_section(deployment, "spec"), "rollout")),
+        matches=matches,
+        affinity=affinity,
+        ignored=wrong_matches + wrong_affinity,
     )
 
 

@@ -90,7 +90,20 @@ GOOD: dict[str, Manifest] = {
                 },
             },
         ),
-        ("spec.traffic", {"timeout": "1m30s", "retryOnStable": False, "routers": 3}),
+        (
+            "spec.traffic",
+            {
+                "timeout": "1m30s",
+                "retryOnStable": False,
+                "match": [
+                    {"header": "x-tester"},
+                    {"header": "x-tenant", "prefix": "internal-", "role": "stable"},
+                    {"cookie": "beta", "exact": "yes", "role": "candidate"},
+                ],
+                "affinity": {"header": "x-user-id"},
+                "routers": 3,
+            },
+        ),
         (
             "spec.rollout",
             {
@@ -131,6 +144,7 @@ GOOD: dict[str, Manifest] = {
         ("spec.rollout.latency", {"threshold": "1m20s"}), ("spec.traffic", {"timeout": "1.5m", "retryOnStable": False})
     ),
     "a threshold that is null": manifest(("spec.rollout.latency", None)),
+    "affinity by a cookie": manifest(("spec.traffic.affinity", {"cookie": "session", "header": None})),
     "as few pods as many": manifest(("spec.runtime.autoscaling", {"minReplicas": 3, "maxReplicas": 3})),
 }
 
@@ -291,4 +305,51 @@ BAD: tuple[Bad, ...] = (
     ),
     _bad("an owner that is too long", "spec.governance.owner", "x" * 254, "at most 253 characters"),
     _bad("a spec that is a list", "spec", [], "should be a valid dictionary"),
+    _bad(
+        "a match of nothing",
+        "spec.traffic.match",
+        [{"exact": "yes"}],
+        "must name a header or a cookie",
+        "rule",
+        field="spec.traffic.match.0",
+    ),
+    _bad(
+        "a match of two things",
+        "spec.traffic.match",
+        [{"header": "x-tester", "cookie": "tester"}],
+        "must name a header or a cookie",
+        "rule",
+        field="spec.traffic.match.0",
+    ),
+    _bad(
+        "a match of two values",
+        "spec.traffic.match",
+        [{"header": "x-tester", "exact": "yes", "prefix": "y"}],
+        "must have an exact value or a prefix",
+        "rule",
+        field="spec.traffic.match.0",
+    ),
+    _bad(
+        "a match of a pseudo-header",
+        "spec.traffic.match",
+        [{"header": ":path", "prefix": "/"}],
+        "should match pattern",
+        field="spec.traffic.match.0.header",
+    ),
+    _bad(
+        "a cookie's value with a semicolon",
+        "spec.traffic.match",
+        [{"cookie": "a", "exact": "b;c"}],
+        "should match pattern",
+        field="spec.traffic.match.0.exact",
+    ),
+    _bad(
+        "a match with a role that there is not",
+        "spec.traffic.match",
+        [{"header": "x-tester", "role": "shadow"}],
+        "should be 'candidate' or 'stable'",
+        field="spec.traffic.match.0.role",
+    ),
+    _bad("too many matches", "spec.traffic.match", [{"header": "a"}] * 21, "at most 20 items"),
+    _bad("affinity by nothing", "spec.traffic.affinity", {}, "must name a header or a cookie", "rule"),
 )

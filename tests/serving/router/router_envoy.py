@@ -1,10 +1,12 @@
 """A real Envoy on loopback, configured through the same code as in a pod."""
 
+import asyncio
 import json
 import os
 import re
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -15,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from headgate_serving.router.admin import Admin
 from headgate_serving.router.config import Layout, bootstrap_document
 from headgate_serving.router.config.documents import discovery_response
+from headgate_serving.router.discovery import Discovery
 from headgate_serving.router.endpoints import Endpoint
 from headgate_serving.router.files import XdsFolder
 from headgate_serving.router.step import Memory, step
@@ -42,7 +45,7 @@ class Router:
         return Admin(Path(self.layout.admin_socket))
 
     async def follow(self, intent: Intent, endpoints: Mapping[str, tuple[Endpoint, ...]]) -> None:
-        documents, self.memory = step(self.memory, intent, endpoints, self.layout, time.monotonic())
+        documents, self.memory = step(self.memory, intent, endpoints, time.monotonic())
         await self.folder.apply(documents, self.admin)
 
     async def follows_routes(self) -> bool:
@@ -66,21 +69,54 @@ class Router:
 
 @contextmanager
 def running_router(root: Path) -> Iterator[Router]:
+    router = prepared(root)
+    with answering(router.folder), running_envoy(router):
+        yield router
+
+
+def prepared(root: Path) -> Router:
+    """The folder as an agent leaves it before there is a version."""
     layout = Layout(PurePosixPath(root), "127.0.0.1", free_port(), free_port())
     folder = XdsFolder(layout)
     folder.prepare()
     folder.start_with(bootstrap_document(NAMESPACE, MODEL, layout, Intent(slow_ms=SLOW_MS)))
     router = Router(layout, folder)
-    documents, router.memory = step(router.memory, Intent(), {}, layout, 0.0)
-    folder.put(layout.clusters, '{"resources": []}')
+    documents, router.memory = step(router.memory, Intent(), {}, 0.0)
+    folder.put(layout.clusters, discovery_response()[0])
     folder.put(layout.routes, discovery_response(documents.routes)[0])
-    command = [envoy_binary(), "-c", str(layout.bootstrap), "--disable-hot-restart", "--concurrency", "2", "-l", "warn"]
-    with Path(root, "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+    return router
+
+
+@contextmanager
+def running_envoy(router: Router) -> Iterator["subprocess.Popen[bytes]"]:
+    bootstrap = str(router.layout.bootstrap)
+    command = [envoy_binary(), "-c", bootstrap, "--disable-hot-restart", "--concurrency", "2", "-l", "warn"]
+    with (
+        Path(router.layout.root, "log").open("w") as log,
+        subprocess.Popen(command, stdout=log, stderr=log) as process,
+    ):
         try:
             wait_until_healthy(f"{router.url}/healthz", process)
-            yield router
+            yield process
         finally:
             process.terminate()
+
+
+@contextmanager
+def answering(folder: XdsFolder) -> Iterator[None]:
+    """The agent's discovery, on a loop of its own: tests come with theirs, and go."""
+    loop, discovery = asyncio.new_event_loop(), Discovery(folder)
+    folder.changed = lambda: loop.call_soon_threadsafe(discovery.changed)
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    runner = asyncio.run_coroutine_threadsafe(discovery.serve(), loop).result()
+    try:
+        yield
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 def wait_until_healthy(url: str, process: "subprocess.Popen[bytes]") -> None:

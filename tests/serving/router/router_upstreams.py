@@ -10,7 +10,7 @@ from typing import Literal
 
 from headgate_serving.router.endpoints import Endpoint
 
-Behaviour = Literal["ok", "error", "reset", "hang", "slow", "refused", "bad request"]
+Behaviour = Literal["ok", "error", "reset", "hang", "slow", "refused", "bad request", "overloaded"]
 
 
 @dataclass
@@ -49,9 +49,11 @@ class Upstream:
                 await asyncio.sleep(3600)
             case "slow":
                 await asyncio.sleep(self.delay)
-        status = {"error": b"500 Internal Server Error", "bad request": b"400 Bad Request"}.get(
-            self.behaviour, b"200 OK"
-        )
+        status = {
+            "error": b"500 Internal Server Error",
+            "bad request": b"400 Bad Request",
+            "overloaded": b"429 Too Many Requests",
+        }.get(self.behaviour, b"200 OK")
         body = self.name.encode()
         writer.write(b"HTTP/1.1 %s\r\ncontent-length: %d\r\n\r\n%s" % (status, len(body), body))
         await writer.drain()

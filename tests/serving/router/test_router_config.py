@@ -40,7 +40,8 @@ endpoints = st.dictionaries(
 
 
 def model_route(documents):
-    return documents.routes["virtual_hosts"][0]["routes"][1]
+    routes = documents.routes["virtual_hosts"][0]["routes"]
+    return next(route for route in routes if route["match"].get("safe_regex", {}).get("regex", "").endswith("/infer"))
 
 
 def weighted(documents):
@@ -61,7 +62,7 @@ def assert_consistent(documents):
 
 @given(intents(), endpoints)
 def test_nothing_ever_names_a_missing_cluster_and_weights_add_up(intent, found):
-    documents = render(intent, found, LAYOUT)
+    documents = render(intent, found)
     assert_consistent(documents)
     if intent.stable:
         assert sum(cluster["weight"] for cluster in weighted(documents)) == 1000
@@ -75,21 +76,21 @@ def test_over_any_history_nothing_names_a_missing_cluster_and_old_ones_go_at_las
     memory, now = Memory({}, {}), 0.0
     for intent, found, passed in history:
         now += passed
-        documents, after = step(memory, intent, found, LAYOUT, now)
+        documents, after = step(memory, intent, found, now)
         assert_consistent(documents)
         # What was routed a moment ago is still there for the requests under way.
         assert {name for name in memory.clusters if name not in memory.until} <= documents.clusters.keys()
         memory = after
     intent, found, _ = history[-1]
     longest = max(intent.timeout_ms for intent, _, _ in history) / 1000 + LINGER_SECONDS
-    documents, memory = step(memory, intent, found, LAYOUT, now + longest + 0.001)
-    assert documents == render(intent, found, LAYOUT)
+    documents, memory = step(memory, intent, found, now + longest + 0.001)
+    assert documents == render(intent, found)
     assert memory.next_look is None
 
 
 @given(intents(), endpoints)
 def test_the_same_input_gives_the_same_bytes(intent, found):
-    first, second = render(intent, found, LAYOUT), render(intent, dict(reversed(found.items())), LAYOUT)
+    first, second = render(intent, found), render(intent, dict(reversed(found.items())))
     assert discovery_response(*first.clusters.values()) == discovery_response(*second.clusters.values())
     assert list(first.endpoints.items()) == list(second.endpoints.items())
 
@@ -99,14 +100,14 @@ def split(weight, *, retry=True, timeout_ms=200):
 
 
 def test_the_candidate_comes_first_so_that_a_growing_weight_moves_nobody_back():
-    assert [cluster["name"] for cluster in weighted(render(split(100), {}, LAYOUT))] == [
+    assert [cluster["name"] for cluster in weighted(render(split(100), {}))] == [
         f"{NAMES[1]}/assigned=true",
         f"{NAMES[0]}/assigned=true",
     ]
 
 
 def test_a_new_weight_changes_the_routes_and_nothing_else():
-    before, after = render(split(100), {}, LAYOUT), render(split(200), {}, LAYOUT)
+    before, after = render(split(100), {}), render(split(200), {})
     assert before.routes != after.routes
     assert before.clusters == after.clusters
     assert before.endpoints == after.endpoints
@@ -114,7 +115,7 @@ def test_a_new_weight_changes_the_routes_and_nothing_else():
 
 def test_a_pods_cluster_is_the_same_in_every_role():
     promoted = Intent((Target(NAMES[1], "stable", 1000), Target(NAMES[0], "candidate", 0)), 700, False)
-    before, after = render(split(100), {}, LAYOUT).clusters, render(promoted, {}, LAYOUT).clusters
+    before, after = render(split(100), {}).clusters, render(promoted, {}).clusters
     for name in (f"{NAMES[0]}/attempts", f"{NAMES[1]}/attempts"):
         assert before[name] == after[name]
 
@@ -127,7 +128,7 @@ def retry_of(documents, revision):
 
 @pytest.mark.parametrize(("retry", "expected"), [(True, True), (False, False)])
 def test_the_candidates_errors_are_tried_again_only_when_asked_for(retry, expected):
-    documents = render(split(100, retry=retry), {}, LAYOUT)
+    documents = render(split(100, retry=retry), {})
     assert ("5xx" in retry_of(documents, NAMES[1])) is expected
     assert ("typed_per_filter_config" in weighted(documents)[0]) is expected
     assert "5xx" not in retry_of(documents, NAMES[0])
@@ -135,7 +136,7 @@ def test_the_candidates_errors_are_tried_again_only_when_asked_for(retry, expect
 
 
 def test_the_candidate_has_half_of_the_budget_and_the_answer_all_of_it():
-    documents = render(split(100, timeout_ms=1500), {}, LAYOUT)
+    documents = render(split(100, timeout_ms=1500), {})
     assert model_route(documents)["route"]["timeout"] == "1.500s"
     assert '"value": "750"' in json.dumps(weighted(documents)[0])
 
@@ -174,8 +175,8 @@ def test_the_histogram_has_an_edge_where_answers_become_slow(slow_ms, retry, add
     assert settings_["buckets"] == edges
 
 
-def test_the_pods_are_marked_for_the_histogram_but_not_as_rescuers():
-    document = render(split(100), {NAMES[0]: (Endpoint("10.0.0.1", 8000, "pod-a"),)}, LAYOUT)
+def test_the_pods_are_marked_for_the_histogram_but_not_where_they_are_no_evidence():
+    document = render(split(100), {NAMES[0]: (Endpoint("10.0.0.1", 8000, "pod-a"),)})
     marks = {}
     for name in (f"{NAMES[0]}/attempts", f"{NAMES[0]}/rescue"):
         service = document.clusters[name]["eds_cluster_config"]["service_name"]
@@ -186,7 +187,7 @@ def test_the_pods_are_marked_for_the_histogram_but_not_as_rescuers():
 
 
 def test_every_pod_has_its_name_and_its_revision():
-    document = render(split(0), {NAMES[0]: (Endpoint("10.0.0.1", 8000, "pod-a"),)}, LAYOUT).endpoints[NAMES[0]]
+    document = render(split(0), {NAMES[0]: (Endpoint("10.0.0.1", 8000, "pod-a"),)}).endpoints[f"{NAMES[0]}.attempts"]
     (pod,) = document["endpoints"][0]["lb_endpoints"]
     assert pod["endpoint"]["hostname"] == "pod-a"
     assert pod["metadata"]["filter_metadata"]["headgate"]["revision"] == NAMES[0]

@@ -5,7 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from itertools import count
 
@@ -15,6 +15,7 @@ from router_envoy import MODEL, NAMESPACE, SLOW_MS, Router, free_port
 from router_upstreams import Behaviour, Upstream, serving
 
 from headgate_serving.router.endpoints import Endpoint
+from headgate_serving.router.matching import Match, Selector
 from headgate_serving.router.step import Memory
 from headgate_serving.router.traffic import Intent, Role, Target
 
@@ -45,6 +46,9 @@ class Users:
             revision = response.headers.get("x-headgate-revision")
         return Answer(response.status, text, time.monotonic() - started, revision)
 
+    async def who_answers(self, **headers: str) -> str | None:
+        return (await self.ask(**headers)).revision
+
     async def ask_many(self, number: int, at_a_time: int = 16) -> list[Answer]:
         left = iter(range(number))
 
@@ -71,6 +75,10 @@ def split(
     tenths = round(percent * 10)
     targets = (Target(stable.name, "stable", 1000 - tenths), Target(candidate.name, "candidate", tenths))
     return Intent(targets, timeout_ms, retry)
+
+
+def matching(intent: Intent, *matches: Match, affinity: Selector | None = None) -> Intent:
+    return replace(intent, matches=matches, affinity=affinity)
 
 
 def pods(*upstreams: Upstream) -> dict[str, tuple[Endpoint, ...]]:
@@ -115,6 +123,7 @@ async def test_the_split_follows_the_weights(router: Router, users: Users) -> No
         pytest.param("reset", 6, 6, 0, id="a broken connection is an error"),
         pytest.param("hang", 6, 6, 6, id="a late answer is an error and a timeout"),
         pytest.param("refused", 0, 6, 0, id="a refused connection is an error but no request"),
+        pytest.param("overloaded", 6, 6, 0, id="an answer 429 is an error"),
         pytest.param("bad request", 6, 0, 0, id="an answer 400 is a success"),
         pytest.param("ok", 6, 0, 0, id="an answer 200 is a success"),
     ],
@@ -295,11 +304,11 @@ async def test_with_no_pod_left_the_router_says_so(router: Router, users: Users)
         await router.follow(split(stable, candidate, 50.0), {})
 
         async def unavailable() -> bool:
-            return (await users.ask()).status == 503
+            answers = await users.ask_many(20)
+            return {answer.status for answer in answers} == {503} and said in {answer.body for answer in answers}
 
-        await eventually(unavailable, "503")
-        answer = await users.ask()
-    assert (answer.status, json.loads(answer.body)) == (503, {"error": "no pod of the model is ready"})
+        said = '{"error":"no pod of the model is ready"}\n'
+        await eventually(unavailable, said)
 
 
 async def test_a_stable_that_hangs_is_given_up_when_the_budget_is_spent(router: Router, users: Users) -> None:
@@ -355,7 +364,7 @@ async def test_the_times_of_a_versions_own_answers_are_told_apart_from_those_of_
     async with serving(stable, candidate):
         await router.follow(split(stable, candidate, 100.0), pods(stable, candidate))
         await answered_by(users, candidate)
-        fast = 1 + len(await users.ask_many(9))
+        fast = len(await users.ask_many(9))
         candidate.behaviour, candidate.delay = "slow", 0.05
         slow = len(await users.ask_many(6))
         candidate.behaviour = "error"
@@ -398,3 +407,111 @@ async def test_a_pod_that_is_gone_is_passed_over_without_a_failed_answer(
         await router.follow(split(stable, candidate, 50.0), endpoints)
         await answered_by(users, stable, candidate)
         assert {answer.status for answer in await users.ask_many(60)} == {200}
+
+
+async def test_testers_get_the_version_that_their_requests_ask_for(router: Router, users: Users) -> None:
+    stable, candidate = pair()
+    tester, tenant, beta = Selector("header", "x-tester"), Selector("header", "x-tenant"), Selector("cookie", "beta")
+    matches = (
+        Match(tester, "exact", "yes", "candidate"),
+        Match(tenant, "prefix", "bank-", "stable"),
+        Match(beta, "exact", "on.1", "candidate"),
+        Match(Selector("cookie", "any"), "present", "", "candidate"),
+    )
+    async with serving(stable, candidate):
+        await router.follow(matching(split(stable, candidate, 0.0), *matches), pods(stable, candidate))
+        await answered_by(users, stable)
+        for headers, expected in [
+            ({}, stable),
+            ({"X-Tester": "yes"}, candidate),
+            ({"x-tester": "yes, no"}, stable),
+            ({"x-tester": "no"}, stable),
+            ({"Cookie": "beta=on.1"}, candidate),
+            ({"Cookie": "a=b; beta=on.1; c=d"}, candidate),
+            ({"Cookie": "beta=on.12"}, stable),
+            ({"Cookie": "beta=on11"}, stable),
+            ({"Cookie": "alphabeta=on.1"}, stable),
+            ({"Cookie": "any=thing"}, candidate),
+        ]:
+            assert await users.who_answers(**headers) == expected.name, headers
+        await router.follow(matching(split(stable, candidate, 100.0), *matches), pods(stable, candidate))
+        await eventually(router.follows_routes, "the new routes")
+        for headers, expected in [
+            ({}, candidate),
+            ({"x-tenant": "bank-7"}, stable),
+            ({"x-tenant": "shop-7"}, candidate),
+            # The first match counts.
+            ({"x-tenant": "bank-7", "x-tester": "yes"}, candidate),
+        ]:
+            assert await users.who_answers(**headers) == expected.name, headers
+
+
+@pytest.mark.parametrize("behaviour", ["error", "reset", "hang"])
+async def test_testers_of_a_failing_candidate_are_rescued_and_are_no_evidence(
+    router: Router, users: Users, behaviour: Behaviour
+) -> None:
+    stable, candidate = pair(behaviour)
+    testers = Match(Selector("header", "x-tester"), "present", "", "candidate")
+    async with serving(stable, candidate):
+        await router.follow(matching(split(stable, candidate, 0.0, 400), testers), pods(stable, candidate))
+        await answered_by(users, stable)
+        before = attempts(router, stable, "rq_total")
+        answers = [await users.ask(**{"x-tester": "1"}) for _ in range(6)]
+        assert {(answer.status, answer.revision) for answer in answers} == {(200, stable.name)}
+        assert max(answer.seconds for answer in answers) < 0.4
+        assert candidate.requests == 6
+        assert attempts(router, candidate, "rq_total") == attempts(router, candidate, "rq_error") == 0
+        assert attempts(router, stable, "rq_total") == before
+        for upstream in (stable, candidate):
+            assigned = {"headgate_revision": upstream.name, "headgate_assigned": "true"}
+            assert router.count("envoy_cluster_upstream_rq_xx", **assigned) <= before
+
+
+async def test_matches_come_and_go_without_a_failed_request(router: Router, users: Users) -> None:
+    stable, candidate = pair()
+    testers = Match(Selector("header", "x-tester"), "exact", "yes", "candidate")
+    alone, both = Intent((Target(stable.name, "stable", 1000),)), split(stable, candidate, 50.0)
+    statuses = Counter[int]()
+    async with serving(stable, candidate):
+        for intent in (alone, both, matching(both, testers), both, matching(alone, testers)) * 3:
+            await router.follow(intent, pods(stable, candidate))
+            await eventually(router.follows_routes, "the new routes")
+            statuses += Counter([(await users.ask(**{"x-tester": "yes"})).status for _ in range(10)])
+    assert statuses == {200: 150}
+
+
+@pytest.mark.parametrize("affinity", [Selector("header", "x-user-id"), Selector("cookie", "user")])
+async def test_who_got_the_candidate_keeps_it_while_its_weight_grows(
+    router: Router, users: Users, affinity: Selector
+) -> None:
+    stable, candidate = pair()
+    everybody = range(1000)
+
+    async def with_the_candidate() -> set[int]:
+        left, found = iter(everybody), set[int]()
+
+        async def work() -> None:
+            for user in left:
+                name, value = ("x-user-id", f"u{user}") if affinity.kind == "header" else ("cookie", f"user=u{user}")
+                if await users.who_answers(**{name: value}) == candidate.name:
+                    found.add(user)
+
+        await asyncio.gather(*(work() for _ in range(16)))
+        return found
+
+    async with serving(stable, candidate):
+        await router.follow(split(stable, candidate, 0.0), pods(stable, candidate))
+        await answered_by(users, stable)
+        before = set[int]()
+        for percent in (1.0, 5.0, 25.0, 50.0, 100.0):
+            await router.follow(matching(split(stable, candidate, percent), affinity=affinity), pods(stable, candidate))
+            await eventually(router.follows_routes, "the new weight")
+            found = await with_the_candidate()
+            assert before <= found
+            # Five standard deviations.
+            assert len(found) / len(everybody) == pytest.approx(percent / 100, abs=0.08)
+            before = found
+        # Who says nothing is split at random.
+        await router.follow(matching(split(stable, candidate, 50.0), affinity=affinity), pods(stable, candidate))
+        await eventually(router.follows_routes, "the new weight")
+        assert {await users.who_answers() for _ in range(40)} == {stable.name, candidate.name}

@@ -15,6 +15,7 @@ from headgate.core.manifests.metadata import (
 from headgate.core.model import Observation
 
 HTTP_PORT, METRICS_PORT, AGENT_PORT = 8080, 8003, 8081
+GRPC_PORT = 8001
 DRAIN_SECONDS, DRAIN_PATIENCE = 5, 20
 """A router that ends closes each connection with its next answer for so long, then waits so long for the last ones."""
 
@@ -79,7 +80,11 @@ def _service(o: Observation) -> Manifest:
         "metadata": metadata(o, o.name, "router"),
         "spec": {
             "selector": selector(o.name, "router"),
-            "ports": [{"name": "http", "port": 80, "targetPort": "http"}],
+            "ports": [
+                {"name": "http", "port": 80, "targetPort": "http"},
+                # The same listener, which tells protocols apart; at the port that clients of gRPC expect.
+                {"name": "grpc", "port": GRPC_PORT, "targetPort": "http", "appProtocol": "kubernetes.io/h2c"},
+            ],
         },
     }
 

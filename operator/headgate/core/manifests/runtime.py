@@ -129,7 +129,10 @@ def _service(o: Observation, view: RevisionView) -> Manifest:
         "spec": {
             "clusterIP": "None",
             "selector": selector(o.name, "runtime", view.name),
-            "ports": [{"name": "http", "port": HTTP_PORT, "targetPort": "http"}],
+            "ports": [
+                {"name": "http", "port": HTTP_PORT, "targetPort": "http"},
+                {"name": "grpc", "port": GRPC_PORT, "targetPort": "grpc"},
+            ],
         },
     }
 

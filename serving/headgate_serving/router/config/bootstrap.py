@@ -1,20 +1,30 @@
-"""The bootstrap: listeners, metrics, limits. Read once in the life of an Envoy; what changes is followed by file.
+"""The bootstrap: listeners, metrics, limits. Read once in the life of an Envoy; what changes is asked of the agent.
 
 The agent calls `bootstrap_document`.
 """
 
+from pathlib import PurePosixPath
 from typing import Any
 
 from headgate_serving.router.config import names
 from headgate_serving.router.config.budget import latency_edges
-from headgate_serving.router.config.layout import Layout, file_source
+from headgate_serving.router.config.layout import AGENT, Layout, from_agent
 from headgate_serving.router.config.routes import ROUTES, TRY_TIMEOUT_FILTER
 from headgate_serving.router.traffic import Intent
 
 BODY_LIMIT = 10 * 1024 * 1024
 """A larger request goes through, but is not kept, so stable can't rescue it."""
 
+ADMIN = "admin"
+"""The cluster that is Envoy's own admin interface."""
+
 MAX_CONNECTIONS = 20_000
+
+_RUNTIME = {
+    # A route that Envoy refuses would hold up all others: cookies with the longest names and values fit in.
+    "re2.max_program_size.error_level": 2000,
+    "re2.max_program_size.warn_level": 2000,
+}
 
 _TYPE = "type.googleapis.com/envoy."
 _ROUTER = {
@@ -35,11 +45,12 @@ def bootstrap_document(namespace: str, model: str, layout: Layout, intent: Inten
     return {
         "node": {"id": f"{model}.{namespace}", "cluster": "headgate-router"},
         "admin": {"address": {"pipe": {"path": str(layout.admin_socket), "mode": 0o600}}},
-        "dynamic_resources": {"cds_config": file_source(layout.clusters)},
+        "dynamic_resources": {"cds_config": from_agent()},
         "static_resources": {
             "listeners": [_inference_listener(layout), _metrics_listener(layout)],
-            "clusters": [_admin_cluster(layout)],
+            "clusters": [_pipe(ADMIN, layout.admin_socket), _pipe(AGENT, layout.agent_socket)],
         },
+        "layered_runtime": {"layers": [{"name": "limits", "static_layer": _RUNTIME}]},
         # Histograms, other than counters, are as old as the last flush.
         "stats_flush_interval": "1s",
         "stats_config": {
@@ -71,7 +82,7 @@ def _inference_listener(layout: Layout) -> dict[str, Any]:
         layout.inference_port,
         BODY_LIMIT,
         {
-            "rds": {"route_config_name": ROUTES, "config_source": file_source(layout.routes)},
+            "rds": {"route_config_name": ROUTES, "config_source": from_agent()},
             "http_filters": [_TRY_TIMEOUT, _ROUTER],
             "local_reply_config": _local_replies(),
             "access_log": [_access_log()],
@@ -99,7 +110,7 @@ def _metrics_listener(layout: Layout) -> dict[str, Any]:
         },
         # The label is added to plain text.
         "request_headers_to_remove": ["accept-encoding"],
-        "route": {"cluster": "admin"},
+        "route": {"cluster": ADMIN},
     }
     routes = {"name": "metrics", "virtual_hosts": [{"name": "metrics", "domains": ["*"], "routes": [route]}]}
     return _listener(
@@ -134,39 +145,47 @@ def _listener(name: str, bind: str, port: int, limit: int, connection_manager: d
     }
 
 
-def _admin_cluster(layout: Layout) -> dict[str, Any]:
-    endpoint = {"address": {"pipe": {"path": str(layout.admin_socket)}}}
+def _pipe(name: str, path: PurePosixPath) -> dict[str, Any]:
+    endpoint = {"address": {"pipe": {"path": str(path)}}}
     return {
-        "name": "admin",
+        "name": name,
         "type": "STATIC",
         "connect_timeout": "1s",
         "load_assignment": {
-            "cluster_name": "admin",
+            "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}],
         },
     }
 
 
 def _local_replies() -> dict[str, Any]:
-    """Envoy's own answers in the form of the inference protocol: `{"error": "…"}`."""
-    return {
-        "mappers": [
-            # First the router's own health, the one answer that is no error.
-            _reply(_status(200, 200), "%LOCAL_REPLY_BODY%"),
-            _reply(_flags("UH", "NC", "NR"), "no pod of the model is ready"),
-            _reply(_flags("UT"), "the model did not answer in time"),
-            _reply(_flags("UO"), "too many requests are waiting for the model"),
-            _reply(_flags("UF", "UC", "UR", "LR"), "the model's pod closed the connection"),
-            _reply(_status(413, 413), "the request is too large"),
-        ],
-        "body_format": {"json_format": {"error": "%LOCAL_REPLY_BODY%"}},
-    }
+    """Envoy's own answers in the form of the inference protocol: `{"error": "…"}`, or a call's message."""
+    replies = [
+        # First the router's own health, the one answer that is no error.
+        {"filter": _status(200, 200), **_text("%LOCAL_REPLY_BODY%")},
+        *_reply(_flags("UH", "NC", "NR"), "no pod of the model is ready"),
+        *_reply(_flags("UT"), "the model did not answer in time"),
+        *_reply(_flags("UO"), "too many requests are waiting for the model"),
+        *_reply(_flags("UF", "UC", "UR", "LR"), "the model's pod closed the connection"),
+        *_reply(_status(413, 413), "the request is too large"),
+        {"filter": _GRPC, **_text("%LOCAL_REPLY_BODY%")},
+    ]
+    return {"mappers": replies, "body_format": {"json_format": {"error": "%LOCAL_REPLY_BODY%"}}}
 
 
-def _reply(wanted: dict[str, Any], text: str) -> dict[str, Any]:
-    if text == "%LOCAL_REPLY_BODY%":
-        return {"filter": wanted, "body_format_override": {"text_format_source": {"inline_string": text}}}
-    return {"filter": wanted, "body_format_override": {"json_format": {"error": text}}}
+_GRPC = {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}}
+
+
+def _reply(wanted: dict[str, Any], text: str) -> list[dict[str, Any]]:
+    json = {"body_format_override": {"json_format": {"error": text}}}
+    return [
+        {"filter": {"and_filter": {"filters": [_GRPC, wanted]}}, **_text(text)},
+        {"filter": wanted, **json},
+    ]
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"body_format_override": {"text_format_source": {"inline_string": text}}}
 
 
 def _flags(*flags: str) -> dict[str, Any]:

@@ -6,10 +6,11 @@ connections. So a promotion changes only aggregates and routes.
 """
 
 from collections.abc import Iterable
+from itertools import product
 from typing import Any
 
 from headgate_serving.router.config import names
-from headgate_serving.router.config.layout import Layout, duration, file_source
+from headgate_serving.router.config.layout import duration, from_agent
 from headgate_serving.router.endpoints import Endpoint
 from headgate_serving.router.traffic import Intent, Target
 
@@ -24,33 +25,38 @@ MANY = 16_384
 STABLE_RETRIES = 128
 """How many retries of stable's requests may run at a time, so that they can't drown a stable that is in trouble."""
 
+TOO_MANY_REQUESTS = 429
+"""A candidate that can't keep up with its share of the requests has failed them, as one that answers 503 has."""
+
+WIRES: tuple[names.Wire, ...] = ("http", "grpc")
+
 _TYPE = "type.googleapis.com/envoy."
 
 
-def cluster_documents(intent: Intent, layout: Layout) -> list[dict[str, Any]]:
+def cluster_documents(intent: Intent) -> list[dict[str, Any]]:
     """The clusters that the routes of `intent` need, those with pods before the aggregates over them."""
     stable, candidate = intent.stable, intent.candidate
     if stable is None:
         return []
-    pods = [_pods(names.attempts(target.revision), target.revision, layout) for target in intent.targets]
-    aggregates = [_aggregate(stable, [names.attempts(stable.revision)], STABLE_RETRIES, _retry_elsewhere())]
-    if candidate is not None:
-        rescuers = names.rescuers(stable.revision)
-        pods.append(_pods(names.rescue(stable.revision), rescuers, layout, counted=False))
-        # Stable is behind the candidate even without retries: a request that finds no pod of the candidate
-        # has not been tried yet.
-        behind = [names.attempts(candidate.revision), names.rescue(stable.revision)]
-        retry = _retry_on_stable() if intent.retry_on_stable else None
-        aggregates.append(_aggregate(candidate, behind, MANY, retry))
+    pods, aggregates = list[dict[str, Any]](), list[dict[str, Any]]()
+    for target, wire in product(intent.targets, WIRES):
+        pods += [_pods(target, kind, wire) for kind in ("attempts", "uncounted-attempts")]
+        aggregates.append(_aggregate(target, "assigned=true", "attempts", wire, intent))
+        aggregates.append(_aggregate(target, "uncounted", "uncounted-attempts", wire, intent))
+        if wire == "grpc":
+            aggregates.append(_aggregate(target, "streams", "attempts", wire, intent))
+        if target == stable and candidate is not None:
+            pods.append(_pods(target, "rescue", wire))
     return pods + aggregates
 
 
 def endpoint_document(service: str, endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     """EDS: each pod with its name, for the counters, its revision, for the answer's header, and the mark, for times."""
-    revision = names.revision_of(service)
+    revision, kind, wire = names.Cluster.of_service(service)
     metadata: dict[str, Any] = {names.METADATA: {"revision": revision}}
-    if service == revision:
+    if kind == "attempts":
         metadata["envoy.lb"] = {"canary": True}
+    places = [(pod, pod.port if wire == "http" else pod.grpc_port) for pod in endpoints]
     return {
         "@type": _TYPE + "config.endpoint.v3.ClusterLoadAssignment",
         "cluster_name": service,
@@ -59,49 +65,59 @@ def endpoint_document(service: str, endpoints: Iterable[Endpoint]) -> dict[str, 
                 "lb_endpoints": [
                     {
                         "endpoint": {
-                            "hostname": endpoint.pod,
-                            "address": {"socket_address": {"address": endpoint.address, "port_value": endpoint.port}},
+                            "hostname": pod.pod,
+                            "address": {"socket_address": {"address": pod.address, "port_value": port}},
                         },
                         "metadata": {"filter_metadata": metadata},
                     }
-                    for endpoint in endpoints
+                    for pod, port in places
+                    if port
                 ]
             }
         ],
     }
 
 
-def _pods(name: str, service: str, layout: Layout, *, counted: bool = True) -> dict[str, Any]:
+def _pods(target: Target, kind: names.Kind, wire: names.Wire) -> dict[str, Any]:
+    cluster = names.Cluster(target.revision, kind, wire)
     return {
         "@type": _TYPE + "config.cluster.v3.Cluster",
-        "name": name,
+        "name": str(cluster),
         "type": "EDS",
-        "eds_cluster_config": {
-            "service_name": service,
-            "eds_config": file_source(layout.endpoints(service)),
-        },
+        "eds_cluster_config": {"service_name": cluster.service, "eds_config": from_agent()},
         "connect_timeout": duration(CONNECT_TIMEOUT_MS),
         "lb_policy": "LEAST_REQUEST",
-        "track_cluster_stats": {"per_endpoint_stats": counted},
+        "track_cluster_stats": {"per_endpoint_stats": kind == "attempts"},
         "circuit_breakers": _circuit_breakers(MANY),
         "outlier_detection": _outlier_detection(),
         "typed_extension_protocol_options": _http_options(
-            {"common_http_protocol_options": {"idle_timeout": duration(IDLE_TIMEOUT_MS)}}
+            wire, {"common_http_protocol_options": {"idle_timeout": duration(IDLE_TIMEOUT_MS)}}
         ),
     }
 
 
-def _aggregate(target: Target, behind: list[str], retries: int, retry_policy: dict[str, Any] | None) -> dict[str, Any]:
-    """The cluster that routes name. Weighted clusters share their route, so the retry policy belongs here."""
+def _aggregate(target: Target, kind: names.Kind, pods: names.Kind, wire: names.Wire, intent: Intent) -> dict[str, Any]:
+    """What routes name: a revision's pods, and what is done where they fail.
+
+    Weighted clusters share their route, so the retry policy belongs here.
+    """
+    behind, retries, retry_policy = (
+        [str(names.Cluster(target.revision, pods, wire))],
+        STABLE_RETRIES,
+        _retry_elsewhere(),
+    )
+    if intent.stable is not None and target == intent.candidate:
+        # Stable is behind the candidate even without retries: a request that finds no pod of the candidate
+        # has not been tried yet.
+        behind.append(str(names.Cluster(intent.stable.revision, "rescue", wire)))
+        retries, retry_policy = MANY, _retry_on_stable() if intent.retry_on_stable else {}
     return {
         "@type": _TYPE + "config.cluster.v3.Cluster",
-        "name": names.assigned(target.revision),
+        "name": str(names.Cluster(target.revision, kind, wire)),
         "connect_timeout": duration(CONNECT_TIMEOUT_MS),
         "lb_policy": "CLUSTER_PROVIDED",
         "circuit_breakers": _circuit_breakers(retries),
-        "typed_extension_protocol_options": _http_options(
-            {} if retry_policy is None else {"retry_policy": retry_policy}
-        ),
+        "typed_extension_protocol_options": _http_options(wire, {"retry_policy": retry_policy} if retry_policy else {}),
         "cluster_type": {
             "name": "envoy.clusters.aggregate",
             "typed_config": {
@@ -118,7 +134,9 @@ def _retry_on_stable() -> dict[str, Any]:
     When a try has failed for being late is said in the routes: Envoy doesn't look for it here.
     """
     return {
-        "retry_on": "5xx,reset,connect-failure,refused-stream",
+        "retry_on": "5xx,reset,connect-failure,refused-stream,retriable-status-codes,"
+        "unavailable,internal,resource-exhausted",
+        "retriable_status_codes": [TOO_MANY_REQUESTS],
         "num_retries": 1,
         "retry_back_off": {"base_interval": duration(1), "max_interval": duration(2)},
         "retry_priority": {
@@ -148,11 +166,12 @@ def _retry_elsewhere() -> dict[str, Any]:
     }
 
 
-def _http_options(more: dict[str, Any]) -> dict[str, Any]:
+def _http_options(wire: names.Wire, more: dict[str, Any]) -> dict[str, Any]:
+    version = "http_protocol_options" if wire == "http" else "http2_protocol_options"
     return {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": _TYPE + "extensions.upstreams.http.v3.HttpProtocolOptions",
-            "explicit_http_config": {"http_protocol_options": {}},
+            "explicit_http_config": {version: {}},
             **more,
         }
     }

@@ -11,7 +11,6 @@ from typing import Any
 
 from headgate_serving.router.config import names
 from headgate_serving.router.config.clusters import cluster_documents, endpoint_document
-from headgate_serving.router.config.layout import Layout
 from headgate_serving.router.config.routes import route_document
 from headgate_serving.router.endpoints import Endpoints
 from headgate_serving.router.traffic import Intent
@@ -25,7 +24,7 @@ class Documents:
     """By name."""
     routes: Mapping[str, Any]
     endpoints: Mapping[str, Mapping[str, Any]]
-    """By service: the revision, or the revision's pods as rescuers."""
+    """By service, as `names` calls them."""
 
     @property
     def routed(self) -> frozenset[str]:
@@ -36,7 +35,6 @@ class Documents:
 def render(
     intent: Intent,
     endpoints: Endpoints,
-    layout: Layout,
     lingering: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Documents:
     """The configuration for `intent`; `lingering` are clusters of before that stay as they were.
@@ -45,7 +43,7 @@ def render(
     if only an empty one: Envoy would wait for a missing file.
     """
     clusters: dict[str, Mapping[str, Any]] = dict(lingering or {})
-    clusters.update({cluster["name"]: cluster for cluster in cluster_documents(intent, layout)})
+    clusters.update({cluster["name"]: cluster for cluster in cluster_documents(intent)})
     in_order = sorted(clusters, key=lambda name: ("eds_cluster_config" not in clusters[name], name))
     services = {
         cluster["eds_cluster_config"]["service_name"]
@@ -56,7 +54,7 @@ def render(
         clusters={name: clusters[name] for name in in_order},
         routes=route_document(intent),
         endpoints={
-            service: endpoint_document(service, endpoints.get(names.revision_of(service), ()))
+            service: endpoint_document(service, endpoints.get(names.Cluster.of_service(service).revision, ()))
             for service in sorted(services)
         },
     )
@@ -64,12 +62,11 @@ def render(
 
 def routed_clusters(routes: Mapping[str, Any]) -> frozenset[str]:
     """The clusters that a route table names."""
-    return frozenset(
-        cluster["name"]
-        for host in routes["virtual_hosts"]
-        for route in host["routes"]
-        for cluster in route.get("route", {}).get("weighted_clusters", {}).get("clusters", ())
+    actions = [route["route"] for host in routes["virtual_hosts"] for route in host["routes"] if "route" in route]
+    weighted = (
+        cluster["name"] for action in actions for cluster in action.get("weighted_clusters", {}).get("clusters", ())
     )
+    return frozenset(weighted).union(action["cluster"] for action in actions if "cluster" in action)
 
 
 def discovery_response(*resources: Mapping[str, Any]) -> tuple[str, str]:

@@ -1,13 +1,19 @@
-"""Where the documents lie, and how Envoy is told to follow them. Used by all other modules of `config`."""
+"""Where the documents lie, and whom Envoy asks for them. Used by all other modules of `config`."""
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+AGENT = "agent"
+"""The cluster of Envoy's that is the agent."""
+
+HOLD_SECONDS = 20
+"""How long the agent keeps a question to which there is no news."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The shared folder, and the ports of the pod. Envoy follows renames into `root` and into `root/eds`."""
+    """The shared folder, and the ports of the pod."""
 
     root: PurePosixPath
     bind: str = "0.0.0.0"
@@ -34,16 +40,28 @@ class Layout:
         """Envoy's admin interface; no port, so that only the pod's own containers reach it."""
         return self.root / "admin.sock"
 
+    @property
+    def agent_socket(self) -> PurePosixPath:
+        """Where Envoy asks the agent for all but its bootstrap."""
+        return self.root / "agent.sock"
+
     def endpoints(self, service: str) -> PurePosixPath:
-        """EDS: a file for each revision, and one for its pods as rescuers."""
+        """EDS: a file for each cluster that has pods."""
         return self.root / "eds" / f"{service}.json"
 
 
-def file_source(path: PurePosixPath) -> dict[str, Any]:
-    """A configuration source that follows renames onto `path`."""
+def from_agent() -> dict[str, Any]:
+    """A configuration source: the agent's discovery, which keeps a question until there is an answer to it."""
     return {
         "resource_api_version": "V3",
-        "path_config_source": {"path": str(path), "watched_directory": {"path": str(path.parent)}},
+        "api_config_source": {
+            "api_type": "REST",
+            "transport_api_version": "V3",
+            "cluster_names": [AGENT],
+            # From one answer to the next question, and how often an agent is looked for that is not there.
+            "refresh_delay": duration(25),
+            "request_timeout": duration(2000 * HOLD_SECONDS),
+        },
     }
 
 

@@ -1,50 +1,59 @@
 """How clusters are called, and how Envoy turns the names into labels.
 
-A revision has up to three clusters over the same pods, so that three questions get separate counters:
+A revision has several clusters over the same pods, so that different questions get separate counters:
 
 - `fraud-1a2b3c4d/attempts`: what each pod really did with the requests of the users assigned to it.
 - `fraud-1a2b3c4d/assigned=true`: what the users assigned to the revision got in the end. An aggregate.
 - `fraud-1a2b3c4d/rescue`: stable's pods once more, for requests that the candidate failed. Kept apart,
   because those requests are no random sample: a poisonous request fails everywhere, and would count against
   stable too.
+- `fraud-1a2b3c4d/uncounted-attempts`, and the aggregate `fraud-1a2b3c4d/uncounted` in front of it: the same for what
+  says nothing about the version. Testers are no random sample either, and a question about health is no inference.
 
 Envoy measures times for the aggregate alone, a rescue included. What a revision's own pods answered it keeps apart
-if they are marked as `canary`, its word for pods to look at: so all pods are, but those behind a rescue.
+if they are marked as `canary`, its word for pods to look at: so all pods are, but those that get requests which are
+no evidence.
+
+Pods take REST and gRPC at two ports, so all of this is there twice: `fraud-1a2b3c4d/grpc/attempts` and so on.
+`fraud-1a2b3c4d/grpc/streams` is one more aggregate over the attempts, for calls that last as long as the client likes:
+their times are nobody's answer times.
 
 The routes and `clusters` use the functions, `bootstrap` the tags.
 """
 
-from typing import Any
+from typing import Any, Literal, NamedTuple, cast
 
 METADATA = "headgate"
 """Namespace of the endpoints' metadata."""
 
-_RESCUERS = ".rescue"
+Wire = Literal["http", "grpc"]
+"""What a pod's port takes."""
+
+Kind = Literal["attempts", "assigned=true", "rescue", "uncounted-attempts", "uncounted", "streams"]
 
 
-def attempts(revision: str) -> str:
-    """The revision's own cluster."""
-    return f"{revision}/attempts"
+class Cluster(NamedTuple):
+    """One of them."""
 
+    revision: str
+    kind: Kind
+    wire: Wire = "http"
 
-def assigned(revision: str) -> str:
-    """The aggregate cluster that the routes name."""
-    return f"{revision}/assigned=true"
+    def __str__(self) -> str:
+        """Its name."""
+        way = () if self.wire == "http" else (self.wire,)
+        return "/".join((self.revision, *way, self.kind))
 
+    @property
+    def service(self) -> str:
+        """Of a cluster that has pods: what its endpoints' document is called."""
+        return str(self).replace("/", ".")
 
-def rescue(revision: str) -> str:
-    """The cluster that takes what another revision failed."""
-    return f"{revision}/rescue"
-
-
-def rescuers(revision: str) -> str:
-    """The service, in Envoy's sense, of the pods that rescue: the revision's own, without a mark."""
-    return revision + _RESCUERS
-
-
-def revision_of(service: str) -> str:
-    """The revision whose pods are behind a service."""
-    return service.removesuffix(_RESCUERS)
+    @staticmethod
+    def of_service(name: str) -> "Cluster":
+        """The cluster whose endpoints the document holds."""
+        revision, *grpc, kind = name.split(".")
+        return Cluster(revision, cast("Kind", kind), "grpc" if grpc else "http")
 
 
 def stats_tags(namespace: str, model: str) -> list[dict[str, str]]:
@@ -52,8 +61,8 @@ def stats_tags(namespace: str, model: str) -> list[dict[str, str]]:
     return [
         {"tag_name": "headgate_namespace", "fixed_value": namespace},
         {"tag_name": "headgate_model", "fixed_value": model},
-        {"tag_name": "headgate_revision", "regex": r"^cluster\.(([^./]+)/(?:attempts|assigned=true)\.)"},
-        {"tag_name": "headgate_assigned", "regex": r"^cluster\.([^./]+/assigned=(true)\.)"},
+        {"tag_name": "headgate_revision", "regex": r"^cluster\.(([^./]+)/(?:grpc/)?(?:attempts|assigned=true)\.)"},
+        {"tag_name": "headgate_assigned", "regex": r"^cluster\.([^./]+/(?:grpc/)?assigned=(true)\.)"},
     ]
 
 
@@ -74,6 +83,7 @@ def stats_matcher() -> dict[str, Any]:
         rf"^cluster\.[^.]+/(attempts|rescue)\.({pods})$",
         rf"^cluster\.[^.]+/assigned=true\.({users})$",
         r"^http\.inference\.(downstream_rq_[1-5]xx|downstream_(rq|cx)_active)$",
+        r"^cluster_manager\.warming_clusters$",
         r"^(cluster_manager\.cds|http\.inference\.rds\.headgate)\.(version_text|update_rejected)$",
         r"^server\.(state|uptime)$",
     )
@@ -81,12 +91,13 @@ def stats_matcher() -> dict[str, Any]:
 
 
 ENDPOINT_LABELS_LUA = """
--- Envoy's tag rules do not reach the series of single endpoints, so the label is added on the way out.
+-- Envoy's tag rules do not reach the series of single endpoints, so the label is added on the way out. A part of a
+-- pattern that may be missing can only be said letter by letter.
 function envoy_on_response(handle)
   local body = handle:body()
   if body == nil then return end
   local text = body:getBytes(0, body:length())
-  body:setBytes((text:gsub('(envoy_cluster_name="([^"/]+)/attempts",envoy_endpoint_address=)',
+  body:setBytes((text:gsub('(envoy_cluster_name="([^"/]+)/g?r?p?c?/?attempts",envoy_endpoint_address=)',
                            'headgate_revision="%2",%1')))
 end
 """

@@ -4,12 +4,17 @@
 next request, and no listener, cluster or connection is touched.
 """
 
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from headgate_serving.router.config import names
 from headgate_serving.router.config.budget import try_timeout_ms
 from headgate_serving.router.config.layout import duration
-from headgate_serving.router.traffic import Intent, Target
+from headgate_serving.router.matching import Match, Selector
+from headgate_serving.router.traffic import TOTAL_WEIGHT, Intent, Target
 
 ROUTES = "headgate"
 REVISION_HEADER = "x-headgate-revision"
@@ -18,6 +23,50 @@ NOT_LIVE = "no version is live yet"
 TRY_TIMEOUT_FILTER = "envoy.filters.http.header_mutation"
 
 _TYPE = "type.googleapis.com/envoy."
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to ask the model: which requests, for which port of its pods, counted where.
+
+    `endless` for calls that last as long as the client likes; only idleness ends them.
+    """
+
+    match: dict[str, Any]
+    wire: names.Wire
+    kind: names.Kind
+    endless: bool = False
+
+
+def _path(regex: str) -> dict[str, Any]:
+    return {"safe_regex": {"regex": regex}}
+
+
+_GRPC: dict[str, Any] = {"grpc": {}}
+
+WAYS = (
+    Way(_path(r"/v2/models/[^/]+(/versions/[^/]+)?/infer"), "http", "assigned=true"),
+    Way({"path_separated_prefix": "/v2"}, "http", "uncounted"),
+    Way(_path(r"/inference\.GRPCInferenceService/ModelInfer") | _GRPC, "grpc", "assigned=true"),
+    Way(_path(r"/inference\.GRPCInferenceService/ModelStreamInfer") | _GRPC, "grpc", "streams", endless=True),
+    # Nothing that changes the server: Triton would load and unload models for anybody.
+    Way(
+        _path(
+            r"/inference\.GRPCInferenceService/"
+            r"(Server(Live|Ready|Metadata)|Model(Ready|Metadata|Config|Statistics)|RepositoryIndex)"
+            r"|/grpc\.health\.v1\.Health/Check"
+        )
+        | _GRPC,
+        "grpc",
+        "uncounted",
+    ),
+    Way(
+        _path(r"/grpc\.(health\.v1\.Health/Watch|reflection\..*)") | _GRPC,
+        "grpc",
+        "uncounted",
+        endless=True,
+    ),
+)
 
 
 def route_document(intent: Intent) -> dict[str, Any]:
@@ -31,7 +80,7 @@ def route_document(intent: Intent) -> dict[str, Any]:
                 "domains": ["*"],
                 "routes": [
                     _answer({"path": "/healthz"}, 200, "ok"),
-                    _model_route(intent),
+                    *(route for way in WAYS for route in _routes(way, intent)),
                     _answer({"prefix": "/"}, 404, "not found: a model is served below /v2"),
                 ],
             }
@@ -48,32 +97,82 @@ def route_document(intent: Intent) -> dict[str, Any]:
     }
 
 
-def _answer(match: dict[str, str], status: int, text: str) -> dict[str, Any]:
+def _answer(match: dict[str, Any], status: int, text: str) -> dict[str, Any]:
     """An answer of the router itself; the listener's local reply format makes JSON of the text."""
     return {"match": match, "direct_response": {"status": status, "body": {"inline_string": text}}}
 
 
-def _model_route(intent: Intent) -> dict[str, Any]:
-    match = {"path_separated_prefix": "/v2"}
+def _routes(way: Way, intent: Intent) -> Iterator[dict[str, Any]]:
+    """First the requests that don't follow the weights, in the user's order, then those that do."""
     if intent.stable is None:
-        return _answer(match, 503, NOT_LIVE)
-    # The candidate first: a growing weight then never moves a user of the candidate back.
-    order = [target for target in (intent.candidate, intent.stable) if target is not None]
-    return {
-        "match": match,
-        "route": {
-            "timeout": duration(intent.timeout_ms),
-            "idle_timeout": duration(intent.timeout_ms + 60_000),
-            "weighted_clusters": {"clusters": [_weighted(target, intent) for target in order]},
-        },
+        yield _answer(way.match, 503, NOT_LIVE)
+        return
+    times = {
+        "timeout": duration(0 if way.endless else intent.timeout_ms),
+        "idle_timeout": duration(intent.timeout_ms + 60_000),
     }
+    by_role = {target.role: target for target in intent.targets}
+    for match in intent.matches:
+        if intent.candidate and (target := by_role.get(match.role)):
+            yield {
+                "match": way.match | {"headers": [*way.match.get("headers", ()), _matcher(match)]},
+                "route": times | {"cluster": str(names.Cluster(target.revision, "uncounted", way.wire))},
+                **_filters(target, way, intent),
+            }
+    clusters = [
+        {
+            "name": str(names.Cluster(target.revision, way.kind, way.wire)),
+            "weight": weight,
+            **_filters(target, way, intent),
+        }
+        for target, weight in _shares(intent)
+    ]
+    split: dict[str, Any] = {"weighted_clusters": {"clusters": clusters}}
+    if intent.affinity is not None:
+        split["weighted_clusters"]["use_hash_policy"] = True
+        split["hash_policy"] = [_hashed(intent.affinity)]
+    yield {"match": way.match, "route": times | split}
 
 
-def _weighted(target: Target, intent: Intent) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": names.assigned(target.revision), "weight": target.weight}
-    if target == intent.candidate and intent.retry_on_stable:
-        entry["typed_per_filter_config"] = {TRY_TIMEOUT_FILTER: _try_timeout(try_timeout_ms(intent.timeout_ms))}
-    return entry
+def _shares(intent: Intent) -> list[tuple[Target, int]]:
+    """Who gets which part of the range from 0 to 1000 into which a request, or its user, falls.
+
+    The candidate's part begins where its name says and grows from there. So a growing weight moves no user of the
+    candidate back, and it is not the same users who get every candidate first.
+    """
+    stable, candidate = intent.stable, intent.candidate
+    if stable is None or candidate is None:
+        return [(target, target.weight) for target in intent.targets]
+    begin = zlib.crc32(candidate.revision.encode()) % TOTAL_WEIGHT if intent.affinity else 0
+    over = max(0, begin + candidate.weight - TOTAL_WEIGHT)
+    upper = candidate.weight - over
+    parts = [(candidate, over), (stable, begin - over), (candidate, upper), (stable, TOTAL_WEIGHT - begin - upper)]
+    nothing = [(target, 0) for target in intent.targets if not target.weight]
+    return [(target, weight) for target, weight in parts if weight] + nothing
+
+
+def _filters(target: Target, way: Way, intent: Intent) -> dict[str, Any]:
+    if target != intent.candidate or not intent.retry_on_stable or way.endless:
+        return {}
+    return {"typed_per_filter_config": {TRY_TIMEOUT_FILTER: _try_timeout(try_timeout_ms(intent.timeout_ms))}}
+
+
+def _matcher(match: Match) -> dict[str, Any]:
+    selector = match.selector
+    if selector.kind == "cookie":
+        value = {"exact": re.escape(match.value), "prefix": re.escape(match.value) + "[^;]*", "present": "[^;]*"}
+        cookie = rf"(?:.*;\s*)?{re.escape(selector.name)}={value[match.how]}(?:;.*)?"
+        return {"name": "cookie", "string_match": {"safe_regex": {"regex": cookie}}}
+    if match.how == "present":
+        return {"name": selector.name, "present_match": True}
+    return {"name": selector.name, "string_match": {match.how: match.value}}
+
+
+def _hashed(selector: Selector) -> dict[str, Any]:
+    """Requests without it are split at random."""
+    if selector.kind == "header":
+        return {"header": {"header_name": selector.name}}
+    return {"cookie": {"name": selector.name}}
 
 
 def _try_timeout(milliseconds: int) -> dict[str, Any]:

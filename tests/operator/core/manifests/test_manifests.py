@@ -154,7 +154,10 @@ def test_ports_are_those_of_the_contract():
     assert ports(container(router, "agent")) == {"agent": 8081}
     assert ports(container(runtime(world), "runtime")) == {"http": 8000, "grpc": 8001, "metrics": 8002}
     service = children(world)["Service", "fraud"]["spec"]["ports"]
-    assert service == [{"name": "http", "port": 80, "targetPort": "http"}]
+    assert service == [
+        {"name": "http", "port": 80, "targetPort": "http"},
+        {"name": "grpc", "port": 8001, "targetPort": "http", "appProtocol": "kubernetes.io/h2c"},
+    ]
     annotations = router["spec"]["template"]["metadata"]["annotations"]
     assert annotations["prometheus.io/path"] == "/stats/prometheus"
 

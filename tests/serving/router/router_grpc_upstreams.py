@@ -1,0 +1,74 @@
+"""Small gRPC servers that answer, fail or hang, as a test wants them to."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import grpc
+from router_envoy import free_port
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from headgate_serving.router.endpoints import Endpoint
+
+Behaviour = Literal["ok", "hang", "slow", "refused"] | grpc.StatusCode
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass
+class GrpcUpstream(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+    """One pod of a revision that takes gRPC."""
+
+    name: str
+    behaviour: Behaviour = "ok"
+    grpc_port: int = 0
+    requests: int = 0
+    delay: float = 0.0
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint("127.0.0.1", 1, f"{self.name}-pod", grpc_port=self.grpc_port)
+
+    async def ModelInfer(self, request: Any, context: Context) -> Any:
+        self.requests += 1
+        return await self._answer(request, context)
+
+    async def ModelReady(self, request: Any, context: Context) -> Any:
+        return service_pb2.ModelReadyResponse(ready=True)
+
+    async def ModelStreamInfer(self, requests: Any, context: Context) -> AsyncIterator[Any]:
+        self.requests += 1
+        async for request in requests:
+            answer = await self._answer(request, context)
+            yield service_pb2.ModelStreamInferResponse(infer_response=answer)
+
+    async def RepositoryModelUnload(self, request: Any, context: Context) -> Any:
+        self.requests += 1
+        return service_pb2.RepositoryModelUnloadResponse()
+
+    async def _answer(self, request: Any, context: Context) -> Any:
+        if isinstance(self.behaviour, grpc.StatusCode):
+            await context.abort(self.behaviour, f"{self.name} does not want to")
+        await asyncio.sleep({"hang": 3600, "slow": self.delay}.get(str(self.behaviour), 0))
+        return service_pb2.ModelInferResponse(model_name=self.name, id=request.id)
+
+
+@asynccontextmanager
+async def serving_grpc(*upstreams: GrpcUpstream) -> AsyncIterator[None]:
+    """Each on a port of its own, until the end of the block; nobody is at the port of who refuses."""
+    servers = []
+    for upstream in upstreams:
+        if upstream.behaviour == "refused":
+            upstream.grpc_port = free_port()
+            continue
+        server = grpc.aio.server()
+        upstream.grpc_port = server.add_insecure_port("127.0.0.1:0")
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(upstream, server)
+        await server.start()
+        servers.append(server)
+    try:
+        yield
+    finally:
+        for server in servers:
+            await server.stop(0)

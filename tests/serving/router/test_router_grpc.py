@@ -1,0 +1,209 @@
+"""gRPC through the router: the real Envoy between gRPC's own client and small fake pods."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import grpc
+import pytest
+from router_envoy import Router
+from router_grpc_upstreams import Behaviour, GrpcUpstream, serving_grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from headgate_serving.router.matching import Match, Selector
+from headgate_serving.router.traffic import Intent, Target
+
+Code = grpc.StatusCode
+_numbers = count(500)
+
+
+@dataclass
+class Answer:
+    code: grpc.StatusCode
+    text: str
+    """The name of the pod, or what went wrong."""
+    seconds: float
+    revision: str | None
+
+
+@dataclass
+class Users:
+    router: Router
+    channel: grpc.aio.Channel
+
+    @property
+    def stub(self) -> Any:
+        return service_pb2_grpc.GRPCInferenceServiceStub(self.channel)  # type: ignore[no-untyped-call]
+
+    async def ask(self, *metadata: tuple[str, str]) -> Answer:
+        started = time.monotonic()
+        call = self.stub.ModelInfer(service_pb2.ModelInferRequest(model_name="fraud"), metadata=metadata)
+        try:
+            code, text = Code.OK, (await call).model_name
+        except grpc.aio.AioRpcError as error:
+            code, text = error.code(), error.details() or ""
+        seconds = time.monotonic() - started
+        return Answer(code, text, seconds, dict(await call.initial_metadata()).get("x-headgate-revision"))
+
+
+@pytest.fixture
+async def users(router: Router) -> AsyncIterator[Users]:
+    async with grpc.aio.insecure_channel(router.url.removeprefix("http://")) as channel:
+        yield Users(router, channel)
+
+
+def pair(candidate: Behaviour = "ok") -> tuple[GrpcUpstream, GrpcUpstream]:
+    number = next(_numbers)
+    return GrpcUpstream(f"fraud-5ab1e{number:03}"), GrpcUpstream(f"fraud-ca4d1{number:03}", candidate)
+
+
+async def follow(
+    router: Router,
+    stable: GrpcUpstream,
+    candidate: GrpcUpstream,
+    percent: float,
+    *matches: Match,
+    timeout_ms: int = 1000,
+) -> None:
+    tenths = round(percent * 10)
+    targets = (Target(stable.name, "stable", 1000 - tenths), Target(candidate.name, "candidate", tenths))
+    pods = {upstream.name: (upstream.endpoint,) for upstream in (stable, candidate)}
+    await router.follow(Intent(targets, timeout_ms, matches=matches), pods)
+    deadline = time.monotonic() + 5
+    while not await router.follows_routes():
+        assert time.monotonic() < deadline, "Envoy does not follow its routes"
+        await asyncio.sleep(0.01)
+
+
+def attempts(router: Router, upstream: GrpcUpstream, what: str) -> int:
+    return int(router.count(f"envoy_cluster_endpoint_{what}", headgate_revision=upstream.name))
+
+
+async def test_the_split_follows_the_weights(router: Router, users: Users) -> None:
+    stable, candidate = pair()
+    async with serving_grpc(stable, candidate):
+        await follow(router, stable, candidate, 30.0)
+        answers = [answer for _ in range(40) for answer in await asyncio.gather(*(users.ask() for _ in range(25)))]
+    assert {answer.code for answer in answers} == {Code.OK}
+    assert all(answer.text == answer.revision for answer in answers)
+    # Five standard deviations.
+    assert sum(answer.text == candidate.name for answer in answers) / 1000 == pytest.approx(0.3, abs=0.075)
+    assert attempts(router, candidate, "rq_success") == candidate.requests
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        pytest.param(Code.INTERNAL, id="internal"),
+        pytest.param(Code.UNAVAILABLE, id="unavailable"),
+        pytest.param("hang", id="late"),
+        pytest.param("refused", id="refused"),
+        pytest.param(Code.RESOURCE_EXHAUSTED, id="overloaded"),
+    ],
+)
+async def test_a_failing_candidate_harms_no_user_and_every_failure_is_counted_once(
+    router: Router, users: Users, behaviour: Behaviour
+) -> None:
+    stable, candidate = pair(behaviour)
+    async with serving_grpc(stable, candidate):
+        await follow(router, stable, candidate, 100.0, timeout_ms=400)
+        answers = [await users.ask() for _ in range(6)]
+    assert {(answer.code, answer.text, answer.revision) for answer in answers} == {(Code.OK, stable.name, stable.name)}
+    assert max(answer.seconds for answer in answers) < 0.4
+    assert attempts(router, candidate, "rq_error") == 6
+    assert attempts(router, candidate, "rq_success") == 0
+    assert attempts(router, stable, "rq_success") + attempts(router, stable, "rq_error") == 0
+    assert router.count("envoy_cluster_upstream_rq_total", envoy_cluster_name=f"{stable.name}/grpc/rescue") == 6
+
+
+async def test_what_the_client_did_wrong_is_not_tried_again(router: Router, users: Users) -> None:
+    stable, candidate = pair(Code.INVALID_ARGUMENT)
+    async with serving_grpc(stable, candidate):
+        await follow(router, stable, candidate, 100.0)
+        answer = await users.ask()
+    assert (answer.code, answer.text) == (Code.INVALID_ARGUMENT, f"{candidate.name} does not want to")
+    assert stable.requests == 0
+    assert attempts(router, candidate, "rq_success") == 1
+
+
+async def test_a_stable_that_hangs_is_given_up_when_the_budget_is_spent(router: Router, users: Users) -> None:
+    stable, candidate = pair()
+    stable.behaviour = "hang"
+    async with serving_grpc(stable, candidate):
+        await follow(router, stable, candidate, 0.0, timeout_ms=200)
+        answer = await users.ask()
+    assert answer.code in {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED}
+    assert answer.text == "the model did not answer in time"
+    assert 0.15 < answer.seconds < 0.6
+    assert attempts(router, stable, "rq_error") == 1
+
+
+async def test_testers_get_the_version_that_they_ask_for_and_are_no_evidence(router: Router, users: Users) -> None:
+    stable, candidate = pair()
+    testers = Match(Selector("header", "x-tester"), "exact", "yes", "candidate")
+    async with serving_grpc(stable, candidate):
+        await follow(router, stable, candidate, 0.0, testers)
+        assert (await users.ask()).text == stable.name
+        assert (await users.ask(("x-tester", "yes"))).text == candidate.name
+        candidate.behaviour = Code.INTERNAL
+        assert (await users.ask(("x-tester", "yes"))).text == stable.name
+    assert attempts(router, candidate, "rq_total") == 0
+    assert attempts(router, stable, "rq_total") == 1
+
+
+async def test_a_stream_may_last_longer_than_the_budget_and_is_nobodys_answer_time(
+    router: Router, users: Users
+) -> None:
+    stable, candidate = pair()
+    async with serving_grpc(stable, candidate):
+        await follow(router, stable, candidate, 100.0, timeout_ms=200)
+        stream = users.stub.ModelStreamInfer()
+        said = []
+        for number in range(4):
+            await stream.write(service_pb2.ModelInferRequest(model_name="fraud", id=str(number)))
+            said.append((await stream.read()).infer_response)
+            await asyncio.sleep(0.15)
+        await stream.done_writing()
+        assert await stream.read() == grpc.aio.EOF
+        assert [answer.id for answer in said] == ["0", "1", "2", "3"]
+        assert {answer.model_name for answer in said} == {candidate.name}
+        await asyncio.sleep(1.2)  # Envoy writes histograms down once a second
+        whose = {"headgate_revision": candidate.name, "headgate_assigned": "true"}
+        assert router.count("envoy_cluster_canary_upstream_rq_time_count", **whose) == 0
+    assert attempts(router, candidate, "rq_success") == 1
+
+
+@pytest.mark.parametrize("behaviour", ["refused", Code.UNAVAILABLE])
+async def test_a_stream_that_the_candidate_does_not_begin_is_stables(
+    router: Router, users: Users, behaviour: Behaviour
+) -> None:
+    stable, candidate = pair(behaviour)
+    async with serving_grpc(stable, candidate):
+        await follow(router, stable, candidate, 100.0)
+        stream = users.stub.ModelStreamInfer()
+        await stream.write(service_pb2.ModelInferRequest(model_name="fraud"))
+        assert (await stream.read()).infer_response.model_name == stable.name
+        await stream.done_writing()
+
+
+async def test_methods_that_change_the_server_do_not_reach_it(router: Router, users: Users) -> None:
+    stable, candidate = pair()
+    async with serving_grpc(stable, candidate):
+        await follow(router, stable, candidate, 50.0)
+        assert (await users.stub.ModelReady(service_pb2.ModelReadyRequest(name="fraud"))).ready
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await users.stub.RepositoryModelUnload(service_pb2.RepositoryModelUnloadRequest(model_name="fraud"))
+    assert refused.value.code() == Code.UNIMPLEMENTED
+    assert stable.requests == candidate.requests == 0
+
+
+async def test_before_the_first_version_the_router_says_so(router: Router, users: Users) -> None:
+    await router.follow(Intent(), {})
+    deadline = time.monotonic() + 5
+    while (answer := await users.ask()).text != "no version is live yet":
+        assert time.monotonic() < deadline, answer
+        await asyncio.sleep(0.01)
+    assert answer.code == Code.UNAVAILABLE
