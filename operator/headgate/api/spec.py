@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from headgate.api import rules
-from headgate.api.quantities import DURATION_PATTERN, PERCENT_PATTERN
+from headgate.api.quantities import DURATION_PATTERN, PERCENT_PATTERN, SIZE_PATTERN
 from headgate.api.rules import Rule
 
 
@@ -139,6 +139,17 @@ class Match(Selector):
     """The version that answers. Without a candidate, stable answers all requests."""
 
 
+class RateLimit(SpecModel):
+    """How often one client may ask each router pod; what is more gets 429. Who asks too much takes from nobody else."""
+
+    requests: Annotated[int, Field(ge=1, le=10_000_000)]
+    """So many requests in a unit of time, and at once."""
+    unit: Literal["Second", "Minute", "Hour"] = "Second"
+    """The unit of time."""
+    header: HeaderName | None = None
+    """The header that names the client. Without one it is the address that the router sees, as of an ingress."""
+
+
 class Traffic(SpecModel):
     """How requests reach the model."""
 
@@ -150,6 +161,10 @@ class Traffic(SpecModel):
     """Requests that go to one version whatever the weights are. The first match counts."""
     affinity: Selector | None = None
     """Keeps users with one version: who has got the candidate keeps it while its weight grows."""
+    maxBody: Annotated[str, Field(pattern=SIZE_PATTERN, max_length=14)] = "64Mi"  # noqa: N815
+    """The largest request body, such as 10Mi; a larger one gets 413. The runtime takes 64Mi at most by itself."""
+    rateLimit: RateLimit | None = None  # noqa: N815
+    """How often one client may ask."""
     routers: Annotated[int, Field(ge=1, le=100)] = 2
     """Router pods."""
 

@@ -12,6 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from headgate_serving.router.errors import InvalidTraffic
+from headgate_serving.router.limits import NO_WISHES, Limits, parse_limits
 from headgate_serving.router.matching import Match, Role, Selector, parse_affinity, parse_matches
 
 TOTAL_WEIGHT = 1000
@@ -45,6 +46,7 @@ class Intent:
     """Answers that take longer are slow ones for the operator."""
     matches: tuple[Match, ...] = ()
     affinity: Selector | None = None
+    limits: Limits = NO_WISHES
     ignored: tuple[str, ...] = ()
     """What could not be read, and is not done."""
     stable: Target | None = field(init=False)
@@ -69,6 +71,7 @@ def parse_deployment(deployment: Mapping[str, Any]) -> Intent:
     timeout = wishes.get("timeout")
     matches, wrong_matches = parse_matches(_section(wishes, "match", list))
     affinity, wrong_affinity = parse_affinity(wishes.get("affinity"))
+    limits, wrong_limits = parse_limits(wishes)
     return Intent(
         targets=tuple(_parse_target(entry) for entry in traffic),
         timeout_ms=DEFAULT_TIMEOUT_MS if timeout is None else parse_duration(timeout),
@@ -76,7 +79,8 @@ def parse_deployment(deployment: Mapping[str, Any]) -> Intent:
         slow_ms=_slow_ms(_section(_section(deployment, "spec"), "rollout")),
         matches=matches,
         affinity=affinity,
-        ignored=wrong_matches + wrong_affinity,
+        limits=limits,
+        ignored=wrong_matches + wrong_affinity + wrong_limits,
     )
 
 

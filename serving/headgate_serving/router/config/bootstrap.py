@@ -8,8 +8,8 @@ from typing import Any
 
 from headgate_serving.router.config import names
 from headgate_serving.router.config.budget import latency_edges
-from headgate_serving.router.config.layout import AGENT, Layout, from_agent
-from headgate_serving.router.config.routes import ROUTES, TRY_TIMEOUT_FILTER
+from headgate_serving.router.config.layout import AGENT, Layout, duration, from_agent
+from headgate_serving.router.config.routes import RATE_LIMIT_FILTER, ROUTES, TRY_TIMEOUT_FILTER
 from headgate_serving.router.traffic import Intent
 
 BODY_LIMIT = 10 * 1024 * 1024
@@ -26,12 +26,24 @@ _RUNTIME = {
     "re2.max_program_size.warn_level": 2000,
 }
 
+HEADERS_WITHIN_MS = 10_000
+MAX_HEADERS_KB, MAX_HEADERS = 64, 100
+MAX_STREAMS = 1000
+"""Of one connection at a time."""
+
 _TYPE = "type.googleapis.com/envoy."
 _ROUTER = {
     "name": "envoy.filters.http.router",
     "typed_config": {
         "@type": _TYPE + "extensions.filters.http.router.v3.Router",
         "suppress_envoy_headers": True,
+    },
+}
+_RATE_LIMIT = {
+    "name": RATE_LIMIT_FILTER,
+    "typed_config": {
+        "@type": _TYPE + "extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+        "stat_prefix": "inference",
     },
 }
 _TRY_TIMEOUT = {
@@ -83,13 +95,18 @@ def _inference_listener(layout: Layout) -> dict[str, Any]:
         BODY_LIMIT,
         {
             "rds": {"route_config_name": ROUTES, "config_source": from_agent()},
-            "http_filters": [_TRY_TIMEOUT, _ROUTER],
+            "http_filters": [_RATE_LIMIT, _TRY_TIMEOUT, _ROUTER],
             "local_reply_config": _local_replies(),
             "access_log": [_access_log()],
             # A client is not to choose its own timeouts and retries by x-envoy-* headers.
             "use_remote_address": True,
             "normalize_path": True,
             "merge_slashes": True,
+            "path_with_escaped_slashes_action": "REJECT_REQUEST",
+            "request_headers_timeout": duration(HEADERS_WITHIN_MS),
+            "max_request_headers_kb": MAX_HEADERS_KB,
+            "common_http_protocol_options": {"max_headers_count": MAX_HEADERS},
+            "http2_protocol_options": {"max_concurrent_streams": MAX_STREAMS},
         },
     )
 
@@ -168,6 +185,7 @@ def _local_replies() -> dict[str, Any]:
         *_reply(_flags("UO"), "too many requests are waiting for the model"),
         *_reply(_flags("UF", "UC", "UR", "LR"), "the model's pod closed the connection"),
         *_reply(_status(413, 413), "the request is too large"),
+        *_reply(_status(429, 429), "this client asks too often"),
         {"filter": _GRPC, **_text("%LOCAL_REPLY_BODY%")},
     ]
     return {"mappers": replies, "body_format": {"json_format": {"error": "%LOCAL_REPLY_BODY%"}}}

@@ -13,6 +13,7 @@ from typing import Any
 from headgate_serving.router.config import names
 from headgate_serving.router.config.budget import try_timeout_ms
 from headgate_serving.router.config.layout import duration
+from headgate_serving.router.limits import SECONDS, RateLimit
 from headgate_serving.router.matching import Match, Selector
 from headgate_serving.router.traffic import TOTAL_WEIGHT, Intent, Target
 
@@ -20,9 +21,20 @@ ROUTES = "headgate"
 REVISION_HEADER = "x-headgate-revision"
 NOT_LIVE = "no version is live yet"
 
+RATE_LIMIT_FILTER = "envoy.filters.http.local_ratelimit"
 TRY_TIMEOUT_FILTER = "envoy.filters.http.header_mutation"
 
+SLOW_CLIENT_MS = 60_000
+"""How long a client may pause in a request or an answer. For all of it there is no limit: Envoy would forget about the
+time that the model has."""
+
+_UNLIMITED = (1 << 32) - 1
+
+MAX_CLIENTS = 10_000
+"""How many clients a limit is kept for; of more, the ones that asked longest ago start anew."""
+
 _TYPE = "type.googleapis.com/envoy."
+_OFF = {"@type": _TYPE + "config.route.v3.FilterConfig", "disabled": True}
 
 
 @dataclass(frozen=True)
@@ -78,8 +90,10 @@ def route_document(intent: Intent) -> dict[str, Any]:
             {
                 "name": "model",
                 "domains": ["*"],
+                **_per_filter(RATE_LIMIT_FILTER, _rate_limit(intent.limits.rate)),
                 "routes": [
-                    _answer({"path": "/healthz"}, 200, "ok"),
+                    _answer({"path": "/healthz"}, 200, "ok") | _per_filter(RATE_LIMIT_FILTER, _OFF),
+                    _answer(_larger_than(intent.limits.max_body), 413, "the request is too large"),
                     *(route for way in WAYS for route in _routes(way, intent)),
                     _answer({"prefix": "/"}, 404, "not found: a model is served below /v2"),
                 ],
@@ -109,7 +123,7 @@ def _routes(way: Way, intent: Intent) -> Iterator[dict[str, Any]]:
         return
     times = {
         "timeout": duration(0 if way.endless else intent.timeout_ms),
-        "idle_timeout": duration(intent.timeout_ms + 60_000),
+        "idle_timeout": duration(intent.timeout_ms + SLOW_CLIENT_MS),
     }
     by_role = {target.role: target for target in intent.targets}
     for match in intent.matches:
@@ -154,7 +168,49 @@ def _shares(intent: Intent) -> list[tuple[Target, int]]:
 def _filters(target: Target, way: Way, intent: Intent) -> dict[str, Any]:
     if target != intent.candidate or not intent.retry_on_stable or way.endless:
         return {}
-    return {"typed_per_filter_config": {TRY_TIMEOUT_FILTER: _try_timeout(try_timeout_ms(intent.timeout_ms))}}
+    return _per_filter(TRY_TIMEOUT_FILTER, _try_timeout(try_timeout_ms(intent.timeout_ms)))
+
+
+def _per_filter(name: str, config: dict[str, Any]) -> dict[str, Any]:
+    return {"typed_per_filter_config": {name: config}} if config else {}
+
+
+def _larger_than(size: int) -> dict[str, Any]:
+    """Requests that say so; of those that don't, the runtime counts the bytes."""
+    return {"prefix": "/", "headers": [{"name": "content-length", "range_match": {"start": size + 1, "end": 1 << 62}}]}
+
+
+def _bucket(requests: int, seconds: int) -> dict[str, Any]:
+    return {"max_tokens": requests, "tokens_per_fill": requests, "fill_interval": duration(1000 * seconds)}
+
+
+def _rate_limit(limit: RateLimit | None) -> dict[str, Any]:
+    """Nothing where there is no limit. Buckets are filled all the time, not once a unit."""
+    if limit is None:
+        return {}
+    if limit.header is None:
+        key, action = "remote_address", dict[str, Any](remote_address={})
+    else:
+        key = "client"
+        action = {"request_headers": {"header_name": limit.header, "descriptor_key": key}}
+    always = {"default_value": {"numerator": 100}}
+    return {
+        "@type": _TYPE + "extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+        "stat_prefix": "inference",
+        "filter_enabled": always,
+        "filter_enforced": always,
+        # Without a value an entry stands for each value that there is.
+        "descriptors": [{"entries": [{"key": key}], "token_bucket": _bucket(limit.requests, SECONDS[limit.unit])}],
+        # For whom nothing names.
+        "token_bucket": _bucket(_UNLIMITED, 1),
+        "always_consume_default_token_bucket": False,
+        "rate_limits": [{"actions": [action]}],
+        "max_dynamic_descriptors": MAX_CLIENTS,
+        "rate_limited_as_resource_exhausted": True,
+        "response_headers_to_add": [
+            {"header": {"key": "retry-after", "value": "1"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        ],
+    }
 
 
 def _matcher(match: Match) -> dict[str, Any]:

@@ -1,0 +1,235 @@
+"""What clients may do to the router and, through it, to the model: the right refusal, and nothing reaches a pod."""
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+import grpc
+import pytest
+from router_envoy import Router, answering, prepared, running_envoy
+from router_upstreams import Upstream, serving
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from headgate_serving.router.config import bootstrap
+from headgate_serving.router.limits import DEFAULT_MAX_BODY, Limits, RateLimit, parse_limits
+from headgate_serving.router.traffic import Intent, Target
+
+INFER = "/v2/models/fraud/infer"
+HEADERS_WITHIN = 0.5
+
+
+@pytest.mark.parametrize(
+    ("wishes", "expected"),
+    [
+        ({}, Limits(DEFAULT_MAX_BODY)),
+        ({"maxBody": None, "rateLimit": None}, Limits()),
+        ({"maxBody": "1000"}, Limits(1000)),
+        ({"maxBody": "3Gi"}, Limits(3 << 30)),
+        ({"rateLimit": {"requests": 5}}, Limits(rate=RateLimit(5))),
+        (
+            {"rateLimit": {"requests": 5, "unit": "Hour", "header": "X-Key"}},
+            Limits(rate=RateLimit(5, "Hour", "X-Key")),
+        ),
+    ],
+)
+def test_limits_are_read(wishes, expected):
+    assert parse_limits(wishes) == (expected, ())
+
+
+@pytest.mark.parametrize(
+    ("wishes", "complaint"),
+    [
+        ({"maxBody": 1000}, "maxBody: 1000 is no size"),
+        ({"maxBody": "-1"}, "is no size"),
+        ({"maxBody": "1MB"}, "is no size"),
+        ({"rateLimit": 5}, "rateLimit: 5 is no object"),
+        ({"rateLimit": {}}, "requests is None"),
+        ({"rateLimit": {"requests": True}}, "requests is True"),
+        ({"rateLimit": {"requests": 1, "unit": "Day"}}, "unit is 'Day'"),
+        ({"rateLimit": {"requests": 1, "header": ":path"}}, "is no name of a header"),
+    ],
+)
+def test_what_can_not_be_read_is_left_out_and_said(wishes, complaint):
+    limits, (wrong,) = parse_limits(wishes)
+    assert limits == Limits()
+    assert complaint in wrong
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
+    """An Envoy of its own: this one is less patient with slow clients."""
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        patch.setattr(bootstrap, "HEADERS_WITHIN_MS", round(1000 * HEADERS_WITHIN))
+        router = prepared(tmp_path_factory.mktemp("strict"))
+        stack.enter_context(answering(router.folder))
+        stack.enter_context(running_envoy(router))
+        yield router
+
+
+@pytest.fixture
+async def pod(strict: Router) -> AsyncIterator[Upstream]:
+    """The only pod of a model that takes bodies of up to 1000 bytes."""
+    pod = Upstream("fraud-1a2b3c4d")
+    async with serving(pod):
+        await follow(strict, pod, Limits(1000))
+        yield pod
+
+
+async def follow(router: Router, pod: Upstream, limits: Limits) -> None:
+    intent = Intent((Target(pod.name, "stable", 1000),))
+    await router.follow(replace(intent, limits=limits), {pod.name: (pod.endpoint,)})
+    async with asyncio.timeout(5), aiohttp.ClientSession() as session:
+        while not await router.follows_routes() or await ask(session, router) == 503:  # noqa: ASYNC110 - asks Envoy
+            await asyncio.sleep(0.01)
+    pod.requests = 0
+
+
+async def ask(session: aiohttp.ClientSession, router: Router, body: bytes = b"{}", **headers: str) -> int:
+    async with session.post(f"{router.url}{INFER}", data=body, headers=headers) as response:
+        await response.read()
+        return response.status
+
+
+async def raw(router: Router, *pieces: bytes, pause: float = 0.0) -> bytes:
+    """What comes back for bytes that no client library would send, until the other side closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.layout.inference_port)
+    try:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(pause)
+        async with asyncio.timeout(5):
+            return await reader.read()
+    except ConnectionResetError:
+        return b""
+    finally:
+        writer.close()
+
+
+def request(*headers: str, body: str = "", path: str = INFER) -> bytes:
+    head = "".join(f"{header}\r\n" for header in ("Host: fraud", "Connection: close", *headers))
+    return f"POST {path} HTTP/1.1\r\n{head}\r\n{body}".encode()
+
+
+async def test_a_body_that_is_too_large_gets_413(strict: Router, pod: Upstream) -> None:
+    async with aiohttp.ClientSession() as session:
+        assert await ask(session, strict, bytes(1000)) == 200
+        async with session.post(f"{strict.url}{INFER}", data=bytes(1001)) as response:
+            assert (response.status, await response.json()) == (413, {"error": "the request is too large"})
+    assert pod.requests == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        pytest.param(request(*(f"x-{n}: 1" for n in range(120))), b"431", id="too many headers"),
+        pytest.param(request(f"x-bomb: {'a' * (70 << 10)}"), b"431", id="a header that is too large"),
+        pytest.param(request("Content-Length: 5", "Transfer-Encoding: chunked", body="0\r\n\r\n"), b"400", id="both"),
+        pytest.param(request("Transfer-Encoding: chunked, identity", body="0\r\n\r\n"), b"501", id="two codings"),
+        pytest.param(request("Transfer-Encoding: xchunked", body="0\r\n\r\n"), b"501", id="an unknown coding"),
+        pytest.param(request("Content-Length: 5", "Content-Length: 6", body="hello"), b"400", id="two lengths"),
+        pytest.param(request("Content-Length: -5", body="hello"), b"400", id="a negative length"),
+        pytest.param(request("x\x00y: 1"), b"400", id="a zero byte"),
+        pytest.param(request(path="/v2%2f..%2fadmin"), b"400", id="an escaped slash"),
+        pytest.param(request(path="/v2/../admin"), b"404", id="a way out"),
+        pytest.param(request(path="/"), b"404", id="an unknown path"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"400", id="TLS"),
+        pytest.param(b"hello\r\n\r\n", b"400", id="no HTTP"),
+    ],
+)
+async def test_what_is_no_request_gets_the_right_refusal(
+    strict: Router, pod: Upstream, sent: bytes, status: bytes
+) -> None:
+    answer = await raw(strict, sent)
+    assert answer.split(b" ", 2)[1:2] == [status], answer[:200]
+    assert pod.requests == 0
+
+
+async def test_a_request_behind_another_ones_body_is_not_seen(strict: Router, pod: Upstream) -> None:
+    hidden = request(path="/v2/hidden").decode()
+    sent = request(f"Content-Length: {len(hidden)}", body=hidden)
+    answer = await raw(strict, sent)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert (answer.count(b"HTTP/1.1"), pod.requests) == (1, 1)
+
+
+async def test_a_client_that_takes_its_time_for_the_head_gets_408(strict: Router, pod: Upstream) -> None:
+    answer = await raw(strict, request()[:20], request()[20:40], pause=0.1)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert pod.requests == 0
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        pytest.param(b"\x00\x00\x04\x00\x00\x00\x00\x00\x00abcd", id="data without a stream"),
+        pytest.param(b"\xff\xff\xff\x01\x04\x00\x00\x00\x01", id="a frame that is too large"),
+        pytest.param(b"\x00\x00\x04\x01\x04\x00\x00\x00\x01\xff\xff\xff\xff", id="headers that are none"),
+        pytest.param(b"\x00\x00\x05\x04\x00\x00\x00\x00\x00abcde", id="settings of a wrong length"),
+    ],
+)
+async def test_invalid_frames_end_their_connection_and_nothing_else(
+    strict: Router, pod: Upstream, frames: bytes
+) -> None:
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+    await raw(strict, preface + frames)
+    assert pod.requests == 0
+    async with aiohttp.ClientSession() as session:
+        assert await ask(session, strict) == 200
+
+
+async def test_a_client_that_asks_too_often_gets_429_and_takes_nothing_from_others(
+    strict: Router, pod: Upstream
+) -> None:
+    await follow(strict, pod, Limits(rate=RateLimit(5, "Hour", "x-api-key")))
+    async with aiohttp.ClientSession() as session:
+        seen = Counter([await ask(session, strict, **{"x-api-key": "greedy"}) for _ in range(12)])
+        assert seen == {200: 5, 429: 7}
+        async with session.post(f"{strict.url}{INFER}", headers={"x-api-key": "greedy"}) as response:
+            assert await response.json() == {"error": "this client asks too often"}
+            assert response.headers["retry-after"] == "1"
+        for number in range(5):
+            assert await ask(session, strict, **{"x-api-key": f"modest-{number}"}) == 200
+        assert {await ask(session, strict) for _ in range(8)} == {200}  # whom nobody names is not limited
+        async with session.get(f"{strict.url}/healthz", headers={"x-api-key": "greedy"}) as response:
+            assert response.status == 200
+    assert pod.requests == 18
+
+
+async def test_without_a_header_the_address_is_the_client_and_grpc_is_counted_too(
+    strict: Router, pod: Upstream
+) -> None:
+    await follow(strict, pod, Limits(rate=RateLimit(5, "Hour")))
+    async with aiohttp.ClientSession() as session:
+        seen = Counter([await ask(session, strict) for _ in range(9)])
+        assert seen[429] >= 4
+        async with session.get(f"{strict.url}/healthz") as response:
+            assert response.status == 200
+    async with grpc.aio.insecure_channel(strict.url.removeprefix("http://")) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.ModelInfer(service_pb2.ModelInferRequest(model_name="fraud"))
+    assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert refused.value.details() == "this client asks too often"
+
+
+async def test_more_connections_than_envoy_serves_are_not_the_models_business(strict: Router, pod: Upstream) -> None:
+    idle = [socket.create_connection(("127.0.0.1", strict.layout.inference_port)) for _ in range(200)]
+    try:
+        async with aiohttp.ClientSession() as session:
+            assert await ask(session, strict) == 200
+    finally:
+        for connection in idle:
+            connection.close()
+    assert pod.requests == 1
+
+
+def test_the_log_of_envoy_has_no_payload(strict: Router) -> None:
+    log = Path(strict.layout.root, "log").read_text()
+    assert "hidden" not in log
+    assert "greedy" not in log
