@@ -6,7 +6,7 @@ Used by the spec models to check them and by everything behind to compute with t
 import re
 
 DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
-SIZE_PATTERN = r"^[1-9][0-9]{0,11}(Ki|Mi|Gi)?$"
+SIZE_PATTERN = r"^[1-9][0-9]{0,8}(Ki|Mi|Gi)?$"
 PERCENT_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,4})?%$"
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}

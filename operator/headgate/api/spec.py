@@ -161,7 +161,7 @@ class Traffic(SpecModel):
     """Requests that go to one version whatever the weights are. The first match counts."""
     affinity: Selector | None = None
     """Keeps users with one version: who has got the candidate keeps it while its weight grows."""
-    maxBody: Annotated[str, Field(pattern=SIZE_PATTERN, max_length=14)] = "64Mi"  # noqa: N815
+    maxBody: Annotated[str, Field(pattern=SIZE_PATTERN, max_length=11)] = "64Mi"  # noqa: N815
     """The largest request body, such as 10Mi; a larger one gets 413. The runtime takes 64Mi at most by itself."""
     rateLimit: RateLimit | None = None  # noqa: N815
     """How often one client may ask."""

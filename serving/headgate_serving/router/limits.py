@@ -11,9 +11,10 @@ from typing import Any, Literal
 Unit = Literal["Second", "Minute", "Hour"]
 SECONDS: dict[Unit, int] = {"Second": 1, "Minute": 60, "Hour": 3600}
 
+MOST_REQUESTS = 10_000_000
 DEFAULT_MAX_BODY = 64 << 20
 
-_SIZE = re.compile(r"([1-9][0-9]{0,11})(Ki|Mi|Gi)?")
+_SIZE = re.compile(r"([1-9][0-9]{0,8})(Ki|Mi|Gi)?")
 _BYTES = {None: 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 _HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
@@ -67,8 +68,8 @@ def _rate(limit: object) -> RateLimit | None:
     if not isinstance(limit, Mapping):
         raise ValueError(f"{limit!r} is no object")  # noqa: TRY004 - caught with the others
     requests, unit, header = limit.get("requests"), limit.get("unit", "Second"), limit.get("header")
-    if isinstance(requests, bool) or not isinstance(requests, int) or requests < 1:
-        raise ValueError(f"requests is {requests!r}, not a number from 1 on")
+    if isinstance(requests, bool) or not isinstance(requests, int) or not 1 <= requests <= MOST_REQUESTS:
+        raise ValueError(f"requests is {requests!r}, not a number from 1 to {MOST_REQUESTS}")
     if not isinstance(unit, str) or unit not in SECONDS:
         raise ValueError(f"unit is {unit!r}, not one of {', '.join(SECONDS)}")
     if header is not None and not (isinstance(header, str) and _HEADER.fullmatch(header)):

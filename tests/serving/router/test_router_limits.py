@@ -7,17 +7,21 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import grpc
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from router_envoy import Router, answering, prepared, running_envoy
 from router_upstreams import Upstream, serving
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from headgate.api.spec import Spec
 from headgate_serving.router.config import bootstrap
-from headgate_serving.router.limits import DEFAULT_MAX_BODY, Limits, RateLimit, parse_limits
-from headgate_serving.router.traffic import Intent, Target
+from headgate_serving.router.limits import DEFAULT_MAX_BODY, MOST_REQUESTS, SECONDS, Limits, RateLimit, parse_limits
+from headgate_serving.router.traffic import Intent, Target, parse_deployment
 
 INFER = "/v2/models/fraud/infer"
 HEADERS_WITHIN = 0.5
@@ -46,10 +50,12 @@ def test_limits_are_read(wishes, expected):
     [
         ({"maxBody": 1000}, "maxBody: 1000 is no size"),
         ({"maxBody": "-1"}, "is no size"),
+        ({"maxBody": "1000000000Gi"}, "is no size"),
         ({"maxBody": "1MB"}, "is no size"),
         ({"rateLimit": 5}, "rateLimit: 5 is no object"),
         ({"rateLimit": {}}, "requests is None"),
         ({"rateLimit": {"requests": True}}, "requests is True"),
+        ({"rateLimit": {"requests": 10_000_001}}, "not a number from 1 to"),
         ({"rateLimit": {"requests": 1, "unit": "Day"}}, "unit is 'Day'"),
         ({"rateLimit": {"requests": 1, "header": ":path"}}, "is no name of a header"),
     ],
@@ -233,3 +239,46 @@ def test_the_log_of_envoy_has_no_payload(strict: Router) -> None:
     log = Path(strict.layout.root, "log").read_text()
     assert "hidden" not in log
     assert "greedy" not in log
+
+
+names = st.text("abcXYZ019-_", min_size=1, max_size=100).filter(lambda name: name[0].isalnum())
+values = st.text([chr(code) for code in range(0x21, 0x7F) if chr(code) != ";"], min_size=1, max_size=256)
+selectors = st.one_of(names.map(lambda name: {"header": name}), names.map(lambda name: {"cookie": name}))
+how = st.one_of(values.map(lambda value: {"exact": value}), values.map(lambda value: {"prefix": value}), st.just({}))
+roles = st.sampled_from([{}, {"role": "candidate"}, {"role": "stable"}])
+matches = st.builds(lambda *parts: {key: value for part in parts for key, value in part.items()}, selectors, how, roles)
+rates = st.fixed_dictionaries(
+    {"requests": st.integers(1, MOST_REQUESTS)},
+    optional={"unit": st.sampled_from(list(SECONDS)), "header": names},
+)
+wishes = st.fixed_dictionaries(
+    {},
+    optional={
+        "timeout": st.sampled_from(["1ms", "200ms", "100h"]),
+        "match": st.lists(matches, max_size=20),
+        "affinity": selectors,
+        "maxBody": st.sampled_from(["1", "999999999Gi", "64Mi"]),
+        "rateLimit": rates,
+    },
+)
+
+
+@given(wishes, st.integers(0, 1000))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_envoy_takes_whatever_the_api_server_takes(strict: Router, wished: dict[str, Any], weight: int) -> None:
+    spec = {"model": {"version": "v1", "uri": "file:///m"}, "traffic": wished}
+    Spec.model_validate(spec)
+    traffic = [
+        {"revision": "fraud-1a2b3c4d", "role": "stable", "weight": (1000 - weight) / 10},
+        {"revision": "fraud-9e8d7c6b", "role": "candidate", "weight": weight / 10},
+    ]
+    intent = parse_deployment({"spec": spec, "status": {"traffic": traffic}})
+    assert not intent.ignored
+
+    async def followed() -> None:
+        await strict.follow(intent, {})
+        async with asyncio.timeout(5):
+            while not await strict.follows_routes():  # noqa: ASYNC110 - asks Envoy
+                await asyncio.sleep(0.01)
+
+    asyncio.run(followed())
