@@ -135,7 +135,7 @@ async def test_a_stable_that_hangs_is_given_up_when_the_budget_is_spent(router: 
     async with serving_grpc(stable, candidate):
         await follow(router, stable, candidate, 0.0, timeout_ms=200)
         answer = await users.ask()
-    assert answer.code in {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED}
+    assert answer.code == Code.UNAVAILABLE
     assert answer.text == "the model did not answer in time"
     assert 0.15 < answer.seconds < 0.6
     assert attempts(router, stable, "rq_error") == 1
