@@ -8,6 +8,7 @@ node, and an Envoy that gets none aborts.
 
 import asyncio
 import json
+from collections import defaultdict
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -25,7 +26,7 @@ class Discovery:
 
     def __init__(self, folder: XdsFolder) -> None:
         self._folder = folder
-        self._news = asyncio.Event()
+        self._news = defaultdict[PurePosixPath, asyncio.Event](asyncio.Event)
         self._sent: dict[PurePosixPath, str] = {}
         self._over = False
 
@@ -39,15 +40,15 @@ class Discovery:
         await web.UnixSite(runner, str(self._folder.layout.agent_socket)).start()
         return runner
 
-    def changed(self) -> None:
-        """Answer who waits."""
-        self._news.set()
-        self._news = asyncio.Event()
+    def changed(self, path: PurePosixPath) -> None:
+        """Answer who waits for this document."""
+        self._news.pop(path, asyncio.Event()).set()
 
     async def _end(self, _: web.Application) -> None:
         """Let who waits ask the next agent."""
         self._over = True
-        self.changed()
+        for path in list(self._news):
+            self.changed(path)
 
     async def _discover(self, request: web.Request) -> web.Response:
         asked: dict[str, Any] = await request.json()
@@ -60,7 +61,7 @@ class Discovery:
         try:
             async with asyncio.timeout(HOLD_SECONDS):
                 while (version := self._version(path)) in ("", has) and not self._over:
-                    await self._news.wait()
+                    await self._news[path].wait()
         except TimeoutError:
             return web.Response(status=304)
         if self._over:

@@ -33,7 +33,7 @@ class XdsFolder:
     """The shared folder."""
 
     layout: Layout
-    changed: Callable[[], None] = lambda: None
+    changed: Callable[[PurePosixPath], None] = lambda _: None
     writes: int = 0
     _texts: dict[PurePosixPath, str] = field(default_factory=dict)
 
@@ -87,7 +87,7 @@ class XdsFolder:
         os.replace(beside, path)  # noqa: PTH105 (PurePosixPath)
         self._texts[path] = text
         self.writes += 1
-        self.changed()
+        self.changed(path)
 
     def _remove_endpoints_but(self, services: Iterable[str]) -> None:
         kept = {self.layout.endpoints(service) for service in services}

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from headgate_serving.router.matching import HEADER_NAME
+
 Unit = Literal["Second", "Minute", "Hour"]
 SECONDS: dict[Unit, int] = {"Second": 1, "Minute": 60, "Hour": 3600}
 
@@ -16,7 +18,6 @@ DEFAULT_MAX_BODY = 64 << 20
 
 _SIZE = re.compile(r"([1-9][0-9]{0,8})(Ki|Mi|Gi)?")
 _BYTES = {None: 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
-_HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,6 @@ def _rate(limit: object) -> RateLimit | None:
         raise ValueError(f"requests is {requests!r}, not a number from 1 to {MOST_REQUESTS}")
     if not isinstance(unit, str) or unit not in SECONDS:
         raise ValueError(f"unit is {unit!r}, not one of {', '.join(SECONDS)}")
-    if header is not None and not (isinstance(header, str) and _HEADER.fullmatch(header)):
+    if header is not None and not (isinstance(header, str) and HEADER_NAME.fullmatch(header)):
         raise ValueError(f"header {header!r} is no name of a header")
     return RateLimit(requests, unit, header)

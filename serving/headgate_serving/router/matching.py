@@ -14,8 +14,9 @@ Kind = Literal["header", "cookie"]
 How = Literal["exact", "prefix", "present"]
 Role = Literal["stable", "candidate"]
 
+HEADER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _NAMES: dict[Kind, re.Pattern[str]] = {
-    "header": re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"),
+    "header": HEADER_NAME,
     "cookie": re.compile(r"[A-Za-z0-9_-]{1,100}"),
 }
 _VALUE = re.compile(r"[!-:<-~]{1,256}")

@@ -106,7 +106,7 @@ def running_envoy(router: Router) -> Iterator["subprocess.Popen[bytes]"]:
 def answering(folder: XdsFolder) -> Iterator[None]:
     """The agent's discovery, on a loop of its own: tests come with theirs, and go."""
     loop, discovery = asyncio.new_event_loop(), Discovery(folder)
-    folder.changed = lambda: loop.call_soon_threadsafe(discovery.changed)
+    folder.changed = lambda path: loop.call_soon_threadsafe(discovery.changed, path)
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     runner = asyncio.run_coroutine_threadsafe(discovery.serve(), loop).result()

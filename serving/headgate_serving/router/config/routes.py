@@ -129,7 +129,7 @@ def _routes(way: Way, intent: Intent) -> Iterator[dict[str, Any]]:
     for match in intent.matches:
         if intent.candidate and (target := by_role.get(match.role)):
             yield {
-                "match": way.match | {"headers": [*way.match.get("headers", ()), _matcher(match)]},
+                "match": way.match | {"headers": [_matcher(match)]},
                 "route": times | {"cluster": str(names.Cluster(target.revision, "uncounted", way.wire))},
                 **_filters(target, way, intent),
             }
