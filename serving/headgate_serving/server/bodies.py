@@ -5,21 +5,22 @@
 
 import asyncio
 import sys
+from abc import ABC, abstractmethod
 
 _ALIGNED = 16
 _BUFFERS_KEPT, _MOST_KEPT = 32, 1 << 20
 
 
-class Filled(asyncio.Protocol):
+class Filled(asyncio.Protocol, ABC):
     """A connection that a body can be read for."""
 
+    @abstractmethod
     def filled(self, size: int) -> bool:
         """So many bytes more have come; whether more are wanted."""
-        raise NotImplementedError
 
+    @abstractmethod
     def whole(self) -> None:
         """All of the body has come."""
-        raise NotImplementedError
 
 
 def _references(buffers: list[bytearray]) -> list[int]:

@@ -1,6 +1,7 @@
 """One call over HTTP/2: what came of it, and the way back, as far as the client's windows allow."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 
@@ -9,33 +10,33 @@ from .frames import DATA, END_HEADERS, END_STREAM, FRAME, HEADERS, Headers, fram
 _TOGETHER = 64 << 10  # bytes of data up to which an answer is one buffer
 
 
-class Carrier(asyncio.Protocol):
+class Carrier(asyncio.Protocol, ABC):
     """The connection of a stream, as far as a stream has to know it."""
 
     @property
+    @abstractmethod
     def now(self) -> float:
         """The server's time."""
-        raise NotImplementedError
 
+    @abstractmethod
     def room(self, stream: "Stream") -> int:
         """How many bytes of data may be sent in one frame now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def spend(self, stream: "Stream", size: int) -> None:
         """That many are sent."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write(self, data: bytes | tuple[bytes, ...]) -> None:
         """To the client, if it is still there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def release(self, stream: "Stream", size: int) -> None:
         """So many bytes of the stream's request are no longer in memory."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finished(self, stream: "Stream") -> None:
         """All of the answer is sent."""
-        raise NotImplementedError
 
 
 class Stream:
