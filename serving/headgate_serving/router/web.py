@@ -40,6 +40,8 @@ class Web:
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
+                # Where Envoy has its own: a pod names one path for all its ports.
+                web.get("/stats/prometheus", self._metrics),
                 web.get("/drain", self._drain),
             ]
         )

@@ -151,7 +151,7 @@ def test_ports_are_those_of_the_contract():
     world = serving()
     router = children(world)["Deployment", "fraud-router"]
     assert ports(container(router, "envoy")) == {"http": 8080, "metrics": 8003}
-    assert ports(container(router, "agent")) == {"agent": 8081}
+    assert ports(container(router, "agent")) == {"agent-metrics": 8081}
     assert ports(container(runtime(world), "runtime")) == {"http": 8000, "grpc": 8001, "metrics": 8002}
     service = children(world)["Service", "fraud"]["spec"]["ports"]
     assert service == [
