@@ -1,6 +1,7 @@
 """Gathers one Observation: the object, what belongs to it, its metrics. Called by `reconcile`; decides nothing."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -12,6 +13,8 @@ from headgate.api.status import Status
 from headgate.core.children import workload_of
 from headgate.core.evidence.drift import FeatureDrift, follow
 from headgate.core.evidence.history import SPAN, STEP, blocks_of
+from headgate.core.following import FOLLOWING_SERIES, released
+from headgate.core.following import LOOK_BACK as FOLLOWING_LOOK_BACK
 from headgate.core.metrics import SERIES, Comparison, metrics_from
 from headgate.core.model import Blind, Defaults, Drift, Fresh, Metrics, Observation, Quiet, RevisionView, Workload
 from headgate.core.past import HISTORY_SECONDS, PAST_SERIES, before, slow_before
@@ -50,6 +53,7 @@ class Observer:
     metrics: MetricsSource
     defaults: Defaults
     stale_after: float
+    clock: Callable[[], float] = time.time
 
     async def observe(self, raw: Object, with_drift: bool) -> Observation:
         """The Observation of a ModelDeployment. Raises pydantic's ValidationError for what can't be read."""
@@ -71,6 +75,7 @@ class Observer:
             router=_router(found, name),
             metrics=await self._metrics(namespace, name, spec, status, workloads),
             drift=await self._drift(namespace, name, spec, status) if with_drift else None,
+            released=await self._released(namespace, name, status, found),
         )
 
     async def _metrics(
@@ -101,6 +106,21 @@ class Observer:
             return Blind(str(error))
         slow = found.slow and replace(found.slow, before=slow_before(past.series, found.cursor, who, found.slow.edge))
         return replace(found, before=before(past.series, found.cursor, who), slow=slow)
+
+    async def _released(self, namespace: str, name: str, status: Status, found: Children) -> frozenset[str]:
+        if not status.retiring:
+            return frozenset()
+        labels = {"headgate_namespace": namespace, "headgate_model": name}
+        routers = [
+            pod["metadata"]["name"]
+            for pod in found.pods
+            if not _label(pod, REVISION_LABEL) and (pod.get("status") or {}).get("phase") == "Running"
+        ]
+        try:
+            read = await self.metrics.samples(FOLLOWING_SERIES, labels, None, FOLLOWING_LOOK_BACK)
+        except MetricsError:
+            return frozenset()
+        return released(status.retiring, routers, read.series, read.now - self.clock())
 
     async def _drift(self, namespace: str, name: str, spec: Spec, status: Status) -> Drift | None:
         if status.stable is None:

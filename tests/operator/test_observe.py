@@ -1,13 +1,16 @@
 """What one look gathers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fakes import FakeKube, FakeMetrics
 from pydantic import ValidationError
-from world import DEFAULTS, World
+from world import DEFAULTS, Behaviour, World
 
 from headgate.api.revision import as_manifest
 from headgate.core.evidence.counters import Series
+from headgate.core.following import ALIVE, ROUTES
 from headgate.core.manifests import revision_manifest, router_manifests, runtime_manifests
 from headgate.core.metrics import SERIES
 from headgate.core.model import Before, Blind, Drift, Fresh, Quiet
@@ -245,3 +248,29 @@ async def test_a_status_of_a_newer_operator_can_be_read(canary):
     canary.raw["status"]["later"] = {"field": 1}
     canary.raw["status"]["rollout"]["evidence"]["latency"] = {"logHarm": 1}
     assert (await canary.observe()).status.rollout.phase == "Canary"
+
+
+def following(now, *revisions):
+    """What the router's pod says."""
+    labels = {"headgate_router": "fraud-router-x", "headgate_namespace": "models", "headgate_model": "fraud"}
+    alive = Series({**labels, "__name__": ALIVE}, ((now, 0.1),))
+    return (alive, *(Series({**labels, "__name__": ROUTES, "headgate_revision": r}, ((now, 1.0),)) for r in revisions))
+
+
+async def test_pods_are_released_when_the_routers_that_run_have_left_them():
+    world = World().ask("v1").settled("Stable")
+    world.ask("v2", Behaviour(failing=0.5)).until("RollingBack")
+    world.now += 60
+    (retiring,) = world.status.retiring
+    scene = Scene(world)
+    scene.observer = replace(scene.observer, clock=lambda: world.now)
+    for name, phase in (("fraud-router-x", "Running"), ("fraud-router-y", "Succeeded")):
+        labels = {"headgate.dev/model": "fraud", "headgate.dev/component": "router"}
+        meta = {"name": name, "namespace": "models", "labels": labels}
+        scene.kube.put({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "status": {"phase": phase}})
+    scene.metrics.series = following(world.now, "fraud-1", retiring.revision)
+    assert (await scene.observe()).released == frozenset()
+    scene.metrics.series = following(world.now, "fraud-1")
+    assert (await scene.observe()).released == {retiring.revision}
+    scene.metrics.error = MetricsError("away")
+    assert (await scene.observe()).released == frozenset()

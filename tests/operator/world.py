@@ -84,6 +84,8 @@ class World:
     """What is known of stable when a canary opens."""
     interval: float = 1.0
     """Seconds between two scrapes."""
+    routers_follow: bool = True
+    """Whether the routers say that they have left the revisions that retire."""
     generation: int = 0
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     plans: list[Plan] = field(default_factory=list)
@@ -146,6 +148,7 @@ class World:
             router=Workload(2, 2, True),
             metrics=self._metrics(),
             drift=self.drift,
+            released=frozenset(r.revision for r in self.status.retiring) if self.routers_follow else frozenset(),
         )
 
     @property

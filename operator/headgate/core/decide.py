@@ -27,7 +27,7 @@ def decide(o: Observation, now: float) -> Plan:
         status = transitions.roll_back(status, *reason, now)
     else:
         status = phases.advance(o, _follow_spec(o, status, desired, now), now)
-    status = transitions.drained(status, now)
+    status = transitions.drained(status, o.released, now)
     status = report.with_observations(o, status, now)
     keep = phases.needed(status)
     return Plan(

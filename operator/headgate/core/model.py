@@ -131,6 +131,8 @@ class Observation:
     metrics: Metrics = Quiet()
     drift: Drift | None = None
     """None: not looked at this time."""
+    released: frozenset[str] = frozenset()
+    """Retiring revisions that no router sends requests to any more."""
 
 
 @dataclass(frozen=True)

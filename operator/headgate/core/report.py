@@ -12,6 +12,8 @@ from headgate.core.times import seconds_since, stamp
 
 _ROLLING = frozenset({"Pending", "Canary", "Promoting", "Soaking", "RollingBack"})
 _FAILED = frozenset({"RollingBack", "RolledBack"})
+_LONG_RETIRING = 90.0
+"""Seconds after which it is said that pods stay which nobody needs."""
 _COMPARED = frozenset({"Canary", "Promoting", "Soaking"})
 
 Told = tuple[str, str, str]
@@ -36,7 +38,7 @@ def with_observations(o: Observation, status: Status, now: float) -> Status:
     )
     told = {
         "Ready": _ready(o, status),
-        "Reconciling": _reconciling(status),
+        "Reconciling": _reconciling(status, now),
         "Stalled": _stalled(o, status, now),
         "RolloutHealthy": _rollout_healthy(o, status),
         "DriftDetected": _drift(o, status),
@@ -102,10 +104,17 @@ def _ready(o: Observation, status: Status) -> Told:
     return "True", "Serving", f"{status.stable.version} is serving."
 
 
-def _reconciling(status: Status) -> Told:
+def _reconciling(status: Status, now: float) -> Told:
     rollout = status.rollout
     if rollout and rollout.phase in _ROLLING:
         return "True", rollout.phase, f"{rollout.version} is being rolled out: {rollout.message}"
+    if late := [r.revision for r in status.retiring if seconds_since(r.since, now) > _LONG_RETIRING]:
+        return (
+            "True",
+            "WaitingForRouters",
+            f"The pods of {', '.join(late)} stay until every router pod has said, in headgate_router_routes, that it "
+            "sends them nothing. Is Prometheus there, and does it scrape the routers' port agent-metrics?",
+        )
     return "False", "Done", "Nothing is being rolled out."
 
 

@@ -3,6 +3,8 @@
 `decide` and `phases` choose the step; a step sets phase, traffic, history and who is kept warm, always together.
 """
 
+from collections.abc import Collection
+
 from headgate.api.status import (
     Budget,
     DecisionKind,
@@ -19,7 +21,7 @@ from headgate.core.times import seconds_since, stamp
 
 HISTORY_LENGTH = 10
 DRAIN_SECONDS = 8.0
-"""How long pods outlive their last route: routers follow within a second, requests end within their budget."""
+"""How long pods outlive their last route at least, if all routers say that they have followed."""
 
 
 def start(status: Status, candidate: RevisionRef, risk_budget: float, now: float) -> Status:
@@ -128,11 +130,15 @@ def back_to_stable(status: Status) -> Status:
     return status.model_copy(update={"rollout": None, "candidate": None})
 
 
-def drained(status: Status, now: float) -> Status:
-    """Forget the pods that have had time to finish, and close a rollback whose pods they were."""
-    still = [r for r in status.retiring if seconds_since(r.since, now) < DRAIN_SECONDS]
+def drained(status: Status, released: Collection[str], now: float) -> Status:
+    """Forget the pods that no router needs, and close a rollback when its pods have had time to finish.
+
+    The rollback waits for no report, for the user may want to go on: only the pods stay.
+    """
+    drains = {r.revision for r in status.retiring if seconds_since(r.since, now) < DRAIN_SECONDS}
+    still = [r for r in status.retiring if r.revision in drains or r.revision not in released]
     rollout = status.rollout
-    if rollout and rollout.phase == "RollingBack" and all(r.revision != rollout.revision for r in still):
+    if rollout and rollout.phase == "RollingBack" and rollout.revision not in drains:
         status = _phase(status, "RolledBack", rollout.reason, rollout.message, now)
         status = status.model_copy(update={"candidate": None})
     return status if len(still) == len(status.retiring) else status.model_copy(update={"retiring": still})

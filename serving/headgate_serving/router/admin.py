@@ -43,6 +43,10 @@ class Admin:
             await asyncio.sleep(POLL_SECONDS)
         return True
 
+    async def follows(self, version: str) -> bool:
+        """Whether Envoy follows `version` of its routes; one that doesn't run will ask for the newest."""
+        return await self.version("rds.headgate") in {version, None}
+
     async def active_requests(self) -> int:
         """How many requests are under way; 0 when there is no Envoy."""
         stats = await self._stats(r"inference\.downstream_rq_active$")

@@ -11,9 +11,10 @@ import json
 import logging
 import random
 import signal
+import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -24,7 +25,7 @@ from kubernetes.aio.config import load_incluster_config
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from headgate_serving.router.admin import Admin
-from headgate_serving.router.config import Layout, bootstrap_document
+from headgate_serving.router.config import Layout, bootstrap_document, names
 from headgate_serving.router.discovery import Discovery
 from headgate_serving.router.endpoints import endpoints_by_revision
 from headgate_serving.router.errors import EnvoyBehind, RouterError
@@ -46,8 +47,11 @@ class Metrics:
 
     namespace: str
     model: str
+    router: str
+    """The name of this pod."""
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     weight: Gauge = field(init=False)
+    routes: Gauge = field(init=False)
     writes: Counter = field(init=False)
     errors: Counter = field(init=False)
     watch_age: Gauge = field(init=False)
@@ -61,12 +65,15 @@ class Metrics:
         what = "Percentage of the traffic that the router was told to send to a revision"
         labels = (*whose, "headgate_revision")
         add("weight", Gauge("headgate_router_weight", what, labels, registry=self.registry))
+        what = "1 for each revision that requests may still reach by this router; its pods have to stay"
+        add("routes", Gauge("headgate_router_routes", what, (*labels, "headgate_router"), registry=self.registry))
         what = "Files that were written for Envoy"
         add("writes", Counter("headgate_router_config_writes", what, whose, registry=self.registry))
         what = "Times that the desired state could not be read, so that the last one stayed"
         add("errors", Counter("headgate_router_config_errors", what, whose, registry=self.registry))
         what = "Seconds since the older of the two watches was last known to be current"
-        add("watch_age", Gauge("headgate_router_watch_age_seconds", what, whose, registry=self.registry))
+        labels = (*whose, "headgate_router")
+        add("watch_age", Gauge("headgate_router_watch_age_seconds", what, labels, registry=self.registry))
         self.writes.labels(self.namespace, self.model)
         self.errors.labels(self.namespace, self.model)
 
@@ -75,6 +82,12 @@ class Metrics:
         self.weight.clear()
         for target in intent.targets:
             self.weight.labels(self.namespace, self.model, target.revision).set(target.weight / 10)
+
+    def show_routes(self, revisions: Iterable[str]) -> None:
+        """The operator takes away pods only when no router has their revision here."""
+        self.routes.clear()
+        for revision in revisions:
+            self.routes.labels(self.namespace, self.model, revision, self.router).set(1)
 
 
 @dataclass
@@ -89,6 +102,8 @@ class Agent:
     metrics: Metrics
     clock: Callable[[], float]
     _memory: Memory | None = None
+    _routed: frozenset[str] = frozenset()
+    """The revisions that requests may still reach."""
     _look_at: float | None = None
     """When there is something to do even if nothing changes."""
     _complaint: str = ""
@@ -149,9 +164,20 @@ class Agent:
         endpoints = endpoints_by_revision(self.slices.objects.values())
         memory = self._memory or Memory(self.folder.clusters(), {})
         documents, self._memory = step(memory, intent, endpoints, self.clock())
+        known = frozenset(map(names.revision_of, documents.clusters))
+        # Before Envoy can know of them, not after.
+        self._show_routes(self._routed | known)
         await self.folder.apply(documents, self.envoy)
         self._look_at = self._memory.next_look
+        if self._routed - known and not await self.envoy.follows(self.folder.version(self.folder.layout.routes)):
+            self._look_at = self.clock() + AGAIN_SECONDS
+        else:
+            self._show_routes(known)
         return intent
+
+    def _show_routes(self, revisions: frozenset[str]) -> None:
+        self._routed = revisions
+        self.metrics.show_routes(revisions)
 
     def _complain(self, text: str) -> None:
         """Say it once, not with every event."""
@@ -185,6 +211,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="headgate-router-agent", description="Follows a ModelDeployment.")
     parser.add_argument("--namespace", required=True)
     parser.add_argument("--model", required=True, help="name of the ModelDeployment")
+    parser.add_argument("--pod", default=socket.gethostname(), help="name of this pod")
     parser.add_argument("--xds-dir", required=True, type=PurePosixPath, help="folder shared with Envoy")
     parser.add_argument("--bind", default="0.0.0.0", help="address to listen on; :: for IPv6")
     parser.add_argument("--port", default=8081, type=int, help="the agent's own port")
@@ -205,7 +232,7 @@ async def _serve(options: argparse.Namespace) -> None:
     folder = XdsFolder(layout)
     folder.prepare()
     admin = Admin(Path(layout.admin_socket))
-    metrics = Metrics(options.namespace, options.model)
+    metrics = Metrics(options.namespace, options.model, options.pod)
     configuration = Configuration()
     load_incluster_config(configuration)  # type: ignore[no-untyped-call]
     async with ApiClient(configuration) as api:
@@ -217,7 +244,7 @@ async def _serve(options: argparse.Namespace) -> None:
                 slices_selection(options.namespace, options.model),
             )
         )
-        age = metrics.watch_age.labels(options.namespace, options.model)
+        age = metrics.watch_age.labels(options.namespace, options.model, options.pod)
         age.set_function(lambda: max(deployments.age(), slices.age()))
         agent = Agent(options.model, deployments, slices, folder, admin, metrics, clock)
         discovery = Discovery(folder)

@@ -7,7 +7,6 @@ node, and an Envoy that gets none aborts.
 """
 
 import asyncio
-import json
 from collections import defaultdict
 from pathlib import PurePosixPath
 from typing import Any
@@ -56,11 +55,11 @@ class Discovery:
         if path is None:
             return web.Response(status=404)
         has = asked.get("version_info", "")
-        if has and has != self._version(path) == self._sent.get(path):
+        if has and has != self._folder.version(path) == self._sent.get(path):
             await asyncio.sleep(AGAIN_SECONDS)
         try:
             async with asyncio.timeout(HOLD_SECONDS):
-                while (version := self._version(path)) in ("", has) and not self._over:
+                while (version := self._folder.version(path)) in ("", has) and not self._over:
                     await self._news[path].wait()
         except TimeoutError:
             return web.Response(status=304)
@@ -74,8 +73,3 @@ class Discovery:
         if kind == "endpoints" and len(names) == 1:
             return layout.endpoints(names[0])
         return {"clusters": layout.clusters, "routes": layout.routes}.get(kind)
-
-    def _version(self, path: PurePosixPath) -> str:
-        """Empty where there is nothing yet."""
-        text = self._folder.text(path)
-        return str(json.loads(text)["version_info"]) if text else ""

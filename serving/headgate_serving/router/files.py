@@ -27,6 +27,9 @@ class ClusterWatcher(Protocol):
     async def wait_for_clusters(self, version: str, patience: float) -> bool:
         """Whether Envoy follows `version` within `patience` seconds."""
 
+    async def follows(self, version: str) -> bool:
+        """Whether Envoy follows `version` of its routes now."""
+
 
 @dataclass
 class XdsFolder:
@@ -61,6 +64,11 @@ class XdsFolder:
     def text(self, path: PurePosixPath) -> str | None:
         """A document as it is now."""
         return self._texts.get(path)
+
+    def version(self, path: PurePosixPath) -> str:
+        """Of a document; empty where there is none."""
+        text = self.text(path)
+        return str(json.loads(text)["version_info"]) if text else ""
 
     def clusters(self) -> dict[str, dict[str, Any]]:
         """The clusters as they are written now, by name."""

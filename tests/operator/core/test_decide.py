@@ -594,3 +594,19 @@ def test_looks_are_frequent_while_users_are_exposed_and_rare_when_idle():
     world.ask("v2")
     world.until("Canary")
     assert world.look().look_again_after == 1
+
+
+def test_pods_stay_until_every_router_has_left_them_and_the_user_can_go_on_meanwhile():
+    world = World(routers_follow=False).ask("v1")
+    world.until("Stable")
+    world.ask("v2", BAD)
+    world.until("RolledBack")
+    world.looks(120)
+    assert world.running() == {"v1", "v2"}
+    waiting = world.conditions["Reconciling"]
+    assert (waiting.status, waiting.reason) == ("True", "WaitingForRouters")
+    world.ask("v3").until("Canary")
+    assert world.running() == {"v1", "v2", "v3"}
+    world.routers_follow = True
+    world.look()
+    assert world.running() == {"v1", "v3"}

@@ -14,6 +14,7 @@ from headgate_serving.router.config import Layout
 from headgate_serving.router.files import XdsFolder
 from headgate_serving.router.traffic import Intent, Target
 
+ROUTER = {"headgate_router": "fraud-router-1"}
 OLD, NEW = "fraud-1a2b3c4d", "fraud-9e8d7c6b"
 
 
@@ -35,12 +36,17 @@ class FakeEnvoy:
     """Notes what was written when it was asked, and may be behind."""
 
     folder: XdsFolder
-    follows: bool = True
+    keeps_up: bool = True
+    takes_routes: bool = True
     asked: list = field(default_factory=list)
 
     async def wait_for_clusters(self, version, patience):
         self.asked.append((version, set(self.folder.clusters()), self.folder._routed()))
-        return self.follows
+        return self.keeps_up
+
+    async def follows(self, version):
+        assert version == self.folder.version(self.folder.layout.routes)
+        return self.takes_routes
 
 
 @dataclass
@@ -58,7 +64,7 @@ class World:
         self.folder = XdsFolder(self.layout)
         self.folder.prepare()
         self.envoy = FakeEnvoy(self.folder)
-        self.metrics = Metrics("ns", "fraud")
+        self.metrics = Metrics("ns", "fraud", "fraud-router-1")
         self.agent = Agent(
             "fraud", self.deployments, self.slices, self.folder, self.envoy, self.metrics, lambda: self.now
         )
@@ -83,6 +89,10 @@ class World:
             for path in sorted(self.root.rglob("*"))
             if path.is_file()
         }
+
+    def reported(self):
+        """The revisions that the router says it may still send requests to."""
+        return {rev for rev in (OLD, NEW) if self.value("headgate_router_routes", headgate_revision=rev, **ROUTER)}
 
     def value(self, name, **labels):
         return self.metrics.registry.get_sample_value(
@@ -133,12 +143,12 @@ async def test_a_new_weight_writes_one_file_and_asks_nobody(world):
 async def test_routes_stay_while_envoy_is_behind_and_follow_later(world):
     world.split((OLD, "stable", 100))
     await world.agent.turn()
-    world.envoy.follows = False
+    world.envoy.keeps_up = False
     world.split((OLD, "stable", 90), (NEW, "candidate", 10))
     await world.agent.turn()
     assert world.routed() == {OLD}
     assert world.agent._look_at == 1.0
-    world.envoy.follows = True
+    world.envoy.keeps_up = True
     assert await world.agent.turn()
     assert NEW in world.routed()
     assert world.agent._look_at is None
@@ -257,3 +267,30 @@ async def test_envoy_starts_with_an_edge_where_answers_become_slow(world):
     await world.agent.turn()
     stats = json.loads((world.root / "bootstrap.yaml").read_text())["stats_config"]
     assert 210 in stats["histogram_bucket_settings"][0]["buckets"]
+
+
+async def test_a_revision_is_reported_until_no_request_can_reach_it_any_more(world):
+    world.split((OLD, "stable", 90), (NEW, "candidate", 10))
+    await world.agent.turn()
+    assert world.reported() == {OLD, NEW}
+    world.split((OLD, "stable", 100))
+    await world.agent.turn()
+    assert world.routed() == {OLD}
+    assert world.reported() == {OLD, NEW}, "a request on its way may be tried again there"
+    world.now += 60
+    world.envoy.takes_routes = False
+    await world.agent.turn()
+    assert world.reported() == {OLD, NEW}, "Envoy has not said that it follows"
+    world.envoy.takes_routes = True
+    await world.agent.turn()
+    assert world.reported() == {OLD}
+
+
+async def test_a_revision_is_reported_before_envoy_hears_of_it(world):
+    world.split((OLD, "stable", 100))
+    await world.agent.turn()
+    world.split((OLD, "stable", 90), (NEW, "candidate", 10))
+    world.envoy.keeps_up = False
+    await world.agent.turn()
+    assert world.routed() == {OLD}
+    assert world.reported() == {OLD, NEW}

@@ -46,15 +46,15 @@ async def test_the_agent_is_ready_when_envoy_can_start(ready, status):
 
 
 async def test_the_metrics_are_those_of_the_contract():
-    metrics = Metrics("ns", "fraud")
+    metrics = Metrics("ns", "fraud", "fraud-router-1")
     metrics.show_weights(Intent((Target("fraud-1a2b3c4d", "stable", 1000),)))
-    metrics.watch_age.labels("ns", "fraud").set(3)
+    metrics.watch_age.labels("ns", "fraud", "fraud-router-1").set(3)
     async with asking(FakeEnvoy(), registry=metrics.registry) as session:
         text = await (await session.get("/metrics")).text()
     whose = 'headgate_model="fraud",headgate_namespace="ns"'
     assert f'headgate_router_weight{{{whose},headgate_revision="fraud-1a2b3c4d"}} 100.0' in text
     assert f"headgate_router_config_writes_total{{{whose}}} 0.0" in text
-    assert f"headgate_router_watch_age_seconds{{{whose}}} 3.0" in text
+    assert f'headgate_router_watch_age_seconds{{{whose},headgate_router="fraud-router-1"}} 3.0' in text
 
 
 async def test_a_drain_answers_when_its_time_is_over_and_no_request_is_under_way(monkeypatch):

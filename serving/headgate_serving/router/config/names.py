@@ -56,6 +56,11 @@ class Cluster(NamedTuple):
         return Cluster(revision, cast("Kind", kind), "grpc" if grpc else "http")
 
 
+def revision_of(cluster: str) -> str:
+    """Whose cluster it is, by its name."""
+    return cluster.split("/", maxsplit=1)[0]
+
+
 def stats_tags(namespace: str, model: str) -> list[dict[str, str]]:
     """Labels of all series of this Envoy: whose router it is, and what a cluster's name says."""
     return [
