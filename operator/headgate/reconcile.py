@@ -183,8 +183,8 @@ class Reconciler:
         if o.spec.runtime.autoscaling is None:
             for revision in sorted(plan.keep):
                 await self._remove("autoscaling/v2", "HorizontalPodAutoscaler", o, revision)
-        if o.spec.traffic.routers == 1:
-            await self._remove("policy/v1", "PodDisruptionBudget", o, router_name(o))
+        if o.spec.traffic.routerAutoscaling is None:
+            await self._remove("autoscaling/v2", "HorizontalPodAutoscaler", o, router_name(o))
 
     async def _remove(self, api_version: str, kind: str, o: Observation, name: str) -> None:
         """Delete, unless just that was deleted not long ago."""

@@ -19,6 +19,14 @@ def seconds(duration: str) -> float:
     return sum(float(n) * _SECONDS[unit] for n, unit in re.findall(r"([0-9.]+)(ms|s|m|h)", duration))
 
 
+def cores(quantity: object) -> float:
+    """CPU as Kubernetes writes it: `500m` -> 0.5, `2` -> 2.0. Raises ValueError for anything else."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(m?)", str(quantity))
+    if not found:
+        raise ValueError(f"{quantity!r} is no amount of CPU such as 500m or 2")
+    return float(found[1]) / (1000 if found[2] else 1)
+
+
 def fraction(percent: str) -> float:
     """`0.5%` -> 0.005. Raises ValueError for anything that the pattern doesn't allow."""
     if not re.fullmatch(PERCENT_PATTERN[1:-1], percent):

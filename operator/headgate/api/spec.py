@@ -67,14 +67,14 @@ class Model(SpecModel):
 
 
 class Autoscaling(SpecModel):
-    """A HorizontalPodAutoscaler for every revision's pods, instead of fixed replicas."""
+    """A HorizontalPodAutoscaler, instead of a fixed number of pods."""
 
     RULES = (rules.MIN_NOT_ABOVE_MAX,)
 
     minReplicas: Annotated[int, Field(ge=1, le=1000)] = 1  # noqa: N815
-    """Fewest pods of a revision."""
+    """Fewest pods."""
     maxReplicas: Annotated[int, Field(ge=1, le=1000)]  # noqa: N815
-    """Most pods of a revision."""
+    """Most pods."""
     targetCPUUtilization: Annotated[int, Field(ge=1, le=100)] = 70  # noqa: N815
     """Average CPU use, in percent of the request, that the autoscaler aims at."""
 
@@ -167,6 +167,10 @@ class Traffic(SpecModel):
     """How often one client may ask."""
     routers: Annotated[int, Field(ge=1, le=100)] = 2
     """Router pods."""
+    routerAutoscaling: Autoscaling | None = None  # noqa: N815
+    """Replaces `routers` by an autoscaler."""
+    routerResources: Opaque = {}  # noqa: N815
+    """Requests and limits of Envoy's container, instead of 100m CPU and 96Mi, at most 512Mi."""
 
 
 class Step(SpecModel):

@@ -14,6 +14,7 @@ import pytest
 from router_envoy import MODEL, NAMESPACE, SLOW_MS, Router, free_port
 from router_upstreams import Behaviour, Upstream, serving
 
+from headgate_serving.router.config import clusters
 from headgate_serving.router.endpoints import Endpoint
 from headgate_serving.router.matching import Match, Selector
 from headgate_serving.router.step import Memory
@@ -515,3 +516,23 @@ async def test_who_got_the_candidate_keeps_it_while_its_weight_grows(
         await router.follow(matching(split(stable, candidate, 50.0), affinity=affinity), pods(stable, candidate))
         await eventually(router.follows_routes, "the new weight")
         assert {await users.who_answers() for _ in range(40)} == {stable.name, candidate.name}
+
+
+async def test_a_pod_that_has_just_come_gets_less_than_its_share(users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "SLOW_START_MS", 3000)
+    warm, cold = pair()
+    cold.name = warm.name
+    intent = Intent((Target(warm.name, "stable", 1000),))
+    async with serving(warm, cold):
+        await users.router.follow(intent, pods(warm))
+        await users.ask_many(20)
+        await asyncio.sleep(3.2)
+        await users.router.follow(intent, {warm.name: (warm.endpoint, replace(cold.endpoint, pod="cold"))})
+        await users.ask_many(20)
+        warm.requests = cold.requests = 0
+        await users.ask_many(300)
+        assert cold.requests < 0.4 * 300
+        await asyncio.sleep(3.2)
+        warm.requests = cold.requests = 0
+        await users.ask_many(300)
+        assert cold.requests > 0.4 * 300

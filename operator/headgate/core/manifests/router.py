@@ -4,6 +4,12 @@ One Deployment for all versions: its template depends on the resource's `traffic
 alone, so no rollout ever restarts a router.
 """
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from headgate.api.quantities import cores
+from headgate.core.manifests.autoscaling import autoscaler
 from headgate.core.manifests.metadata import (
     Manifest,
     container_security,
@@ -19,6 +25,8 @@ GRPC_PORT = 8001
 DRAIN_SECONDS, DRAIN_PATIENCE = 5, 20
 """A router that ends closes each connection with its next answer for so long, then waits so long for the last ones."""
 
+LEAST_THREADS = 2
+_RESOURCES = {"requests": {"cpu": "100m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}}
 _DRAIN = f"/drain?seconds={DRAIN_SECONDS}&patience={DRAIN_PATIENCE}"
 
 
@@ -29,8 +37,9 @@ def router_name(o: Observation) -> str:
 
 def router_manifests(o: Observation) -> list[Manifest]:
     """Everything that routes to the model, whatever its versions."""
-    found = [_account(o), _role(o), _binding(o), _service(o), _deployment(o)]
-    return [*found, _disruption_budget(o)] if o.spec.traffic.routers > 1 else found
+    found = [_account(o), _role(o), _binding(o), _service(o), _deployment(o), _disruption_budget(o)]
+    scaling = o.spec.traffic.routerAutoscaling
+    return [*found, autoscaler(metadata(o, router_name(o), "router"), scaling, "envoy")] if scaling else found
 
 
 def _account(o: Observation) -> Manifest:
@@ -100,12 +109,13 @@ def _disruption_budget(o: Observation) -> Manifest:
 
 def _deployment(o: Observation) -> Manifest:
     pods = selector(o.name, "router")
+    replicas = {} if o.spec.traffic.routerAutoscaling else {"replicas": o.spec.traffic.routers}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": metadata(o, router_name(o), "router"),
         "spec": {
-            "replicas": o.spec.traffic.routers,
+            **replicas,
             "selector": {"matchLabels": pods},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
             "revisionHistoryLimit": 1,
@@ -156,13 +166,26 @@ def _agent(o: Observation) -> Manifest:
     }
 
 
+def _threads(resources: Mapping[str, Any]) -> int:
+    """Of Envoy: as many as it may have cores, and two if nothing says how many those are."""
+    cpu = next((part["cpu"] for which in ("limits", "requests") if "cpu" in (part := resources.get(which) or {})), None)
+    try:
+        return max(LEAST_THREADS, math.ceil(cores(cpu)))
+    except ValueError:
+        return LEAST_THREADS
+
+
 def _envoy(o: Observation) -> Manifest:
+    resources = o.spec.traffic.routerResources or _RESOURCES
     return {
         "name": "envoy",
         "image": o.defaults.envoy_image,
         "imagePullPolicy": o.defaults.pull_policy,
         "command": ["envoy"],
-        "args": ["-c", "/xds/bootstrap.yaml", "--disable-hot-restart", "--concurrency", "2", "--log-level", "warn"],
+        "args": [
+            *("-c", "/xds/bootstrap.yaml", "--disable-hot-restart", "--log-level", "warn"),
+            *("--concurrency", str(_threads(resources))),
+        ],
         "ports": [
             {"name": "http", "containerPort": HTTP_PORT},
             {"name": "metrics", "containerPort": METRICS_PORT},
@@ -170,6 +193,6 @@ def _envoy(o: Observation) -> Manifest:
         "readinessProbe": http_probe("/healthz", "http", periodSeconds=2, timeoutSeconds=2),
         "lifecycle": {"preStop": {"httpGet": {"path": _DRAIN, "port": AGENT_PORT}}},
         "securityContext": container_security(),
-        "resources": {"requests": {"cpu": "100m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}},
+        "resources": resources,
         "volumeMounts": [{"name": "xds", "mountPath": "/xds"}],
     }

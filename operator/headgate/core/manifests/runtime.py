@@ -7,6 +7,7 @@ of role restarts a pod.
 from urllib.parse import urlsplit
 
 from headgate.api.revision import as_manifest
+from headgate.core.manifests.autoscaling import autoscaler
 from headgate.core.manifests.metadata import (
     Manifest,
     container_security,
@@ -25,7 +26,8 @@ DRAIN_SECONDS = 5
 def runtime_manifests(o: Observation, view: RevisionView) -> list[Manifest]:
     """Everything that serves one revision."""
     found = [_deployment(o, view), _service(o, view)]
-    return [*found, _autoscaler(o, view)] if o.spec.runtime.autoscaling else found
+    scaling = o.spec.runtime.autoscaling
+    return [*found, autoscaler(metadata(o, view.name, "runtime", view.name), scaling, "runtime")] if scaling else found
 
 
 def _deployment(o: Observation, view: RevisionView) -> Manifest:
@@ -132,31 +134,6 @@ def _service(o: Observation, view: RevisionView) -> Manifest:
             "ports": [
                 {"name": "http", "port": HTTP_PORT, "targetPort": "http"},
                 {"name": "grpc", "port": GRPC_PORT, "targetPort": "grpc"},
-            ],
-        },
-    }
-
-
-def _autoscaler(o: Observation, view: RevisionView) -> Manifest:
-    scaling = o.spec.runtime.autoscaling
-    if scaling is None:
-        raise ValueError("no autoscaling was asked for")
-    return {
-        "apiVersion": "autoscaling/v2",
-        "kind": "HorizontalPodAutoscaler",
-        "metadata": metadata(o, view.name, "runtime", view.name),
-        "spec": {
-            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": view.name},
-            "minReplicas": scaling.minReplicas,
-            "maxReplicas": scaling.maxReplicas,
-            "metrics": [
-                {
-                    "type": "Resource",
-                    "resource": {
-                        "name": "cpu",
-                        "target": {"type": "Utilization", "averageUtilization": scaling.targetCPUUtilization},
-                    },
-                }
             ],
         },
     }

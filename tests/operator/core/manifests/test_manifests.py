@@ -262,14 +262,43 @@ def test_with_an_autoscaler_nobody_else_sets_the_replicas():
     scaler = children(world)["HorizontalPodAutoscaler", revision]["spec"]
     assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 6)
     assert scaler["scaleTargetRef"]["name"] == revision
-    assert scaler["metrics"][0]["resource"]["target"]["averageUtilization"] == 50
+    (metric,) = (m["containerResource"] for m in scaler["metrics"])
+    assert (metric["container"], metric["target"]["averageUtilization"]) == ("runtime", 50)
 
 
 @pytest.mark.parametrize("routers", [1, 2])
-def test_routers_are_protected_where_there_is_more_than_one(routers):
+def test_of_the_routers_one_may_go_at_a_time(routers):
     found = children(serving(traffic={"routers": routers}))
-    assert (("PodDisruptionBudget", "fraud-router") in found) == (routers > 1)
+    assert found["PodDisruptionBudget", "fraud-router"]["spec"]["maxUnavailable"] == 1
     assert found["Deployment", "fraud-router"]["spec"]["replicas"] == routers
+    assert ("HorizontalPodAutoscaler", "fraud-router") not in found
+
+
+@pytest.mark.parametrize(
+    ("resources", "threads"),
+    [
+        ({}, "2"),
+        ({"requests": {"cpu": "500m"}}, "2"),
+        ({"requests": {"cpu": "2"}, "limits": {"cpu": 4}}, "4"),
+        ({"limits": {"cpu": "3500m"}}, "4"),
+        ({"limits": {"cpu": "many"}}, "2"),
+    ],
+)
+def test_envoy_has_a_thread_for_each_core_that_it_may_have(resources, threads):
+    router = children(serving(traffic={"routerResources": resources}))["Deployment", "fraud-router"]
+    arguments = container(router, "envoy")["args"]
+    assert arguments[arguments.index("--concurrency") + 1] == threads
+
+
+def test_routers_scale_by_what_envoy_does():
+    large = {"requests": {"cpu": "2"}, "limits": {"memory": "2Gi"}}
+    found = children(serving(traffic={"routerAutoscaling": {"maxReplicas": 9}, "routerResources": large}))
+    deployment = found["Deployment", "fraud-router"]
+    assert "replicas" not in deployment["spec"]
+    assert container(deployment, "envoy")["resources"] == large
+    scaler = found["HorizontalPodAutoscaler", "fraud-router"]["spec"]
+    assert scaler["scaleTargetRef"]["name"] == "fraud-router"
+    assert scaler["metrics"][0]["containerResource"]["container"] == "envoy"
 
 
 def test_the_router_may_read_its_own_model_and_endpoints_and_write_nothing():
