@@ -21,6 +21,7 @@ from headgate.api.status import Status
 from headgate.core.decide import decide
 from headgate.core.manifests import (
     Manifest,
+    published_state,
     revision_manifest,
     router_manifests,
     router_name,
@@ -164,7 +165,8 @@ class Reconciler:
             if name in plan.revisions
             for m in runtime_manifests(o, plan.revisions[name])
         ]
-        return [*router_manifests(o), *serving]
+        stable = plan.status.stable
+        return [*router_manifests(o), *serving, *([published_state(o, stable)] if stable else [])]
 
     async def _apply(self, manifest: Manifest, force: bool = False) -> None:
         """Apply, unless just that was applied not long ago."""

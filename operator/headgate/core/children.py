@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from headgate.core.model import Problem, Workload
+from headgate.core.model import Address, Problem, Workload
 
 Object = Mapping[str, Any]
 
@@ -38,7 +38,14 @@ def workload_of(deployment: Object | None, pods: Iterable[Object]) -> Workload:
         rolled_out=rolled_out,
         problem=next(iter(problems), None),
         digest=next((d for d in map(_fetched_digest, own) if d), None),
+        addresses=tuple(sorted(a for a in map(_address, own) if a)),
     )
+
+
+def _address(pod: Object) -> Address | None:
+    status = pod.get("status") or {}
+    ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or [])
+    return Address(pod["metadata"]["name"], status["podIP"]) if ready and status.get("podIP") else None
 
 
 def _creation_problem(status: Object) -> Problem | None:

@@ -29,6 +29,14 @@ class Problem:
     message: str
 
 
+@dataclass(frozen=True, order=True)
+class Address:
+    """Where a pod is."""
+
+    pod: str
+    ip: str
+
+
 @dataclass(frozen=True)
 class Workload:
     """A Deployment and its pods."""
@@ -40,6 +48,8 @@ class Workload:
     problem: Problem | None = None
     digest: str | None = None
     """What the fetcher verified."""
+    addresses: tuple[Address, ...] = ()
+    """Of the pods that are ready."""
 
 
 @dataclass(frozen=True)

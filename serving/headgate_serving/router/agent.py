@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -31,6 +32,7 @@ from headgate_serving.router.endpoints import endpoints_by_revision
 from headgate_serving.router.errors import EnvoyBehind, RouterError
 from headgate_serving.router.files import ClusterWatcher, XdsFolder
 from headgate_serving.router.kube import ApiMirror, Mirror, deployment_selection, slices_selection
+from headgate_serving.router.published import Published, read_published
 from headgate_serving.router.step import Memory, step
 from headgate_serving.router.traffic import Intent, parse_deployment
 from headgate_serving.router.web import Web
@@ -39,6 +41,9 @@ log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 1.0
 """When to look again after Envoy was behind."""
+
+ALONE_AFTER_SECONDS = 5.0
+"""How long a router that has nothing to start with waits for the API server before it takes what was published."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +106,19 @@ class Agent:
     envoy: ClusterWatcher
     metrics: Metrics
     clock: Callable[[], float]
+    published: Callable[[], Published | None] = lambda: None
+    _alone: bool = False
+    """Whether Envoy follows what was published."""
+    _alone_from: float = field(init=False)
     _memory: Memory | None = None
     _routed: frozenset[str] = frozenset()
     """The revisions that requests may still reach."""
     _look_at: float | None = None
     """When there is something to do even if nothing changes."""
     _complaint: str = ""
+
+    def __post_init__(self) -> None:
+        self._alone_from = self.clock() + ALONE_AFTER_SECONDS
 
     async def run(self) -> None:
         """Until cancelled, or until a mirror breaks in a way that nobody foresaw."""
@@ -129,15 +141,12 @@ class Agent:
     async def turn(self) -> bool:
         """Bring Envoy's files up to what is known; whether anything was written."""
         self._look_at = None
-        if not (self.deployments.synced and self.slices.synced):
-            return False
-        deployment = self.deployments.objects.get(self.model)
-        if deployment is None and self.folder.complete:
-            self._complain(f"ModelDeployment {self.model} is gone; the router goes on as it is")
-            return False
         before = self.folder.writes
         try:
-            intent = await self._bring_up(deployment or {})
+            known = self._known()
+            if known is None:
+                return False
+            intent = await self._bring_up(*known)
         except RouterError as error:
             self.metrics.errors.labels(self.metrics.namespace, self.metrics.model).inc()
             self._complain(str(error))
@@ -149,6 +158,8 @@ class Agent:
             self.metrics.writes.labels(self.metrics.namespace, self.metrics.model).inc(written)
         if intent.ignored:
             self._complain("this agent can't follow " + "; ".join(intent.ignored))
+        elif self._alone:
+            self._complain("the API server can't be reached; the router follows what was published for this case")
         else:
             self._complaint = ""
         self.metrics.show_weights(intent)
@@ -156,19 +167,37 @@ class Agent:
             log.info("wrote %d files for %s", written, describe(intent))
         return written > 0
 
-    async def _bring_up(self, deployment: Mapping[str, Any]) -> Intent:
+    def _known(self) -> tuple[Mapping[str, Any], Iterable[Mapping[str, Any]]] | None:
+        """The ModelDeployment and the EndpointSlices; None to go on as it is."""
+        if self.deployments.synced and self.slices.synced:
+            self._alone = False
+            deployment = self.deployments.objects.get(self.model)
+            if deployment is None and self.folder.complete:
+                self._complain(f"ModelDeployment {self.model} is gone; the router goes on as it is")
+                return None
+            return deployment or {}, self.slices.objects.values()
+        if self.folder.complete and not self._alone:
+            return None
+        self._look_at = max(self._alone_from, self.clock() + AGAIN_SECONDS)
+        if self.clock() < self._alone_from or (published := self.published()) is None:
+            return None
+        self._alone = True
+        return published.deployment, published.slices
+
+    async def _bring_up(self, deployment: Mapping[str, Any], slices: Iterable[Mapping[str, Any]]) -> Intent:
+        again = self._look_at
         intent = parse_deployment(deployment)
         self.folder.start_with(
             bootstrap_document(self.metrics.namespace, self.metrics.model, self.folder.layout, intent)
         )
-        endpoints = endpoints_by_revision(self.slices.objects.values())
+        endpoints = endpoints_by_revision(slices)
         memory = self._memory or Memory(self.folder.clusters(), {})
         documents, self._memory = step(memory, intent, endpoints, self.clock())
         known = frozenset(map(names.revision_of, documents.clusters))
         # Before Envoy can know of them, not after.
         self._show_routes(self._routed | known)
         await self.folder.apply(documents, self.envoy)
-        self._look_at = self._memory.next_look
+        self._look_at = min((at for at in (again, self._memory.next_look) if at is not None), default=None)
         if self._routed - known and not await self.envoy.follows(self.folder.version(self.folder.layout.routes)):
             self._look_at = self.clock() + AGAIN_SECONDS
         else:
@@ -213,6 +242,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="name of the ModelDeployment")
     parser.add_argument("--pod", default=socket.gethostname(), help="name of this pod")
     parser.add_argument("--xds-dir", required=True, type=PurePosixPath, help="folder shared with Envoy")
+    parser.add_argument("--published", type=Path, help="file with what to start with where there is no API server")
     parser.add_argument("--bind", default="0.0.0.0", help="address to listen on; :: for IPv6")
     parser.add_argument("--port", default=8081, type=int, help="the agent's own port")
     return parser.parse_args(arguments)
@@ -247,6 +277,8 @@ async def _serve(options: argparse.Namespace) -> None:
         age = metrics.watch_age.labels(options.namespace, options.model, options.pod)
         age.set_function(lambda: max(deployments.age(), slices.age()))
         agent = Agent(options.model, deployments, slices, folder, admin, metrics, clock)
+        if options.published:
+            agent.published = partial(read_published, options.published)
         discovery = Discovery(folder)
         folder.changed = discovery.changed
         envoys = await discovery.serve()

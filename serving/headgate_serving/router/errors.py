@@ -4,6 +4,7 @@
 RouterError
 ├── InvalidTraffic      the ModelDeployment asks for a split that can't be right; the last good one stays
 ├── EnvoyBehind         Envoy doesn't take its new clusters; look again in a second
+├── PublishedUnreadable what the operator published for routers without an API server is no such thing
 ├── InvalidEndpoint     an EndpointSlice that can't be read; the last good configuration stays
 └── SourceUnavailable   the API server doesn't answer; try again with backoff
     └── WatchExpired    the watch lost its place (410 Gone); list again at once
@@ -25,6 +26,10 @@ class EnvoyBehind(RouterError):
 
 class InvalidEndpoint(RouterError):
     """An EndpointSlice can't be read."""
+
+
+class PublishedUnreadable(RouterError):
+    """The published state can't be read."""
 
 
 class SourceUnavailable(RouterError):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from headgate.core.children import problem_of, workload_of
-from headgate.core.model import Problem, Workload
+from headgate.core.model import Address, Problem, Workload
 
 RUNTIME = "registry.example/serving:1"
 
@@ -203,3 +203,18 @@ def test_once_everything_is_ready_an_old_pod_is_no_problem():
 def test_without_a_digest_in_the_fetchers_words_there_is_none(message):
     fetched = status("fetch", ready=True, ended=terminated(0, "Completed", message))
     assert workload_of(deployment(), [pod(SERVING, init=[fetched])]).digest is None
+
+
+def test_only_pods_that_are_ready_have_an_address():
+    def at(name, ip, ready, **meta):
+        conditions = [{"type": "Ready", "status": ready}]
+        return {"metadata": {"name": name, **meta}, "status": {"podIP": ip, "conditions": conditions}}
+
+    pods = [
+        at("b", "10.0.0.2", "True"),
+        at("a", "10.0.0.1", "True"),
+        at("c", "10.0.0.3", "False"),
+        at("d", "", "True"),
+        at("e", "10.0.0.5", "True", deletionTimestamp="2026-11-20T12:00:00Z"),
+    ]
+    assert workload_of(deployment(), pods).addresses == (Address("a", "10.0.0.1"), Address("b", "10.0.0.2"))

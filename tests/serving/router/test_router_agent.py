@@ -9,9 +9,11 @@ from pathlib import Path, PurePosixPath
 import pytest
 from test_router_endpoints import endpoint, slice_of
 
-from headgate_serving.router.agent import Agent, JsonLines, Metrics, describe, parse_arguments
+from headgate_serving.router.agent import ALONE_AFTER_SECONDS, Agent, JsonLines, Metrics, describe, parse_arguments
 from headgate_serving.router.config import Layout
+from headgate_serving.router.errors import PublishedUnreadable
 from headgate_serving.router.files import XdsFolder
+from headgate_serving.router.published import Published, read_published
 from headgate_serving.router.traffic import Intent, Target
 
 ROUTER = {"headgate_router": "fraud-router-1"}
@@ -294,3 +296,72 @@ async def test_a_revision_is_reported_before_envoy_hears_of_it(world):
     await world.agent.turn()
     assert world.routed() == {OLD}
     assert world.reported() == {OLD, NEW}
+
+
+def publish(*addresses):
+    """What the operator published: one version, and its pods."""
+    slices = [slice_of(endpoint(address=address), revision=OLD) for address in addresses]
+    traffic = [{"revision": OLD, "role": "stable", "weight": 100}]
+    return Published({"spec": {"traffic": {"timeout": "1s"}}, "status": {"traffic": traffic}}, tuple(slices))
+
+
+async def test_a_new_router_without_an_api_server_starts_with_what_was_published(world, caplog):
+    world.slices.synced = False
+    world.agent.published = lambda: publish("10.0.0.1")
+    assert not await world.agent.turn(), "the API server may answer in a moment"
+    world.now += ALONE_AFTER_SECONDS
+    assert await world.agent.turn()
+    assert world.routed() == {OLD}
+    assert "10.0.0.1" in world.folder.text(world.layout.endpoints(f"{OLD}.attempts"))
+    assert "the API server can't be reached" in caplog.text
+    world.now += 1
+    world.agent.published = lambda: publish("10.0.0.2")
+    assert await world.agent.turn(), "pods come and go meanwhile"
+    assert "10.0.0.2" in world.folder.text(world.layout.endpoints(f"{OLD}.attempts"))
+
+
+async def test_the_api_server_knows_better_than_what_was_published(world):
+    world.slices.synced = False
+    world.agent.published = lambda: publish("10.0.0.1")
+    world.now += ALONE_AFTER_SECONDS
+    await world.agent.turn()
+    world.slices.synced = True
+    world.split((NEW, "stable", 100))
+    await world.agent.turn()
+    assert world.routed() == {NEW}
+
+
+async def test_what_an_agent_left_is_better_than_what_was_published(world):
+    world.split((OLD, "stable", 50), (NEW, "candidate", 50))
+    await world.agent.turn()
+    world.start()
+    world.slices.synced = False
+    world.agent.published = lambda: publish("10.0.0.1")
+    world.now += ALONE_AFTER_SECONDS
+    assert not await world.agent.turn()
+    assert world.routed() == {OLD, NEW}
+
+
+async def test_without_anything_published_a_router_waits(world):
+    world.slices.synced = False
+    world.now += ALONE_AFTER_SECONDS
+    assert not await world.agent.turn()
+    assert not world.folder.complete
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"modelDeployment": 1, "endpointSlices": []}', '{"modelDeployment": {}}'])
+def test_what_was_published_may_be_torn(tmp_path, text):
+    file = tmp_path / "state.json"
+    file.write_text(text)
+    with pytest.raises(PublishedUnreadable, match=r"state\.json"):
+        read_published(file)
+    assert read_published(tmp_path / "nothing") is None
+
+
+async def test_what_was_published_and_cannot_be_read_is_complained_of(world, tmp_path, caplog):
+    (tmp_path / "state.json").write_text("{")
+    world.slices.synced = False
+    world.agent.published = lambda: read_published(tmp_path / "state.json")
+    world.now += ALONE_AFTER_SECONDS
+    assert not await world.agent.turn()
+    assert "state.json can't be read" in caplog.text

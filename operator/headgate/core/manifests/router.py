@@ -132,7 +132,10 @@ def _deployment(o: Observation) -> Manifest:
                     "terminationGracePeriodSeconds": DRAIN_SECONDS + DRAIN_PATIENCE + 10,
                     "initContainers": [_agent(o)],
                     "containers": [_envoy(o)],
-                    "volumes": [{"name": "xds", "emptyDir": {"sizeLimit": "16Mi"}}],
+                    "volumes": [
+                        {"name": "xds", "emptyDir": {"sizeLimit": "16Mi"}},
+                        {"name": "published", "configMap": {"name": router_name(o), "optional": True}},
+                    ],
                     "topologySpreadConstraints": [
                         {
                             "maxSkew": 1,
@@ -155,14 +158,20 @@ def _agent(o: Observation) -> Manifest:
         "imagePullPolicy": o.defaults.pull_policy,
         "restartPolicy": "Always",
         "command": ["headgate-router-agent"],
-        "args": ["--namespace", o.namespace, "--model", o.name, "--xds-dir", "/xds", "--pod", "$(POD)"],
+        "args": [
+            *("--namespace", o.namespace, "--model", o.name, "--pod", "$(POD)"),
+            *("--xds-dir", "/xds", "--published", "/published/state.json"),
+        ],
         "env": [{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
         "ports": [{"name": "agent-metrics", "containerPort": AGENT_PORT}],
         "startupProbe": http_probe("/readyz", "agent-metrics", periodSeconds=1, failureThreshold=120),
         "livenessProbe": http_probe("/healthz", "agent-metrics", periodSeconds=10, timeoutSeconds=5),
         "securityContext": container_security(),
         "resources": {"requests": {"cpu": "20m", "memory": "80Mi"}, "limits": {"memory": "256Mi"}},
-        "volumeMounts": [{"name": "xds", "mountPath": "/xds"}],
+        "volumeMounts": [
+            {"name": "xds", "mountPath": "/xds"},
+            {"name": "published", "mountPath": "/published", "readOnly": True},
+        ],
     }
 
 
