@@ -13,3 +13,4 @@ def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
         yield running
         assert running.count("envoy_cluster_manager_cds_update_rejected") == 0
         assert running.count("envoy_http_rds_update_rejected") == 0
+        assert "[lua]" not in (root / "log").read_text(), "a script failed"

@@ -12,7 +12,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from headgate_serving.router.endpoints import Endpoint
 
-Behaviour = Literal["ok", "hang", "slow", "refused"] | grpc.StatusCode
+Behaviour = Literal["ok", "hang", "slow", "refused", "late error", "late refusal"] | grpc.StatusCode
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -50,6 +50,10 @@ class GrpcUpstream(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
     async def _answer(self, request: Any, context: Context) -> Any:
         if isinstance(self.behaviour, grpc.StatusCode):
             await context.abort(self.behaviour, f"{self.name} does not want to")
+        if self.behaviour in ("late error", "late refusal"):
+            await context.send_initial_metadata((("begun", "yes"),))
+            code = grpc.StatusCode.INTERNAL if self.behaviour == "late error" else grpc.StatusCode.INVALID_ARGUMENT
+            await context.abort(code, f"{self.name} does not want to")
         await asyncio.sleep({"hang": 3600, "slow": self.delay}.get(str(self.behaviour), 0))
         return service_pb2.ModelInferResponse(model_name=self.name, id=request.id)
 

@@ -10,7 +10,12 @@ from typing import Literal
 
 from headgate_serving.router.endpoints import Endpoint
 
-Behaviour = Literal["ok", "error", "reset", "hang", "slow", "refused", "bad request", "overloaded"]
+Behaviour = Literal[
+    "ok", "error", "reset", "hang", "slow", "refused", "bad request", "overloaded", "cut", "stuck", "garbage", "large"
+]
+
+LARGE = 20 << 20
+"""More than Envoy keeps of an answer."""
 
 
 @dataclass
@@ -49,12 +54,22 @@ class Upstream:
                 await asyncio.sleep(3600)
             case "slow":
                 await asyncio.sleep(self.delay)
+            case "cut" | "stuck":
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf of it")
+                await writer.drain()
+                await asyncio.sleep(3600 if self.behaviour == "stuck" else 0.01)
+                writer.transport.abort()
+                return False
+            case "garbage":
+                writer.write(b"\0\1 this is no HTTP\r\n\r\n")
+                await writer.drain()
+                return False
         status = {
             "error": b"500 Internal Server Error",
             "bad request": b"400 Bad Request",
             "overloaded": b"429 Too Many Requests",
         }.get(self.behaviour, b"200 OK")
-        body = self.name.encode()
+        body = self.name.encode() * (LARGE // len(self.name) if self.behaviour == "large" else 1)
         writer.write(b"HTTP/1.1 %s\r\ncontent-length: %d\r\n\r\n%s" % (status, len(body), body))
         await writer.drain()
         return True

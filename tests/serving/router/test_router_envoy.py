@@ -12,7 +12,7 @@ from itertools import count
 import aiohttp
 import pytest
 from router_envoy import MODEL, NAMESPACE, SLOW_MS, Router, free_port
-from router_upstreams import Behaviour, Upstream, serving
+from router_upstreams import LARGE, Behaviour, Upstream, serving
 
 from headgate_serving.router.config import clusters
 from headgate_serving.router.endpoints import Endpoint
@@ -125,6 +125,9 @@ async def test_the_split_follows_the_weights(router: Router, users: Users) -> No
         pytest.param("hang", 6, 6, 6, id="a late answer is an error and a timeout"),
         pytest.param("refused", 0, 6, 0, id="a refused connection is an error but no request"),
         pytest.param("overloaded", 6, 6, 0, id="an answer 429 is an error"),
+        pytest.param("cut", 6, 6, 0, id="an answer that breaks off is an error"),
+        pytest.param("stuck", 6, 6, 6, id="an answer that never ends is an error and a timeout"),
+        pytest.param("garbage", 6, 6, 0, id="an answer that is no HTTP is an error"),
         pytest.param("bad request", 6, 0, 0, id="an answer 400 is a success"),
         pytest.param("ok", 6, 0, 0, id="an answer 200 is a success"),
     ],
@@ -516,6 +519,16 @@ async def test_who_got_the_candidate_keeps_it_while_its_weight_grows(
         await router.follow(matching(split(stable, candidate, 50.0), affinity=affinity), pods(stable, candidate))
         await eventually(router.follows_routes, "the new weight")
         assert {await users.who_answers() for _ in range(40)} == {stable.name, candidate.name}
+
+
+async def test_a_large_answer_of_a_candidate_goes_on_as_it_comes(router: Router, users: Users) -> None:
+    stable, candidate = pair("large")
+    async with serving(stable, candidate):
+        await router.follow(split(stable, candidate, 100.0, 5000), pods(stable, candidate))
+        await answered_by(users, candidate)
+        answer = await users.ask()
+        assert (answer.status, answer.revision) == (200, candidate.name)
+        assert LARGE - 100 < len(answer.body) <= LARGE
 
 
 async def test_a_pod_that_has_just_come_gets_less_than_its_share(users: Users, monkeypatch: pytest.MonkeyPatch) -> None:

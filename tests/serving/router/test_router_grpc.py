@@ -102,6 +102,7 @@ async def test_the_split_follows_the_weights(router: Router, users: Users) -> No
         pytest.param("hang", id="late"),
         pytest.param("refused", id="refused"),
         pytest.param(Code.RESOURCE_EXHAUSTED, id="overloaded"),
+        pytest.param("late error", id="internal, after the call has begun to answer"),
     ],
 )
 async def test_a_failing_candidate_harms_no_user_and_every_failure_is_counted_once(
@@ -119,8 +120,19 @@ async def test_a_failing_candidate_harms_no_user_and_every_failure_is_counted_on
     assert router.count("envoy_cluster_upstream_rq_total", envoy_cluster_name=f"{stable.name}/grpc/rescue") == 6
 
 
-async def test_what_the_client_did_wrong_is_not_tried_again(router: Router, users: Users) -> None:
-    stable, candidate = pair(Code.INVALID_ARGUMENT)
+async def test_an_error_of_both_is_an_error_whenever_they_find_out(router: Router, users: Users) -> None:
+    stable, candidate = pair("late error")
+    stable.behaviour = "late error"
+    async with serving_grpc(stable, candidate):
+        await follow(router, stable, candidate, 100.0)
+        answer = await users.ask()
+    assert (answer.code, answer.text) == (Code.INTERNAL, f"{stable.name} does not want to")
+    assert (stable.requests, candidate.requests) == (1, 1)
+
+
+@pytest.mark.parametrize("behaviour", [Code.INVALID_ARGUMENT, "late refusal"])
+async def test_what_the_client_did_wrong_is_not_tried_again(router: Router, users: Users, behaviour: Behaviour) -> None:
+    stable, candidate = pair(behaviour)
     async with serving_grpc(stable, candidate):
         await follow(router, stable, candidate, 100.0)
         answer = await users.ask()

@@ -6,6 +6,7 @@ The agent calls `render` with every change and hands the `Documents` to `files`.
 bootstrap.py   listeners, metrics, limits: once
 clusters.py    CDS and EDS: the revisions' pods, what is tried again, who rescues whom
 routes.py      RDS: the split and the time budget
+whole_answers.py  what the candidate has to have said before the user hears it
 budget.py      latency's edges, and how long the candidate may take
 names.py       clusters' names, and the labels that Envoy makes of them
 layout.py      which file is where

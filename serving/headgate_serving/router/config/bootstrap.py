@@ -8,12 +8,9 @@ from typing import Any
 
 from headgate_serving.router.config import names
 from headgate_serving.router.config.budget import latency_edges
-from headgate_serving.router.config.layout import AGENT, Layout, duration, from_agent
+from headgate_serving.router.config.layout import AGENT, BODY_LIMIT, Layout, duration, from_agent
 from headgate_serving.router.config.routes import RATE_LIMIT_FILTER, ROUTES, TRY_TIMEOUT_FILTER
 from headgate_serving.router.traffic import Intent
-
-BODY_LIMIT = 10 * 1024 * 1024
-"""A larger request goes through, but is not kept, so stable can't rescue it."""
 
 ADMIN = "admin"
 """The cluster that is Envoy's own admin interface."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from headgate_serving.router.config import names
 from headgate_serving.router.config.layout import duration, from_agent
+from headgate_serving.router.config.whole_answers import whole_answers
 from headgate_serving.router.endpoints import Endpoint
 from headgate_serving.router.traffic import Intent, Target
 
@@ -104,23 +105,22 @@ def _aggregate(target: Target, kind: names.Kind, pods: names.Kind, wire: names.W
 
     Weighted clusters share their route, so the retry policy belongs here.
     """
-    behind, retries, retry_policy = (
-        [str(names.Cluster(target.revision, pods, wire))],
-        STABLE_RETRIES,
-        _retry_elsewhere(),
-    )
+    behind = [str(names.Cluster(target.revision, pods, wire))]
+    retries, options = STABLE_RETRIES, {"retry_policy": _retry_elsewhere()}
     if intent.stable is not None and target == intent.candidate:
         # Stable is behind the candidate even without retries: a request that finds no pod of the candidate
         # has not been tried yet.
         behind.append(str(names.Cluster(intent.stable.revision, "rescue", wire)))
-        retries, retry_policy = MANY, _retry_on_stable() if intent.retry_on_stable else {}
+        retries, options = MANY, {"retry_policy": _retry_on_stable()} if intent.retry_on_stable else {}
+        if options and kind != "streams":
+            options["http_filters"] = whole_answers()
     return {
         "@type": _TYPE + "config.cluster.v3.Cluster",
         "name": str(names.Cluster(target.revision, kind, wire)),
         "connect_timeout": duration(CONNECT_TIMEOUT_MS),
         "lb_policy": "CLUSTER_PROVIDED",
         "circuit_breakers": _circuit_breakers(retries),
-        "typed_extension_protocol_options": _http_options(wire, {"retry_policy": retry_policy} if retry_policy else {}),
+        "typed_extension_protocol_options": _http_options(wire, options),
         "cluster_type": {
             "name": "envoy.clusters.aggregate",
             "typed_config": {

@@ -7,6 +7,9 @@ from typing import Any
 AGENT = "agent"
 """The cluster of Envoy's that is the agent."""
 
+BODY_LIMIT = 10 * 1024 * 1024
+"""Bytes of a request or an answer that Envoy keeps. A larger request goes through, but stable can't rescue it."""
+
 HOLD_SECONDS = 20
 """How long the agent keeps a question to which there is no news."""
 
