@@ -106,7 +106,8 @@ def _aggregate(target: Target, kind: names.Kind, pods: names.Kind, wire: names.W
     Weighted clusters share their route, so the retry policy belongs here.
     """
     behind = [str(names.Cluster(target.revision, pods, wire))]
-    retries, options = STABLE_RETRIES, {"retry_policy": _retry_elsewhere()}
+    retries = STABLE_RETRIES
+    options: dict[str, Any] = {"retry_policy": _retry_elsewhere()}
     if intent.stable is not None and target == intent.candidate:
         # Stable is behind the candidate even without retries: a request that finds no pod of the candidate
         # has not been tried yet.
