@@ -165,6 +165,8 @@ class Traffic(SpecModel):
     """The largest request body, such as 10Mi; a larger one gets 413. The runtime takes 64Mi at most by itself."""
     rateLimit: RateLimit | None = None  # noqa: N815
     """How often one client may ask."""
+    accessLog: Literal["All", "Errors"] = "All"  # noqa: N815
+    """Which requests the routers log, a line each, without what is in them."""
     routers: Annotated[int, Field(ge=1, le=100)] = 2
     """Router pods."""
     routerAutoscaling: Autoscaling | None = None  # noqa: N815

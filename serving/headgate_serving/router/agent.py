@@ -33,6 +33,7 @@ from headgate_serving.router.errors import EnvoyBehind, RouterError
 from headgate_serving.router.files import ClusterWatcher, XdsFolder
 from headgate_serving.router.kube import ApiMirror, Mirror, deployment_selection, slices_selection
 from headgate_serving.router.published import Published, read_published
+from headgate_serving.router.protection import UNPROTECTED, Protection, add_arguments, protection_of
 from headgate_serving.router.step import Memory, step
 from headgate_serving.router.traffic import Intent, parse_deployment
 from headgate_serving.router.web import Web
@@ -106,6 +107,7 @@ class Agent:
     envoy: ClusterWatcher
     metrics: Metrics
     clock: Callable[[], float]
+    protection: Protection = UNPROTECTED
     published: Callable[[], Published | None] = lambda: None
     _alone: bool = False
     """Whether Envoy follows what was published."""
@@ -188,7 +190,7 @@ class Agent:
         again = self._look_at
         intent = parse_deployment(deployment)
         self.folder.start_with(
-            bootstrap_document(self.metrics.namespace, self.metrics.model, self.folder.layout, intent)
+            bootstrap_document(self.metrics.namespace, self.metrics.model, self.folder.layout, intent, self.protection)
         )
         endpoints = endpoints_by_revision(slices)
         memory = self._memory or Memory(self.folder.clusters(), {})
@@ -245,6 +247,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--published", type=Path, help="file with what to start with where there is no API server")
     parser.add_argument("--bind", default="0.0.0.0", help="address to listen on; :: for IPv6")
     parser.add_argument("--port", default=8081, type=int, help="the agent's own port")
+    add_arguments(parser)
     return parser.parse_args(arguments)
 
 
@@ -276,7 +279,8 @@ async def _serve(options: argparse.Namespace) -> None:
         )
         age = metrics.watch_age.labels(options.namespace, options.model, options.pod)
         age.set_function(lambda: max(deployments.age(), slices.age()))
-        agent = Agent(options.model, deployments, slices, folder, admin, metrics, clock)
+        protection = protection_of(options)
+        agent = Agent(options.model, deployments, slices, folder, admin, metrics, clock, protection)
         if options.published:
             agent.published = partial(read_published, options.published)
         discovery = Discovery(folder)

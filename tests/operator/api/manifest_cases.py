@@ -103,6 +103,7 @@ GOOD: dict[str, Manifest] = {
                 "affinity": {"header": "x-user-id"},
                 "maxBody": "10Mi",
                 "rateLimit": {"requests": 600, "unit": "Minute", "header": "x-api-key"},
+                "accessLog": "Errors",
                 "routers": 3,
             },
         ),
@@ -355,6 +356,7 @@ BAD: tuple[Bad, ...] = (
     _bad("too many matches", "spec.traffic.match", [{"header": "a"}] * 21, "at most 20 items"),
     _bad("affinity by nothing", "spec.traffic.affinity", {}, "must name a header or a cookie", "rule"),
     _bad("a body without a unit", "spec.traffic.maxBody", "10MB", "should match pattern"),
+    _bad("a log of nothing", "spec.traffic.accessLog", "None", "should be 'All' or 'Errors'"),
     _bad("no body at all", "spec.traffic.maxBody", "0", "should match pattern"),
     _bad(
         "a limit of nothing",

@@ -20,6 +20,7 @@ from headgate_serving.router.config.documents import discovery_response
 from headgate_serving.router.discovery import Discovery
 from headgate_serving.router.endpoints import Endpoint
 from headgate_serving.router.files import XdsFolder
+from headgate_serving.router.protection import UNPROTECTED, Protection
 from headgate_serving.router.step import Memory, step
 from headgate_serving.router.traffic import Intent
 
@@ -74,12 +75,12 @@ def running_router(root: Path) -> Iterator[Router]:
         yield router
 
 
-def prepared(root: Path) -> Router:
+def prepared(root: Path, protection: Protection = UNPROTECTED) -> Router:
     """The folder as an agent leaves it before there is a version."""
     layout = Layout(PurePosixPath(root), "127.0.0.1", free_port(), free_port())
     folder = XdsFolder(layout)
     folder.prepare()
-    folder.start_with(bootstrap_document(NAMESPACE, MODEL, layout, Intent(slow_ms=SLOW_MS)))
+    folder.start_with(bootstrap_document(NAMESPACE, MODEL, layout, Intent(slow_ms=SLOW_MS), protection))
     router = Router(layout, folder)
     documents, router.memory = step(router.memory, Intent(), {}, 0.0)
     folder.put(layout.clusters, discovery_response()[0])
@@ -91,12 +92,13 @@ def prepared(root: Path) -> Router:
 def running_envoy(router: Router) -> Iterator["subprocess.Popen[bytes]"]:
     bootstrap = str(router.layout.bootstrap)
     command = [envoy_binary(), "-c", bootstrap, "--disable-hot-restart", "--concurrency", "2", "-l", "warn"]
+    command += ["--file-flush-interval-msec", "50"]
     with (
         Path(router.layout.root, "log").open("w") as log,
         subprocess.Popen(command, stdout=log, stderr=log) as process,
     ):
         try:
-            wait_until_healthy(f"{router.url}/healthz", process)
+            wait_until_healthy(f"http://127.0.0.1:{router.layout.metrics_port}/healthz", process)
             yield process
         finally:
             process.terminate()

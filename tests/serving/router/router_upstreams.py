@@ -5,7 +5,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from headgate_serving.router.endpoints import Endpoint
@@ -27,6 +27,8 @@ class Upstream:
     port: int = 0
     requests: int = 0
     delay: float = 0.0
+    headers: dict[str, str] = field(default_factory=dict)
+    """Of the last request."""
 
     @property
     def endpoint(self) -> Endpoint:
@@ -35,10 +37,11 @@ class Upstream:
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-                length = next((int(line[15:]) for line in head.split("\r\n") if line.startswith("content-length")), 0)
-                await reader.readexactly(length)
+                _, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+                headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+                await reader.readexactly(int(headers.get("content-length", 0)))
                 self.requests += 1
+                self.headers = headers
                 if not await self.answer(writer):
                     break
         writer.close()

@@ -9,6 +9,7 @@ from headgate_serving.router.config import Layout, bootstrap_document, render
 from headgate_serving.router.config.budget import LATENCY_EDGES_MS, latency_edges, try_timeout_ms
 from headgate_serving.router.config.documents import discovery_response
 from headgate_serving.router.endpoints import Endpoint
+from headgate_serving.router.protection import UNPROTECTED
 from headgate_serving.router.step import LINGER_SECONDS, Memory, step
 from headgate_serving.router.traffic import Intent, Target
 
@@ -171,7 +172,9 @@ def test_the_histogram_has_an_edge_where_answers_become_slow(slow_ms, retry, add
     intent = Intent(timeout_ms=1000, retry_on_stable=retry, slow_ms=slow_ms)
     edges = latency_edges(intent)
     assert edges == sorted({*LATENCY_EDGES_MS, *added})
-    (settings_,) = bootstrap_document("ns", "fraud", LAYOUT, intent)["stats_config"]["histogram_bucket_settings"]
+    (settings_,) = bootstrap_document("ns", "fraud", LAYOUT, intent, UNPROTECTED)["stats_config"][
+        "histogram_bucket_settings"
+    ]
     assert settings_["buckets"] == edges
 
 
@@ -194,7 +197,7 @@ def test_every_pod_has_its_name_and_its_revision():
 
 
 def test_the_bootstrap_opens_the_contracts_ports_and_no_admin_port():
-    bootstrap = bootstrap_document("ns", "fraud", LAYOUT, Intent())
+    bootstrap = bootstrap_document("ns", "fraud", LAYOUT, Intent(), UNPROTECTED)
     listeners = bootstrap["static_resources"]["listeners"]
     assert [listener["address"]["socket_address"]["port_value"] for listener in listeners] == [8080, 8003]
     assert bootstrap["admin"]["address"] == {"pipe": {"path": "/xds/admin.sock", "mode": 0o600}}

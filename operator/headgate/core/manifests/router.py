@@ -18,6 +18,7 @@ from headgate.core.manifests.metadata import (
     pod_security,
     selector,
 )
+from headgate.core.manifests.protection import protection_arguments, protection_environment
 from headgate.core.model import Observation
 
 HTTP_PORT, METRICS_PORT, AGENT_PORT = 8080, 8003, 8081
@@ -161,8 +162,12 @@ def _agent(o: Observation) -> Manifest:
         "args": [
             *("--namespace", o.namespace, "--model", o.name, "--pod", "$(POD)"),
             *("--xds-dir", "/xds", "--published", "/published/state.json"),
+            *protection_arguments(o),
         ],
-        "env": [{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+        "env": [
+            {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            *protection_environment(),
+        ],
         "ports": [{"name": "agent-metrics", "containerPort": AGENT_PORT}],
         "startupProbe": http_probe("/readyz", "agent-metrics", periodSeconds=1, failureThreshold=120),
         "livenessProbe": http_probe("/healthz", "agent-metrics", periodSeconds=10, timeoutSeconds=5),
@@ -192,14 +197,14 @@ def _envoy(o: Observation) -> Manifest:
         "imagePullPolicy": o.defaults.pull_policy,
         "command": ["envoy"],
         "args": [
-            *("-c", "/xds/bootstrap.yaml", "--disable-hot-restart", "--log-level", "warn"),
-            *("--concurrency", str(_threads(resources))),
+            *("-c", "/xds/bootstrap.yaml", "--disable-hot-restart", "--concurrency", str(_threads(resources))),
+            *("--log-level", "warn", "--file-flush-interval-msec", "1000"),
         ],
         "ports": [
             {"name": "http", "containerPort": HTTP_PORT},
             {"name": "metrics", "containerPort": METRICS_PORT},
         ],
-        "readinessProbe": http_probe("/healthz", "http", periodSeconds=2, timeoutSeconds=2),
+        "readinessProbe": http_probe("/healthz", "metrics", periodSeconds=2, timeoutSeconds=2),
         "lifecycle": {"preStop": {"httpGet": {"path": _DRAIN, "port": AGENT_PORT}}},
         "securityContext": container_security(),
         "resources": resources,

@@ -6,16 +6,17 @@ The agent calls `bootstrap_document`.
 from pathlib import PurePosixPath
 from typing import Any
 
-from headgate_serving.router.config import names
+from headgate_serving.router.config import headers, names
+from headgate_serving.router.config.access_log import IS_GRPC, access_log, status_between
 from headgate_serving.router.config.budget import latency_edges
 from headgate_serving.router.config.layout import AGENT, BODY_LIMIT, Layout, duration, from_agent
+from headgate_serving.router.config.overload import overload_manager
 from headgate_serving.router.config.routes import RATE_LIMIT_FILTER, ROUTES, TRY_TIMEOUT_FILTER
+from headgate_serving.router.protection import Protection
 from headgate_serving.router.traffic import Intent
 
 ADMIN = "admin"
 """The cluster that is Envoy's own admin interface."""
-
-MAX_CONNECTIONS = 20_000
 
 _RUNTIME = {
     # A route that Envoy refuses would hold up all others: cookies with the longest names and values fit in.
@@ -24,6 +25,8 @@ _RUNTIME = {
 }
 
 HEADERS_WITHIN_MS = 10_000
+REQUEST_WITHIN_MS = 300_000
+"""How long a request may take to come in, however small its pieces. An endless call has to be answered by then."""
 MAX_HEADERS_KB, MAX_HEADERS = 64, 100
 MAX_STREAMS = 1000
 """Of one connection at a time."""
@@ -49,14 +52,16 @@ _TRY_TIMEOUT = {
 }
 
 
-def bootstrap_document(namespace: str, model: str, layout: Layout, intent: Intent) -> dict[str, Any]:
+def bootstrap_document(
+    namespace: str, model: str, layout: Layout, intent: Intent, protection: Protection
+) -> dict[str, Any]:
     """What `envoy -c` reads. Of the intent only where the histogram has its edges."""
     return {
         "node": {"id": f"{model}.{namespace}", "cluster": "headgate-router"},
         "admin": {"address": {"pipe": {"path": str(layout.admin_socket), "mode": 0o600}}},
         "dynamic_resources": {"cds_config": from_agent()},
         "static_resources": {
-            "listeners": [_inference_listener(layout), _metrics_listener(layout)],
+            "listeners": [_inference_listener(layout, protection), _metrics_listener(layout)],
             "clusters": [_pipe(ADMIN, layout.admin_socket), _pipe(AGENT, layout.agent_socket)],
         },
         "layered_runtime": {"layers": [{"name": "limits", "static_layer": _RUNTIME}]},
@@ -69,22 +74,11 @@ def bootstrap_document(namespace: str, model: str, layout: Layout, intent: Inten
                 {"match": {"suffix": "upstream_rq_time"}, "buckets": latency_edges(intent)},
             ],
         },
-        "overload_manager": {
-            "resource_monitors": [
-                {
-                    "name": "envoy.resource_monitors.global_downstream_max_connections",
-                    "typed_config": {
-                        "@type": _TYPE + "extensions.resource_monitors.downstream_connections.v3"
-                        ".DownstreamConnectionsConfig",
-                        "max_active_downstream_connections": MAX_CONNECTIONS,
-                    },
-                }
-            ]
-        },
+        "overload_manager": overload_manager(protection.memory_mib),
     }
 
 
-def _inference_listener(layout: Layout) -> dict[str, Any]:
+def _inference_listener(layout: Layout, protection: Protection) -> dict[str, Any]:
     return _listener(
         "inference",
         layout.bind,
@@ -94,13 +88,13 @@ def _inference_listener(layout: Layout) -> dict[str, Any]:
             "rds": {"route_config_name": ROUTES, "config_source": from_agent()},
             "http_filters": [_RATE_LIMIT, _TRY_TIMEOUT, _ROUTER],
             "local_reply_config": _local_replies(),
-            "access_log": [_access_log()],
-            # A client is not to choose its own timeouts and retries by x-envoy-* headers.
-            "use_remote_address": True,
+            "access_log": [access_log(protection.access_log)],
+            **headers.from_clients(),
             "normalize_path": True,
             "merge_slashes": True,
             "path_with_escaped_slashes_action": "REJECT_REQUEST",
             "request_headers_timeout": duration(HEADERS_WITHIN_MS),
+            "request_timeout": duration(REQUEST_WITHIN_MS),
             "max_request_headers_kb": MAX_HEADERS_KB,
             "common_http_protocol_options": {"max_headers_count": MAX_HEADERS},
             "http2_protocol_options": {"max_concurrent_streams": MAX_STREAMS},
@@ -109,7 +103,10 @@ def _inference_listener(layout: Layout) -> dict[str, Any]:
 
 
 def _metrics_listener(layout: Layout) -> dict[str, Any]:
-    """Of the admin interface only the counters, and only to read."""
+    """Envoy's health, and of the admin interface only the counters, and only to read.
+
+    Neither depends on what clients do: a router that has much to do is not to lose its probes and its metrics too.
+    """
     lua = {
         "name": "envoy.filters.http.lua",
         "typed_config": {
@@ -126,14 +123,16 @@ def _metrics_listener(layout: Layout) -> dict[str, Any]:
         "request_headers_to_remove": ["accept-encoding"],
         "route": {"cluster": ADMIN},
     }
-    routes = {"name": "metrics", "virtual_hosts": [{"name": "metrics", "domains": ["*"], "routes": [route]}]}
-    return _listener(
+    health = {"match": {"path": "/healthz"}, "direct_response": {"status": 200, "body": {"inline_string": "ok"}}}
+    routes = {"name": "metrics", "virtual_hosts": [{"name": "metrics", "domains": ["*"], "routes": [health, route]}]}
+    listener = _listener(
         "metrics",
         layout.bind,
         layout.metrics_port,
         64 * 1024 * 1024,
         {"route_config": routes, "http_filters": [lua, _ROUTER]},
     )
+    return listener | {"bypass_overload_manager": True, "ignore_global_conn_limit": True}
 
 
 def _listener(name: str, bind: str, port: int, limit: int, connection_manager: dict[str, Any]) -> dict[str, Any]:
@@ -176,26 +175,25 @@ def _local_replies() -> dict[str, Any]:
     """Envoy's own answers in the form of the inference protocol: `{"error": "…"}`, or a call's message."""
     replies = [
         # First the router's own health, the one answer that is no error.
-        {"filter": _status(200, 200), **_text("%LOCAL_REPLY_BODY%")},
+        {"filter": status_between(200, 200), **_text("%LOCAL_REPLY_BODY%")},
         *_reply(_flags("UH", "NC", "NR"), "no pod of the model is ready"),
         *_reply(_flags("UT"), "the model did not answer in time"),
         *_reply(_flags("UO"), "too many requests are waiting for the model"),
         *_reply(_flags("UF", "UC", "UR", "LR"), "the model's pod closed the connection"),
-        *_reply(_status(413, 413), "the request is too large"),
-        *_reply(_status(429, 429), "this client asks too often"),
-        {"filter": _GRPC, **_text("%LOCAL_REPLY_BODY%")},
+        # The overload manager ends requests of HTTP/1 as if Envoy had failed.
+        *_reply(status_between(500, 500), "the router has no memory left for this request", status_code=503),
+        *_reply(status_between(413, 413), "the request is too large"),
+        *_reply(status_between(429, 429), "this client asks too often"),
+        {"filter": IS_GRPC, **_text("%LOCAL_REPLY_BODY%")},
     ]
     return {"mappers": replies, "body_format": {"json_format": {"error": "%LOCAL_REPLY_BODY%"}}}
 
 
-_GRPC = {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}}
-
-
-def _reply(wanted: dict[str, Any], text: str) -> list[dict[str, Any]]:
+def _reply(wanted: dict[str, Any], text: str, **more: Any) -> list[dict[str, Any]]:
     json = {"body_format_override": {"json_format": {"error": text}}}
     return [
-        {"filter": {"and_filter": {"filters": [_GRPC, wanted]}}, **_text(text)},
-        {"filter": wanted, **json},
+        {"filter": {"and_filter": {"filters": [IS_GRPC, wanted]}}, **_text(text), **more},
+        {"filter": wanted, **json, **more},
     ]
 
 
@@ -205,41 +203,3 @@ def _text(text: str) -> dict[str, Any]:
 
 def _flags(*flags: str) -> dict[str, Any]:
     return {"response_flag_filter": {"flags": list(flags)}}
-
-
-def _status(lowest: int, highest: int) -> dict[str, Any]:
-    def bound(operator: str, value: int) -> dict[str, Any]:
-        comparison = {"op": operator, "value": {"default_value": value, "runtime_key": "headgate.unused"}}
-        return {"status_code_filter": {"comparison": comparison}}
-
-    if lowest == highest:
-        return bound("EQ", lowest)
-    return {"and_filter": {"filters": [bound("GE", lowest), bound("LE", highest)]}}
-
-
-def _access_log() -> dict[str, Any]:
-    """A line of JSON for each answer that is an error. No payloads, no query strings, no client addresses."""
-    return {
-        "name": "envoy.access_loggers.stdout",
-        "filter": _status(400, 599),
-        "typed_config": {
-            "@type": _TYPE + "extensions.access_loggers.stream.v3.StdoutAccessLog",
-            "log_format": {
-                "json_format": {
-                    "time": "%START_TIME%",
-                    "method": "%REQ(:METHOD)%",
-                    "path": "%PATH(NQ)%",
-                    "status": "%RESPONSE_CODE%",
-                    "details": "%RESPONSE_CODE_DETAILS%",
-                    "flags": "%RESPONSE_FLAGS%",
-                    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
-                    "milliseconds": "%DURATION%",
-                    "cluster": "%UPSTREAM_CLUSTER_RAW%",
-                    "pod": "%UPSTREAM_HOST_NAME%",
-                    "request_bytes": "%BYTES_RECEIVED%",
-                    "response_bytes": "%BYTES_SENT%",
-                    "request_id": "%REQ(X-REQUEST-ID)%",
-                }
-            },
-        },
-    }

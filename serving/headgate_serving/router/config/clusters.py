@@ -119,6 +119,7 @@ def _aggregate(target: Target, kind: names.Kind, pods: names.Kind, wire: names.W
         "@type": _TYPE + "config.cluster.v3.Cluster",
         "name": str(names.Cluster(target.revision, kind, wire)),
         "connect_timeout": duration(CONNECT_TIMEOUT_MS),
+        "metadata": {"filter_metadata": {names.METADATA: {"role": target.role}}},
         "lb_policy": "CLUSTER_PROVIDED",
         "circuit_breakers": _circuit_breakers(retries),
         "typed_extension_protocol_options": _http_options(wire, options),

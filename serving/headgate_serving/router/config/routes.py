@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from headgate_serving.router.config import names
+from headgate_serving.router.config import headers, names
 from headgate_serving.router.config.budget import try_timeout_ms
 from headgate_serving.router.config.layout import duration
 from headgate_serving.router.limits import SECONDS, RateLimit
@@ -18,15 +18,13 @@ from headgate_serving.router.matching import Match, Selector
 from headgate_serving.router.traffic import TOTAL_WEIGHT, Intent, Target
 
 ROUTES = "headgate"
-REVISION_HEADER = "x-headgate-revision"
 NOT_LIVE = "no version is live yet"
 
 RATE_LIMIT_FILTER = "envoy.filters.http.local_ratelimit"
 TRY_TIMEOUT_FILTER = "envoy.filters.http.header_mutation"
 
 SLOW_CLIENT_MS = 60_000
-"""How long a client may pause in a request or an answer. For all of it there is no limit: Envoy would forget about the
-time that the model has."""
+"""How long a client may pause in a request or an answer. For all of a request the listener has a limit."""
 
 _UNLIMITED = (1 << 32) - 1
 
@@ -99,15 +97,7 @@ def route_document(intent: Intent) -> dict[str, Any]:
                 ],
             }
         ],
-        "response_headers_to_add": [
-            {
-                "header": {
-                    "key": REVISION_HEADER,
-                    "value": f"%UPSTREAM_METADATA({names.METADATA}:revision)%",
-                },
-                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-            }
-        ],
+        "response_headers_to_add": headers.of_answers(f"%UPSTREAM_METADATA({names.METADATA}:revision)%"),
     }
 
 
