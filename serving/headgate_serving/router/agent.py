@@ -32,8 +32,8 @@ from headgate_serving.router.endpoints import endpoints_by_revision
 from headgate_serving.router.errors import EnvoyBehind, RouterError
 from headgate_serving.router.files import ClusterWatcher, XdsFolder
 from headgate_serving.router.kube import ApiMirror, Mirror, deployment_selection, slices_selection
-from headgate_serving.router.published import Published, read_published
 from headgate_serving.router.protection import UNPROTECTED, Protection, add_arguments, protection_of
+from headgate_serving.router.published import Published, read_published
 from headgate_serving.router.step import Memory, step
 from headgate_serving.router.traffic import Intent, parse_deployment
 from headgate_serving.router.web import Web
