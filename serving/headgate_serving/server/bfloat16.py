@@ -7,16 +7,11 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from .datatypes import Datatype
+from .datatypes import Datatype, widened
 
 _ONNX_TYPE = 16  # onnx.TensorProto.BFLOAT16
 
 Values = NDArray[Any]
-
-
-def widened(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """float32 of the same value."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def narrowed(values: Values) -> NDArray[np.uint16]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -59,3 +60,10 @@ BY_ONNX = {
     "tensor(double)": _simple("FP64", np.float64),
     "tensor(string)": BYTES,
 }
+
+BY_NAME = {datatype.name: datatype for datatype in BY_ONNX.values()}
+
+
+def widened(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """float32 of the same value as the bits of a BF16."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)

@@ -1,32 +1,14 @@
 """The messages of the protocol over gRPC, and those of gRPC's health and reflection services.
 
 Field numbers are the Open Inference Protocol's, with Triton's additions where its clients call them; health is
-grpc.health.v1, reflection grpc.reflection.v1. The descriptors are made here from one table, so that there is neither
-generated code nor a compiler to install; `MESSAGES` has the classes, `FILES` what reflection tells.
+grpc.health.v1, reflection grpc.reflection.v1. `MESSAGES` has the classes, `FILES` what reflection tells.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-
-_Proto = descriptor_pb2.FieldDescriptorProto
+from ..protobuf import File, classes
 
 INFERENCE = "inference.GRPCInferenceService"
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
-
-_SCALARS = {
-    "bool": _Proto.TYPE_BOOL,
-    "int32": _Proto.TYPE_INT32,
-    "int64": _Proto.TYPE_INT64,
-    "uint32": _Proto.TYPE_UINT32,
-    "uint64": _Proto.TYPE_UINT64,
-    "float": _Proto.TYPE_FLOAT,
-    "double": _Proto.TYPE_DOUBLE,
-    "string": _Proto.TYPE_STRING,
-    "bytes": _Proto.TYPE_BYTES,
-}
 
 _PARAMETERS = "map InferParameter parameters = "
 _TENSOR = ("string name = 1", "string datatype = 2", "repeated int64 shape = 3")
@@ -164,82 +146,14 @@ _REFLECTION = {
 _REFLECTION_METHODS = {"ServerReflectionInfo": "stream ServerReflectionRequest ServerReflectionResponse"}
 
 
-class _File:
-    """One file of definitions."""
-
-    def __init__(
-        self, path: str, service: str, messages: Mapping[str, Sequence[str]], methods: Mapping[str, str]
-    ) -> None:
-        package, _, name = service.rpartition(".")
-        self.proto = descriptor_pb2.FileDescriptorProto(name=path, package=package, syntax="proto3")
-        self._messages: dict[str, Any] = {}
-        for message, fields in messages.items():
-            self._add(message, fields)
-        for message in messages:
-            if outer := message.rpartition(".")[0]:
-                self._messages[outer].nested_type.append(self._messages[message])
-        self.proto.message_type.extend(self._messages[message] for message in messages if "." not in message)
-        served = self.proto.service.add(name=name)
-        for method, form in methods.items():
-            self._add_method(served, package, method, form.split())
-
-    def _add(self, name: str, fields: Sequence[str]) -> None:
-        message = self._messages[name] = descriptor_pb2.DescriptorProto(name=name.rpartition(".")[2])
-        for text in fields:
-            *labels, kind, field, _, number = text.split()
-            if labels == ["map"]:
-                self._add_map(message, field, kind)
-                kind, labels = f"{name}.{message.nested_type[-1].name}", ["repeated"]
-            added = message.field.add(name=field, number=int(number), json_name=field)
-            added.label = _Proto.LABEL_REPEATED if labels == ["repeated"] else _Proto.LABEL_OPTIONAL
-            self._set_type(added, kind)
-            if labels == ["oneof"]:
-                if not message.oneof_decl:
-                    message.oneof_decl.add(name="choice")
-                added.oneof_index = 0
-
-    def _add_map(self, message: Any, field: str, value: str) -> None:
-        entry = message.nested_type.add(name=f"{field.capitalize()}Entry")
-        entry.options.map_entry = True
-        key = entry.field.add(name="key", number=1, json_name="key", label=_Proto.LABEL_OPTIONAL)
-        key.type = _Proto.TYPE_STRING
-        self._set_type(entry.field.add(name="value", number=2, json_name="value", label=_Proto.LABEL_OPTIONAL), value)
-
-    def _set_type(self, field: Any, kind: str) -> None:
-        if kind in _SCALARS:
-            field.type = _SCALARS[kind]
-        else:
-            field.type = _Proto.TYPE_MESSAGE
-            field.type_name = f".{self.proto.package}.{kind}"
-
-    def _add_method(self, service: Any, package: str, name: str, form: list[str]) -> None:
-        how = form.pop(0) if len(form) > 1 else ""
-        asked, told = form if how else (f"{form[0]}Request", f"{form[0]}Response")
-        service.method.add(
-            name=name,
-            input_type=f".{package}.{asked}",
-            output_type=f".{package}.{told}",
-            client_streaming=how == "stream",
-            server_streaming=how in ("stream", "answers"),
-        )
-
-
 FILES = [
-    _File("inference.proto", INFERENCE, _INFERENCE, _INFERENCE_METHODS).proto,
-    _File("health.proto", HEALTH, _HEALTH, _HEALTH_METHODS).proto,
+    File("inference.proto", INFERENCE, _INFERENCE, _INFERENCE_METHODS).proto,
+    File("health.proto", HEALTH, _HEALTH, _HEALTH_METHODS).proto,
     *(
-        _File(f"reflection_{service.split('.')[2]}.proto", service, _REFLECTION, _REFLECTION_METHODS).proto
+        File(f"reflection_{service.split('.')[2]}.proto", service, _REFLECTION, _REFLECTION_METHODS).proto
         for service in REFLECTION
     ),
 ]
 
 
-def _classes() -> dict[str, Any]:
-    pool = descriptor_pool.DescriptorPool()
-    for file in FILES:
-        pool.Add(file)
-    names = [f"{file.package}.{message.name}" for file in FILES for message in file.message_type]
-    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(name)) for name in names}
-
-
-MESSAGES = _classes()
+MESSAGES = classes(FILES)

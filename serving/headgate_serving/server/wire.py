@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import MalformedRequest
-from .bfloat16 import narrowed, widened
-from .datatypes import BF16, Datatype
+from .bfloat16 import narrowed
+from .datatypes import BF16, Datatype, widened
 from .model import Tensor, TensorSpec
 
 _LENGTH = 4

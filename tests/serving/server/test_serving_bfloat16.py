@@ -13,7 +13,8 @@ from hypothesis.extra import numpy as np_st
 from onnx import TensorProto
 from serving_process import Served
 
-from headgate_serving.server.bfloat16 import narrowed, widened
+from headgate_serving.server.bfloat16 import narrowed
+from headgate_serving.server.datatypes import widened
 from headgate_serving.server.model import load_model
 
 INFER = "/v2/models/fraud/infer"
