@@ -28,12 +28,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from headgate_serving.router.admin import Admin
 from headgate_serving.router.config import Layout, bootstrap_document, names
 from headgate_serving.router.discovery import Discovery
-from headgate_serving.router.endpoints import endpoints_by_revision
+from headgate_serving.router.endpoints import Endpoints, endpoints_by_revision
 from headgate_serving.router.errors import EnvoyBehind, RouterError
 from headgate_serving.router.files import ClusterWatcher, XdsFolder
 from headgate_serving.router.kube import ApiMirror, Mirror, deployment_selection, slices_selection
 from headgate_serving.router.protection import UNPROTECTED, Protection, add_arguments, protection_of
 from headgate_serving.router.published import Published, read_published
+from headgate_serving.router.shadow.following import Shadow
 from headgate_serving.router.step import Memory, step
 from headgate_serving.router.traffic import Intent, parse_deployment
 from headgate_serving.router.web import Web
@@ -109,6 +110,8 @@ class Agent:
     clock: Callable[[], float]
     protection: Protection = UNPROTECTED
     published: Callable[[], Published | None] = lambda: None
+    tell: Callable[[Intent, Endpoints], None] = lambda *_: None
+    """Who else has to know what there is; must not fail, nor take time."""
     _alone: bool = False
     """Whether Envoy follows what was published."""
     _alone_from: float = field(init=False)
@@ -194,6 +197,7 @@ class Agent:
         )
         endpoints = endpoints_by_revision(slices)
         memory = self._memory or Memory(self.folder.clusters(), {})
+        self.tell(intent, endpoints)
         documents, self._memory = step(memory, intent, endpoints, self.clock())
         known = frozenset(map(names.revision_of, documents.clusters))
         # Before Envoy can know of them, not after.
@@ -279,8 +283,9 @@ async def _serve(options: argparse.Namespace) -> None:
         )
         age = metrics.watch_age.labels(options.namespace, options.model, options.pod)
         age.set_function(lambda: max(deployments.age(), slices.age()))
+        shadow = Shadow(options.namespace, options.model, layout.shadow_socket, metrics.registry)
         protection = protection_of(options)
-        agent = Agent(options.model, deployments, slices, folder, admin, metrics, clock, protection)
+        agent = Agent(options.model, deployments, slices, folder, admin, metrics, clock, protection, tell=shadow.follow)
         if options.published:
             agent.published = partial(read_published, options.published)
         discovery = Discovery(folder)
@@ -290,6 +295,7 @@ async def _serve(options: argparse.Namespace) -> None:
         try:
             await _until_terminated(agent.run())
         finally:
+            await shadow.close()
             await web.cleanup()
             await envoys.cleanup()
 

@@ -14,6 +14,7 @@ from typing import Any
 from headgate_serving.router.errors import InvalidTraffic
 from headgate_serving.router.limits import NO_WISHES, Limits, parse_limits
 from headgate_serving.router.matching import Match, Role, Selector, parse_affinity, parse_matches
+from headgate_serving.router.shadow.rules import DEFAULT_RULES, Rules, parse_rules
 
 TOTAL_WEIGHT = 1000
 """Weights are whole tenths of a percent, as Envoy wants integers."""
@@ -28,11 +29,14 @@ _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One entry of `status.traffic`; `weight` in tenths of a percent."""
+    """One entry of `status.traffic`; `weight` in tenths of a percent, as `shadow`: the part of stable's requests of
+    which it gets copies.
+    """
 
     revision: str
     role: Role
     weight: int
+    shadow: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Intent:
     matches: tuple[Match, ...] = ()
     affinity: Selector | None = None
     limits: Limits = NO_WISHES
+    shadow_rules: Rules = DEFAULT_RULES
     ignored: tuple[str, ...] = ()
     """What could not be read, and is not done."""
     stable: Target | None = field(init=False)
@@ -60,6 +65,11 @@ class Intent:
         object.__setattr__(self, "stable", by_role.get("stable"))
         object.__setattr__(self, "candidate", by_role.get("candidate"))
 
+    @property
+    def shadowed(self) -> bool:
+        """Whether the candidate gets copies, and nobody's requests."""
+        return self.candidate is not None and self.candidate.shadow > 0 and self.candidate.weight == 0
+
 
 def parse_deployment(deployment: Mapping[str, Any]) -> Intent:
     """Read `status.traffic` and `spec.traffic` of a raw ModelDeployment; InvalidTraffic when they can't be right."""
@@ -72,15 +82,18 @@ def parse_deployment(deployment: Mapping[str, Any]) -> Intent:
     matches, wrong_matches = parse_matches(_section(wishes, "match", list))
     affinity, wrong_affinity = parse_affinity(wishes.get("affinity"))
     limits, wrong_limits = parse_limits(wishes)
+    rollout = _section(_section(deployment, "spec"), "rollout")
+    shadow_rules, wrong_rules = parse_rules(rollout)
     return Intent(
         targets=tuple(_parse_target(entry) for entry in traffic),
         timeout_ms=DEFAULT_TIMEOUT_MS if timeout is None else parse_duration(timeout),
         retry_on_stable=retry,
-        slow_ms=_slow_ms(_section(_section(deployment, "spec"), "rollout")),
+        slow_ms=_slow_ms(rollout),
         matches=matches,
         affinity=affinity,
         limits=limits,
-        ignored=wrong_matches + wrong_affinity + wrong_limits,
+        shadow_rules=shadow_rules,
+        ignored=wrong_matches + wrong_affinity + wrong_limits + wrong_rules + _wrong_shadows(traffic),
     )
 
 
@@ -106,8 +119,25 @@ def _parse_target(entry: object) -> Target:
     if not isinstance(revision, str) or not _NAME.fullmatch(revision):
         raise InvalidTraffic(f"revision {revision!r} in status.traffic is no name of a revision")
     if role == "stable" or role == "candidate":  # noqa: PLR1714 (mypy narrows only this form to the Literal)
-        return Target(revision, role, _tenths(entry.get("weight")))
+        return Target(revision, role, _tenths(entry.get("weight")), _shadow(entry))
     raise InvalidTraffic(f"role {role!r} of {revision} is neither stable nor candidate")
+
+
+def _shadow(entry: Mapping[str, Any]) -> int:
+    """No copies where it can't be read how many: no request depends on them."""
+    try:
+        return _tenths(entry.get("shadow") or 0)
+    except InvalidTraffic:
+        return 0
+
+
+def _wrong_shadows(traffic: list[Any]) -> tuple[str, ...]:
+    asked = [entry for entry in traffic if isinstance(entry, Mapping) and entry.get("shadow")]
+    return tuple(
+        f"status.traffic: shadow {entry['shadow']!r} is no percentage with at most one decimal"
+        for entry in asked
+        if not _shadow(entry)
+    )
 
 
 def _tenths(weight: object) -> int:

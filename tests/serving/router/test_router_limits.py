@@ -263,14 +263,17 @@ wishes = st.fixed_dictionaries(
 )
 
 
-@given(wishes, st.integers(0, 1000))
+@given(wishes, st.integers(0, 1000), st.integers(0, 1000))
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_envoy_takes_whatever_the_api_server_takes(strict: Router, wished: dict[str, Any], weight: int) -> None:
+def test_envoy_takes_whatever_the_api_server_takes(
+    strict: Router, wished: dict[str, Any], weight: int, shadow: int
+) -> None:
+    weight = 0 if shadow % 2 else weight  # copies are for who has no requests
     spec = {"model": {"version": "v1", "uri": "file:///m"}, "traffic": wished}
     Spec.model_validate(spec)
     traffic = [
         {"revision": "fraud-1a2b3c4d", "role": "stable", "weight": (1000 - weight) / 10},
-        {"revision": "fraud-9e8d7c6b", "role": "candidate", "weight": weight / 10},
+        {"revision": "fraud-9e8d7c6b", "role": "candidate", "weight": weight / 10, "shadow": shadow / 10},
     ]
     intent = parse_deployment({"spec": spec, "status": {"traffic": traffic}})
     assert not intent.ignored

@@ -56,6 +56,27 @@ def test_a_split_that_cannot_be_right_is_refused(traffic, complaint):
         parse_deployment(deployment(*traffic))
 
 
+@pytest.mark.parametrize(
+    ("entry", "shadow", "complaints"),
+    [
+        pytest.param({}, 0, 0, id="no shadow"),
+        pytest.param({"shadow": 0}, 0, 0, id="a shadow of nothing"),
+        pytest.param({"shadow": None}, 0, 0, id="null"),
+        pytest.param({"shadow": 12.5}, 125, 0, id="an eighth"),
+        pytest.param({"shadow": "all"}, 0, 1, id="in words"),
+        pytest.param({"shadow": 0.05}, 0, 1, id="a hundredth of a percent"),
+        pytest.param({"shadow": [1]}, 0, 1, id="a list"),
+    ],
+)
+def test_a_shadow_that_can_not_be_read_is_left_out_and_said(entry, shadow, complaints):
+    intent = parse_deployment(deployment(STABLE | {"weight": 100}, CANDIDATE | {"weight": 0} | entry))
+    assert (intent.candidate.shadow, intent.shadowed, len(intent.ignored)) == (shadow, shadow > 0, complaints)
+
+
+def test_who_has_users_gets_no_copies():
+    assert not parse_deployment(deployment(STABLE, CANDIDATE | {"shadow": 10})).shadowed
+
+
 def test_a_section_of_the_wrong_kind_is_refused():
     with pytest.raises(InvalidTraffic, match="traffic is 'all', not a list"):
         parse_deployment({"status": {"traffic": "all"}})

@@ -12,6 +12,7 @@ from headgate_serving.router.config.budget import latency_edges
 from headgate_serving.router.config.layout import AGENT, BODY_LIMIT, Layout, duration, from_agent
 from headgate_serving.router.config.overload import overload_manager
 from headgate_serving.router.config.routes import RATE_LIMIT_FILTER, ROUTES, TRY_TIMEOUT_FILTER
+from headgate_serving.router.config.shadowing import SHADOW, shadow_cluster, shadow_filter
 from headgate_serving.router.protection import Protection
 from headgate_serving.router.traffic import Intent
 
@@ -62,7 +63,11 @@ def bootstrap_document(
         "dynamic_resources": {"cds_config": from_agent()},
         "static_resources": {
             "listeners": [_inference_listener(layout, protection), _metrics_listener(layout)],
-            "clusters": [_pipe(ADMIN, layout.admin_socket), _pipe(AGENT, layout.agent_socket)],
+            "clusters": [
+                _pipe(ADMIN, layout.admin_socket),
+                _pipe(AGENT, layout.agent_socket),
+                _pipe(SHADOW, layout.shadow_socket) | shadow_cluster(),
+            ],
         },
         "layered_runtime": {"layers": [{"name": "limits", "static_layer": _RUNTIME}]},
         # Histograms, other than counters, are as old as the last flush.
@@ -86,7 +91,7 @@ def _inference_listener(layout: Layout, protection: Protection) -> dict[str, Any
         BODY_LIMIT,
         {
             "rds": {"route_config_name": ROUTES, "config_source": from_agent()},
-            "http_filters": [_RATE_LIMIT, _TRY_TIMEOUT, _ROUTER],
+            "http_filters": [_RATE_LIMIT, _TRY_TIMEOUT, shadow_filter(), _ROUTER],
             "local_reply_config": _local_replies(),
             "access_log": [access_log(protection.access_log)],
             **headers.from_clients(),

@@ -48,6 +48,11 @@ class Layout:
         """Where Envoy asks the agent for all but its bootstrap."""
         return self.root / "agent.sock"
 
+    @property
+    def shadow_socket(self) -> PurePosixPath:
+        """Where Envoy sends copies of requests while there is a shadow."""
+        return self.root / "shadow.sock"
+
     def endpoints(self, service: str) -> PurePosixPath:
         """EDS: a file for each cluster that has pods."""
         return self.root / "eds" / f"{service}.json"

@@ -13,6 +13,7 @@ from typing import Any
 from headgate_serving.router.config import headers, names
 from headgate_serving.router.config.budget import try_timeout_ms
 from headgate_serving.router.config.layout import duration
+from headgate_serving.router.config.shadowing import copied, sampled
 from headgate_serving.router.limits import SECONDS, RateLimit
 from headgate_serving.router.matching import Match, Selector
 from headgate_serving.router.traffic import TOTAL_WEIGHT, Intent, Target
@@ -117,6 +118,8 @@ def _routes(way: Way, intent: Intent) -> Iterator[dict[str, Any]]:
     }
     by_role = {target.role: target for target in intent.targets}
     for match in intent.matches:
+        if intent.shadowed and match.role == "candidate":
+            continue  # not even testers, before it is known how it answers
         if intent.candidate and (target := by_role.get(match.role)):
             yield {
                 "match": way.match | {"headers": [_matcher(match)]},
@@ -135,6 +138,8 @@ def _routes(way: Way, intent: Intent) -> Iterator[dict[str, Any]]:
     if intent.affinity is not None:
         split["weighted_clusters"]["use_hash_policy"] = True
         split["hash_policy"] = [_hashed(intent.affinity)]
+    if intent.candidate and intent.shadowed and way.kind == "assigned=true":
+        yield {"match": sampled(way.match, intent.candidate.shadow), "route": times | split, **copied()}
     yield {"match": way.match, "route": times | split}
 
 

@@ -1,0 +1,86 @@
+"""A request and stable's answer to it, put together from the pieces in which Envoy copies them. Called by `tap`."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from headgate_serving.router.config.headers import REVISION
+from headgate_serving.router.config.shadowing import MAX_BODY
+
+INFERENCE_OK, GRPC_OK = "200", "0"
+
+
+class Unusable(Exception):
+    """A copy that makes no pair; `reason` is the label under which it is counted."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class Message:
+    """Headers (names in lower case; those of trailers among them) and body of a request or an answer."""
+
+    headers: dict[str, str] = field(default_factory=dict)
+    pieces: list[bytes] = field(default_factory=list)
+    size: int = 0
+
+    @property
+    def body(self) -> bytes:
+        """All pieces."""
+        return b"".join(self.pieces)
+
+    def header(self, name: str) -> str:
+        """Its value, or nothing."""
+        return self.headers.get(name, "")
+
+
+@dataclass(slots=True)
+class Exchange:
+    """Grows with each copy. `complete` when the answer has ended."""
+
+    request: Message = field(default_factory=Message)
+    answer: Message = field(default_factory=Message)
+    complete: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes of both bodies."""
+        return self.request.size + self.answer.size
+
+    @property
+    def revision(self) -> str:
+        """Who answered."""
+        return self.answer.header(REVISION)
+
+    @property
+    def is_grpc(self) -> bool:
+        """Whether it came by gRPC."""
+        return self.request.header("content-type").startswith("application/grpc")
+
+    def add(self, copied: Any) -> None:
+        """One more ProcessingRequest. Unusable as soon as it is clear that there will be no pair."""
+        kind = copied.WhichOneof("choice")
+        if kind is None:
+            return
+        part = getattr(copied, kind)
+        message = self.request if kind.startswith("request") else self.answer
+        if kind.endswith("headers"):
+            message.headers.update(_headers(part.headers.headers))
+        elif kind.endswith("trailers"):
+            message.headers.update(_headers(part.trailers.headers))
+        else:
+            message.pieces.append(part.body)
+            message.size += len(part.body)
+            if message.size > MAX_BODY:
+                raise Unusable("size")
+        self.complete = kind == "response_trailers" or (kind.startswith("response") and part.end_of_stream)
+        if self.answer.headers and self.answer.header(":status") != INFERENCE_OK:
+            raise Unusable("unanswered")
+        if self.complete and self.is_grpc and self.answer.header("grpc-status") != GRPC_OK:
+            raise Unusable("unanswered")
+
+
+def _headers(found: Iterable[Any]) -> dict[str, str]:
+    return {each.key: each.value or each.raw_value.decode("latin-1") for each in found}

@@ -1,0 +1,235 @@
+"""What makes two answers agree: any form of either protocol, and every kind of output."""
+
+import gzip
+import json
+from contextlib import suppress
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as np_st
+from tritonclient.grpc import service_pb2
+from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
+
+from headgate_serving.router.shadow.answers import Output, Unreadable, outputs_of
+from headgate_serving.router.shadow.comparison import agree, compared
+from headgate_serving.router.shadow.exchange import Exchange, Message, Unusable
+from headgate_serving.router.shadow.messages import ProcessingRequest
+from headgate_serving.router.shadow.room import Room
+from headgate_serving.router.shadow.rules import DEFAULT_RULES, TOLERANCE, Rules, parse_rules
+from headgate_serving.server.datatypes import BY_NAME
+
+NAN, INF = float("nan"), float("inf")
+
+
+def numbers(*values, kind=np.float32, shape=None):
+    array = np.array(values, kind)
+    return Output(shape or array.shape, array.reshape(-1))
+
+
+def text(*values):
+    return Output((len(values),), np.array([value.encode() for value in values], object))
+
+
+def message(body, **headers):
+    return Message({name.replace("_", "-"): value for name, value in headers.items()}, [body], len(body))
+
+
+def rest(*outputs):
+    return json.dumps({"outputs": list(outputs)}).encode()
+
+
+@pytest.mark.parametrize(
+    ("stable", "candidate", "same"),
+    [
+        (numbers(1, 2, kind=np.int64), numbers(1, 2, kind=np.int64), True),
+        (numbers(1, 2, kind=np.int64), numbers(1, 3, kind=np.int64), False),
+        (numbers(1, 2, kind=np.int64), numbers(1, 2, kind=np.int32), True),
+        (numbers(1, 2, kind=np.int64), numbers(1.001, 2), True),
+        (numbers(True, False, kind=bool), numbers(True, True, kind=bool), False),
+        (numbers(1, 2, kind=np.int64), numbers(1, 2, kind=np.int64, shape=(2, 1)), False),
+        (text("a", "é"), text("a", "é"), True),
+        (text("a"), text("b"), False),
+        (text("1"), numbers(1, kind=np.int64), False),
+        (numbers(0.5), text("0.5"), False),
+        (numbers(0.5), numbers(0.5 + TOLERANCE / 2), True),
+        (numbers(0.5), numbers(0.5 + TOLERANCE * 2), False),
+        (numbers(5000), numbers(5000 * (1 + TOLERANCE / 2)), True),
+        (numbers(5000), numbers(5000 * (1 + TOLERANCE * 2)), False),
+        (numbers(NAN, 1), numbers(NAN, 1), True),
+        (numbers(NAN), numbers(0), False),
+        (numbers(INF, -INF), numbers(INF, -INF), True),
+        (numbers(INF), numbers(-INF), False),
+        (numbers(INF), numbers(1e30), False),
+        (numbers(), numbers(), True),
+        (numbers(1, 1, 1, 1), numbers(1, 1, 1, 9), False),
+    ],
+)
+def test_two_outputs_agree_or_do_not(stable, candidate, same):
+    assert agree({"y": stable}, {"y": candidate}, DEFAULT_RULES) is same
+
+
+def test_classes_count_and_scores_only_where_there_are_no_classes_or_the_user_says_so():
+    stable = {"label": numbers(1, kind=np.int64), "score": numbers(0.9)}
+    moved = {"label": numbers(1, kind=np.int64), "score": numbers(0.6)}
+    assert compared(stable, DEFAULT_RULES) == {"label": TOLERANCE}
+    assert agree(stable, moved, DEFAULT_RULES)
+    assert not agree({"score": stable["score"]}, moved, DEFAULT_RULES)
+    assert not agree(stable, moved, Rules(outputs=(("score", 0.1),)))
+    assert agree(stable, moved, Rules(outputs=(("score", 0.5),)))
+    assert not agree(stable, {"score": moved["score"]}, DEFAULT_RULES)
+    assert compared(stable, Rules(outputs=(("other", 0.1),))) == {}
+
+
+datatypes = [name for name, datatype in BY_NAME.items() if datatype.kind in "biuf" and name != "BF16"]
+
+
+@given(st.sampled_from(datatypes).flatmap(lambda name: np_st.arrays(BY_NAME[name].dtype, st.integers(0, 20))))
+def test_an_answer_is_the_same_in_every_form(values):
+    name = np_to_triton_dtype(values.dtype)
+    described = {"name": "y", "datatype": name, "shape": list(values.shape)}
+    listed = [None if v != v or abs(v) == INF else v for v in values.tolist()]  # noqa: PLR0124 - NaN
+    head = rest(described | {"parameters": {"binary_data_size": values.nbytes}})
+    answer = service_pb2.ModelInferResponse(raw_output_contents=[values.tobytes()])
+    answer.outputs.add(**described)
+    packed = answer.SerializeToString()
+    forms = [
+        outputs_of(message(head + values.tobytes(), inference_header_content_length=str(len(head))), is_grpc=False),
+        outputs_of(message(b"\0" + len(packed).to_bytes(4) + packed), is_grpc=True),
+    ]
+    if values.dtype.kind != "f" or np.isfinite(values).all():
+        forms.append(outputs_of(message(rest(described | {"data": listed})), is_grpc=False))
+    for one in forms:
+        assert all(agree(one, other, DEFAULT_RULES) for other in forms)
+        np.testing.assert_array_equal(one["y"].values, values)
+
+
+def test_what_json_can_not_say_and_compressed_bodies_and_text():
+    y = {"name": "y", "datatype": "FP32", "shape": [2], "data": [None, 1]}
+    zipped = message(gzip.compress(rest(y)), content_encoding="gzip")
+    assert agree(outputs_of(zipped, is_grpc=False), {"y": numbers(NAN, 1)}, DEFAULT_RULES)
+    words = np.array([b"a", b"\xff"], object)
+    answer = service_pb2.ModelInferResponse(raw_output_contents=[serialize_byte_tensor(words).item()])
+    answer.outputs.add(name="y", datatype="BYTES", shape=[2])
+    packed = gzip.compress(answer.SerializeToString())
+    found = outputs_of(message(b"\1" + len(packed).to_bytes(4) + packed, grpc_encoding="gzip"), is_grpc=True)
+    assert found["y"].values.tolist() == [b"a", b"\xff"]
+    listed = {"name": "y", "datatype": "BYTES", "shape": [2, 1], "data": [["a"], ["b"]]}
+    assert outputs_of(message(rest(listed)), is_grpc=False)["y"].values.tolist() == [b"a", b"b"]
+    bits = np.array([1.5, -2], ml_dtypes.bfloat16).tobytes()
+    answer = service_pb2.ModelInferResponse(raw_output_contents=[bits])
+    answer.outputs.add(name="y", datatype="BF16", shape=[2])
+    packed = answer.SerializeToString()
+    found = outputs_of(message(b"\0" + len(packed).to_bytes(4) + packed), is_grpc=True)
+    assert found["y"].values.tolist() == [1.5, -2]
+    answer = service_pb2.ModelInferResponse()
+    answer.outputs.add(name="y", datatype="FP32", shape=[1]).contents.fp32_contents.append(2.5)
+    packed = answer.SerializeToString()
+    assert outputs_of(message(b"\0" + len(packed).to_bytes(4) + packed), is_grpc=True)["y"].values.tolist() == [2.5]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        message(b""),
+        message(b"[]"),
+        message(b'{"outputs": 5}'),
+        message(rest({"name": "y"})),
+        message(rest({"name": "y", "datatype": "FP99", "shape": [1], "data": [1]})),
+        message(rest({"name": "y", "datatype": "FP32", "shape": [2], "data": [1]})),
+        message(rest({"name": "y", "datatype": "FP32", "shape": ["a"], "data": [1]})),
+        message(rest({"name": "y", "datatype": "INT8", "shape": [1], "data": [1000]})),
+        message(rest({"name": "y", "datatype": "FP32", "shape": [1], "parameters": {"binary_data_size": 4}})),
+        message(rest(), inference_header_content_length="x"),
+        message(b"x", content_encoding="br"),
+        message(b"x", content_encoding="gzip"),
+        message(gzip.compress(bytes(2 << 20)), content_encoding="gzip"),
+    ],
+)
+def test_what_is_no_answer_is_said_to_be_none(answer):
+    with pytest.raises(Unreadable):
+        outputs_of(answer, is_grpc=False)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_are_more_than_unreadable(body):
+    framed = b"\0" + len(body).to_bytes(4) + body
+    for given_message, is_grpc in ((message(body), False), (message(framed), True), (message(body), True)):
+        with suppress(Unreadable):
+            outputs_of(given_message, is_grpc=is_grpc)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (None, DEFAULT_RULES),
+        ({}, DEFAULT_RULES),
+        ({"tolerance": 0}, Rules(0.0)),
+        (
+            {"tolerance": 0.5, "outputs": [{"name": "a"}, {"name": "b", "tolerance": 2}]},
+            Rules(0.5, (("a", 0.5), ("b", 2))),
+        ),
+    ],
+)
+def test_rules_are_read(asked, expected):
+    assert parse_rules({"shadow": asked}) == (expected, ())
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        5,
+        {"tolerance": "a"},
+        {"tolerance": -1},
+        {"tolerance": True},
+        {"outputs": 5},
+        {"outputs": [5]},
+        {"outputs": [{}]},
+    ],
+)
+def test_rules_that_can_not_be_read_are_left_out_and_said(asked):
+    rules, wrong = parse_rules({"shadow": asked})
+    assert (rules, len(wrong)) == (DEFAULT_RULES, 1)
+
+
+def test_an_exchange_ends_with_the_answer_and_not_before():
+    exchange = Exchange()
+    exchange.add(copied(request_headers={"headers": headers(path="/x"), "end_of_stream": False}))
+    exchange.add(copied(request_body={"body": b"ab", "end_of_stream": True}))
+    exchange.add(copied(response_headers={"headers": headers(status="200"), "end_of_stream": False}))
+    exchange.add(ProcessingRequest())
+    assert not exchange.complete
+    exchange.add(copied(response_body={"body": b"c", "end_of_stream": True}))
+    assert (exchange.complete, exchange.request.body, exchange.answer.body, exchange.size) == (True, b"ab", b"c", 3)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [{"response_headers": ("503", True)}],
+        [{"response_headers": ("429", False)}],
+    ],
+)
+def test_what_is_no_answer_makes_no_pair(pieces):
+    exchange = Exchange()
+    with pytest.raises(Unusable, match="unanswered"):
+        for piece in pieces:
+            for kind, (status, end) in piece.items():
+                exchange.add(copied(**{kind: {"headers": headers(status=status), "end_of_stream": end}}))
+
+
+def test_room_is_taken_and_given_back():
+    room = Room(10)
+    assert (room.take(6), room.take(5), room.take(4), room.taken) == (True, False, True, 10)
+    room.give(6)
+    assert (room.take(6), room.taken) == (True, 10)
+
+
+def copied(**parts):
+    return ProcessingRequest(**parts)
+
+
+def headers(**pseudo):
+    return {"headers": [{"key": f":{name}", "raw_value": value.encode()} for name, value in pseudo.items()]}
