@@ -8,17 +8,23 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import cache, environment, packages, peers, progress, tools
+from . import cache, environment, envoy, packages, peers, progress, tools
 from .errors import SetupError
+
+
+def _tools() -> None:
+    tools.ensure_all()
+    envoy.ensure()
 
 
 def _bench() -> None:
     for step in BY_DEFAULT:
         STEPS[step]()
+    packages.ensure(packages.FOR_BENCHMARKS)
     peers.ensure_all()
 
 
-STEPS = {"packages": packages.ensure, "venv": environment.ensure, "tools": tools.ensure_all, "bench": _bench}
+STEPS = {"packages": packages.ensure, "venv": environment.ensure, "tools": _tools, "bench": _bench}
 BY_DEFAULT = ("packages", "venv", "tools")
 
 

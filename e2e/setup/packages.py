@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from . import cache, progress
@@ -28,6 +28,7 @@ PROGRAMS = {
     "mmdebstrap": "mmdebstrap",
     "wrk": "wrk",
 }
+FOR_BENCHMARKS = {"nginx": "nginx-light", "haproxy": "haproxy"}
 
 CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 CNI_PLUGINS = ("ptp", "host-local", "loopback")
@@ -49,17 +50,17 @@ def cni_folder() -> Path | None:
     return None
 
 
-def missing() -> dict[str, str]:
+def missing(programs: Mapping[str, str] = PROGRAMS) -> dict[str, str]:
     """What is not there: program -> Debian package that has it."""
-    found = {program: package for program, package in PROGRAMS.items() if which(program) is None}
-    if cni_folder() is None:
+    found = {program: package for program, package in programs.items() if which(program) is None}
+    if programs is PROGRAMS and cni_folder() is None:
         found["CNI plugins"] = "containernetworking-plugins"
     return found
 
 
-def ensure() -> None:
-    """Install what is missing for the cluster and the images, or say what to install."""
-    absent = missing()
+def ensure(programs: Mapping[str, str] = PROGRAMS) -> None:
+    """Install what is missing, by default for the cluster and the images, or say what to install."""
+    absent = missing(programs)
     if not absent:
         return
     names = sorted(set(absent.values()))

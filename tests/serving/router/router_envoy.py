@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import re
 import socket
 import subprocess
@@ -23,6 +22,7 @@ from headgate_serving.router.files import XdsFolder
 from headgate_serving.router.protection import UNPROTECTED, Protection
 from headgate_serving.router.step import Memory, step
 from headgate_serving.router.traffic import Intent
+from setup import envoy
 
 NAMESPACE, MODEL = "ns", "fraud"
 SLOW_MS = 35
@@ -91,7 +91,7 @@ def prepared(root: Path, protection: Protection = UNPROTECTED) -> Router:
 @contextmanager
 def running_envoy(router: Router) -> Iterator["subprocess.Popen[bytes]"]:
     bootstrap = str(router.layout.bootstrap)
-    command = [envoy_binary(), "-c", bootstrap, "--disable-hot-restart", "--concurrency", "2", "-l", "warn"]
+    command = [str(envoy.ensure()), "-c", bootstrap, "--disable-hot-restart", "--concurrency", "2", "-l", "warn"]
     command += ["--file-flush-interval-msec", "50"]
     with (
         Path(router.layout.root, "log").open("w") as log,
@@ -132,15 +132,6 @@ def wait_until_healthy(url: str, process: "subprocess.Popen[bytes]") -> None:
             assert process.poll() is None, "Envoy ended"
             time.sleep(0.02)
     raise AssertionError("Envoy did not start")
-
-
-def envoy_binary() -> str:
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    tools = Path(os.environ.get("HEADGATE_CACHE", cache / "headgate")) / "tools"
-    found = [os.environ.get("HEADGATE_ENVOY"), *sorted(str(path) for path in tools.glob("envoy-*/envoy"))]
-    binary = next((path for path in (found[0], *reversed(found[1:])) if path), None)
-    assert binary, "no Envoy: run e2e/setup/envoy.sh, or name one in HEADGATE_ENVOY"
-    return binary
 
 
 def version_of(path: PurePosixPath) -> object:
