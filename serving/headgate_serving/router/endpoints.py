@@ -6,6 +6,7 @@ revision from the result.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, TypeAlias
 
 from headgate_serving.router.errors import InvalidEndpoint
@@ -14,14 +15,24 @@ REVISION_LABEL = "headgate.dev/revision"
 PORT_NAME, GRPC_PORT_NAME = "http", "grpc"
 
 
+class State(IntEnum):
+    """What Kubernetes says of a pod; the lowest that there is gets the requests."""
+
+    READY = 0
+    ENDING = 1
+    """It still serves while it ends."""
+    UNREADY = 2
+    """It may serve all the same: of a node that nobody has heard from, Kubernetes calls all pods unready."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Endpoint:
-    """One address of a pod that may get requests; `ready` is false for a pod that still serves while it ends."""
+    """One address of a pod."""
 
     address: str
     port: int
     pod: str
-    ready: bool = True
+    state: State = State.READY
     grpc_port: int = 0
     """0 for a pod that takes no gRPC."""
 
@@ -32,7 +43,8 @@ Endpoints: TypeAlias = Mapping[str, tuple[Endpoint, ...]]
 def endpoints_by_revision(slices: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Endpoint, ...]]:
     """Endpoints of each revision, sorted, each pod once.
 
-    As kube-proxy does it: the ready ones; where none is ready, those that still serve while they terminate.
+    As kube-proxy does it: the ready ones; where none is ready, those that still serve while they terminate. And where
+    there are none of those either, the ones that are not ready.
     """
     found: dict[str, dict[str, Endpoint]] = {}
     for item in slices:
@@ -48,14 +60,15 @@ def endpoints_by_revision(slices: Iterable[Mapping[str, Any]]) -> dict[str, tupl
     return {revision: usable(known.values()) for revision, known in found.items()}
 
 
-def _preference(endpoint: Endpoint) -> tuple[bool, bool, str]:
-    return (not endpoint.ready, ":" in endpoint.address, endpoint.address)
+def _preference(endpoint: Endpoint) -> tuple[State, bool, str]:
+    return (endpoint.state, ":" in endpoint.address, endpoint.address)
 
 
 def usable(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
-    """The ready endpoints, or, if there is none, the ones that still serve."""
+    """The endpoints in the best state that there is."""
     everyone = sorted(endpoints)
-    return tuple(endpoint for endpoint in everyone if endpoint.ready) or tuple(everyone)
+    best = min((endpoint.state for endpoint in everyone), default=State.READY)
+    return tuple(endpoint for endpoint in everyone if endpoint.state == best)
 
 
 def _read_slice(item: Mapping[str, Any]) -> list[Endpoint]:
@@ -69,19 +82,18 @@ def _read_slice(item: Mapping[str, Any]) -> list[Endpoint]:
                 address=endpoint["addresses"][0],
                 port=ports[PORT_NAME],
                 pod=(endpoint.get("targetRef") or {}).get("name", ""),
-                ready=ready,
+                state=state,
                 grpc_port=ports.get(GRPC_PORT_NAME, 0),
             )
             for endpoint in item.get("endpoints") or ()
-            if (ready := _is_ready(endpoint.get("conditions") or {})) is not None
+            if (state := _state(endpoint.get("conditions") or {})) is not None
         ]
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise InvalidEndpoint(f"EndpointSlice {name} can't be read: {error!r}") from error
 
 
-def _is_ready(conditions: Mapping[str, bool | None]) -> bool | None:
-    """True when ready, False when only still serving, None when neither. Unknown counts as ready, as the API says."""
-    terminating = conditions.get("terminating") or False
-    if conditions.get("ready") is not False and not terminating:
-        return True
-    return False if terminating and conditions.get("serving") else None
+def _state(conditions: Mapping[str, bool | None]) -> State | None:
+    """None for a pod that ends and serves no more. Unknown counts as ready, as the API says."""
+    if conditions.get("terminating"):
+        return State.ENDING if conditions.get("serving") else None
+    return State.UNREADY if conditions.get("ready") is False else State.READY

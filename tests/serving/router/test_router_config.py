@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from headgate_serving.router.config import Layout, bootstrap_document, render
 from headgate_serving.router.config.budget import LATENCY_EDGES_MS, latency_edges, try_timeout_ms
 from headgate_serving.router.config.documents import discovery_response
-from headgate_serving.router.endpoints import Endpoint
+from headgate_serving.router.endpoints import Endpoint, State
 from headgate_serving.router.protection import UNPROTECTED
 from headgate_serving.router.step import LINGER_SECONDS, Memory, step
 from headgate_serving.router.traffic import Intent, Target
@@ -201,3 +201,10 @@ def test_the_bootstrap_opens_the_contracts_ports_and_no_admin_port():
     listeners = bootstrap["static_resources"]["listeners"]
     assert [listener["address"]["socket_address"]["port_value"] for listener in listeners] == [8080, 8003]
     assert bootstrap["admin"]["address"] == {"pipe": {"path": "/xds/admin.sock", "mode": 0o600}}
+
+
+def test_pods_that_are_not_ready_are_stables_last_resort_and_nothing_of_a_candidate():
+    unready = Endpoint("10.0.0.1", 8000, "pod-a", State.UNREADY)
+    document = render(split(100), dict.fromkeys(NAMES[:2], (unready,)))
+    counts = {name: len(document.endpoints[f"{name}.attempts"]["endpoints"][0]["lb_endpoints"]) for name in NAMES[:2]}
+    assert counts == {NAMES[0]: 1, NAMES[1]: 0}

@@ -1,6 +1,6 @@
 import pytest
 
-from headgate_serving.router.endpoints import Endpoint, endpoints_by_revision
+from headgate_serving.router.endpoints import Endpoint, State, endpoints_by_revision
 from headgate_serving.router.errors import InvalidEndpoint
 
 REVISION = "fraud-1a2b3c4d"
@@ -25,7 +25,7 @@ def slice_of(*endpoints, revision=REVISION, port="http", family="IPv4"):
         pytest.param({"ready": True, "serving": True, "terminating": False}, True, id="ready"),
         pytest.param({}, True, id="nothing known counts as ready"),
         pytest.param({"ready": None}, True, id="null counts as ready"),
-        pytest.param({"ready": False, "serving": False, "terminating": False}, False, id="not ready"),
+        pytest.param({"ready": False, "serving": False, "terminating": False}, True, id="the only one, not ready"),
         pytest.param({"ready": False, "serving": True, "terminating": True}, True, id="the last one still serves"),
         pytest.param({"ready": False, "serving": False, "terminating": True}, False, id="ended"),
     ],
@@ -37,8 +37,15 @@ def test_a_pod_gets_requests_when_it_can_answer(conditions, used):
 
 def test_a_terminating_pod_gets_nothing_while_another_is_ready():
     ending = endpoint("pod-b", "10.0.0.2", ready=False, serving=True, terminating=True)
-    found = endpoints_by_revision([slice_of(endpoint(ready=True), ending)])
+    unready = endpoint("pod-c", "10.0.0.3", ready=False)
+    found = endpoints_by_revision([slice_of(endpoint(ready=True), ending, unready)])
     assert found[REVISION] == (Endpoint("10.0.0.1", 8000, "pod-a"),)
+
+
+def test_a_pod_that_is_not_ready_gets_nothing_while_one_that_ends_still_serves():
+    ending = endpoint("pod-b", "10.0.0.2", ready=False, serving=True, terminating=True)
+    found = endpoints_by_revision([slice_of(endpoint(ready=False), ending)])
+    assert found[REVISION] == (Endpoint("10.0.0.2", 8000, "pod-b", State.ENDING),)
 
 
 def test_slices_of_a_revision_are_joined_and_sorted_and_revisions_kept_apart():

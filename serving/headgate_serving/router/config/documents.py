@@ -12,7 +12,7 @@ from typing import Any
 from headgate_serving.router.config import names
 from headgate_serving.router.config.clusters import cluster_documents, endpoint_document
 from headgate_serving.router.config.routes import route_document
-from headgate_serving.router.endpoints import Endpoints
+from headgate_serving.router.endpoints import Endpoint, Endpoints, State
 from headgate_serving.router.traffic import Intent
 
 
@@ -54,10 +54,18 @@ def render(
         clusters={name: clusters[name] for name in in_order},
         routes=route_document(intent),
         endpoints={
-            service: endpoint_document(service, endpoints.get(names.Cluster.of_service(service).revision, ()))
+            service: endpoint_document(service, _pods(names.Cluster.of_service(service).revision, intent, endpoints))
             for service in sorted(services)
         },
     )
+
+
+def _pods(revision: str, intent: Intent, endpoints: Endpoints) -> tuple[Endpoint, ...]:
+    """Of stable also those that are not ready, where no other is left: nobody else could answer."""
+    found = endpoints.get(revision, ())
+    if intent.stable is not None and revision == intent.stable.revision:
+        return found
+    return tuple(endpoint for endpoint in found if endpoint.state is not State.UNREADY)
 
 
 def routed_clusters(routes: Mapping[str, Any]) -> frozenset[str]:
