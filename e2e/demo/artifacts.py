@@ -26,8 +26,9 @@ HERE = Path(__file__).resolve().parent
 SERVING = cache.REPOSITORY / "serving" / "headgate_serving"
 SHAPING = ("data.py", "graphs.py", "models.py", "facts.py", "artifacts.py")
 PACKAGES = ("scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy", "pyarrow")
-# What runs in the pods; nothing in them may import more than the standard library, numpy and h11.
-IN_PODS = ("__init__.py", "files.py", "load.py", "traffic.py", "tally.py", "openinference.py")
+# What runs in the pods; nothing in them may import more than the standard library, numpy, h11 and the server itself.
+IN_PODS = ("__init__.py", "files.py", "load.py", "traffic.py", "tally.py", "openinference.py", "faults.py")
+FIRST = "sitecustomize.py"  # beside the package, where Python looks for it
 
 ROWS = "live.npz"
 VERSIONS = ("v1", "v2", "v3", "v4")
@@ -63,13 +64,13 @@ def build() -> Artifacts:
 def stage() -> Path:
     """The context of the demo's image: `artifacts/` and the package `demo` with what runs in pods."""
     made = build().folder
-    sources = [HERE / name for name in IN_PODS]
+    sources = [HERE / name for name in (*IN_PODS, FIRST)]
 
     def make(folder: Path) -> None:
         shutil.copytree(made, folder / "artifacts")
         (folder / "demo").mkdir()
         for source in sources:
-            shutil.copy(source, folder / "demo")
+            shutil.copy(source, folder if source.name == FIRST else folder / "demo")
 
     return cache.once("demo", "context", cache.digest(made.name, *sources), make)
 

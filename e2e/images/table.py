@@ -69,7 +69,7 @@ def _product(name: str) -> Image:
 
 def _demo() -> Image:
     """The demo's image, on top of the serving image: models, rows, and what the demo runs in pods."""
-    sources: list[Path | str] = [artifacts.HERE / name for name in artifacts.IN_PODS]
+    sources: list[Path | str] = [artifacts.HERE / name for name in (*artifacts.IN_PODS, artifacts.FIRST)]
     inputs = (artifacts.key(), *sources)
     return Image("demo", artifacts.HERE / "Containerfile", inputs, base="serving", stage=artifacts.stage)
 

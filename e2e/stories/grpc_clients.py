@@ -35,6 +35,8 @@ class GrpcClients:
     requests: Sequence[Any]
     answered: dict[int, list[str]] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
+    slowest: float = 0.0
+    """Seconds, from when a request was sent."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @staticmethod
@@ -83,7 +85,7 @@ class GrpcClients:
                 pool.submit(self._ask_as_a_user, number)
 
     def _ask_as_a_user(self, number: int) -> None:
-        user = number % USERS
+        user, sent = number % USERS, time.monotonic()
         try:
             revision = self.ask(number, ("x-user-id", f"user-{user}"))
         except Exception as error:
@@ -93,6 +95,7 @@ class GrpcClients:
             return
         with self._lock:
             self.answered.setdefault(user, []).append(revision)
+            self.slowest = max(self.slowest, time.monotonic() - sent)
 
 
 def _requests(model: str) -> list[Any]:

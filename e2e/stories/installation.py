@@ -116,11 +116,12 @@ class Headgate:
 
         Revisions that have gone are there too.
         """
-        found: Counter[str] = Counter()
-        for outcome in ("success", "error"):
-            series = f"envoy_cluster_endpoint_rq_{outcome}{_of(model)}"
-            found.update(self.query(f"sum by (headgate_revision) (max_over_time({series}[15m]))", at))
-        return found
+        outcomes = ("success", "error")
+        return sum((self.counted(model, f"envoy_cluster_endpoint_rq_{each}", at) for each in outcomes), Counter[str]())
+
+    def counted(self, model: Model, metric: str, at: float | None = None) -> Counter[str]:
+        """The sum of a counter for each revision, up to a time; revisions that have gone are there too."""
+        return Counter(self.query(f"sum by (headgate_revision) (max_over_time({metric}{_of(model)}[15m]))", at))
 
 
 def _of(model: Model) -> str:

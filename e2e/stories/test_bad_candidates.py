@@ -1,0 +1,65 @@
+"""Versions that fail in every way that there is: each is rolled back, and no user sees any of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from demo.faults import FAULTS, VARIABLE
+from stories.clients import Clients
+from stories.grpc_clients import GrpcClients
+from stories.installation import Headgate
+from stories.models import Model, ladder, merged
+from stories.seen import Seen
+
+BUDGET = 2.0
+"""Seconds: a tenth of what the slow version takes."""
+
+SPEC = merged(
+    ladder((20, "1m")),
+    {
+        "traffic": {"timeout": f"{BUDGET:g}s"},
+        "runtime": {"resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "400Mi"}}},
+    },
+)
+
+
+def test_no_user_sees_what_a_bad_candidate_does(headgate: Headgate, namespace: str) -> None:
+    census = headgate.model(namespace, **SPEC)
+    good = headgate.world.artifact("v2", "good")
+    census.ask_for(good)
+    live = census.until_stable("good")
+    users = Clients.of(census, rate=150, budget=BUDGET)
+
+    with GrpcClients.of(census, rate=50) as callers:
+        for fault in FAULTS:
+            with_fault(census, fault).ask_for(replace(good, version=fault))
+            assert rolled_back(census, fault).decisions[-1][:2] == (fault, "RolledBack")
+            state = users.saw_no_failure()
+            assert state["totals"]["late"] == 0, f"{fault}: {state['totals']}"
+            callers.saw_no_failure()
+            assert callers.slowest < BUDGET
+
+    bad = {census.record_of(fault)["metadata"]["name"] for fault in FAULTS}
+    attempts = headgate.attempts(census)
+    assert all(attempts[revision] for revision in bad), "users were really assigned to each of them"
+    no_more_retries_than_failures(headgate, census, live.revision_of("good"))
+
+
+def rolled_back(census: Model, version: str) -> Seen:
+    return census.until(lambda seen: seen.was_rolled_back(version), 150, f"{version} is rolled back")
+
+
+def with_fault(census: Model, fault: str) -> Model:
+    """The same deployment with the faulty server."""
+    image = census.world.images["demo"]
+    server = {"image": image, "podTemplate": {"env": [{"name": VARIABLE, "value": fault}]}}
+    return replace(census, spec=merged(census.spec, {"runtime": server}))
+
+
+def no_more_retries_than_failures(headgate: Headgate, census: Model, stable: str) -> None:
+    """Each failure of a candidate is tried again once; stable's own requests almost never are."""
+    retried = headgate.counted(census, "envoy_cluster_upstream_rq_retry")
+    failed = headgate.counted(census, "envoy_cluster_endpoint_rq_error")
+    assert all(retried[revision] <= failed[revision] for revision in retried)
+    assert retried[stable] < 10
+    assert not headgate.counted(census, "envoy_cluster_upstream_rq_retry_overflow").total()
