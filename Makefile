@@ -9,7 +9,7 @@ export PYTHONPATH := e2e:.
 export ORT_DISABLE_TELEMETRY := 1
 CODE := operator/headgate serving/headgate_serving e2e tests
 
-.PHONY: help setup demo test unit e2e lint fmt crds images calibration bench-serving clean distclean lock \
+.PHONY: help setup demo test unit e2e lint fmt crds images calibration bench-serving bench-router clean distclean lock \
 	cluster-up cluster-down cluster-status cluster-shell cluster-kubeconfig venv
 
 help: ## list the targets
@@ -59,6 +59,10 @@ calibration: venv ## simulate whether alpha is kept and how soon bad versions ar
 bench-serving: venv ## measure ours beside five other model servers, in turn: docs/benchmarks.md (an hour and a half)
 	@$(PYTHON) -m setup bench
 	@$(BIN)/python -m bench.serving --write
+
+bench-router: venv ## measure the router beside nginx and HAProxy, in turn: docs/benchmarks.md (ten minutes)
+	@$(PYTHON) -m setup bench
+	@$(BIN)/python -m bench.router --write
 
 PIN = $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url

@@ -5,11 +5,12 @@ import json
 import sys
 from pathlib import Path
 
+from bench.document import put
 from setup.errors import SetupError
 
 from .cases import CASES
 from .process import end_cleanly
-from .report import document, write
+from .report import document
 from .rounds import Plan, measure, say
 from .samples import OPEN
 from .servers import OURS, OURS_MONITORED, PEERS, Server
@@ -57,7 +58,7 @@ def main() -> int:
     if args.json:
         args.json.write_text(json.dumps(samples.to_json(), indent=1))
     if args.write:
-        write(text)
+        put(text, "make bench-serving")
     return 1 if samples.problems else 0
 
 

@@ -2,18 +2,16 @@
 
 import os
 import platform
-from collections.abc import Sequence
 from datetime import date
-from pathlib import Path
 from statistics import median
+
+from bench.document import table
 
 from .cases import Case
 from .rounds import OPEN_LOOP_SHARE, Plan
 from .samples import OPEN, Key, Samples, ratio, spread
 from .servers import OURS, OURS_MONITORED, Server
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- written by make bench-serving -->", "<!-- end -->"
 _COSTS_AT = "16"
 _ABOUT = {"json": "JSON over REST", "binary": "binary tensors over REST", "grpc": "gRPC"}
 
@@ -22,16 +20,6 @@ def document(plan: Plan, samples: Samples, device: str) -> str:
     """All tables as Markdown."""
     parts = [_introduction(plan, device), _servers(plan), *_measured(plan, samples), _starts(plan, samples)]
     return "\n\n".join([*parts, *_left_out(plan, samples)])
-
-
-def write(text: str) -> None:
-    """Put it between the marks; ValueError if the document has none."""
-    whole = DOCUMENT.read_text()
-    before, begin, rest = whole.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{DOCUMENT} has no place for the tables: {BEGIN} … {END}")
-    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
 
 
 def _introduction(plan: Plan, device: str) -> str:
@@ -118,9 +106,3 @@ def _left_out(plan: Plan, samples: Samples) -> list[str]:
         for (server, case, transport), why in samples.problems.items()
     ]
     return ["### Left out\n\nNothing is reported of what failed even once.\n\n" + "\n".join(lines)] if lines else []
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [f"| {' | '.join(cells)} |" for cells in [head, *rows]]
-    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from bench.document import table
 from bench.serving import cases, messages, soak
 from bench.serving.load import read_load
 from bench.serving.proc import Stat, parse_stat, tree
-from bench.serving.report import table
 from bench.serving.samples import Key, Sample, Samples, ratio, spread
 
 WRK = """Running 2s test @ http://127.0.0.1:8000

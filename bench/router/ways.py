@@ -1,0 +1,191 @@
+"""The ways from a client to two versions of a model, 90 % to one and 10 % to the other, each as a process on loopback.
+
+The pods are one nginx that answers at once, so that the router is what is measured. All three routers keep their
+connections, have two threads, write a line for each request, and give a request to the other version when
+one has failed it, which none ever does here.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from bench.serving.process import free_ports
+from bench.serving.servers import Command
+from headgate_serving.router.admin import Admin
+from headgate_serving.router.config import Layout, bootstrap_document
+from headgate_serving.router.config.documents import discovery_response
+from headgate_serving.router.discovery import Discovery
+from headgate_serving.router.endpoints import Endpoint
+from headgate_serving.router.files import XdsFolder
+from headgate_serving.router.step import Memory, step
+from headgate_serving.router.traffic import Intent, Target
+from setup import envoy, packages
+from setup.errors import Missing
+
+STABLE, CANDIDATE = "fraud-1a2b3c4d", "fraud-9e8d7c6b"
+SHARE = 10
+"""Percent of the candidate."""
+THREADS = 2
+TIMEOUT_MS = 1000
+
+ANSWER = '{"model_name": "fraud", "outputs": [{"name": "label", "datatype": "INT64", "shape": [1], "data": [1]}]}'
+
+_NGINX = """
+worker_processes {workers};
+daemon off;
+pid {folder}/pid;
+error_log {folder}/error.log;
+events {{ worker_connections 4096; }}
+http {{
+  access_log {log};
+  keepalive_requests 1000000000;
+  keepalive_timeout 1h;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+{servers}
+}}
+"""
+
+_ROUTER = """
+  log_format json escape=json '{{"time":"$time_iso8601","path":"$uri","status":$status,"upstream":"$upstream_addr"}}';
+  split_clients "$request_id" $version {{ {share}% candidate; * stable; }}
+  upstream stable {{ server 127.0.0.1:{stable}; keepalive 128; }}
+  upstream candidate {{ server 127.0.0.1:{candidate}; server 127.0.0.1:{stable} backup; keepalive 128; }}
+  server {{
+    listen 127.0.0.1:{port} reuseport;
+    location / {{
+      proxy_pass http://$version;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_next_upstream error timeout http_500 http_502 http_503 non_idempotent;
+    }}
+  }}
+"""
+
+_HAPROXY = """
+global
+  nbthread {threads}
+  log stdout format raw local0
+defaults
+  mode http
+  log global
+  option httplog
+  timeout connect 1s
+  timeout client 1h
+  timeout server 1s
+  timeout http-keep-alive 1h
+  option redispatch
+  retry-on conn-failure empty-response response-timeout 500 502 503
+frontend model
+  bind 127.0.0.1:{port}
+  maxconn 4096
+  use_backend candidate if {{ rand(100) lt {share} }}
+  default_backend stable
+backend stable
+  http-reuse always
+  server pod 127.0.0.1:{stable}
+backend candidate
+  http-reuse always
+  server pod 127.0.0.1:{candidate}
+  server rescue 127.0.0.1:{stable} backup
+"""
+
+
+@dataclass(frozen=True)
+class Pods:
+    """The ports of the two versions."""
+
+    stable: int
+    candidate: int
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way: how it is started, and what has to be there while it runs."""
+
+    name: str
+    label: str
+    command: Callable[[Path, Pods, int], Command]
+    ready_path: str
+    beside: Callable[[Path], AbstractContextManager[None]] = lambda _: nullcontext()
+
+
+def pods_command(folder: Path, pods: Pods) -> Command:
+    """The nginx that stands for the pods of both versions."""
+    answer = f"location / {{ default_type application/json; return 200 '{ANSWER}'; }}"
+    servers = "\n".join(
+        f"  server {{ listen 127.0.0.1:{port} reuseport; {answer} }}" for port in (pods.stable, pods.candidate)
+    )
+    return _nginx(folder, servers, "off")
+
+
+def _nginx(folder: Path, servers: str, log: str) -> Command:
+    config = folder / "nginx.conf"
+    config.write_text(_NGINX.format(workers=THREADS, folder=folder, servers=servers, log=log))
+    return Command([_program("nginx"), "-c", str(config), "-e", str(folder / "error.log")])
+
+
+def _nginx_router(folder: Path, pods: Pods, port: int) -> Command:
+    servers = _ROUTER.format(share=SHARE, stable=pods.stable, candidate=pods.candidate, port=port)
+    return _nginx(folder, servers, f"{folder}/access.log json")
+
+
+def _haproxy(folder: Path, pods: Pods, port: int) -> Command:
+    config = folder / "haproxy.cfg"
+    ports = {"stable": pods.stable, "candidate": pods.candidate, "port": port}
+    config.write_text(_HAPROXY.format(threads=THREADS, folder=folder, share=SHARE, **ports))
+    return Command([_program("haproxy"), "-db", "-f", str(config)])
+
+
+def _headgate(folder: Path, pods: Pods, port: int) -> Command:
+    """Envoy with what the agent writes for it; `_agent` hands it over."""
+    layout = Layout(PurePosixPath(folder), "127.0.0.1", port, free_ports(1)[0])
+    xds = XdsFolder(layout)
+    xds.prepare()
+    targets = (Target(STABLE, "stable", 1000 - 10 * SHARE), Target(CANDIDATE, "candidate", 10 * SHARE))
+    intent = Intent(targets, TIMEOUT_MS)
+    xds.start_with(bootstrap_document("bench", "fraud", layout, intent))
+    xds.put(layout.clusters, discovery_response()[0])
+    addresses = {STABLE: pods.stable, CANDIDATE: pods.candidate}
+    endpoints = {name: (Endpoint("127.0.0.1", at, f"{name}-pod"),) for name, at in addresses.items()}
+    documents, _ = step(Memory({}, {}), intent, endpoints, 0.0)
+    asyncio.run(xds.apply(documents, Admin(Path(layout.admin_socket))))
+    options = ["--disable-hot-restart", "--concurrency", str(THREADS), "--log-level", "warn"]
+    return Command([str(envoy.ensure()), "-c", str(layout.bootstrap), *options])
+
+
+@contextmanager
+def _agent(folder: Path) -> Iterator[None]:
+    """The agent's discovery on a loop of its own."""
+    xds = XdsFolder(Layout(PurePosixPath(folder)))
+    xds.prepare()
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    runner = asyncio.run_coroutine_threadsafe(Discovery(xds).serve(), loop).result()
+    try:
+        yield
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def _program(name: str) -> str:
+    found = packages.which(name)
+    if found is None:
+        raise Missing(f"{name} is not installed. `python3 -m setup bench` installs it or says how.")
+    return str(found)
+
+
+HEADGATE = Way("headgate", "Headgate's router", _headgate, "/healthz", _agent)
+NGINX = Way("nginx", "nginx", _nginx_router, "/")
+HAPROXY = Way("haproxy", "HAProxy", _haproxy, "/")
+WAYS = (HEADGATE, NGINX, HAPROXY)
