@@ -385,7 +385,8 @@ async def test_the_times_of_a_versions_own_answers_are_told_apart_from_those_of_
         all_of_them = times(candidate, "upstream_rq_time_count")
         assert times(candidate, "canary_upstream_rq_time_count") == all_of_them - rescued
         within = times(candidate, "canary_upstream_rq_time_bucket", le=str(SLOW_MS))
-        assert all_of_them - rescued - within == slow
+        # On a busy machine some of the fast ones are not.
+        assert slow <= all_of_them - rescued - within < slow + fast // 2
         assert times(stable, "canary_upstream_rq_time_count") == times(stable, "upstream_rq_time_count")
 
 
