@@ -20,6 +20,7 @@ from headgate_serving.router.config.documents import discovery_response
 from headgate_serving.router.discovery import Discovery
 from headgate_serving.router.endpoints import Endpoint
 from headgate_serving.router.files import XdsFolder
+from headgate_serving.router.protection import UNPROTECTED
 from headgate_serving.router.step import Memory, step
 from headgate_serving.router.traffic import Intent, Target
 from setup import envoy, packages
@@ -150,7 +151,7 @@ def _headgate(folder: Path, pods: Pods, port: int) -> Command:
     xds.prepare()
     targets = (Target(STABLE, "stable", 1000 - 10 * SHARE), Target(CANDIDATE, "candidate", 10 * SHARE))
     intent = Intent(targets, TIMEOUT_MS)
-    xds.start_with(bootstrap_document("bench", "fraud", layout, intent))
+    xds.start_with(bootstrap_document("bench", "fraud", layout, intent, UNPROTECTED))
     xds.put(layout.clusters, discovery_response()[0])
     addresses = {STABLE: pods.stable, CANDIDATE: pods.candidate}
     endpoints = {name: (Endpoint("127.0.0.1", at, f"{name}-pod"),) for name, at in addresses.items()}
