@@ -9,7 +9,8 @@ from headgate.api import REVISION_LABEL
 from headgate.api.quantities import seconds
 from headgate.api.revision import RevisionSpec, RevisionStatus
 from headgate.api.spec import Spec
-from headgate.api.status import Status
+from headgate.api.status import Rollout, Status
+from headgate.core import shadow
 from headgate.core.children import workload_of
 from headgate.core.evidence.drift import FeatureDrift, follow
 from headgate.core.evidence.history import SPAN, STEP, blocks_of
@@ -17,6 +18,7 @@ from headgate.core.following import FOLLOWING_SERIES, released
 from headgate.core.following import LOOK_BACK as FOLLOWING_LOOK_BACK
 from headgate.core.metrics import SERIES, Comparison, metrics_from
 from headgate.core.model import Blind, Defaults, Drift, Fresh, Metrics, Observation, Quiet, RevisionView, Workload
+from headgate.core.pairs import PAIR_SERIES, pairs_from
 from headgate.core.past import HISTORY_SECONDS, PAST_SERIES, before, slow_before
 from headgate.edges.prometheus import MetricsSource
 from headgate.errors import MetricsError
@@ -26,7 +28,7 @@ Object = Mapping[str, Any]
 RESCUE_SHARE = 0.5
 """Share of the time budget after which the router has stable rescue a candidate's request."""
 
-_USES_METRICS = frozenset({"Pending", "Canary", "Promoting", "Soaking"})
+_USES_METRICS = frozenset({"Pending", "Shadow", "Canary", "Promoting", "Soaking"})
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class Observer:
             return Quiet()
         if rollout.phase == "Pending" and not workloads.get(rollout.revision, Workload()).rolled_out:
             return Quiet()
+        if shadow.compares_pairs(spec, rollout):
+            return await self._pairs(namespace, name, stable.revision, rollout)
         labels = {
             "headgate_namespace": namespace,
             "headgate_model": name,
@@ -94,10 +98,12 @@ class Observer:
         patience = seconds(spec.traffic.timeout) * RESCUE_SHARE if spec.traffic.retryOnStable else None
         slow_after = seconds(spec.rollout.latency.threshold) if spec.rollout.latency else None
         who = Comparison(stable.revision, rollout.revision, patience, slow_after)
+        cursor = None if rollout.phase == "Shadow" else rollout.cursor
+        before_canary = rollout.phase == "Shadow" or not spec.rollout.shadow
         try:
-            read = await self.metrics.samples(SERIES, labels, rollout.cursor)
-            found = metrics_from(read.series, read.now, rollout.cursor, who, self.stale_after)
-            if rollout.cursor is not None or not isinstance(found, Fresh):
+            read = await self.metrics.samples(SERIES, labels, cursor)
+            found = metrics_from(read.series, read.now, cursor, who, self.stale_after)
+            if cursor is not None or not isinstance(found, Fresh) or not before_canary:
                 return found
             past = await self.metrics.samples(
                 PAST_SERIES, {**labels, "headgate_revision": stable.revision}, None, HISTORY_SECONDS
@@ -121,6 +127,20 @@ class Observer:
         except MetricsError:
             return frozenset()
         return released(status.retiring, routers, read.series, read.now - self.clock())
+
+    async def _pairs(self, namespace: str, name: str, stable: str, rollout: Rollout) -> Metrics:
+        """What a shadow has shown since the last look."""
+        candidate = rollout.revision
+        labels = {
+            "headgate_namespace": namespace,
+            "headgate_model": name,
+            "headgate_revision": f"{stable}|{candidate}",
+        }
+        try:
+            read = await self.metrics.samples(PAIR_SERIES, labels, rollout.cursor)
+        except MetricsError as error:
+            return Blind(str(error))
+        return pairs_from(read.series, read.now, rollout.cursor, stable, candidate, self.stale_after)
 
     async def _drift(self, namespace: str, name: str, spec: Spec, status: Status) -> Drift | None:
         if status.stable is None:

@@ -14,6 +14,7 @@ from headgate.core.following import ALIVE, ROUTES
 from headgate.core.manifests import revision_manifest, router_manifests, runtime_manifests
 from headgate.core.metrics import SERIES
 from headgate.core.model import Before, Blind, Drift, Fresh, Quiet
+from headgate.core.pairs import PAIR_SERIES
 from headgate.core.past import HISTORY_SECONDS, PAST_SERIES
 from headgate.errors import MetricsError
 from headgate.observe import Observer
@@ -74,6 +75,32 @@ async def test_the_metrics_of_both_revisions_are_read_from_the_cursor_on(canary)
     assert metrics == SERIES
     assert labels == {"headgate_namespace": "models", "headgate_model": "fraud", "headgate_revision": both}
     assert since == status["rollout"]["cursor"]
+
+
+@pytest.fixture
+def shadow():
+    """A scene in which v2 gets copies."""
+    world = World(rollout={"shadow": {}}).ask("v1").settled("Stable")
+    world.ask("v2").until("Shadow")
+    return Scene(world)
+
+
+async def test_a_shadows_pairs_are_read_and_when_they_pass_what_a_canary_needs(shadow):
+    await shadow.observe()
+    ((metrics, labels, since, _),) = shadow.metrics.asked
+    rollout = shadow.raw["status"]["rollout"]
+    assert (metrics, since) == (PAIR_SERIES, rollout["cursor"])
+    assert rollout["revision"] in labels["headgate_revision"]
+    rollout["evidence"]["shadow"] = {"pairs": 500, "agreed": 500, "logSafe": 9.0}
+    shadow.metrics.asked.clear()
+    await shadow.observe()
+    assert shadow.metrics.asked[0][0] == SERIES
+    assert shadow.metrics.asked[0][2] is None
+
+
+async def test_what_can_not_be_asked_makes_a_shadow_blind(shadow):
+    shadow.metrics.error = MetricsError("Prometheus can't be asked.")
+    assert (await shadow.observe()).metrics == Blind("Prometheus can't be asked.")
 
 
 async def test_a_prometheus_that_cannot_be_asked_makes_blind(canary):

@@ -29,6 +29,8 @@ from headgate.core.model import (
     Fresh,
     Metrics,
     Observation,
+    PairBlock,
+    Paired,
     Plan,
     Problem,
     Quiet,
@@ -36,6 +38,7 @@ from headgate.core.model import (
     Slow,
     Workload,
 )
+from headgate.core.shadow import compares_pairs
 
 START = 1_800_000_000.0
 DEFAULTS = Defaults("registry.example/serving:1", "registry.example/envoy:1")
@@ -43,7 +46,7 @@ DIGEST = "sha256:" + "ab" * 32
 LAYOUT = "0123456789ab"
 BLIND = "Prometheus can't be asked."
 
-_MEASURED = frozenset({"Pending", "Canary", "Promoting", "Soaking"})
+_MEASURED = frozenset({"Pending", "Shadow", "Canary", "Promoting", "Soaking"})
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,10 @@ class Behaviour:
     failing: float = 0.0
     slow: float = 0.0
     """Share of its answers that are slow."""
+    agreeing: float = 1.0
+    """Share of the copies that it answers as stable does."""
+    silent: float = 0.0
+    """Share of the copies that it does not answer."""
     positive: float | None = 0.1
     """Share of the answers that are positive; None: the artifact has no profile."""
     starts_in: float | None = 3.0
@@ -192,15 +199,18 @@ class World:
 
     def _metrics(self) -> Metrics:
         rollout, stable = self.status.rollout, self.status.stable
-        if rollout is None or stable is None or rollout.phase not in _MEASURED:
-            return Quiet()
-        if rollout.phase == "Pending" and not self._workload(rollout.revision).rolled_out:
+        unmeasured = rollout is None or stable is None or rollout.phase not in _MEASURED
+        if unmeasured or (rollout.phase == "Pending" and not self._workload(rollout.revision).rolled_out):
             return Quiet()
         if self.blind:
             return Blind(BLIND)
-        if self.quiet:
-            return Quiet()
-        if rollout.cursor is None:
+        return Quiet() if self.quiet else self._new(rollout, stable)
+
+    def _new(self, rollout, stable):
+        """What there is to learn in this phase."""
+        if compares_pairs(Spec.model_validate(self.spec), rollout):
+            return Paired(self.now, self._pairs(rollout.revision, self.now - rollout.cursor))
+        if rollout.cursor is None or rollout.phase == "Shadow":
             slow = self._slow(AttemptBlock(), self.before)
             expected = self._profiled(stable.revision)
             return Fresh(self.now, before=self.before, slow=slow, predictions_expected=expected, interval=self.interval)
@@ -210,6 +220,14 @@ class World:
         """Slow answers, where the spec asks for them and the routers have timed any."""
         asked = "latency" in self.spec["rollout"] and self.edge
         return Slow(self.edge, answers, before or Before()) if asked else None
+
+    def _pairs(self, candidate, seconds):
+        """Copies of as many requests as the routers were told."""
+        random = np.random.default_rng([self.seed, int(self.now * 10), 1])
+        behaviour = self.behaviours[self.version_of(candidate)]
+        pairs = int(random.poisson(self.requests * seconds * (self.status.traffic[-1].shadow or 0) / 100))
+        failed = int(random.binomial(pairs, behaviour.silent))
+        return PairBlock(pairs, int(random.binomial(pairs - failed, behaviour.agreeing)), failed)
 
     def _profiled(self, revision):
         return self.behaviours[self.version_of(revision)].positive is not None
@@ -270,6 +288,10 @@ def check_traffic(status, plan):
     if traffic:
         assert round(sum(t.weight for t in traffic), 6) == 100
         assert all(round(t.weight, 1) == t.weight for t in traffic)
+    assert all(t.weight == 0 and 0.1 <= t.shadow <= 100 for t in traffic if t.shadow is not None)
+    assert [t.shadow is not None for t in traffic] == [
+        t.role == "candidate" and status.phase == "Shadow" for t in traffic
+    ]
     assert [t.role for t in traffic] in ([], ["stable"], ["stable", "candidate"])
     assert len({t.revision for t in traffic}) == len(traffic)
     assert {t.revision for t in traffic} <= plan.keep <= set(plan.revisions)

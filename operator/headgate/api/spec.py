@@ -31,6 +31,11 @@ Duration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=20)]
 _POSITIVE = rules.longer_than_zero()
 PositiveDuration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=20), _ruled(_POSITIVE), _obey(_POSITIVE)]
 _MARGIN = rules.percent_between(0, 50)
+_SHARE = rules.percent_between(0, 100)
+Share = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), _ruled(_SHARE), _obey(_SHARE)]
+_AGREEMENT = rules.percent_between(50, 99.9)
+Agreement = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), _ruled(_AGREEMENT), _obey(_AGREEMENT)]
+Tolerance = Annotated[float, Field(ge=0, le=1_000_000)]
 Margin = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), _ruled(_MARGIN), _obey(_MARGIN)]
 Uri = Annotated[str, Field(min_length=1, max_length=2048), _ruled(rules.KNOWN_SCHEME), _obey(rules.KNOWN_SCHEME)]
 HeaderName = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -202,6 +207,30 @@ class Latency(SpecModel):
     """Slow answers: percentage points above stable's rate."""
 
 
+class ShadowOutput(SpecModel):
+    """An output that is compared."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253)]
+    """Its name in the model."""
+    tolerance: Tolerance | None = None
+    """By how much its floating values may differ, instead of the shadow's tolerance."""
+
+
+class Shadow(SpecModel):
+    """Ask the candidate what users ask stable, and compare the answers, before anyone gets its answers."""
+
+    fraction: Share = "10%"
+    """Part of the requests that the candidate gets copies of."""
+    minPairs: Annotated[int, Field(ge=1, le=1_000_000)] = 500  # noqa: N815
+    """So many requests have to be compared at least."""
+    minAgreement: Agreement = "98%"  # noqa: N815
+    """Part of the requests that both versions have to answer alike."""
+    tolerance: Tolerance = 0.01
+    """Floating outputs a and b are alike if they differ by at most this times max(1, |a|, |b|)."""
+    outputs: Annotated[list[ShadowOutput], Field(max_length=50)] = []
+    """The outputs that are compared. Without it those of whole numbers, booleans or text; all if there are none."""
+
+
 class Rollout(SpecModel):
     """How a new version earns its traffic."""
 
@@ -215,6 +244,8 @@ class Rollout(SpecModel):
     """An explicit ladder of weights, instead of the largest weight that the risk budget allows."""
     margins: Margins = Margins()
     """By how much the candidate may differ."""
+    shadow: Shadow | None = None
+    """Begin with copies of requests, whose answers nobody gets. Without it a rollout begins with the canary."""
     latency: Latency | None = None
     """Compare how many answers are slow. Without it, only an answer beyond the latency budget is a bad one."""
     soak: Duration = "10m"

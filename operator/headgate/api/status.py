@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-Phase = Literal["Pending", "Canary", "Promoting", "Soaking", "Stable", "RollingBack", "RolledBack"]
+Phase = Literal["Pending", "Shadow", "Canary", "Promoting", "Soaking", "Stable", "RollingBack", "RolledBack"]
 Role = Literal["stable", "candidate"]
 Verdict = Literal["Pass", "Fail", "Inconclusive"]
 DecisionKind = Literal["Live", "Promoted", "RolledBack", "Superseded"]
 
 PHASES: tuple[Phase, ...] = (
     "Pending",
+    "Shadow",
     "Canary",
     "Promoting",
     "Soaking",
@@ -86,6 +87,8 @@ class TrafficTarget(StatusModel):
     role: Role
     weight: Annotated[float, Field(ge=0, le=100)]
     """Share of the traffic in percent, at most one decimal."""
+    shadow: Annotated[float, Field(ge=0, le=100)] | None = None
+    """Of a candidate without traffic: the percentage of stable's requests of which it gets copies."""
 
 
 class RevisionRef(StatusModel):
@@ -191,6 +194,22 @@ class PredictionEvidence(StatusModel):
     outputs: list[OutputEvidence] = []
 
 
+class ShadowEvidence(StatusModel):
+    """What is known from requests that both versions were asked."""
+
+    pairs: int = 0
+    """Requests that were compared."""
+    agreed: int = 0
+    """Those that both answered alike."""
+    failed: int = 0
+    """Those that the candidate did not answer."""
+    logHarm: float = 0.0  # noqa: N815
+    """ln of the e-value against "at least minAgreement of them agree"."""
+    logSafe: float = 0.0  # noqa: N815
+    """ln of the e-value against "at most minAgreement of them agree"."""
+    verdict: Verdict = "Inconclusive"
+
+
 class Evidence(StatusModel):
     """Everything that the rollout has learnt; written together with the cursor up to which it was learnt."""
 
@@ -198,8 +217,10 @@ class Evidence(StatusModel):
     latency: LatencyEvidence | None = None
     """Present where the spec sets `rollout.latency`."""
     predictions: PredictionEvidence = PredictionEvidence()
+    shadow: ShadowEvidence | None = None
+    """Present where the rollout began with a shadow."""
     weights: NamedNumbers = {}
-    """Share of alpha of each signal, fixed when the candidate got its first traffic."""
+    """Share of alpha of each signal, fixed when the first of them began to be compared."""
     logHarm: float = 0.0  # noqa: N815
     """ln of the combined e-value. The candidate goes when it reaches `threshold`."""
     threshold: float = 0.0

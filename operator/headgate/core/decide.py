@@ -15,7 +15,7 @@ from headgate.api.status import RevisionRef, Status
 from headgate.core import learn, phases, report, revisions, transitions
 from headgate.core.model import Observation, Plan
 
-_UNDECIDED = frozenset({"Pending", "Canary"})
+_UNDECIDED = frozenset({"Pending", "Shadow", "Canary"})
 _PROMOTED = frozenset({"Promoting", "Soaking"})
 
 

@@ -3,31 +3,54 @@
 import math
 
 from headgate.api.quantities import fraction
-from headgate.api.status import Evidence, LatencyEvidence, RateEvidence, Status
+from headgate.api.status import Evidence, LatencyEvidence, RateEvidence, Rollout, ShadowEvidence, Status
+from headgate.core import shadow
 from headgate.core.evidence import combine, errors, predictions
-from headgate.core.model import Fresh, Observation, Slow
+from headgate.core.model import Fresh, Observation, Paired, Slow
 
 _COMPARING = frozenset({"Canary"})
 _ALONE = frozenset({"Promoting", "Soaking"})
 
 
-def begin(o: Observation, metrics: Fresh) -> Evidence:
-    """The evidence of a rollout whose candidate is about to get its first traffic: what is known of stable."""
+def begin_shadow(o: Observation, metrics: Fresh) -> Evidence:
+    """The evidence of a rollout whose candidate is about to get copies."""
+    return Evidence(weights=_weights(o, metrics), shadow=ShadowEvidence())
+
+
+def begin(o: Observation, metrics: Fresh, seen: Evidence) -> Evidence:
+    """The evidence of a rollout whose candidate is about to get its first traffic: what is known of stable.
+
+    Together with what its shadow has shown: alpha is for the whole rollout, so the bet on that stays where it is.
+    """
     past, slow = metrics.before, metrics.slow
-    asked = {"errors": True, "predictions": metrics.predictions_expected, "latency": bool(o.spec.rollout.latency)}
     latency = LatencyEvidence(edge=_edge(slow)) if o.spec.rollout.latency else None
     if latency and slow:
         latency = errors.begin(latency, slow.before.attempts, slow.before.failures, slow.before.dispersion)
-    return Evidence(
-        weights=combine.weights([name for name, compared in asked.items() if compared]),
+    begun = Evidence(
+        weights=seen.weights or _weights(o, metrics),
+        shadow=seen.shadow,
         errors=errors.begin(RateEvidence(), past.attempts, past.failures, past.dispersion),
         latency=latency,
     )
+    return combine.combine(begun, o.spec.rollout.alpha) if seen.shadow else begun
+
+
+def _weights(o: Observation, metrics: Fresh) -> dict[str, float]:
+    policy = o.spec.rollout
+    asked = {
+        "errors": True,
+        "predictions": metrics.predictions_expected,
+        "latency": bool(policy.latency),
+        "shadow": bool(policy.shadow),
+    }
+    return combine.weights([name for name, compared in asked.items() if compared])
 
 
 def learn(o: Observation, status: Status) -> Status:
     """The status with the blocks of `o.metrics` folded in, and the cursor moved past them."""
     rollout, metrics = status.rollout, o.metrics
+    if rollout and isinstance(metrics, Paired):
+        return _learn_pairs(o, status, rollout, metrics)
     if rollout is None or not isinstance(metrics, Fresh) or rollout.phase not in _COMPARING | _ALONE:
         return status
     margins = o.spec.rollout.margins
@@ -61,6 +84,16 @@ def learn(o: Observation, status: Status) -> Status:
         }
     )
     return status.model_copy(update={"rollout": learnt})
+
+
+def _learn_pairs(o: Observation, status: Status, rollout: Rollout, metrics: Paired) -> Status:
+    """The pairs of a shadow; none of anything else, for nobody has got the candidate's answers."""
+    asked, seen = o.spec.rollout.shadow, rollout.evidence
+    if rollout.phase != "Shadow" or asked is None or seen.shadow is None:
+        return status
+    seen = seen.model_copy(update={"shadow": shadow.fold(seen.shadow, metrics.block, asked)})
+    learnt = {"evidence": combine.combine(seen, o.spec.rollout.alpha), "cursor": metrics.cursor}
+    return status.model_copy(update={"rollout": rollout.model_copy(update=learnt)})
 
 
 def _latency(o: Observation, seen: Evidence, slow: Slow | None) -> LatencyEvidence | None:

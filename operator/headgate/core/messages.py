@@ -3,7 +3,7 @@
 import math
 
 from headgate.api.quantities import seconds
-from headgate.api.status import Budget, Evidence, LatencyEvidence, Rollout, Status
+from headgate.api.status import Budget, Evidence, LatencyEvidence, Rollout, ShadowEvidence, Status
 from headgate.core.model import Observation, Workload
 
 
@@ -67,6 +67,45 @@ def latency_note(o: Observation, rollout: Rollout) -> str:
     return f" Slow is what takes longer than {seen.edge}: the routers don't measure {asked.threshold} itself."
 
 
+def shadow_disagrees(o: Observation, status: Status, evidence: Evidence) -> str:
+    """Why a shadow rolled back, whether the candidate disagreed or did not answer."""
+    seen = evidence.shadow or ShadowEvidence()
+    asked = o.spec.rollout.shadow
+    least = asked.minAgreement if asked else "what was asked for"
+    return (
+        f"Of {seen.pairs} requests that {_stable(status)} answered, the candidate answered "
+        f"{_share(seen.agreed, seen.pairs)} alike and {_share(seen.failed, seen.pairs)} not at all: fewer alike than "
+        f"{least}. No user got its answers. {_strength(evidence, o)} If the difference is intended, lower "
+        "spec.rollout.shadow.minAgreement, or raise its tolerance."
+    )
+
+
+def mostly_failed(evidence: Evidence) -> bool:
+    """Whether a shadow that does not agree does so for want of answers."""
+    seen = evidence.shadow or ShadowEvidence()
+    return 2 * seen.failed > seen.pairs - seen.agreed
+
+
+def shadow_note(o: Observation, rollout: Rollout) -> str:
+    """What to know about a shadow; nothing that changes with each request."""
+    seen, asked = rollout.evidence.shadow, o.spec.rollout.shadow
+    if asked is None or seen is None:
+        return ""
+    if not seen.pairs:
+        return " None has been compared yet."
+    return f" The canary begins when {asked.minAgreement} of at least {asked.minPairs} are shown to be answered alike."
+
+
+def deadline_exceeded(o: Observation, rollout: Rollout) -> str:
+    """What can be done about a rollout that finds no verdict."""
+    told = f"There was too little evidence to decide within {o.spec.rollout.deadline}. The rollout goes on; "
+    if rollout.phase == "Canary":
+        return told + "send more traffic, widen spec.rollout.margins, or ask for the old version again."
+    return told + (
+        "send more traffic, raise spec.rollout.shadow.fraction, lower its minAgreement, or take the shadow out."
+    )
+
+
 def budget_spent(status: Status, budget: Budget) -> str:
     """Why an empty risk budget rolled back."""
     return (
@@ -91,6 +130,8 @@ def passed(o: Observation, rollout: Rollout) -> str:
     )
     if seen.latency:
         told += f" Not slower by {_latency_margin(o)}: {_slower(seen, 'stable')}."
+    if seen.shadow:
+        told += f" Before that, {_share(seen.shadow.agreed, seen.shadow.pairs)} copies were answered alike."
     if seen.predictions.outputs:
         return (
             f"{told} No share of its predictions moved by {o.spec.rollout.margins.predictions} "

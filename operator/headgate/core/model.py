@@ -102,6 +102,23 @@ class Fresh:
 
 
 @dataclass(frozen=True)
+class PairBlock:
+    """Requests that both versions were asked: all, those answered alike, those that the candidate did not answer."""
+
+    pairs: int = 0
+    agreed: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class Paired:
+    """New pairs of a shadow: what happened between the old cursor and `cursor`."""
+
+    cursor: float
+    block: PairBlock = PairBlock()
+
+
+@dataclass(frozen=True)
 class Quiet:
     """The metrics are well, and hold nothing new yet."""
 
@@ -113,7 +130,7 @@ class Blind:
     message: str
 
 
-Metrics = Fresh | Quiet | Blind
+Metrics = Fresh | Paired | Quiet | Blind
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,15 @@
        |                 |                             |                              |
        +--deadline-------+--------evidence failed------+------------------------------+--> RollingBack --> RolledBack
 
-The first version of a model goes from Pending to Stable.
+Where the spec asks for it, Shadow comes between Pending and Canary: copies of requests, whose answers nobody gets. It
+ends when enough pairs agree, or as a canary does. The first version of a model goes from Pending to Stable.
 """
 
 from collections.abc import Callable
 
 from headgate.api.quantities import seconds
 from headgate.api.status import Rollout, Status
-from headgate.core import exposure, judge, learn, messages, transitions
+from headgate.core import exposure, judge, learn, messages, shadow, transitions
 from headgate.core.evidence import combine, errors
 from headgate.core.model import Blind, Fresh, Observation, Workload
 from headgate.core.times import seconds_since, stamp
@@ -38,22 +39,29 @@ _HARM = {
     "errors": ("ErrorsHigher", messages.errors_higher),
     "predictions": ("PredictionsShifted", messages.predictions_shifted),
     "latency": ("LatencyHigher", messages.latency_higher),
+    "shadow": ("ShadowDisagrees", messages.shadow_disagrees),
 }
 """Reason and message by the signal that carries the evidence."""
 _EXPOSED = frozenset({"Canary", "Promoting", "Soaking"})
-_LOOK_AGAIN = {"Pending": 5.0, "Canary": 1.0, "Promoting": 1.0, "Soaking": 2.0, "RollingBack": 2.0}
+_JUDGED = _EXPOSED | {"Shadow"}
+_LOOK_AGAIN = {"Pending": 5.0, "Shadow": 1.0, "Canary": 1.0, "Promoting": 1.0, "Soaking": 2.0, "RollingBack": 2.0}
 _IDLE_LOOK = 30.0
 
 
 def reason_to_roll_back(o: Observation, status: Status) -> tuple[str, str] | None:
-    """Reason and message, if the candidate that users see has to go now. Looks at nothing that could delay it."""
+    """Reason and message, if the candidate that answers requests, or copies of them, has to go now.
+
+    Looks at nothing that could delay it.
+    """
     rollout = status.rollout
-    if rollout is None or rollout.phase not in _EXPOSED or status.stable is None:
+    if rollout is None or rollout.phase not in _JUDGED or status.stable is None:
         return None
     evidence = rollout.evidence
     alpha = o.spec.rollout.alpha
     if judge.harmful(evidence.logHarm, alpha):
         reason, told = _HARM[combine.carrier(evidence)]
+        if reason == "ShadowDisagrees" and messages.mostly_failed(evidence):
+            reason = "ShadowFailing"
         return reason, told(o, status, evidence)
     budget = rollout.budget
     if (
@@ -99,11 +107,24 @@ def _pending(o: Observation, status: Status, rollout: Rollout, now: float) -> St
         return status
     if status.stable is None:
         return transitions.go_live(status, now)
-    if isinstance(o.metrics, Fresh):
-        return transitions.open_canary(
-            status, _first_weight(o, o.metrics), learn.begin(o, o.metrics), o.metrics.cursor, now
-        )
-    return status
+    if isinstance(o.metrics, Fresh) and (asked := o.spec.rollout.shadow):
+        evidence = learn.begin_shadow(o, o.metrics)
+        return transitions.open_shadow(status, shadow.percent(asked), evidence, o.metrics.cursor, now)
+    return _open_canary(o, status, rollout, now)
+
+
+def _shadow(o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
+    asked = o.spec.rollout.shadow
+    if asked is None or shadow.is_over(o.spec, rollout):
+        return _open_canary(o, status, rollout, now)
+    return status if isinstance(o.metrics, Blind) else transitions.set_shadow(status, shadow.percent(asked))
+
+
+def _open_canary(o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
+    if not isinstance(o.metrics, Fresh):
+        return status
+    evidence = learn.begin(o, o.metrics, rollout.evidence)
+    return transitions.open_canary(status, _first_weight(o, o.metrics), evidence, o.metrics.cursor, now)
 
 
 def _canary(o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
@@ -140,6 +161,7 @@ def _soaking(o: Observation, status: Status, rollout: Rollout, now: float) -> St
 _Step = Callable[[Observation, Status, Rollout, float], Status]
 _STEPS: dict[str, _Step] = {
     "Pending": _pending,
+    "Shadow": _shadow,
     "Canary": _canary,
     "Promoting": _promoting,
     "Soaking": _soaking,

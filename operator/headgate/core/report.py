@@ -10,11 +10,12 @@ from headgate.core import messages
 from headgate.core.model import Blind, Event, Observation, Workload
 from headgate.core.times import seconds_since, stamp
 
-_ROLLING = frozenset({"Pending", "Canary", "Promoting", "Soaking", "RollingBack"})
+_ROLLING = frozenset({"Pending", "Shadow", "Canary", "Promoting", "Soaking", "RollingBack"})
+_UNDECIDED = frozenset({"Shadow", "Canary"})
 _FAILED = frozenset({"RollingBack", "RolledBack"})
 _LONG_RETIRING = 90.0
 """Seconds after which it is said that pods stay which nobody needs."""
-_COMPARED = frozenset({"Canary", "Promoting", "Soaking"})
+_COMPARED = frozenset({"Shadow", "Canary", "Promoting", "Soaking"})
 
 Told = tuple[str, str, str]
 """Status, reason and message of a condition."""
@@ -75,7 +76,7 @@ def events(before: Status, after: Status) -> tuple[Event, ...]:
 def _rollout_event(before: Rollout | None, after: Rollout | None) -> Event | None:
     if after is None or (before and (before.phase, before.revision) == (after.phase, after.revision)):
         return None
-    reasons = {"Pending": "RolloutStarted", "Canary": "CanaryStarted", "Soaking": "Soaking"}
+    reasons = {"Pending": "RolloutStarted", "Shadow": "ShadowStarted", "Canary": "CanaryStarted", "Soaking": "Soaking"}
     if after.phase not in reasons:
         return None
     return Event("Normal", reasons[after.phase], f"{after.version}: {after.message}")
@@ -125,13 +126,8 @@ def _stalled(o: Observation, status: Status, now: float) -> Told:
     problem = o.workloads.get(rollout.revision, Workload()).problem
     if problem:
         return "True", problem.reason, f"{rollout.version}: {problem.message}"
-    if rollout.phase == "Canary" and seconds_since(rollout.startedAt, now) > seconds(o.spec.rollout.deadline):
-        return (
-            "True",
-            "DeadlineExceeded",
-            f"There was too little evidence to decide within {o.spec.rollout.deadline}. The rollout goes on; send "
-            "more traffic, widen spec.rollout.margins, or ask for the old version again.",
-        )
+    if rollout.phase in _UNDECIDED and seconds_since(rollout.startedAt, now) > seconds(o.spec.rollout.deadline):
+        return "True", "DeadlineExceeded", messages.deadline_exceeded(o, rollout)
     return "False", "NotStalled", ""
 
 
@@ -148,7 +144,8 @@ def _rollout_healthy(o: Observation, status: Status) -> Told:
             "MetricsUnavailable",
             f"{o.metrics.message} The weights hold until the metrics are back; no data is not bad data.",
         )
-    note = messages.latency_note(o, rollout) if rollout.phase == "Canary" else ""
+    notes = {"Canary": messages.latency_note, "Shadow": messages.shadow_note}
+    note = notes[rollout.phase](o, rollout) if rollout.phase in notes else ""
     return "True", rollout.phase, f"{rollout.version}: {rollout.message}{note}"
 
 

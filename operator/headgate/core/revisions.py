@@ -14,7 +14,7 @@ from headgate.api.revision import (
     RevisionStatus,
 )
 from headgate.api.spec import Spec
-from headgate.api.status import Status
+from headgate.api.status import Rollout, Status
 from headgate.core.model import Observation, RevisionView
 
 HISTORY_LIMIT = 10
@@ -91,9 +91,14 @@ def _status_after(o: Observation, status: Status, view: RevisionView) -> Revisio
     return after.model_copy(update=update)
 
 
+def _was_judged(rollout: Rollout) -> bool:
+    """Whether there is evidence, from requests or copies of them."""
+    return bool(rollout.exposedAt or rollout.evidence.shadow)
+
+
 def _record_decisions(view: RevisionView, o: Observation, status: Status) -> RevisionStatus:
     recorded = {(d.time, d.decision) for d in view.status.decisions}
-    rollouts = (r for r in (status.rollout, o.status.rollout) if r and r.revision == view.name and r.exposedAt)
+    rollouts = (r for r in (status.rollout, o.status.rollout) if r and r.revision == view.name and _was_judged(r))
     evidence = next((r.evidence for r in rollouts), None)
     new = [
         DecisionRecord(**entry.model_dump(exclude={"version", "revision"}), generation=o.generation, evidence=evidence)

@@ -51,6 +51,24 @@ def go_live(status: Status, now: float) -> Status:
     )
 
 
+def open_shadow(status: Status, percent: float, evidence: Evidence, cursor: float, now: float) -> Status:
+    """The candidate gets copies of `percent` of the requests; nobody gets its answers. What is to come counts."""
+    message = f"The candidate gets copies of {percent:g}% of the requests; nobody gets its answers."
+    status = _phase(status, "Shadow", "Shadowing", message, now)
+    rollout, _ = _both(status)
+    rollout = rollout.model_copy(update={"evidence": evidence, "cursor": cursor})
+    return set_shadow(status.model_copy(update={"rollout": rollout}), percent)
+
+
+def set_shadow(status: Status, percent: float) -> Status:
+    """The part of the requests that the candidate gets copies of."""
+    rollout, _ = _both(status)
+    if status.stable is None:
+        raise ValueError("a shadow needs a stable revision that answers")
+    copies = TrafficTarget(revision=rollout.revision, role="candidate", weight=0.0, shadow=percent)
+    return status.model_copy(update={"traffic": [_all_to(status.stable.revision), copies]})
+
+
 def open_canary(status: Status, weight: float, evidence: Evidence, cursor: float, now: float) -> Status:
     """The candidate gets its first traffic. Everything up to `cursor` was before it, and is in `evidence`."""
     status = _phase(status, "Canary", "Exposed", "The candidate gets traffic as the evidence allows.", now)

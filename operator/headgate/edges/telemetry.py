@@ -76,6 +76,8 @@ class Telemetry:
                 "predictions": seen.predictions.logHarm,
                 "predictions_safe": seen.predictions.logSafe,
             }
+            if seen.shadow:
+                tests |= {"shadow": seen.shadow.logHarm, "shadow_safe": seen.shadow.logSafe}
             for test, value in tests.items():
                 self.log_e.labels(namespace, model, test).set(value)
 

@@ -68,6 +68,19 @@ GOOD: dict[str, Manifest] = {
         ("spec.runtime", {"replicas": None, "image": None, "autoscaling": None, "podTemplate": {"nodeSelector": None}}),
         ("spec.rollout", {"margins": None, "steps": None, "soak": None}),
     ),
+    "a shadow of nothing but defaults": manifest(("spec.rollout.shadow", {})),
+    "the largest shadow": manifest(
+        (
+            "spec.rollout.shadow",
+            {
+                "fraction": "100%",
+                "minPairs": 1_000_000,
+                "minAgreement": "99.9%",
+                "tolerance": 0,
+                "outputs": [{"name": "score", "tolerance": 0.05}, {"name": "label"}],
+            },
+        )
+    ),
     "every field": manifest(
         ("spec.model.uri", "https://models.example/fraud"),
         ("spec.model.digest", DIGEST),
@@ -371,5 +384,58 @@ BAD: tuple[Bad, ...] = (
         {"requests": 1, "unit": "Fortnight"},
         "should be 'Second', 'Minute' or 'Hour'",
         field="spec.traffic.rateLimit.unit",
+    ),
+    _bad(
+        "a shadow of nothing",
+        "spec.rollout.shadow",
+        {"fraction": "0%"},
+        "must be above 0%",
+        "rule",
+        field="spec.rollout.shadow.fraction",
+    ),
+    _bad(
+        "a shadow twice over",
+        "spec.rollout.shadow",
+        {"fraction": "200%"},
+        "at most 100%",
+        "rule",
+        field="spec.rollout.shadow.fraction",
+    ),
+    _bad(
+        "a shadow that always agrees",
+        "spec.rollout.shadow",
+        {"minAgreement": "100%"},
+        "at most 99.9%",
+        "rule",
+        field="spec.rollout.shadow.minAgreement",
+    ),
+    _bad(
+        "a shadow that may mostly differ",
+        "spec.rollout.shadow",
+        {"minAgreement": "50%"},
+        "must be above 50%",
+        "rule",
+        field="spec.rollout.shadow.minAgreement",
+    ),
+    _bad(
+        "a shadow without pairs",
+        "spec.rollout.shadow",
+        {"minPairs": 0},
+        "greater than or equal to 1",
+        field="spec.rollout.shadow.minPairs",
+    ),
+    _bad(
+        "a negative tolerance",
+        "spec.rollout.shadow",
+        {"tolerance": -0.1},
+        "greater than or equal to 0",
+        field="spec.rollout.shadow.tolerance",
+    ),
+    _bad(
+        "an output without a name",
+        "spec.rollout.shadow",
+        {"outputs": [{"tolerance": 1}]},
+        "required",
+        field="spec.rollout.shadow.outputs.0.name",
     ),
 )

@@ -13,6 +13,8 @@ behaviours = st.builds(
     Behaviour,
     failing=st.sampled_from([0.0, 0.0, 0.004, 0.05, 1.0]),
     slow=st.sampled_from([0.0, 0.0, 0.3]),
+    agreeing=st.sampled_from([1.0, 1.0, 0.98, 0.6]),
+    silent=st.sampled_from([0.0, 0.0, 0.5]),
     positive=st.sampled_from([0.1, 0.1, 0.12, 0.5, None]),
     starts_in=st.sampled_from([0.0, 3.0, 3.0, None]),
     problem=st.sampled_from([None, Problem("DigestMismatch", "it is another artifact")]),
@@ -26,6 +28,9 @@ rollouts = st.fixed_dictionaries(
         "soak": st.sampled_from(["0s", "10s", "10m"]),
         "deadline": st.sampled_from(["10s", "2h"]),
         "latency": st.just({"threshold": "200ms"}),
+        "shadow": st.fixed_dictionaries(
+            {}, optional={"fraction": st.sampled_from(["0.01%", "10%", "100%"]), "minPairs": st.sampled_from([1, 500])}
+        ),
         "alpha": st.sampled_from([0.001, 0.01, 0.2]),
     },
 )

@@ -263,13 +263,27 @@ wishes = st.fixed_dictionaries(
 )
 
 
-@given(wishes, st.integers(0, 1000), st.integers(0, 1000))
+tolerances = st.one_of(st.integers(0, 1_000_000), st.floats(0, 1_000_000))
+outputs = st.fixed_dictionaries({"name": st.text(min_size=1, max_size=253)}, optional={"tolerance": tolerances})
+shadows = st.fixed_dictionaries(
+    {},
+    optional={
+        "fraction": st.sampled_from(["0.0001%", "10%", "100%"]),
+        "minPairs": st.integers(1, 1_000_000),
+        "minAgreement": st.sampled_from(["50.1%", "99.9%"]),
+        "tolerance": tolerances,
+        "outputs": st.lists(outputs, max_size=50),
+    },
+)
+
+
+@given(wishes, st.integers(0, 1000), st.integers(0, 1000), shadows)
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_envoy_takes_whatever_the_api_server_takes(
-    strict: Router, wished: dict[str, Any], weight: int, shadow: int
+    strict: Router, wished: dict[str, Any], weight: int, shadow: int, rules: dict[str, Any]
 ) -> None:
     weight = 0 if shadow % 2 else weight  # copies are for who has no requests
-    spec = {"model": {"version": "v1", "uri": "file:///m"}, "traffic": wished}
+    spec = {"model": {"version": "v1", "uri": "file:///m"}, "traffic": wished, "rollout": {"shadow": rules}}
     Spec.model_validate(spec)
     traffic = [
         {"revision": "fraud-1a2b3c4d", "role": "stable", "weight": (1000 - weight) / 10},

@@ -9,7 +9,7 @@ from headgate.api.status import Evidence
 from headgate.core.evidence import errors, predictions
 from headgate.core.evidence.difference import Floats
 
-CAPITAL = {"errors": 0.6, "predictions": 0.25, "latency": 0.15}
+CAPITAL = {"errors": 0.6, "predictions": 0.25, "latency": 0.15, "shadow": 0.25}
 """How much of alpha each signal may use, where all of them are compared."""
 
 _ROUNDING = 1e-3
@@ -60,10 +60,11 @@ def combine(evidence: Evidence, alpha: float) -> Evidence:
             ),
         }
     )
-    if evidence.latency is None:
-        return found
-    latency = evidence.latency.model_copy(update={"verdict": errors.verdict(evidence.latency, limits["latency"])})
-    return found.model_copy(update={"latency": latency})
+    for name in ("latency", "shadow"):
+        if seen := getattr(evidence, name):
+            told = seen.model_copy(update={"verdict": errors.verdict(seen, limits[name])})
+            found = found.model_copy(update={name: told})
+    return found
 
 
 def carrier(evidence: Evidence) -> str:
@@ -73,6 +74,5 @@ def carrier(evidence: Evidence) -> str:
 
 
 def _logs(evidence: Evidence) -> dict[str, Floats]:
-    latency = evidence.latency.logHarm if evidence.latency else 0.0
-    logs = {"errors": evidence.errors.logHarm, "predictions": evidence.predictions.logHarm, "latency": latency}
-    return {name: np.asarray(value) for name, value in logs.items()}
+    seen = {name: getattr(evidence, name) for name in CAPITAL}
+    return {name: np.asarray(signal.logHarm if signal else 0.0) for name, signal in seen.items()}

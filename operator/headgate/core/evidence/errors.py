@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from headgate.api.status import RateEvidence, Verdict
+from headgate.api.status import RateEvidence, ShadowEvidence, Verdict
 from headgate.core.evidence import rates
 from headgate.core.evidence.difference import Floats
 from headgate.core.evidence.rates import ODDS, SHARES, Counts, History, Rates
@@ -69,7 +69,7 @@ def fold_alone(seen: Seen, block: AttemptBlock, margin: float, rate: float) -> S
     return _stored(seen, rates.fold_alone(state_of(seen), block.counts, margin, rate))
 
 
-def verdict(seen: RateEvidence, ceiling: float) -> Verdict:
+def verdict(seen: RateEvidence | ShadowEvidence, ceiling: float) -> Verdict:
     """Fail when harm is shown at `ceiling` (a ln e-value), Pass when it is shown that there is none."""
     if seen.logHarm >= ceiling:
         return "Fail"

@@ -2,10 +2,11 @@
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.api.status import Evidence, OutputEvidence, PredictionEvidence, RateEvidence
+from headgate.api.status import Evidence, OutputEvidence, PredictionEvidence, RateEvidence, ShadowEvidence
 from headgate.core.evidence.combine import CAPITAL, carrier, combine, threshold, weights
 
 logs = st.floats(-50, 200)
@@ -25,7 +26,6 @@ def test_the_combined_e_value_is_the_weighted_mean_of_the_signals(errors, predic
 
 
 def test_the_weights_share_one_alpha():
-    assert math.isclose(sum(CAPITAL.values()), 1)
     for present in (["errors"], ["errors", "predictions"], ["errors", "latency"], list(CAPITAL)):
         assert math.isclose(sum(weights(present).values()), 1, abs_tol=1e-5)
         assert set(weights(present)) == set(present)
@@ -42,6 +42,15 @@ def test_a_signal_that_fails_alone_rolls_back(errors, predictions, alpha):
 def test_the_signal_that_carries_most_is_named():
     assert carrier(evidence(errors=6.0, predictions=1.0)) == "errors"
     assert carrier(evidence(errors=1.0, predictions=6.0)) == "predictions"
+
+
+def test_what_a_shadow_has_shown_counts_on_in_the_canary():
+    share = weights(["errors", "predictions", "shadow"])
+    seen = evidence(5.0, 0.0).model_copy(update={"shadow": ShadowEvidence(logHarm=2.0, logSafe=4.0), "weights": share})
+    combined = combine(seen, 0.01)
+    mean = sum(share[name] * math.exp(log) for name, log in (("errors", 5.0), ("predictions", 0.0), ("shadow", 2.0)))
+    assert combined.logHarm == pytest.approx(math.log(mean), abs=1e-4)
+    assert combined.shadow.verdict == "Pass"
 
 
 def test_verdicts_are_brought_up_to_date():

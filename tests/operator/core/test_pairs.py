@@ -1,0 +1,59 @@
+"""Pairs out of samples: each once, those of these two revisions, from 0 however soon they began."""
+
+from headgate.core.evidence.counters import Series
+from headgate.core.model import Blind, PairBlock, Paired, Quiet
+from headgate.core.pairs import PAIRS, ROUTED, pairs_from
+
+OLD, NEW = "fraud-1a2b3c4d", "fraud-9e8d7c6b"
+
+
+def weight(*times, router="router-0"):
+    labels = {"__name__": ROUTED, "headgate_revision": OLD, "instance": router}
+    return Series(labels, tuple((t, 100.0) for t in times))
+
+
+def pairs(agree, *samples, router="router-0", baseline=OLD, revision=NEW):
+    labels = {"__name__": PAIRS, "headgate_revision": revision, "headgate_baseline": baseline}
+    return Series(labels | {"agree": agree, "instance": router}, samples)
+
+
+def read(*series, now=12.0, cursor=9.5):
+    return pairs_from(series, now, cursor, OLD, NEW, stale_after=30.0)
+
+
+def test_pairs_of_all_routers_are_added_up_from_0():
+    found = read(
+        weight(9, 10, 11),
+        weight(9, 10, 11, router="router-1"),
+        pairs("yes", (10, 3), (11, 5)),
+        pairs("error", (11, 2)),
+        pairs("no", (11, 4), router="router-1"),
+    )
+    assert found == Paired(11, PairBlock(11, 5, 2))
+
+
+def test_no_block_counts_twice():
+    series = weight(9, 10, 11), pairs("yes", (10, 3), (11, 5))
+    first, second = read(*series, cursor=9), read(*series, cursor=10)
+    assert (first.block.pairs, second.block.pairs) == (5, 2)
+    assert read(*series, cursor=11) == Quiet()
+
+
+def test_those_of_other_revisions_and_an_agent_that_began_anew():
+    found = read(
+        weight(9, 10, 11),
+        pairs("yes", (9, 500), (10, 2), (11, 3)),
+        pairs("yes", (10, 50), baseline="fraud-00000000"),
+        pairs("yes", (10, 50), revision="fraud-00000000"),
+    )
+    assert found == Paired(11, PairBlock(3, 3, 0))
+
+
+def test_without_agents_or_with_stale_ones_one_is_blind():
+    assert isinstance(read(), Blind)
+    assert isinstance(read(pairs("yes", (11, 3))), Blind)
+    assert isinstance(read(weight(9, 10, 11), now=60), Blind)
+
+
+def test_an_agent_without_pairs_moves_the_cursor():
+    assert read(weight(9, 10, 11)) == Paired(11, PairBlock())
