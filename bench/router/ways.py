@@ -41,10 +41,11 @@ pid {folder}/pid;
 error_log {folder}/error.log;
 events {{ worker_connections 4096; }}
 http {{
+{head}
   access_log {log};
   keepalive_requests 1000000000;
   keepalive_timeout 1h;
-  client_body_temp_path {folder}/body;
+  client_body_temp_path {folder}/bodies;
   proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi;
@@ -53,8 +54,11 @@ http {{
 }}
 """
 
+_LOG = """
+  log_format json escape=json '{"time":"$time_iso8601","path":"$uri","status":$status,"upstream":"$upstream_addr"}';
+"""
+
 _ROUTER = """
-  log_format json escape=json '{{"time":"$time_iso8601","path":"$uri","status":$status,"upstream":"$upstream_addr"}}';
   split_clients "$request_id" $version {{ {share}% candidate; * stable; }}
   upstream stable {{ server 127.0.0.1:{stable}; keepalive 128; }}
   upstream candidate {{ server 127.0.0.1:{candidate}; server 127.0.0.1:{stable} backup; keepalive 128; }}
@@ -126,15 +130,15 @@ def pods_command(folder: Path, pods: Pods) -> Command:
     return _nginx(folder, servers, "off")
 
 
-def _nginx(folder: Path, servers: str, log: str) -> Command:
+def _nginx(folder: Path, servers: str, log: str, head: str = "") -> Command:
     config = folder / "nginx.conf"
-    config.write_text(_NGINX.format(workers=THREADS, folder=folder, servers=servers, log=log))
+    config.write_text(_NGINX.format(workers=THREADS, folder=folder, servers=servers, log=log, head=head))
     return Command([_program("nginx"), "-c", str(config), "-e", str(folder / "error.log")])
 
 
 def _nginx_router(folder: Path, pods: Pods, port: int) -> Command:
     servers = _ROUTER.format(share=SHARE, stable=pods.stable, candidate=pods.candidate, port=port)
-    return _nginx(folder, servers, f"{folder}/access.log json")
+    return _nginx(folder, servers, f"{folder}/access.log json", _LOG)
 
 
 def _haproxy(folder: Path, pods: Pods, port: int) -> Command:

@@ -6,12 +6,13 @@ names its current context. A test run must never end up in a cluster that happen
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,14 @@ class Cluster:
         """
         if self.layout:
             network.enter(self.layout)
+
+    @contextlib.contextmanager
+    def without(self, component: str) -> Iterator[None]:
+        """One of the embedded cluster's own processes, such as kube-apiserver, has crashed."""
+        if not self.layout:
+            raise NotAllowed("Nothing of a cluster of your own is ended.")
+        with instance.without(self.layout, component):
+            yield
 
     def path_env(self) -> dict[str, str]:
         """Environment for programs that talk to the cluster: KUBECONFIG, and kubectl and helm on PATH."""

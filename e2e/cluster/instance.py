@@ -6,12 +6,14 @@ what a run that was killed left behind, is taken down first.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import images
@@ -52,6 +54,31 @@ def status(layout: Layout) -> list[Process]:
     except FileNotFoundError:
         return []
     return [Process(**process) for process in record["processes"]]
+
+
+@contextlib.contextmanager
+def without(layout: Layout, name: str) -> Iterator[None]:
+    """One of its processes is ended as by a crash, and started again at the end of the block.
+
+    Returns when the API server answers again, where it is that one.
+    """
+    before = status(layout)
+    (crashed,) = (process for process in before if process.name == name)
+    (component,) = (each for each in components.components(layout) if each.name == name)
+    os.kill(crashed.pid, signal.SIGKILL)
+    try:
+        yield
+    finally:
+        _ended(crashed)
+        after = [processes.start(layout, component) if process is crashed else process for process in before]
+        _record(layout, _recorded_inputs(layout) or "", after)
+        _wait(layout, after, name, lambda: _api_ready(layout))
+
+
+def _ended(process: Process) -> None:
+    deadline = time.monotonic() + READY_TIMEOUT
+    while process.alive and time.monotonic() < deadline:
+        time.sleep(POLL)
 
 
 def kubectl(layout: Layout, *arguments: str) -> list[str]:

@@ -8,6 +8,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -76,9 +77,12 @@ class Headgate:
     def kill(self, name: str) -> None:
         """End a pod's process as a crash does: no signal that it could answer. It does not come back."""
         (uid,) = (pod["metadata"]["uid"] for pod in self.pods("operator") if pod["metadata"]["name"] == name)
-        if self.cluster.layout:
-            _end_processes(self.cluster.layout.cgroup, uid)
+        self.kill_processes(uid)
         self.remove(name)
+
+    def kill_processes(self, uid: str, name: str = "") -> int:
+        """SIGKILL for the processes of a pod, or for those among them whose command has `name` in it; how many."""
+        return _end_processes(self.cluster.layout.cgroup, uid, name) if self.cluster.layout else 0
 
     def remove(self, name: str) -> None:
         """`kubectl delete --force`: the pod is gone at once for everybody, its process a moment later."""
@@ -128,12 +132,16 @@ def _of(model: Model) -> str:
     return f'{{headgate_namespace="{model.namespace}",headgate_model="{model.name}"}}'
 
 
-def _end_processes(cgroup: str, uid: str) -> None:
+def _end_processes(cgroup: str, uid: str, program: str) -> int:
     """SIGKILL for the processes in a pod's cgroup."""
+    ended = 0
     # The kubelet writes the UID with underscores where systemd keeps the cgroups.
     names = {uid, uid.replace("-", "_")}
     for file in (tracking_tree() / cgroup).rglob("cgroup.procs"):
         if any(name in part for part in file.parts for name in names):
             for pid in file.read_text().split():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+                    if program in Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " "):
+                        os.kill(int(pid), signal.SIGKILL)
+                        ended += 1
+    return ended

@@ -73,6 +73,9 @@ class Model:
     def until_stable(self, version: str, seconds: float = LIVE_WITHIN) -> Seen:
         return self.until(lambda seen: seen.is_stable(version), seconds, f"{version} serves")
 
+    def until_rolled_back(self, version: str, seconds: float = 180) -> Seen:
+        return self.until(lambda seen: seen.was_rolled_back(version), seconds, f"{version} is rolled back")
+
     def until_canary(self, version: str, seconds: float = LIVE_WITHIN) -> Seen:
         """The candidate has traffic, and is not decided on."""
 

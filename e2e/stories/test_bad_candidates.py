@@ -9,7 +9,6 @@ from stories.clients import Clients
 from stories.grpc_clients import GrpcClients
 from stories.installation import Headgate
 from stories.models import Model, ladder, merged
-from stories.seen import Seen
 
 BUDGET = 2.0
 """Seconds: a tenth of what the slow version takes."""
@@ -33,7 +32,7 @@ def test_no_user_sees_what_a_bad_candidate_does(headgate: Headgate, namespace: s
     with GrpcClients.of(census, rate=50) as callers:
         for fault in FAULTS:
             with_fault(census, fault).ask_for(replace(good, version=fault))
-            assert rolled_back(census, fault).decisions[-1][:2] == (fault, "RolledBack")
+            assert census.until_rolled_back(fault).decisions[-1][:2] == (fault, "RolledBack")
             state = users.saw_no_failure()
             assert state["totals"]["late"] == 0, f"{fault}: {state['totals']}"
             callers.saw_no_failure()
@@ -43,10 +42,6 @@ def test_no_user_sees_what_a_bad_candidate_does(headgate: Headgate, namespace: s
     attempts = headgate.attempts(census)
     assert all(attempts[revision] for revision in bad), "users were really assigned to each of them"
     no_more_retries_than_failures(headgate, census, live.revision_of("good"))
-
-
-def rolled_back(census: Model, version: str) -> Seen:
-    return census.until(lambda seen: seen.was_rolled_back(version), 150, f"{version} is rolled back")
 
 
 def with_fault(census: Model, fault: str) -> Model:

@@ -207,6 +207,7 @@ class Reconciler:
             self._must_lead()
             for api_version, kind in (
                 ("autoscaling/v2", "HorizontalPodAutoscaler"),
+                ("policy/v1", "PodDisruptionBudget"),
                 ("v1", "Service"),
                 ("apps/v1", "Deployment"),
             ):

@@ -119,6 +119,7 @@ async def test_the_first_look_writes_status_then_revision_then_children(cluster)
         "Deployment",
         "Deployment",
         "PodDisruptionBudget",
+        "PodDisruptionBudget",
         "Role",
         "RoleBinding",
         "Service",

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headgate.api.quantities import cores
-from headgate.core.manifests.autoscaling import autoscaler
+from headgate.core.manifests.availability import autoscaler, disruption_budget
 from headgate.core.manifests.metadata import (
     Manifest,
     container_security,
@@ -38,9 +38,10 @@ def router_name(o: Observation) -> str:
 
 def router_manifests(o: Observation) -> list[Manifest]:
     """Everything that routes to the model, whatever its versions."""
-    found = [_account(o), _role(o), _binding(o), _service(o), _deployment(o), _disruption_budget(o)]
+    about, pods = metadata(o, router_name(o), "router"), selector(o.name, "router")
+    found = [_account(o), _role(o), _binding(o), _service(o), _deployment(o), disruption_budget(about, pods)]
     scaling = o.spec.traffic.routerAutoscaling
-    return [*found, autoscaler(metadata(o, router_name(o), "router"), scaling, "envoy")] if scaling else found
+    return [*found, autoscaler(about, scaling, "envoy")] if scaling else found
 
 
 def _account(o: Observation) -> Manifest:
@@ -96,15 +97,6 @@ def _service(o: Observation) -> Manifest:
                 {"name": "grpc", "port": GRPC_PORT, "targetPort": "http", "appProtocol": "kubernetes.io/h2c"},
             ],
         },
-    }
-
-
-def _disruption_budget(o: Observation) -> Manifest:
-    return {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": metadata(o, router_name(o), "router"),
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(o.name, "router")}},
     }
 
 

@@ -7,7 +7,7 @@ of role restarts a pod.
 from urllib.parse import urlsplit
 
 from headgate.api.revision import as_manifest
-from headgate.core.manifests.autoscaling import autoscaler
+from headgate.core.manifests.availability import autoscaler, disruption_budget
 from headgate.core.manifests.metadata import (
     Manifest,
     container_security,
@@ -25,9 +25,10 @@ DRAIN_SECONDS = 5
 
 def runtime_manifests(o: Observation, view: RevisionView) -> list[Manifest]:
     """Everything that serves one revision."""
-    found = [_deployment(o, view), _service(o, view)]
+    about, pods = metadata(o, view.name, "runtime", view.name), selector(o.name, "runtime", view.name)
+    found = [_deployment(o, view), _service(o, view), disruption_budget(about, pods)]
     scaling = o.spec.runtime.autoscaling
-    return [*found, autoscaler(metadata(o, view.name, "runtime", view.name), scaling, "runtime")] if scaling else found
+    return [*found, autoscaler(about, scaling, "runtime")] if scaling else found
 
 
 def _deployment(o: Observation, view: RevisionView) -> Manifest:

@@ -117,6 +117,7 @@ def test_the_children_have_the_names_of_the_contract():
         ("PodDisruptionBudget", "fraud-router"),
         ("ModelRevision", revision),
         ("Deployment", revision),
+        ("PodDisruptionBudget", revision),
         ("Service", revision),
     }
 

@@ -1,4 +1,7 @@
-"""A HorizontalPodAutoscaler for the Deployment of the same name. Used for runtimes and routers."""
+"""How many pods there are, and how many may be taken away at a time, for runtimes and routers.
+
+Both objects are about the Deployment of the same name.
+"""
 
 from headgate.api.spec import Autoscaling
 from headgate.core.manifests.metadata import Manifest
@@ -25,4 +28,14 @@ def autoscaler(metadata: Manifest, scaling: Autoscaling, container: str) -> Mani
                 }
             ],
         },
+    }
+
+
+def disruption_budget(metadata: Manifest, pods: Manifest) -> Manifest:
+    """Whoever drains a node takes one pod, and the next one when that is ready elsewhere."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata,
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": pods}},
     }

@@ -1,0 +1,152 @@
+"""Users see no failure while versions come and go, and while everything around the router ends and comes back.
+
+ROLLOUTS says how many promotions and rollbacks there are, AWAY for how many seconds the API server is gone; `make
+endurance` asks for more of both.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from stories.clients import Clients
+from stories.installation import SYSTEM, Headgate
+from stories.models import Model, ladder, merged, ready
+from stories.waiting import until
+
+ROLLOUTS = int(os.environ.get("ROLLOUTS", "2"))
+AWAY = float(os.environ.get("AWAY", "45"))
+RATE = 100.0
+
+FAST = merged(ladder((50, "1s")), {"rollout": {"soak": "1s"}})
+
+
+def test_rollouts_lose_no_request(headgate: Headgate, namespace: str) -> None:
+    models = headgate.world.artifact
+    census = headgate.model(namespace, **FAST)
+    census.ask_for(models("v2", "good-0"))
+    census.until_stable("good-0")
+    users = Clients.of(census, rate=RATE)
+    for number in range(1, ROLLOUTS + 1):
+        census.ask_for(models("v2", f"good-{number}"))
+        census.until_stable(f"good-{number}", seconds=180)
+        users.saw_no_failure()
+    for number in range(1, ROLLOUTS + 1):
+        bad = f"bad-{number}"
+        census.ask_for(models("v3", bad))
+        census.until_rolled_back(bad)
+        users.saw_no_failure()
+
+
+def test_what_ends_around_the_router_loses_no_request(headgate: Headgate, namespace: str) -> None:
+    census = headgate.model(namespace, runtime={"replicas": 2})
+    census.ask_for(headgate.world.artifact("v2"))
+    live = census.until_stable("v2")
+    users = Clients.of(census, rate=RATE)
+
+    for deployment, where in (
+        (f"{census.name}-router", namespace),
+        (live.revision_of("v2"), namespace),
+        ("headgate", SYSTEM),
+    ):
+        restarted(headgate, deployment, where)
+        users.saw_no_failure()
+
+    for router in census.pods("router"):
+        assert headgate.kill_processes(router["metadata"]["uid"], "headgate-router-agent")
+    two_ready(census, "router")
+    users.saw_no_failure()
+
+    drained(headgate, census)
+    users.saw_no_failure()
+
+    with headgate.cluster.without("kube-apiserver"):
+        time.sleep(AWAY)
+    two_ready(census, "runtime")
+    users.saw_no_failure()
+
+    new_routers_without_the_api_server(headgate, census)
+    users.saw_no_failure()
+
+
+def test_an_envoy_that_is_killed_takes_only_what_it_had_in_hand(headgate: Headgate, namespace: str) -> None:
+    census = headgate.model(namespace)
+    census.ask_for(headgate.world.artifact("v2"))
+    census.until_stable("v2")
+    users = Clients.of(census, rate=RATE)
+    for router in census.pods("router"):
+        assert headgate.kill_processes(router["metadata"]["uid"], "/xds/bootstrap.yaml")
+        time.sleep(5)
+        two_ready(census, "router")
+    state = users.answered()
+    print(state["totals"], state["failures"])
+    assert state["totals"]["failed"] < 2 * RATE * 2
+
+
+def two_ready(census: Model, kind: str) -> None:
+    until(lambda: ready(census.pods(kind)), lambda names: len(names) == 2, 120, f"two {kind} pods are ready")
+
+
+def restarted(headgate: Headgate, deployment: str, namespace: str) -> None:
+    """`kubectl rollout restart`, to its end."""
+    where = f"--namespace={namespace}"
+    headgate.cluster.kubectl("rollout", "restart", f"deployment/{deployment}", where)
+    headgate.cluster.kubectl("rollout", "status", f"deployment/{deployment}", where, "--timeout=180s")
+
+
+def drained(headgate: Headgate, census: Model) -> None:
+    """`kubectl drain` of the node, as far as this model goes; another node, which is the same one, takes the pods."""
+    (node,) = headgate.cluster.get("nodes")["items"]
+    name = node["metadata"]["name"]
+    with schedulable(headgate, name):
+        selector = f"--pod-selector=headgate.dev/model={census.name},headgate.dev/component"
+        options = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=10s", selector)
+        before = {pod["metadata"]["uid"] for kind in ("router", "runtime") for pod in census.pods(kind)}
+        evict_all(headgate, name, options, before, census)
+    headgate.cluster.kubectl("uncordon", name)
+    for kind in ("router", "runtime"):
+        two_ready(census, kind)
+
+
+def evict_all(headgate: Headgate, node: str, options: tuple[str, ...], before: set[str], census: Model) -> None:
+    """Drain until none of the pods of before is left: the new ones come to the same node, and are evicted too."""
+    deadline = time.monotonic() + 180
+    while before & {pod["metadata"]["uid"] for kind in ("router", "runtime") for pod in census.pods(kind)}:
+        assert time.monotonic() < deadline, "the node is not drained"
+        headgate.cluster.kubectl("drain", node, *options, check=False)
+
+
+@contextmanager
+def schedulable(headgate: Headgate, node: str) -> Iterator[None]:
+    """Takes the cordon away again and again, so that evicted pods find a place."""
+    over = threading.Event()
+
+    def keep_uncordoning() -> None:
+        while not over.wait(1.0):
+            headgate.cluster.kubectl("uncordon", node, check=False)
+
+    thread = threading.Thread(target=keep_uncordoning)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def new_routers_without_the_api_server(headgate: Headgate, census: Model) -> None:
+    """Routers that may not read anything start with what was published for them."""
+    where = f"--namespace={census.namespace}"
+    with headgate.without("operator"):
+        headgate.cluster.kubectl("delete", "rolebinding", f"{census.name}-router", where)
+        for name in ready(census.pods("router")):
+            headgate.cluster.kubectl("delete", "pod", name, where, "--wait=false")
+
+            def replaced(names: list[str], name: str = name) -> bool:
+                return len(names) == 2 and name not in names
+
+            until(lambda: ready(census.pods("router")), replaced, 90, "a router without rights is ready")
+    headgate.ready("operator")
