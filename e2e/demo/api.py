@@ -1,7 +1,7 @@
-"""The API server, read-only: objects, and through its proxy the load generator and Prometheus.
+"""The API server: objects, and through its proxy the load generator and Prometheus.
 
-`watch.py` and `scene.py` read with it. Going through the API server works the same with a cluster of the user's own,
-whose Services can't be reached from here.
+`watch.py` and `scene.py` read with it; stories also change a status with it. Going through the API server works the same
+with a cluster of the user's own, whose Services can't be reached from here.
 """
 
 from __future__ import annotations
@@ -31,15 +31,26 @@ class Api:
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """JSON at a path; None if there is nothing."""
-        _, url, headers, _, _ = self._client.param_serialize(
-            "GET",
+        return self._ask("GET", path, query)
+
+    def merge(self, path: str, change: Mapping[str, Any]) -> Any:
+        """Lay a change over the object at a path; the object as it is then."""
+        return self._ask("PATCH", path, None, change)
+
+    def _ask(
+        self, method: str, path: str, query: Mapping[str, str] | None, change: Mapping[str, Any] | None = None
+    ) -> Any:
+        sent = {"Content-Type": "application/merge-patch+json"} if change else {}
+        _, url, headers, content, _ = self._client.param_serialize(
+            method,
             path,
             query_params=list((query or {}).items()),
-            header_params={"Accept": "application/json"},
+            header_params={"Accept": "application/json", **sent},
+            body=change,
             auth_settings=["BearerToken"],
         )
         try:
-            response = self._client.call_api("GET", url, headers, _request_timeout=TIMEOUT)
+            response = self._client.call_api(method, url, headers, content, _request_timeout=TIMEOUT)
             body: bytes = response.read()  # type: ignore[no-untyped-call]
         except Exception as error:  # the client lets through whatever its layers raise
             raise Unreadable(f"{path}: {error}") from error
