@@ -1,7 +1,7 @@
 """The API server: objects, and through its proxy the load generator and Prometheus.
 
-`watch.py` and `scene.py` read with it; stories also change a status with it. Going through the API server works the same
-with a cluster of the user's own, whose Services can't be reached from here.
+`watch.py` and `scene.py` read with it; stories also change a status with it. Going through the API server works the
+same with a cluster of the user's own, whose Services can't be reached from here.
 """
 
 from __future__ import annotations
