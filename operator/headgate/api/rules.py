@@ -81,6 +81,32 @@ EXACT_OR_PREFIX = Rule(
     message="must have an exact value or a prefix, and not both",
 )
 
+KEYS_OR_TOKENS = Rule(
+    cel="has(self.apiKeys) != has(self.jwt)",
+    holds=lambda who: (who.apiKeys is None) != (who.jwt is None),
+    message="must have apiKeys or jwt, and not both",
+)
+
+LIMIT_BY_WHAT_IS_LEFT = Rule(
+    cel="!has(self.rateLimit) || !has(self.rateLimit.header) || !has(self.authentication) || "
+    "self.rateLimit.header.lowerAscii() != (has(self.authentication.apiKeys) ? "
+    "self.authentication.apiKeys.header.lowerAscii() : 'authorization')",
+    holds=lambda traffic: (
+        traffic.rateLimit is None
+        or traffic.rateLimit.header is None
+        or traffic.authentication is None
+        or traffic.rateLimit.header.lower() != _credentials(traffic.authentication)
+    ),
+    message="rateLimit.header must not be the one with the client's credentials, which is taken away before clients "
+    "are counted: use x-headgate-client, its name",
+    field="rateLimit.header",
+)
+
+
+def _credentials(authentication: Any) -> str:
+    """The header with them, in lower case."""
+    return str(authentication.apiKeys.header).lower() if authentication.apiKeys else "authorization"
+
 
 SLOW_BEFORE_GIVEN_UP = Rule(
     cel="!has(self.rollout.latency) || duration(self.rollout.latency.threshold) + "

@@ -41,6 +41,11 @@ Uri = Annotated[str, Field(min_length=1, max_length=2048), _ruled(rules.KNOWN_SC
 HeaderName = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 CookieName = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9_-]+$")]
 RequestValue = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-:<-~]+$")]
+SecretName = Annotated[
+    str,
+    Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
+]
+Claim = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-~]+$")]
 Opaque = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 
 
@@ -155,8 +160,50 @@ class RateLimit(SpecModel):
     """The header that names the client. Without one it is the address that the router sees, as of an ingress."""
 
 
+class Tls(SpecModel):
+    """TLS at the routers, instead of plain text. A changed Secret is followed without a restart."""
+
+    secret: SecretName
+    """A Secret of the type kubernetes.io/tls, with tls.crt and tls.key."""
+    verifyClients: bool = False  # noqa: N815
+    """Let in only clients with a certificate that ca.crt of the Secret vouches for."""
+
+
+class ApiKeys(SpecModel):
+    """Clients show a key that the Secret holds under their name. A changed Secret is followed without a restart."""
+
+    secret: SecretName
+    """A Secret of which each key is a client's name, and the value the client's key, of at least 16 characters."""
+    header: HeaderName = "x-api-key"
+    """The header with the key. It is not passed on to the model."""
+
+
+class Jwt(SpecModel):
+    """Clients show a token (`Authorization: Bearer …`) that is signed, has not expired, and is made for this model."""
+
+    secret: SecretName
+    """A Secret of which the key jwks.json holds the public keys that sign tokens. It is followed without a restart."""
+    issuer: Claim
+    """The claim `iss` that a token has to have."""
+    audiences: Annotated[list[Claim], Field(min_length=1, max_length=20)]
+    """One of them has to be in the claim `aud` of a token."""
+
+
+class Authentication(SpecModel):
+    """Who may ask. All others get 401."""
+
+    RULES = (rules.KEYS_OR_TOKENS,)
+
+    apiKeys: ApiKeys | None = None  # noqa: N815
+    """By keys."""
+    jwt: Jwt | None = None
+    """By tokens."""
+
+
 class Traffic(SpecModel):
     """How requests reach the model."""
+
+    RULES = (rules.LIMIT_BY_WHAT_IS_LEFT,)
 
     timeout: PositiveDuration = "1s"
     """The latency budget: an answer that is later is a failure."""
@@ -170,6 +217,10 @@ class Traffic(SpecModel):
     """The largest request body, such as 10Mi; a larger one gets 413. The runtime takes 64Mi at most by itself."""
     rateLimit: RateLimit | None = None  # noqa: N815
     """How often one client may ask."""
+    tls: Tls | None = None
+    """Encrypt connections to the routers."""
+    authentication: Authentication | None = None
+    """Ask clients who they are."""
     accessLog: Literal["All", "Errors"] = "All"  # noqa: N815
     """Which requests the routers log, a line each, without what is in them."""
     routers: Annotated[int, Field(ge=1, le=100)] = 2

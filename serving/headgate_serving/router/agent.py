@@ -32,6 +32,7 @@ from headgate_serving.router.endpoints import Endpoints, endpoints_by_revision
 from headgate_serving.router.errors import EnvoyBehind, RouterError
 from headgate_serving.router.files import ClusterWatcher, XdsFolder
 from headgate_serving.router.kube import ApiMirror, Mirror, deployment_selection, slices_selection
+from headgate_serving.router.mounted import Mounted
 from headgate_serving.router.protection import UNPROTECTED, Protection, add_arguments, protection_of
 from headgate_serving.router.published import Published, read_published
 from headgate_serving.router.shadow.following import Shadow
@@ -61,6 +62,8 @@ class Metrics:
     routes: Gauge = field(init=False)
     writes: Counter = field(init=False)
     errors: Counter = field(init=False)
+    refusals: Counter = field(init=False)
+    usable: Gauge = field(init=False)
     watch_age: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,17 +81,26 @@ class Metrics:
         add("writes", Counter("headgate_router_config_writes", what, whose, registry=self.registry))
         what = "Times that the desired state could not be read, so that the last one stayed"
         add("errors", Counter("headgate_router_config_errors", what, whose, registry=self.registry))
-        what = "Seconds since the older of the two watches was last known to be current"
+        what = "Documents that Envoy did not take, so that it went on with the last ones"
+        add("refusals", Counter("headgate_router_config_refused", what, whose, registry=self.registry))
         labels = (*whose, "headgate_router")
+        what = "Whether a mounted Secret can be used: 1, or 0"
+        add("usable", Gauge("headgate_router_secret_usable", what, (*labels, "secret"), registry=self.registry))
+        what = "Seconds since the older of the two watches was last known to be current"
         add("watch_age", Gauge("headgate_router_watch_age_seconds", what, labels, registry=self.registry))
         self.writes.labels(self.namespace, self.model)
         self.errors.labels(self.namespace, self.model)
+        self.refusals.labels(self.namespace, self.model)
 
     def show_weights(self, intent: Intent) -> None:
         """Only the revisions in traffic have a weight."""
         self.weight.clear()
         for target in intent.targets:
             self.weight.labels(self.namespace, self.model, target.revision).set(target.weight / 10)
+
+    def show_usable(self, secret: str, usable: bool) -> None:
+        """Of a mounted Secret."""
+        self.usable.labels(self.namespace, self.model, self.router, secret).set(usable)
 
     def show_routes(self, revisions: Iterable[str]) -> None:
         """The operator takes away pods only when no router has their revision here."""
@@ -265,7 +277,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    layout = Layout(options.xds_dir, options.bind)
+    layout, protection = Layout(options.xds_dir, options.bind), protection_of(options)
     folder = XdsFolder(layout)
     folder.prepare()
     admin = Admin(Path(layout.admin_socket))
@@ -284,20 +296,27 @@ async def _serve(options: argparse.Namespace) -> None:
         age = metrics.watch_age.labels(options.namespace, options.model, options.pod)
         age.set_function(lambda: max(deployments.age(), slices.age()))
         shadow = Shadow(options.namespace, options.model, layout.shadow_socket, metrics.registry)
-        protection = protection_of(options)
         agent = Agent(options.model, deployments, slices, folder, admin, metrics, clock, protection, tell=shadow.follow)
         if options.published:
             agent.published = partial(read_published, options.published)
-        discovery = Discovery(folder)
+        discovery = Discovery(folder, metrics.refusals.labels(options.namespace, options.model).inc)
         folder.changed = discovery.changed
+        mounted = Mounted(protection, folder, metrics.show_usable)
+        mounted.look()
         envoys = await discovery.serve()
         web = await Web(lambda: folder.complete, metrics.registry, admin).serve(options.bind, options.port)
         try:
-            await _until_terminated(agent.run())
+            await _until_terminated(_both(agent.run(), mounted.run()))
         finally:
             await shadow.close()
             await web.cleanup()
             await envoys.cleanup()
+
+
+async def _both(*parts: Coroutine[None, None, None]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for part in parts:
+            tasks.create_task(part)
 
 
 async def _until_terminated(work: Coroutine[None, None, None]) -> None:

@@ -6,6 +6,7 @@ RouterError
 ├── EnvoyBehind         Envoy doesn't take its new clusters; look again in a second
 ├── PublishedUnreadable what the operator published for routers without an API server is no such thing
 ├── InvalidEndpoint     an EndpointSlice that can't be read; the last good configuration stays
+├── UnusableSecret      a mounted Secret is not there or can't be used; look again in two seconds
 └── SourceUnavailable   the API server doesn't answer; try again with backoff
     └── WatchExpired    the watch lost its place (410 Gone); list again at once
 ```
@@ -30,6 +31,10 @@ class InvalidEndpoint(RouterError):
 
 class PublishedUnreadable(RouterError):
     """The published state can't be read."""
+
+
+class UnusableSecret(RouterError):
+    """A Secret is not there, or holds nothing that can be used."""
 
 
 class SourceUnavailable(RouterError):

@@ -97,6 +97,12 @@ class XdsFolder:
         self.writes += 1
         self.changed(path)
 
+    def hold(self, path: PurePosixPath, text: str) -> None:
+        """Keep it in memory alone: credentials are written nowhere."""
+        if self._texts.get(path) != text:
+            self._texts[path] = text
+            self.changed(path)
+
     def _remove_endpoints_but(self, services: Iterable[str]) -> None:
         kept = {self.layout.endpoints(service) for service in services}
         folder = self.layout.endpoints("any").parent

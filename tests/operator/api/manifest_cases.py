@@ -81,6 +81,17 @@ GOOD: dict[str, Manifest] = {
             },
         )
     ),
+    "tokens": manifest(
+        (
+            "spec.traffic",
+            {
+                "authentication": {
+                    "jwt": {"secret": "issuer", "issuer": "https://issuer.example/", "audiences": ["fraud", "$(HOME)"]}
+                },
+                "rateLimit": {"requests": 5, "header": "x-headgate-client"},
+            },
+        ),
+    ),
     "every field": manifest(
         ("spec.model.uri", "https://models.example/fraud"),
         ("spec.model.digest", DIGEST),
@@ -116,6 +127,8 @@ GOOD: dict[str, Manifest] = {
                 "affinity": {"header": "x-user-id"},
                 "maxBody": "10Mi",
                 "rateLimit": {"requests": 600, "unit": "Minute", "header": "x-api-key"},
+                "tls": {"secret": "fraud.example-tls", "verifyClients": True},
+                "authentication": {"apiKeys": {"secret": "fraud-keys", "header": "X-Key"}},
                 "accessLog": "Errors",
                 "routers": 3,
             },
@@ -369,6 +382,40 @@ BAD: tuple[Bad, ...] = (
     _bad("too many matches", "spec.traffic.match", [{"header": "a"}] * 21, "at most 20 items"),
     _bad("affinity by nothing", "spec.traffic.affinity", {}, "must name a header or a cookie", "rule"),
     _bad("a body without a unit", "spec.traffic.maxBody", "10MB", "should match pattern"),
+    _bad("TLS without a Secret", "spec.traffic.tls", {}, "required", field="spec.traffic.tls.secret"),
+    _bad("no name of a Secret", "spec.traffic.tls.secret", "Fraud_TLS", "should match pattern"),
+    _bad("clients that show nothing", "spec.traffic.authentication", {}, "must have apiKeys or jwt", "rule"),
+    _bad(
+        "keys and tokens",
+        "spec.traffic.authentication",
+        {"apiKeys": {"secret": "keys"}, "jwt": {"secret": "issuer", "issuer": "i", "audiences": ["a"]}},
+        "must have apiKeys or jwt, and not both",
+        "rule",
+    ),
+    _bad(
+        "tokens for anybody",
+        "spec.traffic.authentication",
+        {"jwt": {"secret": "issuer", "issuer": "i", "audiences": []}},
+        "at least 1 item",
+        field="spec.traffic.authentication.jwt.audiences",
+    ),
+    _bad(
+        "a limit by the key that is taken away",
+        "spec.traffic",
+        {"authentication": {"apiKeys": {"secret": "keys"}}, "rateLimit": {"requests": 5, "header": "X-API-Key"}},
+        "use x-headgate-client",
+        "rule",
+    ),
+    _bad(
+        "a limit by the token that is taken away",
+        "spec.traffic",
+        {
+            "authentication": {"jwt": {"secret": "issuer", "issuer": "i", "audiences": ["a"]}},
+            "rateLimit": {"requests": 5, "header": "Authorization"},
+        },
+        "use x-headgate-client",
+        "rule",
+    ),
     _bad("a log of nothing", "spec.traffic.accessLog", "None", "should be 'All' or 'Errors'"),
     _bad("no body at all", "spec.traffic.maxBody", "0", "should match pattern"),
     _bad(

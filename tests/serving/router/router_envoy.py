@@ -35,6 +35,7 @@ class Router:
 
     layout: Layout
     folder: XdsFolder
+    protection: Protection = UNPROTECTED
     memory: Memory = field(default_factory=lambda: Memory({}, {}))
 
     @property
@@ -81,7 +82,7 @@ def prepared(root: Path, protection: Protection = UNPROTECTED) -> Router:
     folder = XdsFolder(layout)
     folder.prepare()
     folder.start_with(bootstrap_document(NAMESPACE, MODEL, layout, Intent(slow_ms=SLOW_MS), protection))
-    router = Router(layout, folder)
+    router = Router(layout, folder, protection)
     documents, router.memory = step(router.memory, Intent(), {}, 0.0)
     folder.put(layout.clusters, discovery_response()[0])
     folder.put(layout.routes, discovery_response(documents.routes)[0])

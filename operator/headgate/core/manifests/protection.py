@@ -1,15 +1,87 @@
-"""How a router protects itself and its model: what the agent is told when its pod is made. `router` adds it."""
+"""How a router protects itself and its model: what it listens for, which Secrets are mounted, what the agent is told.
+
+`router` puts it into its manifests. A Secret that does not exist holds up no pod: without a certificate Envoy closes
+each connection, without keys it lets nobody in. The mounts are the agent's alone.
+"""
 
 from headgate.core.manifests.metadata import Manifest
 from headgate.core.model import Observation
 
+GRPC_PORT = 8001
+
+_MOUNTS = "/secrets"
+_READABLE = 0o440
+
+
+def inference_port(o: Observation) -> str:
+    """The name of the container port. That of a listener with TLS differs, so no Service mixes up the two kinds."""
+    return "https" if o.spec.traffic.tls else "http"
+
+
+def service_ports(o: Observation) -> list[Manifest]:
+    """Both lead to the same listener, which tells protocols apart; clients of gRPC expect their own."""
+    name = inference_port(o)
+    if o.spec.traffic.tls:
+        web, grpc = {"port": 443, "appProtocol": "https"}, {"appProtocol": "https"}
+    else:
+        web, grpc = {"port": 80}, {"appProtocol": "kubernetes.io/h2c"}
+    return [
+        {"name": name, "targetPort": name, **web},
+        {"name": "grpc", "port": GRPC_PORT, "targetPort": name, **grpc},
+    ]
+
 
 def protection_arguments(o: Observation) -> list[str]:
     """The agent's arguments."""
-    return ["--access-log", o.spec.traffic.accessLog, "--envoy-memory-mib", "$(ENVOY_MEMORY_MIB)"]
+    traffic = o.spec.traffic
+    found = ["--access-log", traffic.accessLog, "--envoy-memory-mib", "$(ENVOY_MEMORY_MIB)"]
+    if traffic.tls:
+        found += ["--tls", f"{_MOUNTS}/tls", *(["--verify-clients"] if traffic.tls.verifyClients else [])]
+    if traffic.authentication and (keys := traffic.authentication.apiKeys):
+        found += ["--api-keys", f"{_MOUNTS}/api-keys", "--api-key-header", keys.header]
+    if traffic.authentication and (jwt := traffic.authentication.jwt):
+        # In one word each: they may begin with a dash. The kubelet would replace $(…).
+        claims = [("issuer", jwt.issuer), *(("audience", audience) for audience in jwt.audiences)]
+        found += ["--jwks", f"{_MOUNTS}/jwks"]
+        found += [f"--jwt-{claim}={value.replace('$', '$$')}" for claim, value in claims]
+    return found
 
 
 def protection_environment() -> list[Manifest]:
     """What only the kubelet knows: how much memory Envoy may use, or the node has where nobody limits that."""
     memory = {"containerName": "envoy", "resource": "limits.memory", "divisor": "1Mi"}
     return [{"name": "ENVOY_MEMORY_MIB", "valueFrom": {"resourceFieldRef": memory}}]
+
+
+def secret_volumes(o: Observation) -> list[Manifest]:
+    """The pod's volumes."""
+    return [
+        {
+            "name": name,
+            "secret": {
+                "secretName": secret,
+                "optional": True,
+                "defaultMode": _READABLE,
+                **({"items": [{"key": key, "path": key} for key in keys]} if keys else {}),
+            },
+        }
+        for name, secret, keys in _secrets(o)
+    ]
+
+
+def secret_mounts(o: Observation) -> list[Manifest]:
+    """The agent's mounts."""
+    return [{"name": name, "mountPath": f"{_MOUNTS}/{name}", "readOnly": True} for name, _, _ in _secrets(o)]
+
+
+def _secrets(o: Observation) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Volume, Secret, and the keys of it that are needed; none for all of them."""
+    traffic, found = o.spec.traffic, list[tuple[str, str, tuple[str, ...]]]()
+    if traffic.tls:
+        authority = ("ca.crt",) if traffic.tls.verifyClients else ()
+        found.append(("tls", traffic.tls.secret, ("tls.crt", "tls.key", *authority)))
+    if traffic.authentication and traffic.authentication.apiKeys:
+        found.append(("api-keys", traffic.authentication.apiKeys.secret, ()))
+    if traffic.authentication and traffic.authentication.jwt:
+        found.append(("jwks", traffic.authentication.jwt.secret, ("jwks.json",)))
+    return found

@@ -1,7 +1,7 @@
 """The router of one ModelDeployment: Envoy with the agent beside it, and what the agent may read.
 
-One Deployment for all versions: its template depends on the resource's `traffic.routers` and the operator's images
-alone, so no rollout ever restarts a router.
+One Deployment for all versions: its template depends on what the resource's `traffic` says of routers, and on the
+operator's images, alone, so no rollout ever restarts a router.
 """
 
 import math
@@ -18,11 +18,17 @@ from headgate.core.manifests.metadata import (
     pod_security,
     selector,
 )
-from headgate.core.manifests.protection import protection_arguments, protection_environment
+from headgate.core.manifests.protection import (
+    inference_port,
+    protection_arguments,
+    protection_environment,
+    secret_mounts,
+    secret_volumes,
+    service_ports,
+)
 from headgate.core.model import Observation
 
 HTTP_PORT, METRICS_PORT, AGENT_PORT = 8080, 8003, 8081
-GRPC_PORT = 8001
 DRAIN_SECONDS, DRAIN_PATIENCE = 5, 20
 """A router that ends closes each connection with its next answer for so long, then waits so long for the last ones."""
 
@@ -91,11 +97,7 @@ def _service(o: Observation) -> Manifest:
         "metadata": metadata(o, o.name, "router"),
         "spec": {
             "selector": selector(o.name, "router"),
-            "ports": [
-                {"name": "http", "port": 80, "targetPort": "http"},
-                # The same listener, which tells protocols apart; at the port that clients of gRPC expect.
-                {"name": "grpc", "port": GRPC_PORT, "targetPort": "http", "appProtocol": "kubernetes.io/h2c"},
-            ],
+            "ports": service_ports(o),
         },
     }
 
@@ -128,6 +130,7 @@ def _deployment(o: Observation) -> Manifest:
                     "volumes": [
                         {"name": "xds", "emptyDir": {"sizeLimit": "16Mi"}},
                         {"name": "published", "configMap": {"name": router_name(o), "optional": True}},
+                        *secret_volumes(o),
                     ],
                     "topologySpreadConstraints": [
                         {
@@ -168,6 +171,7 @@ def _agent(o: Observation) -> Manifest:
         "volumeMounts": [
             {"name": "xds", "mountPath": "/xds"},
             {"name": "published", "mountPath": "/published", "readOnly": True},
+            *secret_mounts(o),
         ],
     }
 
@@ -193,7 +197,7 @@ def _envoy(o: Observation) -> Manifest:
             *("--log-level", "warn", "--file-flush-interval-msec", "1000"),
         ],
         "ports": [
-            {"name": "http", "containerPort": HTTP_PORT},
+            {"name": inference_port(o), "containerPort": HTTP_PORT},
             {"name": "metrics", "containerPort": METRICS_PORT},
         ],
         "readinessProbe": http_probe("/healthz", "metrics", periodSeconds=2, timeoutSeconds=2),

@@ -8,11 +8,13 @@ from typing import Any
 
 from headgate_serving.router.config import headers, names
 from headgate_serving.router.config.access_log import IS_GRPC, access_log, status_between
+from headgate_serving.router.config.authentication import authentication_filter
 from headgate_serving.router.config.budget import latency_edges
 from headgate_serving.router.config.layout import AGENT, BODY_LIMIT, Layout, duration, from_agent
 from headgate_serving.router.config.overload import overload_manager
 from headgate_serving.router.config.routes import RATE_LIMIT_FILTER, ROUTES, TRY_TIMEOUT_FILTER
 from headgate_serving.router.config.shadowing import SHADOW, shadow_cluster, shadow_filter
+from headgate_serving.router.config.tls import transport_socket
 from headgate_serving.router.protection import Protection
 from headgate_serving.router.traffic import Intent
 
@@ -84,14 +86,15 @@ def bootstrap_document(
 
 
 def _inference_listener(layout: Layout, protection: Protection) -> dict[str, Any]:
-    return _listener(
+    who = [authentication_filter()] if protection.authentication else []
+    listener = _listener(
         "inference",
         layout.bind,
         layout.inference_port,
         BODY_LIMIT,
         {
             "rds": {"route_config_name": ROUTES, "config_source": from_agent()},
-            "http_filters": [_RATE_LIMIT, _TRY_TIMEOUT, shadow_filter(), _ROUTER],
+            "http_filters": [*who, _RATE_LIMIT, _TRY_TIMEOUT, shadow_filter(), _ROUTER],
             "local_reply_config": _local_replies(),
             "access_log": [access_log(protection.access_log)],
             **headers.from_clients(),
@@ -105,6 +108,11 @@ def _inference_listener(layout: Layout, protection: Protection) -> dict[str, Any
             "http2_protocol_options": {"max_concurrent_streams": MAX_STREAMS},
         },
     )
+    if protection.tls:
+        (chain,) = listener["filter_chains"]
+        chain["transport_socket"] = transport_socket(verify_clients=protection.tls.verify_clients)
+        chain["transport_socket_connect_timeout"] = duration(HEADERS_WITHIN_MS)
+    return listener
 
 
 def _metrics_listener(layout: Layout) -> dict[str, Any]:
@@ -143,6 +151,7 @@ def _metrics_listener(layout: Layout) -> dict[str, Any]:
 def _listener(name: str, bind: str, port: int, limit: int, connection_manager: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
+        "stat_prefix": name,
         "address": {"socket_address": {"address": bind, "port_value": port, "ipv4_compat": bind == "::"}},
         "per_connection_buffer_limit_bytes": limit,
         "filter_chains": [

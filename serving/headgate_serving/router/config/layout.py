@@ -57,6 +57,14 @@ class Layout:
         """EDS: a file for each cluster that has pods."""
         return self.root / "eds" / f"{service}.json"
 
+    def secret(self, name: str) -> PurePosixPath:
+        """SDS: where a document would lie that is kept in memory alone."""
+        return self.root / "secrets" / name
+
+    def extension(self, name: str) -> PurePosixPath:
+        """ECDS: likewise."""
+        return self.root / "extensions" / name
+
 
 def from_agent() -> dict[str, Any]:
     """A configuration source: the agent's discovery, which keeps a question until there is an answer to it."""

@@ -90,7 +90,9 @@ def stats_matcher() -> dict[str, Any]:
         r"^http\.inference\.(downstream_rq_[1-5]xx|downstream_(rq|cx)_active)$",
         r"^cluster_manager\.warming_clusters$",
         r"^(cluster_manager\.cds|http\.inference\.rds\.headgate)\.(version_text|update_rejected)$",
-        r"^server\.(state|uptime)$",
+        r"^http\.inference\.(api_key_auth\.(allowed|unauthorized)|jwt_authn\.(allowed|denied))$",
+        r"^listener\.inference\.ssl\.(handshake|connection_error|fail_verify_(no_cert|error))$",
+        r"^server\.(state|uptime|days_until_first_cert_expiring)$",
     )
     return {"inclusion_list": {"patterns": [{"safe_regex": {"regex": regex}} for regex in regexes]}}
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headgate_serving.router.config import headers, names
+from headgate_serving.router.config.authentication import EXEMPT
 from headgate_serving.router.config.budget import try_timeout_ms
 from headgate_serving.router.config.layout import duration
 from headgate_serving.router.config.shadowing import copied, sampled
@@ -91,7 +92,8 @@ def route_document(intent: Intent) -> dict[str, Any]:
                 "domains": ["*"],
                 **_per_filter(RATE_LIMIT_FILTER, _rate_limit(intent.limits.rate)),
                 "routes": [
-                    _answer({"path": "/healthz"}, 200, "ok") | _per_filter(RATE_LIMIT_FILTER, _OFF),
+                    _answer({"path": "/healthz"}, 200, "ok")
+                    | {"typed_per_filter_config": {RATE_LIMIT_FILTER: _OFF, **EXEMPT}},
                     _answer(_larger_than(intent.limits.max_body), 413, "the request is too large"),
                     *(route for way in WAYS for route in _routes(way, intent)),
                     _answer({"prefix": "/"}, 404, "not found: a model is served below /v2"),
