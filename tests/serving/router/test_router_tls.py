@@ -163,7 +163,7 @@ async def test_plain_http_and_old_versions_are_refused(open_to_all: Secured) -> 
             with contextlib.suppress(ConnectionError):
                 answer = await asyncio.wait_for(reader.read(), 5)
                 assert answer == b"" or answer[0] == TLS_ALERT
-            writer.close()
+            writer.transport.abort()
         old = trusting(OURS)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -283,7 +283,7 @@ async def test_without_a_certificate_nothing_is_served_and_probes_are_answered(t
         writer.write(f"POST {INFER} HTTP/1.1\r\nHost: fraud\r\n\r\n".encode())
         with contextlib.suppress(ConnectionError):
             assert await asyncio.wait_for(reader.read(), 5) == b""
-        writer.close()
+        writer.transport.abort()
         # A certificate alone lets nobody in either: nobody vouches for clients yet.
         router.replace(tls_crt=server.pem, tls_key=server.key)
         await asyncio.sleep(0.3)
