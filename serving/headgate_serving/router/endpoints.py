@@ -71,6 +71,11 @@ def usable(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
     return tuple(endpoint for endpoint in everyone if endpoint.state == best)
 
 
+def serving(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+    """Those of which Kubernetes says that they serve."""
+    return tuple(endpoint for endpoint in endpoints if endpoint.state is not State.UNREADY)
+
+
 def _read_slice(item: Mapping[str, Any]) -> list[Endpoint]:
     name = item.get("metadata", {}).get("name", "?")
     try:

@@ -12,7 +12,7 @@ from typing import Any
 from headgate_serving.router.config import names
 from headgate_serving.router.config.clusters import cluster_documents, endpoint_document
 from headgate_serving.router.config.routes import route_document
-from headgate_serving.router.endpoints import Endpoint, Endpoints, State
+from headgate_serving.router.endpoints import Endpoint, Endpoints, serving
 from headgate_serving.router.traffic import Intent
 
 
@@ -65,7 +65,7 @@ def _pods(revision: str, intent: Intent, endpoints: Endpoints) -> tuple[Endpoint
     found = endpoints.get(revision, ())
     if intent.stable is not None and revision == intent.stable.revision:
         return found
-    return tuple(endpoint for endpoint in found if endpoint.state is not State.UNREADY)
+    return serving(found)
 
 
 def routed_clusters(routes: Mapping[str, Any]) -> frozenset[str]:

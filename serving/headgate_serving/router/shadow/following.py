@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from headgate_serving.router.endpoints import Endpoints
+from headgate_serving.router.endpoints import Endpoints, serving
 from headgate_serving.router.traffic import Intent
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Shadow:
         if not intent.shadowed or intent.stable is None or intent.candidate is None:
             return None
         stable, candidate = intent.stable.revision, intent.candidate.revision
-        pods = self._endpoints.get(candidate, ())
+        pods = serving(self._endpoints.get(candidate, ()))
         return Wish(stable, candidate, pods, intent.timeout_ms / 1000, intent.shadow_rules)
 
     async def _bring_up(self, wish: "Wish | None") -> None:
