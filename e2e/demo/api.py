@@ -14,10 +14,15 @@ from typing import Any
 from kubernetes import client, config
 
 TIMEOUT = 5
+TOO_MANY_REQUESTS = 429
 
 
 class Unreadable(Exception):
-    """The API server, or what is behind it, did not give an answer."""
+    """The API server, or what is behind it, did not give an answer, or one of this status."""
+
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class Api:
@@ -37,10 +42,22 @@ class Api:
         """Lay a change over the object at a path; the object as it is then."""
         return self._ask("PATCH", path, None, change)
 
+    def evict(self, namespace: str, pod: str) -> bool:
+        """As a node's drain does it. False where a disruption budget says that it has to wait."""
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
+        try:
+            self._ask("POST", f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction", None, eviction)
+        except Unreadable as error:
+            if error.status != TOO_MANY_REQUESTS:
+                raise
+            return False
+        return True
+
     def _ask(
         self, method: str, path: str, query: Mapping[str, str] | None, change: Mapping[str, Any] | None = None
     ) -> Any:
-        sent = {"Content-Type": "application/merge-patch+json"} if change else {}
+        kinds = {"PATCH": "application/merge-patch+json", "POST": "application/json"}
+        sent = {"Content-Type": kinds[method]} if change else {}
         _, url, headers, content, _ = self._client.param_serialize(
             method,
             path,
@@ -57,7 +74,7 @@ class Api:
         if response.status == 404:
             return None
         if response.status >= 300:
-            raise Unreadable(f"{path}: status {response.status}: {body[:200]!r}")
+            raise Unreadable(f"{path}: status {response.status}: {body[:200]!r}", response.status)
         try:
             return json.loads(body)
         except ValueError as error:

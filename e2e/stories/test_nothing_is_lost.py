@@ -7,10 +7,7 @@ endurance` asks for more of both.
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from stories.clients import Clients
 from stories.installation import SYSTEM, Headgate
@@ -60,7 +57,7 @@ def test_what_ends_around_the_router_loses_no_request(headgate: Headgate, namesp
     two_ready(census, "router")
     users.saw_no_failure()
 
-    drained(headgate, census)
+    drained(census)
     users.saw_no_failure()
 
     with headgate.cluster.without("kube-apiserver"):
@@ -97,44 +94,18 @@ def restarted(headgate: Headgate, deployment: str, namespace: str) -> None:
     headgate.cluster.kubectl("rollout", "status", f"deployment/{deployment}", where, "--timeout=180s")
 
 
-def drained(headgate: Headgate, census: Model) -> None:
-    """`kubectl drain` of the node, as far as this model goes; another node, which is the same one, takes the pods."""
-    (node,) = headgate.cluster.get("nodes")["items"]
-    name = node["metadata"]["name"]
-    with schedulable(headgate, name):
-        selector = f"--pod-selector=headgate.dev/model={census.name},headgate.dev/component"
-        options = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=10s", selector)
-        before = {pod["metadata"]["uid"] for kind in ("router", "runtime") for pod in census.pods(kind)}
-        evict_all(headgate, name, options, before, census)
-    headgate.cluster.kubectl("uncordon", name)
-    for kind in ("router", "runtime"):
-        two_ready(census, kind)
-
-
-def evict_all(headgate: Headgate, node: str, options: tuple[str, ...], before: set[str], census: Model) -> None:
-    """Drain until none of the pods of before is left: the new ones come to the same node, and are evicted too."""
+def drained(census: Model) -> None:
+    """All pods of the model are evicted as by the drain of their node, as soon as the disruption budgets allow it."""
+    api = census.world.api
+    waiting = {kind: [pod["metadata"]["name"] for pod in census.pods(kind)] for kind in ("router", "runtime")}
     deadline = time.monotonic() + 180
-    while before & {pod["metadata"]["uid"] for kind in ("router", "runtime") for pod in census.pods(kind)}:
-        assert time.monotonic() < deadline, "the node is not drained"
-        headgate.cluster.kubectl("drain", node, *options, check=False)
-
-
-@contextmanager
-def schedulable(headgate: Headgate, node: str) -> Iterator[None]:
-    """Takes the cordon away again and again, so that evicted pods find a place."""
-    over = threading.Event()
-
-    def keep_uncordoning() -> None:
-        while not over.wait(1.0):
-            headgate.cluster.kubectl("uncordon", node, check=False)
-
-    thread = threading.Thread(target=keep_uncordoning)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    while any(waiting.values()):
+        assert time.monotonic() < deadline, f"never evicted: {waiting}"
+        for names in waiting.values():
+            names[:] = [name for name in names if not api.evict(census.namespace, name)]
+        time.sleep(0.5)
+    for kind in waiting:
+        two_ready(census, kind)
 
 
 def new_routers_without_the_api_server(headgate: Headgate, census: Model) -> None:

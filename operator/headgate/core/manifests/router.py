@@ -29,7 +29,7 @@ from headgate.core.manifests.protection import (
 from headgate.core.model import Observation
 
 HTTP_PORT, METRICS_PORT, AGENT_PORT = 8080, 8003, 8081
-DRAIN_SECONDS, DRAIN_PATIENCE = 5, 20
+DRAIN_SECONDS, DRAIN_PATIENCE = 10, 20
 """A router that ends closes each connection with its next answer for so long, then waits so long for the last ones."""
 
 LEAST_THREADS = 2
