@@ -9,7 +9,7 @@ export PYTHONPATH := e2e:.
 export ORT_DISABLE_TELEMETRY := 1
 CODE := operator/headgate serving/headgate_serving e2e tests
 
-.PHONY: help setup demo test unit e2e lint fmt crds images calibration bench-serving bench-router clean distclean lock \
+.PHONY: help setup demo test unit e2e endurance lint fmt crds images calibration bench-serving bench-router clean distclean lock \
 	cluster-up cluster-down cluster-status cluster-shell cluster-kubeconfig venv
 
 help: ## list the targets
@@ -35,6 +35,9 @@ unit: venv ## unit tests
 
 e2e: images cluster-up ## the stories on a real cluster, which stays up
 	@$(BIN)/python -m pytest e2e/stories
+
+endurance: images cluster-up ## twenty promotions and rollbacks, and two minutes without an API server: half an hour
+	@ROLLOUTS=20 AWAY=120 $(BIN)/python -m pytest e2e/stories/test_nothing_is_lost.py -s
 
 lint: venv ## style, types, import contracts, and that generated files are fresh
 	@$(BIN)/ruff check .
