@@ -9,8 +9,8 @@ export PYTHONPATH := e2e:.
 export ORT_DISABLE_TELEMETRY := 1
 CODE := operator/headgate serving/headgate_serving e2e tests
 
-.PHONY: help setup demo test unit e2e endurance lint fmt crds images calibration bench-serving bench-router clean distclean lock \
-	cluster-up cluster-down cluster-status cluster-shell cluster-kubeconfig venv
+.PHONY: help setup demo test unit e2e endurance lint fmt crds images calibration bench-serving bench-router bench-shadow \
+	clean distclean lock cluster-up cluster-down cluster-status cluster-shell cluster-kubeconfig venv
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,10 @@ bench-serving: venv ## measure ours beside five other model servers, in turn: do
 bench-router: venv ## measure the router beside nginx and HAProxy, in turn: docs/benchmarks.md (ten minutes)
 	@$(PYTHON) -m setup bench
 	@$(BIN)/python -m bench.router --write
+
+bench-shadow: venv ## measure what copies for a candidate cost the users
+	@$(PYTHON) -m setup bench
+	@$(BIN)/python -m bench.router.shadow
 
 PIN = $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url

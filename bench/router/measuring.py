@@ -57,8 +57,8 @@ def measure(plan: Plan) -> Samples:
 
 
 def _round(scratch: Path, ways: Sequence[Way], plan: Plan, samples: Samples) -> None:
-    with _pods(scratch) as pods:
-        direct = _target(f"127.0.0.1:{pods.stable}", scratch)
+    with running_pods(scratch) as pods:
+        direct = target_at(f"127.0.0.1:{pods.stable}", scratch)
         _closed(DIRECT, direct, plan, samples)
         for way in ways:
             with _running(way, scratch, pods) as target:
@@ -87,7 +87,8 @@ def _open(name: str, target: Target, share: float, capacity: float, plan: Plan, 
 
 
 @contextmanager
-def _pods(scratch: Path) -> Iterator[Pods]:
+def running_pods(scratch: Path) -> Iterator[Pods]:
+    """Both versions, until the end of the block."""
     folder = _folder(scratch, "pods")
     pods = Pods(*free_ports(2))
     with Running("pods", pods_command(folder, pods), folder, pods.stable, "/") as running:
@@ -102,10 +103,11 @@ def _running(way: Way, scratch: Path, pods: Pods) -> Iterator[Target]:
     command = way.command(folder, pods, port)
     with way.beside(folder), Running(way.name, command, folder, port, way.ready_path) as running:
         running.wait_ready()
-        yield _target(running.address, folder)
+        yield target_at(running.address, folder)
 
 
-def _target(address: str, folder: Path) -> Target:
+def target_at(address: str, folder: Path) -> Target:
+    """One request for one row."""
     return Target(address, Post(INFER, _BODY), folder)
 
 

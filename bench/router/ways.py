@@ -157,25 +157,43 @@ def _headgate(folder: Path, pods: Pods, port: int) -> Command:
     intent = Intent(targets, TIMEOUT_MS)
     xds.start_with(bootstrap_document("bench", "fraud", layout, intent, UNPROTECTED))
     xds.put(layout.clusters, discovery_response()[0])
-    addresses = {STABLE: pods.stable, CANDIDATE: pods.candidate}
-    endpoints = {name: (Endpoint("127.0.0.1", at, f"{name}-pod"),) for name, at in addresses.items()}
-    documents, _ = step(Memory({}, {}), intent, endpoints, 0.0)
+    documents, _ = step(Memory({}, {}), intent, endpoints_of(pods), 0.0)
     asyncio.run(xds.apply(documents, Admin(Path(layout.admin_socket))))
+    return envoy_command(layout)
+
+
+def envoy_command(layout: Layout) -> Command:
+    """Envoy as in a router's pod."""
     options = ["--disable-hot-restart", "--concurrency", str(THREADS), "--log-level", "warn"]
     return Command([str(envoy.ensure()), "-c", str(layout.bootstrap), *options])
 
 
+def endpoints_of(pods: Pods) -> dict[str, tuple[Endpoint, ...]]:
+    """Where the two versions are."""
+    addresses = {STABLE: pods.stable, CANDIDATE: pods.candidate}
+    return {name: (Endpoint("127.0.0.1", at, f"{name}-pod"),) for name, at in addresses.items()}
+
+
 @contextmanager
 def _agent(folder: Path) -> Iterator[None]:
-    """The agent's discovery on a loop of its own."""
+    """The agent's discovery of what `_headgate` wrote."""
     xds = XdsFolder(Layout(PurePosixPath(folder)))
     xds.prepare()
+    with discovering(xds):
+        yield
+
+
+@contextmanager
+def discovering(xds: XdsFolder) -> Iterator[asyncio.AbstractEventLoop]:
+    """The agent's discovery on a loop of its own, in a thread; the folder is changed there only."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    runner = asyncio.run_coroutine_threadsafe(Discovery(xds).serve(), loop).result()
+    discovery = Discovery(xds)
+    xds.changed = discovery.changed
+    runner = asyncio.run_coroutine_threadsafe(discovery.serve(), loop).result()
     try:
-        yield
+        yield loop
     finally:
         asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
         loop.call_soon_threadsafe(loop.stop)

@@ -365,3 +365,14 @@ async def test_what_was_published_and_cannot_be_read_is_complained_of(world, tmp
     world.now += ALONE_AFTER_SECONDS
     assert not await world.agent.turn()
     assert "state.json can't be read" in caplog.text
+
+
+async def test_who_else_has_to_know_is_told_before_envoy(world):
+    told = []
+    world.agent.tell = lambda intent, endpoints: told.append((intent, endpoints, world.folder.complete))
+    world.split((OLD, "stable", 100), (NEW, "candidate", 0))
+    world.pods(fraud_1a2b3c4d="10.0.0.1")
+    await world.agent.turn()
+    ((intent, endpoints, written),) = told
+    assert (intent.stable.revision, intent.candidate.revision, written) == (OLD, NEW, False)
+    assert [pod.address for pod in endpoints[OLD]] == ["10.0.0.1"]

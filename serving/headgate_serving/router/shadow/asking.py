@@ -32,7 +32,8 @@ SPARE_SECONDS = 1.0
 clock; the agent's is not as good."""
 
 LARGE = 64 << 10
-"""Bytes from which two answers are compared in a thread, so that the agent can follow a rollback meanwhile."""
+"""Bytes from which an answer is read in a thread, so that the agent can follow a rollback meanwhile; and one at a time:
+as a list of numbers it takes ten times its bytes."""
 
 _MARK = OWN + "shadow"
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -54,6 +55,7 @@ class Candidate:
     """Seconds that a user would wait."""
     rules: Rules
     _turn: "count[int]" = field(default_factory=count)
+    _large: asyncio.Lock = field(default_factory=asyncio.Lock)
     _channels: dict[str, grpc.aio.Channel] = field(default_factory=dict)
 
     async def __aenter__(self) -> Self:
@@ -72,7 +74,7 @@ class Candidate:
 
     async def verdict(self, exchange: Exchange) -> tuple[Verdict, float]:
         """Whether the candidate agrees, and its seconds. Unusable where nothing can be said of it."""
-        stable = await _read(exchange.answer, exchange.is_grpc)
+        stable = await self._read(exchange.answer, exchange.is_grpc)
         if stable is None:
             raise Unusable("unreadable")
         if not compared(stable, self.rules):
@@ -85,7 +87,7 @@ class Candidate:
         except (Failed, TimeoutError):
             return "error", time.monotonic() - started
         seconds = time.monotonic() - started
-        found = await _read(answer, exchange.is_grpc)
+        found = await self._read(answer, exchange.is_grpc)
         if found is None:
             return "error", seconds
         return "yes" if agree(stable, found, self.rules) else "no", seconds
@@ -138,6 +140,16 @@ class Candidate:
                 return Message({}, [b"\0" + len(answer).to_bytes(4), answer], len(answer) + 5)
         raise AssertionError("unreachable")
 
+    async def _read(self, answer: Message, is_grpc: bool) -> Outputs | None:
+        """None for what is no answer of the protocol."""
+        try:
+            if answer.size <= LARGE:
+                return outputs_of(answer, is_grpc=is_grpc)
+            async with self._large:
+                return await asyncio.to_thread(outputs_of, answer, is_grpc=is_grpc)
+        except Unreadable:
+            return None
+
     def _next(self, pods: list[Endpoint]) -> Endpoint:
         if not pods:
             raise Unusable("no-pod")
@@ -157,16 +169,6 @@ class Candidate:
     async def _close_channels_but(self, kept: frozenset[str]) -> None:
         for where in self._channels.keys() - kept:
             await self._channels.pop(where).close()
-
-
-async def _read(answer: Message, is_grpc: bool) -> Outputs | None:
-    """None for what is no answer of the protocol."""
-    try:
-        if answer.size > LARGE:
-            return await asyncio.to_thread(outputs_of, answer, is_grpc=is_grpc)
-        return outputs_of(answer, is_grpc=is_grpc)
-    except Unreadable:
-        return None
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> Message:
