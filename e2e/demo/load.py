@@ -26,6 +26,7 @@ from .tally import Tally
 from .traffic import Dropped, Pool
 
 REVISION = "x-headgate-revision"
+FALLBACK = "x-headgate-fallback"
 IN_FLIGHT = 500
 
 
@@ -104,7 +105,8 @@ class Load:
         try:
             left = max(0.0, planned + self.plan.timeout - self._clock())
             response = await asyncio.wait_for(self._pool.post(self._path, person.body), left)
-            revision = response.headers.get(REVISION, "")
+            # Who answered: a revision, or who stood in for all of them.
+            revision = response.headers.get(REVISION) or response.headers.get(FALLBACK, "")
             if response.status != 200:
                 message = response.body.decode(errors="replace")
                 return self._failed(planned, revision, f"status {response.status}", message)

@@ -108,12 +108,12 @@ class Headgate:
     def _scale(self, name: str, replicas: int) -> None:
         self.cluster.kubectl("scale", f"deployment/{name}", f"--replicas={replicas}", f"--namespace={SYSTEM}")
 
-    def query(self, expression: str, at: float | None = None) -> dict[str, int]:
-        """What Prometheus answers, by revision."""
+    def query(self, expression: str, at: float | None = None, by: str = "headgate_revision") -> dict[str, int]:
+        """What Prometheus answers, by the value of a label."""
         query = {"query": expression, **({"time": f"{at:.3f}"} if at else {})}
         answer = self.world.api.of_service(SYSTEM, f"{PROMETHEUS}:9090", "/api/v1/query", query)
         found = (answer or {}).get("data", {}).get("result", [])
-        return {each["metric"].get("headgate_revision", ""): round(float(each["value"][1])) for each in found}
+        return {each["metric"].get(by, ""): round(float(each["value"][1])) for each in found}
 
     def attempts(self, model: Model, at: float | None = None) -> Counter[str]:
         """Attempts that each revision's pods have had, as the routers counted them up to a time.

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 from headgate.api import REVISION_LABEL
 from headgate.api.quantities import seconds
 from headgate.api.revision import RevisionSpec, RevisionStatus
-from headgate.api.spec import Spec
+from headgate.api.rules import eighths_waited_for
+from headgate.api.spec import Spec, Traffic
 from headgate.api.status import Rollout, Status
 from headgate.core import shadow
 from headgate.core.children import workload_of
@@ -24,9 +25,6 @@ from headgate.edges.prometheus import MetricsSource
 from headgate.errors import MetricsError
 
 Object = Mapping[str, Any]
-
-RESCUE_SHARE = 0.5
-"""Share of the time budget after which the router has stable rescue a candidate's request."""
 
 _USES_METRICS = frozenset({"Pending", "Shadow", "Canary", "Promoting", "Soaking"})
 
@@ -95,7 +93,7 @@ class Observer:
             "headgate_model": name,
             "headgate_revision": f"{stable.revision}|{rollout.revision}",
         }
-        patience = seconds(spec.traffic.timeout) * RESCUE_SHARE if spec.traffic.retryOnStable else None
+        patience = patience_of(spec.traffic)
         slow_after = seconds(spec.rollout.latency.threshold) if spec.rollout.latency else None
         who = Comparison(stable.revision, rollout.revision, patience, slow_after)
         cursor = None if rollout.phase == "Shadow" else rollout.cursor
@@ -159,6 +157,11 @@ class Observer:
         except MetricsError:
             return None
         return Drift(tuple(_features(blocks_of(live), reference, spec.monitoring.drift.tolerance)))
+
+
+def patience_of(traffic: Traffic) -> float | None:
+    """Seconds after which the router has stable rescue a candidate's request; None where it doesn't."""
+    return seconds(traffic.timeout) * eighths_waited_for(traffic) / 8 if traffic.retryOnStable else None
 
 
 def _features(

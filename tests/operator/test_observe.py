@@ -9,15 +9,18 @@ from pydantic import ValidationError
 from world import DEFAULTS, Behaviour, World
 
 from headgate.api.revision import as_manifest
+from headgate.api.spec import Traffic
 from headgate.core.evidence.counters import Series
 from headgate.core.following import ALIVE, ROUTES
+from headgate.core.histogram import patience_edge
 from headgate.core.manifests import revision_manifest, router_manifests, runtime_manifests
 from headgate.core.metrics import SERIES
 from headgate.core.model import Before, Blind, Drift, Fresh, Quiet
 from headgate.core.pairs import PAIR_SERIES
 from headgate.core.past import HISTORY_SECONDS, PAST_SERIES
 from headgate.errors import MetricsError
-from headgate.observe import Observer
+from headgate.observe import Observer, patience_of
+from headgate_serving.router.config.budget import LATENCY_EDGES_MS, candidate_try_ms
 
 
 class Scene:
@@ -161,6 +164,16 @@ async def test_slow_answers_are_read_where_the_spec_asks_for_them():
     scene.metrics.series = (*seven_attempts(stable, world.now), *times)
     found = (await scene.observe()).metrics
     assert (found.slow.edge, found.slow.before) == (200, Before(9 * 5, 9 * 2, 1.0))
+
+
+@pytest.mark.parametrize("chain", [[], [{"modelDeployment": "simple"}]])
+@pytest.mark.parametrize("timeout_ms", [1, 10, 100, 200, 450, 1000, 3000, 60_000])
+def test_stable_is_late_where_the_router_gives_up_a_candidate(timeout_ms, chain):
+    """Both sides have the rule: the operator as a share of the budget, the router as an edge of its histogram."""
+    patience = patience_of(Traffic.model_validate({"timeout": f"{timeout_ms}ms", "fallback": chain}))
+    edge = patience_edge([float(edge) for edge in LATENCY_EDGES_MS], patience) or 1
+    assert edge == candidate_try_ms(timeout_ms, fallback=bool(chain))
+    assert patience_of(Traffic(retryOnStable=False)) is None
 
 
 async def test_while_stables_past_cannot_be_read_no_canary_opens():

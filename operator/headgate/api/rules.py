@@ -108,19 +108,34 @@ def _credentials(authentication: Any) -> str:
     return str(authentication.apiKeys.header).lower() if authentication.apiKeys else "authorization"
 
 
+def eighths_waited_for(traffic: Any) -> int:
+    """Eighths of the time budget after which the router gives up a version of which another may take the place.
+
+    `traffic` is a `spec.Traffic`. The router's own rule is in `headgate_serving.router.config.budget`.
+    """
+    if traffic.retryOnStable:
+        return 3 if traffic.fallback else 4
+    return 6 if traffic.fallback else 8
+
+
 SLOW_BEFORE_GIVEN_UP = Rule(
-    cel="!has(self.rollout.latency) || duration(self.rollout.latency.threshold) + "
-    "(self.traffic.retryOnStable ? duration(self.rollout.latency.threshold) : duration('0s')) "
-    "< duration(self.traffic.timeout)",
+    cel="!has(self.rollout.latency) || duration(self.rollout.latency.threshold).getMilliseconds() * 8 "
+    "< duration(self.traffic.timeout).getMilliseconds() * (self.traffic.retryOnStable "
+    "? (self.traffic.fallback.size() > 0 ? 3 : 4) : (self.traffic.fallback.size() > 0 ? 6 : 8))",
     holds=lambda spec: (
         spec.rollout.latency is None
-        or seconds(spec.rollout.latency.threshold) * (2 if spec.traffic.retryOnStable else 1)
-        < seconds(spec.traffic.timeout)
+        or _milliseconds(spec.rollout.latency.threshold) * 8
+        < _milliseconds(spec.traffic.timeout) * eighths_waited_for(spec.traffic)
     ),
-    message="rollout.latency.threshold must be below half of traffic.timeout, or below all of it without "
-    "traffic.retryOnStable: a later answer of the candidate is given up, and counts as failed",
+    message="rollout.latency.threshold must be below half of traffic.timeout (3/8 with a fallback), or below all of it "
+    "without traffic.retryOnStable (3/4 with a fallback): a later answer is given up, and counts as failed",
     field="rollout.latency.threshold",
 )
+
+
+def _milliseconds(duration: str) -> int:
+    """Whole milliseconds, as CEL counts them."""
+    return int(round(seconds(duration) * 1e6) // 1000)
 
 
 SHORT_NAME = Rule(

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from headgate.api import GROUP, VERSION, rules
+from headgate.api import GROUP, VERSION, fallback_rules, rules
 from headgate.api.revision import RevisionSpec, RevisionStatus
 from headgate.api.spec import Spec, SpecModel
 from headgate.api.status import Status
@@ -130,7 +130,10 @@ def model_deployment_crd() -> Schema:
     schema = _object(
         "A model in production: what is served, and how a new version is let in.", structural(Spec), status
     )
-    schema["openAPIV3Schema"]["x-kubernetes-validations"] = [rules.SHORT_NAME.manifest()]
+    schema["openAPIV3Schema"]["x-kubernetes-validations"] = [
+        rules.SHORT_NAME.manifest(),
+        fallback_rules.NOT_ITSELF.manifest(),
+    ]
     return _crd(
         "ModelDeployment",
         "modeldeployments",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from headgate.api import rules
+from headgate.api import fallback_rules, rules
 from headgate.api.quantities import DURATION_PATTERN, PERCENT_PATTERN, SIZE_PATTERN
 from headgate.api.rules import Rule
 
@@ -40,6 +40,8 @@ Margin = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), _ruled(_MA
 Uri = Annotated[str, Field(min_length=1, max_length=2048), _ruled(rules.KNOWN_SCHEME), _obey(rules.KNOWN_SCHEME)]
 HeaderName = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 CookieName = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9_-]+$")]
+ModelName = Annotated[str, Field(max_length=40, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
+_SIZES, _NAMES = fallback_rules.SIZES, fallback_rules.OUTPUTS_DIFFER
 RequestValue = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-:<-~]+$")]
 SecretName = Annotated[
     str,
@@ -200,10 +202,53 @@ class Authentication(SpecModel):
     """By tokens."""
 
 
+class StaticOutput(SpecModel):
+    """An output tensor of a static answer."""
+
+    RULES = (fallback_rules.AS_MANY_VALUES_AS_SHAPE, fallback_rules.VALUES_OF_DATATYPE)
+
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+    """The output's name."""
+    datatype: fallback_rules.Datatype
+    """The protocol's datatype."""
+    shape: Annotated[
+        list[Annotated[int, Field(ge=-1, le=1000)]], Field(min_length=1, max_length=4), _ruled(_SIZES), _obey(_SIZES)
+    ]
+    """The shape. If it begins with -1, there are as many rows as the request's first input has, all of them equal."""
+    data: Annotated[list[float], Field(max_length=1000)] = []
+    """The values in row-major order (1 and 0 for BOOL); those of one row if the shape begins with -1."""
+    text: Annotated[list[Annotated[str, Field(max_length=1000)]], Field(max_length=1000)] = []
+    """The values of BYTES, instead of `data`."""
+
+
+class StaticAnswer(SpecModel):
+    """An answer that needs no model."""
+
+    name: ModelName = "static"
+    """What answers and series call it."""
+    outputs: Annotated[list[StaticOutput], Field(min_length=1, max_length=16), _ruled(_NAMES), _obey(_NAMES)]
+    """Its output tensors. A request gets those that it asks for."""
+
+
+class Fallback(SpecModel):
+    """Who is asked where stable can't answer: another model, or nobody."""
+
+    RULES = (fallback_rules.MODEL_OR_STATIC,)
+
+    modelDeployment: ModelName | None = None  # noqa: N815
+    """A ModelDeployment of this namespace. It is asked through its Service, as any client would."""
+    static: StaticAnswer | None = None
+    """An answer that is always the same."""
+
+
 class Traffic(SpecModel):
     """How requests reach the model."""
 
-    RULES = (rules.LIMIT_BY_WHAT_IS_LEFT,)
+    RULES = (
+        rules.LIMIT_BY_WHAT_IS_LEFT,
+        fallback_rules.STATIC_ANSWER_ENDS,
+        fallback_rules.LOW_CONFIDENCE_ENDS_STATIC,
+    )
 
     timeout: PositiveDuration = "1s"
     """The latency budget: an answer that is later is a failure."""
@@ -223,6 +268,10 @@ class Traffic(SpecModel):
     """Ask clients who they are."""
     accessLog: Literal["All", "Errors"] = "All"  # noqa: N815
     """Which requests the routers log, a line each, without what is in them."""
+    fallback: Annotated[list[Fallback], Field(max_length=4)] = []
+    """Who answers in stable's place where it can't, in this order: degraded answers, marked as such."""
+    fallbackOnLowConfidence: bool = False  # noqa: N815
+    """Whether an answer that the model itself is not sure of is replaced by the fallback's too."""
     routers: Annotated[int, Field(ge=1, le=100)] = 2
     """Router pods."""
     routerAutoscaling: Autoscaling | None = None  # noqa: N815

@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from headgate.api import API_VERSION
+from headgate.api.fallback_rules import NOT_ITSELF
 from headgate.api.rules import SHORT_NAME
 from headgate.api.spec import Spec
 
@@ -116,7 +117,9 @@ def _findings(document: dict[str, Any], where: str) -> Iterator[Finding]:
         yield Finding(where, "spec", "-", "is required")
         return
     try:
-        Spec.model_validate(_without_nulls(document["spec"]), strict=True)
+        spec = Spec.model_validate(_without_nulls(document["spec"]), strict=True)
+        if any(each.modelDeployment == name for each in spec.traffic.fallback):
+            yield Finding(where, NOT_ITSELF.field, repr(name), NOT_ITSELF.message)
     except ValidationError as error:
         for detail in error.errors():
             field = ".".join(["spec", *(str(part) for part in detail["loc"])])

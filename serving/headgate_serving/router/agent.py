@@ -30,6 +30,7 @@ from headgate_serving.router.config import Layout, bootstrap_document, names
 from headgate_serving.router.discovery import Discovery
 from headgate_serving.router.endpoints import Endpoints, endpoints_by_revision
 from headgate_serving.router.errors import EnvoyBehind, RouterError
+from headgate_serving.router.fallback.server import StandIn
 from headgate_serving.router.files import ClusterWatcher, XdsFolder
 from headgate_serving.router.kube import ApiMirror, Mirror, deployment_selection, slices_selection
 from headgate_serving.router.mounted import Mounted
@@ -124,6 +125,7 @@ class Agent:
     published: Callable[[], Published | None] = lambda: None
     tell: Callable[[Intent, Endpoints], None] = lambda *_: None
     """Who else has to know what there is; must not fail, nor take time."""
+    stand_in: StandIn | None = None
     _alone: bool = False
     """Whether Envoy follows what was published."""
     _alone_from: float = field(init=False)
@@ -214,7 +216,12 @@ class Agent:
         known = frozenset(map(names.revision_of, documents.clusters))
         # Before Envoy can know of them, not after.
         self._show_routes(self._routed | known)
+        # Nobody is sent to a fallback before it is there, or after it has gone.
+        if self.stand_in and intent.fallback:
+            await self.stand_in.follow(intent.fallback, deployment)
         await self.folder.apply(documents, self.envoy)
+        if self.stand_in and not intent.fallback:
+            await self.stand_in.follow(intent.fallback, deployment)
         self._look_at = min((at for at in (again, self._memory.next_look) if at is not None), default=None)
         if self._routed - known and not await self.envoy.follows(self.folder.version(self.folder.layout.routes)):
             self._look_at = self.clock() + AGAIN_SECONDS
@@ -299,17 +306,20 @@ async def _serve(options: argparse.Namespace) -> None:
         agent = Agent(options.model, deployments, slices, folder, admin, metrics, clock, protection, tell=shadow.follow)
         if options.published:
             agent.published = partial(read_published, options.published)
+        agent.stand_in = stand_in = StandIn(options.namespace, options.model, folder, metrics.registry)
         discovery = Discovery(folder, metrics.refusals.labels(options.namespace, options.model).inc)
         folder.changed = discovery.changed
         mounted = Mounted(protection, folder, metrics.show_usable)
         mounted.look()
         envoys = await discovery.serve()
+        await stand_in.begin()
         web = await Web(lambda: folder.complete, metrics.registry, admin).serve(options.bind, options.port)
         try:
             await _until_terminated(_both(agent.run(), mounted.run()))
         finally:
             await shadow.close()
             await web.cleanup()
+            await stand_in.cleanup()
             await envoys.cleanup()
 
 

@@ -12,6 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from headgate_serving.router.errors import InvalidTraffic
+from headgate_serving.router.fallback.wishes import NO_FALLBACK, Fallback, parse_fallback
 from headgate_serving.router.limits import NO_WISHES, Limits, parse_limits
 from headgate_serving.router.matching import Match, Role, Selector, parse_affinity, parse_matches
 from headgate_serving.router.shadow.rules import DEFAULT_RULES, Rules, parse_rules
@@ -41,7 +42,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What the router has to do: the split, who is not split, the latency budget, and whether stable rescues."""
+    """What the router has to do: the split, who is not split, the latency budget, and who stands in for whom."""
 
     targets: tuple[Target, ...] = ()
     timeout_ms: int = DEFAULT_TIMEOUT_MS
@@ -52,6 +53,7 @@ class Intent:
     affinity: Selector | None = None
     limits: Limits = NO_WISHES
     shadow_rules: Rules = DEFAULT_RULES
+    fallback: Fallback = NO_FALLBACK
     ignored: tuple[str, ...] = ()
     """What could not be read, and is not done."""
     stable: Target | None = field(init=False)
@@ -82,6 +84,7 @@ def parse_deployment(deployment: Mapping[str, Any]) -> Intent:
     matches, wrong_matches = parse_matches(_section(wishes, "match", list))
     affinity, wrong_affinity = parse_affinity(wishes.get("affinity"))
     limits, wrong_limits = parse_limits(wishes)
+    fallback, wrong_fallback = parse_fallback(wishes, _section(deployment, "metadata").get("name"))
     rollout = _section(_section(deployment, "spec"), "rollout")
     shadow_rules, wrong_rules = parse_rules(rollout)
     return Intent(
@@ -93,7 +96,11 @@ def parse_deployment(deployment: Mapping[str, Any]) -> Intent:
         affinity=affinity,
         limits=limits,
         shadow_rules=shadow_rules,
-        ignored=wrong_matches + wrong_affinity + wrong_limits + wrong_rules + _wrong_shadows(traffic),
+        fallback=fallback,
+        ignored=(
+            *(wrong_matches + wrong_affinity + wrong_limits + wrong_fallback),
+            *(wrong_rules + _wrong_shadows(traffic)),
+        ),
     )
 
 

@@ -19,6 +19,7 @@ from .service import Service, Serving
 
 _BINARY = b"content-type: application/octet-stream\r\ninference-header-content-length: %d\r\n"
 _LOW_CONFIDENCE = {"low_confidence": True}
+_LOW_CONFIDENCE_HEADER = b"x-headgate-low-confidence: true\r\n"
 _RETRY = b"retry-after: 1\r\n"
 
 
@@ -121,6 +122,8 @@ class _Inference(Inference):
         parameters = _LOW_CONFIDENCE if self.unsure else None
         encoded = encode(service.name, service.version, self.request, results, specs, parameters)
         headers = JSON if encoded.header_length is None else _BINARY % encoded.header_length
+        if self.unsure:
+            headers += _LOW_CONFIDENCE_HEADER
         self._send(Answer(200, headers, encoded.body))
 
     def refuse(self, error: RequestError) -> None:

@@ -17,7 +17,9 @@ _PRINTABLE = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"  # what need not be escaped in
 _LONGEST = 2000
 _PREFIX = 5  # bytes before a message: a flag and the message's length
 
-HEAD = header_block((b":status", b"200"), _TYPE, (b"grpc-accept-encoding", b"identity,deflate,gzip"))
+_BEGIN = ((b":status", b"200"), _TYPE, (b"grpc-accept-encoding", b"identity,deflate,gzip"))
+HEAD = header_block(*_BEGIN)
+HEAD_UNSURE = header_block(*_BEGIN, (b"x-headgate-low-confidence", b"true"))
 GOOD = header_block((b"grpc-status", b"0"))
 _REFUSAL = header_block((b":status", b"200"), _TYPE)
 

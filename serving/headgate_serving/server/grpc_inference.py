@@ -4,7 +4,7 @@ from collections import deque
 from typing import Any
 
 from ..errors import RequestError, UnknownModel
-from .calls import GOOD, HEAD, Reader, deadline, framed, parsed, refuse_for
+from .calls import GOOD, HEAD, HEAD_UNSURE, Reader, deadline, framed, parsed, refuse_for
 from .inference import Inference
 from .messages import MESSAGES
 from .protocol import InferRequest
@@ -56,7 +56,7 @@ class ModelInfer(_Asked):
 
     def answer(self, results: Results) -> None:
         """At once."""
-        self._stream.answer(HEAD, framed(self.told(results)), GOOD)
+        self._stream.answer(HEAD_UNSURE if self.unsure else HEAD, framed(self.told(results)), GOOD)
 
     def refuse(self, error: RequestError) -> None:
         """As the call's status."""

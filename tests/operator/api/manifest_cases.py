@@ -55,6 +55,25 @@ def _bad(name: str, path: str, value: Any, reason: str, by: Any = "schema", fiel
     return Bad(name, manifest((path, value)), field or path, reason, by)
 
 
+def _static(*outputs: dict[str, Any]) -> list[dict[str, Any]]:
+    """A chain that is a static answer."""
+    return [{"static": {"outputs": list(outputs)}}]
+
+
+def _values(**of: list[float]) -> list[dict[str, Any]]:
+    """An output of each datatype with these values."""
+    return [
+        {"name": datatype, "datatype": datatype, "shape": [len(values)], "data": values}
+        for datatype, values in of.items()
+    ]
+
+
+def _bad_output(name: str, reason: str, by: Any = "rule", where: str = "", **changes: Any) -> Bad:
+    output = {"name": "y", "datatype": "INT64", "shape": [-1], "data": [0]} | changes
+    field = "spec.traffic.fallback.0.static.outputs.0" + where
+    return _bad(name, "spec.traffic.fallback", _static(output), reason, by, field=field)
+
+
 GOOD: dict[str, Manifest] = {
     "six lines": MINIMAL,
     "empty sections": manifest(
@@ -130,6 +149,20 @@ GOOD: dict[str, Manifest] = {
                 "tls": {"secret": "fraud.example-tls", "verifyClients": True},
                 "authentication": {"apiKeys": {"secret": "fraud-keys", "header": "X-Key"}},
                 "accessLog": "Errors",
+                "fallback": [
+                    {"modelDeployment": "fraud-simple"},
+                    {
+                        "static": {
+                            "name": "safe",
+                            "outputs": [
+                                {"name": "label", "datatype": "INT64", "shape": [-1], "data": [0]},
+                                {"name": "scores", "datatype": "FP32", "shape": [-1, 2], "data": [0.5, 0.5]},
+                                {"name": "why", "datatype": "BYTES", "shape": [1], "text": ["no model"]},
+                            ],
+                        }
+                    },
+                ],
+                "fallbackOnLowConfidence": True,
                 "routers": 3,
             },
         ),
@@ -171,6 +204,28 @@ GOOD: dict[str, Manifest] = {
     ),
     "a later threshold where nobody is rescued": manifest(
         ("spec.rollout.latency", {"threshold": "1m20s"}), ("spec.traffic", {"timeout": "1.5m", "retryOnStable": False})
+    ),
+    "a threshold below 3/8 of the time before a fallback": manifest(
+        ("spec.rollout.latency", {"threshold": "74ms"}),
+        ("spec.traffic", {"timeout": "0.2s", "fallback": [{"modelDeployment": "fraud-simple"}]}),
+    ),
+    "another model alone": manifest(("spec.traffic.fallback", [{"modelDeployment": "fraud-simple"}])),
+    "no fallback": manifest(("spec.traffic", {"fallback": [], "fallbackOnLowConfidence": False})),
+    "the largest values": manifest(
+        (
+            "spec.traffic.fallback",
+            _static(
+                *_values(UINT8=[0, 255], INT8=[-128, 127], BOOL=[0, 1], INT64=[-(2**53), 2**53]),
+                *_values(FP16=[-65504, 65504], BF16=[-3.38e38, 1e-40], FP32=[-3.4e38, 0.5], FP64=[1.7e308, -2.5]),
+                *_values(UINT16=[0, 65535], INT16=[-32768, 0], UINT32=[0, 2**32 - 1], INT32=[-(2**31), 1]),
+            ),
+        )
+    ),
+    "a static answer of four dimensions": manifest(
+        (
+            "spec.traffic.fallback",
+            _static({"name": "y", "datatype": "FP32", "shape": [-1, 2, 1, 5], "data": [0.5] * 10}),
+        )
     ),
     "a threshold that is null": manifest(("spec.rollout.latency", None)),
     "affinity by a cookie": manifest(("spec.traffic.affinity", {"cookie": "session", "header": None})),
@@ -484,5 +539,106 @@ BAD: tuple[Bad, ...] = (
         {"outputs": [{"tolerance": 1}]},
         "required",
         field="spec.rollout.shadow.outputs.0.name",
+    ),
+    _bad("a fallback of nothing", "spec.traffic.fallback", [{}], "not both", "rule", field="spec.traffic.fallback.0"),
+    _bad(
+        "a fallback of two kinds",
+        "spec.traffic.fallback",
+        [{"modelDeployment": "a", **_static(*_values(INT8=[1]))[0]}],
+        "not both",
+        "rule",
+        field="spec.traffic.fallback.0",
+    ),
+    _bad(
+        "a model that stands in for itself",
+        "spec.traffic.fallback",
+        [{"modelDeployment": "fraud"}],
+        "none can stand in for itself",
+        "rule",
+    ),
+    _bad(
+        "a fallback that is no name",
+        "spec.traffic.fallback",
+        [{"modelDeployment": "Fraud.v1"}],
+        "should match pattern",
+        field="spec.traffic.fallback.0.modelDeployment",
+    ),
+    _bad(
+        "a chain of five", "spec.traffic.fallback", [{"modelDeployment": f"m{n}"} for n in range(5)], "at most 4 items"
+    ),
+    _bad(
+        "a model after a static answer",
+        "spec.traffic.fallback",
+        [*_static(*_values(INT8=[1])), {"modelDeployment": "simple"}],
+        "must be the last fallback",
+        "rule",
+        field="spec.traffic",
+    ),
+    _bad(
+        "two static answers",
+        "spec.traffic.fallback",
+        _static(*_values(INT8=[1])) * 2,
+        "must be the last fallback",
+        "rule",
+        field="spec.traffic",
+    ),
+    _bad(
+        "unsure answers without a fallback",
+        "spec.traffic.fallbackOnLowConfidence",
+        True,
+        "ends with a static answer",
+        "rule",
+        field="spec.traffic",
+    ),
+    _bad(
+        "unsure answers for another model alone",
+        "spec.traffic",
+        {"fallback": [{"modelDeployment": "simple"}], "fallbackOnLowConfidence": True},
+        "ends with a static answer",
+        "rule",
+        field="spec.traffic",
+    ),
+    _bad(
+        "a static answer of nothing",
+        "spec.traffic.fallback",
+        _static(),
+        "at least 1 item",
+        field="spec.traffic.fallback.0.static.outputs",
+    ),
+    _bad(
+        "two outputs of one name",
+        "spec.traffic.fallback",
+        _static(*_values(INT8=[1]) * 2),
+        "must have different names",
+        "rule",
+        field="spec.traffic.fallback.0.static.outputs",
+    ),
+    _bad_output("an unknown datatype", "should be 'BOOL'", "schema", ".datatype", datatype="INT9"),
+    _bad_output("a shape of nothing", "at least 1 item", "schema", ".shape", shape=[]),
+    _bad_output("a dimension of nothing", "must have sizes from 1", "rule", ".shape", shape=[-1, 0], data=[]),
+    _bad_output("rows that come last", "-1 only as the first", "rule", ".shape", shape=[1, -1]),
+    _bad_output("two kinds of rows", "-1 only as the first", "rule", ".shape", shape=[-1, -1]),
+    _bad_output("a negative dimension", "greater than or equal to -1", "schema", ".shape.0", shape=[-2]),
+    _bad_output("too many values", "must have as many values", shape=[2], data=[1, 2, 3]),
+    _bad_output("no values", "must have as many values", data=[]),
+    _bad_output("numbers that are text", "must have as many values", data=[], text=["0"]),
+    _bad_output("text that is numbers", "must have as many values", datatype="BYTES"),
+    _bad_output("text beside numbers", "must have as many values", text=["0"]),
+    _bad_output("a fraction of a whole number", "a value that the datatype can't hold", data=[0.5]),
+    _bad_output("a number that is too large", "a value that the datatype can't hold", datatype="UINT8", data=[256]),
+    _bad_output("a number that is too small", "a value that the datatype can't hold", datatype="UINT8", data=[-1]),
+    _bad_output("a half that is too large", "a value that the datatype can't hold", datatype="FP16", data=[65505]),
+    _bad_output("a truth that is 2", "a value that the datatype can't hold", datatype="BOOL", data=[2]),
+    _bad_output("a number that is true", "should be a valid number", "schema", ".data.0", data=[True]),
+    _bad(
+        "a threshold beyond 3/8 of the time before a fallback",
+        "spec",
+        {
+            "model": MINIMAL["spec"]["model"],
+            "traffic": {"timeout": "200ms", "fallback": [{"modelDeployment": "simple"}]},
+            "rollout": {"latency": {"threshold": "75ms"}},
+        },
+        "3/8 with a fallback",
+        "rule",
     ),
 )

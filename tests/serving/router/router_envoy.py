@@ -13,11 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from prometheus_client import CollectorRegistry
+
 from headgate_serving.router.admin import Admin
 from headgate_serving.router.config import Layout, bootstrap_document
 from headgate_serving.router.config.documents import discovery_response
 from headgate_serving.router.discovery import Discovery
 from headgate_serving.router.endpoints import Endpoint
+from headgate_serving.router.fallback.server import StandIn
 from headgate_serving.router.files import XdsFolder
 from headgate_serving.router.protection import UNPROTECTED, Protection
 from headgate_serving.router.step import Memory, step
@@ -37,6 +40,21 @@ class Router:
     folder: XdsFolder
     protection: Protection = UNPROTECTED
     memory: Memory = field(default_factory=lambda: Memory({}, {}))
+    places: dict[str, str] = field(default_factory=dict)
+    """Where other models are: `simple` over REST, `simple/grpc` over gRPC; nobody is where nothing is said."""
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    loop: asyncio.AbstractEventLoop | None = None
+    """The agent's, while it answers."""
+
+    def __post_init__(self) -> None:
+        self.stand_in = StandIn(
+            NAMESPACE,
+            MODEL,
+            self.folder,
+            self.registry,
+            lambda name: self.places.get(name, "http://127.0.0.1:1"),
+            lambda name: self.places.get(f"{name}/grpc", "127.0.0.1:1"),
+        )
 
     @property
     def url(self) -> str:
@@ -47,6 +65,9 @@ class Router:
         return Admin(Path(self.layout.admin_socket))
 
     async def follow(self, intent: Intent, endpoints: Mapping[str, tuple[Endpoint, ...]]) -> None:
+        if self.loop is not None:
+            followed = asyncio.run_coroutine_threadsafe(self.stand_in.follow(intent.fallback, {}), self.loop)
+            await asyncio.wrap_future(followed)
         documents, self.memory = step(self.memory, intent, endpoints, time.monotonic())
         await self.folder.apply(documents, self.admin)
 
@@ -72,7 +93,7 @@ class Router:
 @contextmanager
 def running_router(root: Path) -> Iterator[Router]:
     router = prepared(root)
-    with answering(router.folder), running_envoy(router):
+    with answering(router), running_envoy(router):
         yield router
 
 
@@ -106,9 +127,11 @@ def running_envoy(router: Router) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 @contextmanager
-def answering(folder: XdsFolder) -> Iterator[None]:
-    """The agent's discovery, on a loop of its own: tests come with theirs, and go."""
-    loop, discovery = asyncio.new_event_loop(), Discovery(folder)
+def answering(router: Router) -> Iterator[None]:
+    """What of the agent answers Envoy, on a loop of its own: tests come with theirs, and go."""
+    loop, folder = asyncio.new_event_loop(), router.folder
+    router.loop = loop
+    discovery = Discovery(folder)
     folder.changed = lambda path: loop.call_soon_threadsafe(discovery.changed, path)
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -116,10 +139,12 @@ def answering(folder: XdsFolder) -> Iterator[None]:
     try:
         yield
     finally:
+        asyncio.run_coroutine_threadsafe(router.stand_in.cleanup(), loop).result()
         asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+        router.loop = None
 
 
 def wait_until_healthy(url: str, process: "subprocess.Popen[bytes]") -> None:

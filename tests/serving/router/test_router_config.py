@@ -1,18 +1,22 @@
 import json
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headgate_serving.router.config import Layout, bootstrap_document, render
-from headgate_serving.router.config.budget import LATENCY_EDGES_MS, latency_edges, try_timeout_ms
+from headgate_serving.router.config import Layout, bootstrap_document, names, render
+from headgate_serving.router.config.budget import LATENCY_EDGES_MS, candidate_try_ms, latency_edges, stable_try_ms
 from headgate_serving.router.config.documents import discovery_response
 from headgate_serving.router.endpoints import Endpoint, State
+from headgate_serving.router.fallback.wishes import NO_FALLBACK, Fallback, Output, Static
 from headgate_serving.router.protection import UNPROTECTED
 from headgate_serving.router.step import LINGER_SECONDS, Memory, step
 from headgate_serving.router.traffic import Intent, Target
 
+BUILT_IN = frozenset(names.FALLBACK.values())
+SAFE = Static("safe", (Output("label", "INT64", (-1,), (0,)),))
 LAYOUT = Layout(PurePosixPath("/xds"))
 NAMES = ("fraud-00000001", "fraud-00000002", "fraud-00000003")
 
@@ -31,7 +35,8 @@ def intents(draw):
             ]
         )
     )
-    return Intent(targets, draw(st.integers(1, 600_000)), draw(st.booleans()))
+    fallback = draw(st.sampled_from([NO_FALLBACK, Fallback(("simple",)), Fallback((), SAFE, True)]))
+    return Intent(targets, draw(st.integers(1, 600_000)), draw(st.booleans()), fallback=fallback)
 
 
 endpoints = st.dictionaries(
@@ -58,7 +63,8 @@ def assert_consistent(documents):
             revision = cluster["eds_cluster_config"]["service_name"]
             assert documents.endpoints[revision]["cluster_name"] == revision
         else:
-            assert set(cluster["cluster_type"]["typed_config"]["clusters"]) <= documents.clusters.keys()
+            behind = set(cluster["cluster_type"]["typed_config"]["clusters"])
+            assert behind <= documents.clusters.keys() | BUILT_IN
 
 
 @given(intents(), endpoints)
@@ -67,6 +73,8 @@ def test_nothing_ever_names_a_missing_cluster_and_weights_add_up(intent, found):
     assert_consistent(documents)
     if intent.stable:
         assert sum(cluster["weight"] for cluster in weighted(documents)) == 1000
+    elif intent.fallback:
+        assert model_route(documents)["route"]["cluster"] in BUILT_IN
     else:
         assert model_route(documents)["direct_response"]["status"] == 503
 
@@ -142,9 +150,46 @@ def test_the_candidate_has_half_of_the_budget_and_the_answer_all_of_it():
     assert '"value": "750"' in json.dumps(weighted(documents)[0])
 
 
+def tries(documents):
+    """Milliseconds for each try of the users assigned to a revision, by the revision."""
+    found = {}
+    for cluster in weighted(documents):
+        for config in cluster.get("typed_per_filter_config", {}).values():
+            (mutation,) = config["mutations"]["request_mutations"]
+            found[cluster["name"].partition("/")[0]] = int(mutation["append"]["header"]["value"])
+    return found
+
+
+def test_before_a_fallback_stable_has_three_quarters_of_the_budget_and_the_candidate_half_of_that():
+    both = replace(split(100, timeout_ms=800), fallback=Fallback(("simple",)))
+    assert tries(render(both, {})) == {NAMES[0]: 600, NAMES[1]: 300}
+    assert tries(render(replace(both, retry_on_stable=False), {})) == {NAMES[0]: 600}
+    assert tries(render(replace(both, fallback=NO_FALLBACK), {})) == {NAMES[1]: 400}
+
+
+@given(st.integers(4, 10_000_000))
+def test_all_tries_before_a_fallback_leave_it_a_quarter_of_the_budget(timeout_ms):
+    assert 2 * candidate_try_ms(timeout_ms, fallback=True) <= max(2, 0.75 * timeout_ms)
+    assert stable_try_ms(timeout_ms) <= 0.75 * timeout_ms
+
+
+def test_only_unsure_answers_that_are_a_fallbacks_matter_are_tried_again():
+    for unsure in (False, True):
+        documents = render(replace(split(100), fallback=Fallback((), SAFE, unsure)), {})
+        assert ("retriable-headers" in retry_of(documents, NAMES[0])) is unsure
+
+
+def test_questions_about_a_model_and_streams_have_no_fallback():
+    documents = render(replace(split(100), fallback=Fallback((), SAFE)), {})
+    for name, cluster in documents.clusters.items():
+        if "cluster_type" in cluster:
+            behind = BUILT_IN & set(cluster["cluster_type"]["typed_config"]["clusters"])
+            assert bool(behind) is name.endswith(("assigned=true", "testers")), name
+
+
 @given(st.integers(1, 10_000_000))
 def test_the_candidates_share_is_an_edge_of_the_histogram_within_half_of_the_budget(timeout_ms):
-    share = try_timeout_ms(timeout_ms)
+    share = candidate_try_ms(timeout_ms)
     assert share in LATENCY_EDGES_MS
     assert share <= max(1, timeout_ms / 2)
 
@@ -153,7 +198,7 @@ def test_the_candidates_share_is_an_edge_of_the_histogram_within_half_of_the_bud
     ("timeout_ms", "share"), [(1, 1), (100, 50), (200, 100), (450, 200), (1000, 500), (60_000, 30_000)]
 )
 def test_the_share_of_usual_budgets_is_half(timeout_ms, share):
-    assert try_timeout_ms(timeout_ms) == share
+    assert candidate_try_ms(timeout_ms) == share
 
 
 @pytest.mark.parametrize(

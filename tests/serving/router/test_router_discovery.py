@@ -164,13 +164,13 @@ async def test_envoy_goes_on_without_the_agent_and_follows_the_next_one(alone: R
     async with serving(first, second):
         pods = {upstream.name: (upstream.endpoint,) for upstream in (first, second)}
         with ExitStack() as envoy:
-            with answering(alone.folder):
+            with answering(alone):
                 envoy.enter_context(running_envoy(alone))
                 await alone.follow(only(first), pods)
                 await until_answered_by(alone, first)
             async with clients(alone) as wrong:
                 await asyncio.sleep(0.5)
-                with answering(alone.folder):
+                with answering(alone):
                     await alone.follow(only(second), pods)
                     await until_answered_by(alone, second)
             assert not wrong
@@ -180,14 +180,14 @@ async def test_a_new_envoy_gets_everything_from_an_agent_that_has_no_api_server(
     stable, candidate = Upstream("fraud-00000001"), Upstream("fraud-00000002")
     targets = (Target(stable.name, "stable", 0), Target(candidate.name, "candidate", 1000))
     async with serving(stable, candidate):
-        with answering(alone.folder), running_envoy(alone):
+        with answering(alone), running_envoy(alone):
             pods = {upstream.name: (upstream.endpoint,) for upstream in (stable, candidate)}
             await alone.follow(Intent(targets), pods)
             await until_answered_by(alone, candidate)
         # The next agent finds the documents on disk.
         folder = XdsFolder(alone.layout)
         folder.prepare()
-        with answering(folder), running_envoy(alone):
+        with answering(Router(alone.layout, folder)), running_envoy(alone):
             await until_answered_by(alone, candidate)
 
 
@@ -196,7 +196,7 @@ async def test_envoy_takes_the_longest_cookies(alone: Router) -> None:
     targets = (Target(stable.name, "stable", 1000), Target(candidate.name, "candidate", 0))
     matches = tuple(Match(Selector("cookie", "c" * 100), "prefix", "." * 256, "candidate") for _ in range(20))
     async with serving(stable, candidate):
-        with answering(alone.folder), running_envoy(alone):
+        with answering(alone), running_envoy(alone):
             pods = {upstream.name: (upstream.endpoint,) for upstream in (stable, candidate)}
             await alone.follow(Intent(targets, matches=matches), pods)
             await until_answered_by(alone, stable)
@@ -215,7 +215,7 @@ def opened_by(process: int, what: str) -> list[str]:
 async def test_envoy_follows_no_files(alone: Router) -> None:
     stable = Upstream("fraud-00000001")
     async with serving(stable):
-        with answering(alone.folder), running_envoy(alone) as process:
+        with answering(alone), running_envoy(alone) as process:
             await alone.follow(only(stable), {stable.name: (stable.endpoint,)})
             await until_answered_by(alone, stable)
             assert not opened_by(process.pid, "inotify")

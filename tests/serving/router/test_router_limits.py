@@ -72,7 +72,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.setattr(bootstrap, "HEADERS_WITHIN_MS", round(1000 * HEADERS_WITHIN))
         router = prepared(tmp_path_factory.mktemp("strict"))
-        stack.enter_context(answering(router.folder))
+        stack.enter_context(answering(router))
         stack.enter_context(running_envoy(router))
         yield router
 
@@ -251,6 +251,11 @@ rates = st.fixed_dictionaries(
     {"requests": st.integers(1, MOST_REQUESTS)},
     optional={"unit": st.sampled_from(list(SECONDS)), "header": names},
 )
+models = st.text("abz019", max_size=38).map(lambda text: {"modelDeployment": f"m{text}"})
+statics = st.integers(0, 255).map(
+    lambda value: {"static": {"outputs": [{"name": "y", "datatype": "UINT8", "shape": [-1], "data": [value]}]}}
+)
+fallbacks = st.builds(lambda models, last: models + last, st.lists(models, max_size=3), st.lists(statics, max_size=1))
 wishes = st.fixed_dictionaries(
     {},
     optional={
@@ -259,6 +264,7 @@ wishes = st.fixed_dictionaries(
         "affinity": selectors,
         "maxBody": st.sampled_from(["1", "999999999Gi", "64Mi"]),
         "rateLimit": rates,
+        "fallback": fallbacks,
     },
 )
 
@@ -283,6 +289,8 @@ def test_envoy_takes_whatever_the_api_server_takes(
     strict: Router, wished: dict[str, Any], weight: int, shadow: int, rules: dict[str, Any]
 ) -> None:
     weight = 0 if shadow % 2 else weight  # copies are for who has no requests
+    if any("static" in each for each in wished.get("fallback", ())):
+        wished = wished | {"fallbackOnLowConfidence": bool(weight % 2)}
     spec = {"model": {"version": "v1", "uri": "file:///m"}, "traffic": wished, "rollout": {"shadow": rules}}
     Spec.model_validate(spec)
     traffic = [

@@ -40,7 +40,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         patch.setattr(bootstrap, "REQUEST_WITHIN_MS", round(1000 * REQUEST_WITHIN))
         patch.setattr(overload, "MAX_CONNECTIONS", 400)
         router = prepared(tmp_path_factory.mktemp("small"), Protection(memory_mib=MEMORY_MIB))
-        stack.enter_context(answering(router.folder))
+        stack.enter_context(answering(router))
         yield Running(router, stack.enter_context(running_envoy(router)))
 
 

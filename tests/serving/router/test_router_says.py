@@ -150,7 +150,7 @@ async def test_only_what_failed_is_in_the_log_where_that_is_asked_for(tmp_path: 
     quiet = prepared(tmp_path, Protection(access_log="Errors"))
     stable, candidate = Upstream("fraud-5ab1e5a3"), Upstream("fraud-ca4d15a3")
     async with serving(stable, candidate):
-        with answering(quiet.folder), running_envoy(quiet):
+        with answering(quiet), running_envoy(quiet):
             await follow(quiet, stable, candidate)
             async with aiohttp.ClientSession() as session:
                 good = await ask(session, quiet)

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 import serving_models as models
 import tritonclient.grpc
 import tritonclient.http
 from serving_process import Served
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from headgate_serving.server.confidence import Confidence, confidence_of
 from headgate_serving.server.model import load_model
@@ -66,3 +68,16 @@ def label_over_grpc(served: Served, x: float) -> bool:
 def test_unsure_answers_are_marked_and_counted(served: Served, ask: Callable[[Served, float], bool]) -> None:
     assert [ask(served, x) for x in (0.0, 9.0)] == [True, False]
     assert [v for k, v in served.metrics().items() if k.startswith("headgate_low_confidence_total")] == [1]
+
+
+def test_the_answers_head_says_it_too(served: Served) -> None:
+    """Who stands between the client and the model reads no bodies."""
+    stub = service_pb2_grpc.GRPCInferenceServiceStub(grpc.insecure_channel(served.grpc_address))  # type: ignore[no-untyped-call]
+    for x, said in ((0.0, "true"), (9.0, None)):
+        tensor = {"name": "X", "datatype": "FP32", "shape": [1, 1]}
+        answer = served.client.post("/v2/models/fraud/infer", json={"inputs": [{**tensor, "data": [x]}]})
+        assert answer.headers.get("x-headgate-low-confidence") == said
+        request = service_pb2.ModelInferRequest(model_name="fraud", inputs=[tensor])
+        request.raw_input_contents.append(np.array([x], np.float32).tobytes())
+        _, call = stub.ModelInfer.with_call(request)
+        assert dict(call.initial_metadata()).get("x-headgate-low-confidence") == said

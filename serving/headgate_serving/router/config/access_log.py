@@ -23,13 +23,14 @@ FIELDS = {
     "role": f"%CLUSTER_METADATA({names.METADATA}:role)%",
     "revision": f"%UPSTREAM_METADATA({names.METADATA}:revision)%",
     "pod": "%UPSTREAM_HOST_NAME%",
+    "fallback": "%RESP(X-HEADGATE-FALLBACK)%",
     "client": f"%REQ({headers.CLIENT})%",
     "certificate": "%DOWNSTREAM_PEER_SUBJECT%",
     "prediction": "%REQ(X-REQUEST-ID)%",
     "request_bytes": "%BYTES_RECEIVED%",
     "response_bytes": "%BYTES_SENT%",
 }
-"""`role` is the one that the request was meant for, `revision` the one that answered in the end."""
+"""`role` is the one that the request was meant for, `revision` the one that answered in the end, or `fallback`."""
 
 IS_GRPC = {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}}
 

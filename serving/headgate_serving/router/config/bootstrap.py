@@ -3,14 +3,14 @@
 The agent calls `bootstrap_document`.
 """
 
-from pathlib import PurePosixPath
 from typing import Any
 
 from headgate_serving.router.config import headers, names
 from headgate_serving.router.config.access_log import IS_GRPC, access_log, status_between
 from headgate_serving.router.config.authentication import authentication_filter
 from headgate_serving.router.config.budget import latency_edges
-from headgate_serving.router.config.layout import AGENT, BODY_LIMIT, Layout, duration, from_agent
+from headgate_serving.router.config.clusters import fallback_cluster
+from headgate_serving.router.config.layout import AGENT, BODY_LIMIT, Layout, duration, from_agent, pipe_cluster
 from headgate_serving.router.config.overload import overload_manager
 from headgate_serving.router.config.routes import RATE_LIMIT_FILTER, ROUTES, TRY_TIMEOUT_FILTER
 from headgate_serving.router.config.shadowing import SHADOW, shadow_cluster, shadow_filter
@@ -37,10 +37,8 @@ MAX_STREAMS = 1000
 _TYPE = "type.googleapis.com/envoy."
 _ROUTER = {
     "name": "envoy.filters.http.router",
-    "typed_config": {
-        "@type": _TYPE + "extensions.filters.http.router.v3.Router",
-        "suppress_envoy_headers": True,
-    },
+    # Its headers tell the agent how much time is left; the routes take them out of answers.
+    "typed_config": {"@type": _TYPE + "extensions.filters.http.router.v3.Router"},
 }
 _RATE_LIMIT = {
     "name": RATE_LIMIT_FILTER,
@@ -66,9 +64,10 @@ def bootstrap_document(
         "static_resources": {
             "listeners": [_inference_listener(layout, protection), _metrics_listener(layout)],
             "clusters": [
-                _pipe(ADMIN, layout.admin_socket),
-                _pipe(AGENT, layout.agent_socket),
-                _pipe(SHADOW, layout.shadow_socket) | shadow_cluster(),
+                pipe_cluster(ADMIN, layout.admin_socket),
+                pipe_cluster(AGENT, layout.agent_socket),
+                pipe_cluster(SHADOW, layout.shadow_socket) | shadow_cluster(),
+                *(fallback_cluster(wire, layout) for wire in names.FALLBACK),
             ],
         },
         "layered_runtime": {"layers": [{"name": "limits", "static_layer": _RUNTIME}]},
@@ -169,19 +168,6 @@ def _listener(name: str, bind: str, port: int, limit: int, connection_manager: d
                 ]
             }
         ],
-    }
-
-
-def _pipe(name: str, path: PurePosixPath) -> dict[str, Any]:
-    endpoint = {"address": {"pipe": {"path": str(path)}}}
-    return {
-        "name": name,
-        "type": "STATIC",
-        "connect_timeout": "1s",
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}],
-        },
     }
 
 

@@ -10,9 +10,10 @@ from itertools import product
 from typing import Any
 
 from headgate_serving.router.config import names
-from headgate_serving.router.config.layout import duration, from_agent
+from headgate_serving.router.config.layout import Layout, duration, from_agent, pipe_cluster
 from headgate_serving.router.config.whole_answers import whole_answers
 from headgate_serving.router.endpoints import Endpoint
+from headgate_serving.router.fallback.wishes import NO_FALLBACK, Fallback
 from headgate_serving.router.traffic import Intent, Target
 
 CONNECT_TIMEOUT_MS = 250
@@ -25,11 +26,21 @@ SLOW_START_MS = 10_000
 MANY = 16_384
 """As a circuit breaker: never in the way. The runtime itself refuses what it can't queue."""
 
+FALLBACK_REQUESTS = 128
+"""How many requests the agent holds at a time, by each of its two ways."""
+
 STABLE_RETRIES = 128
 """How many retries of stable's requests may run at a time, so that they can't drown a stable that is in trouble."""
 
 TOO_MANY_REQUESTS = 429
-"""A candidate that can't keep up with its share of the requests has failed them, as one that answers 503 has."""
+"""Who can't keep up with its requests has failed them, as one that answers 503 has."""
+
+LOW_CONFIDENCE_HEADER = "x-headgate-low-confidence"
+"""The runtime's word for an answer that the model is not sure of."""
+
+UNTIL_NOBODY_IS_LEFT = 100_000
+"""Percent. Envoy would send a part of the requests past a revision of which a third of the pods is out. But who comes
+next is another version, or a degraded answer: so it gets requests only when no pod is left, of up to a thousand."""
 
 WIRES: tuple[names.Wire, ...] = ("http", "grpc")
 
@@ -44,8 +55,12 @@ def cluster_documents(intent: Intent) -> list[dict[str, Any]]:
     pods, aggregates = list[dict[str, Any]](), list[dict[str, Any]]()
     for target, wire in product(intent.targets, WIRES):
         pods += [_pods(target, kind, wire) for kind in ("attempts", "uncounted-attempts")]
-        aggregates.append(_aggregate(target, "assigned=true", "attempts", wire, intent))
+        aggregates.append(_aggregate(target, "assigned=true", "attempts", wire, intent, fallback=intent.fallback))
         aggregates.append(_aggregate(target, "uncounted", "uncounted-attempts", wire, intent))
+        if intent.fallback:
+            aggregates.append(
+                _aggregate(target, "testers", "uncounted-attempts", wire, intent, fallback=intent.fallback)
+            )
         if wire == "grpc":
             aggregates.append(_aggregate(target, "streams", "attempts", wire, intent))
         if target == stable and candidate is not None:
@@ -63,6 +78,7 @@ def endpoint_document(service: str, endpoints: Iterable[Endpoint]) -> dict[str, 
     return {
         "@type": _TYPE + "config.endpoint.v3.ClusterLoadAssignment",
         "cluster_name": service,
+        "policy": {"overprovisioning_factor": UNTIL_NOBODY_IS_LEFT},
         "endpoints": [
             {
                 "lb_endpoints": [
@@ -78,6 +94,34 @@ def endpoint_document(service: str, endpoints: Iterable[Endpoint]) -> dict[str, 
                 ]
             }
         ],
+    }
+
+
+def fallback_cluster(wire: names.Wire, layout: Layout) -> dict[str, Any]:
+    """The agent in stable's place.
+
+    It is one thread: of more than it can hold, Envoy refuses the rest at once. While nobody is there to connect to, it
+    is passed over for a second, so that an agent that starts anew takes nothing from a stable that can still answer.
+    """
+    return {
+        **pipe_cluster(names.FALLBACK[wire], layout.fallback_sockets[wire]),
+        "circuit_breakers": _circuit_breakers(MANY, FALLBACK_REQUESTS),
+        "outlier_detection": {
+            "split_external_local_origin_errors": True,
+            "consecutive_local_origin_failure": 5,
+            "enforcing_consecutive_local_origin_failure": 100,
+            "enforcing_consecutive_5xx": 0,
+            "enforcing_consecutive_gateway_failure": 0,
+            "enforcing_success_rate": 0,
+            "enforcing_local_origin_success_rate": 0,
+            "interval": duration(500),
+            "base_ejection_time": duration(1000),
+            "max_ejection_time": duration(1000),
+            "max_ejection_percent": 100,
+        },
+        "typed_extension_protocol_options": _http_options(
+            wire, {"common_http_protocol_options": {"idle_timeout": duration(IDLE_TIMEOUT_MS)}}
+        ),
     }
 
 
@@ -100,20 +144,32 @@ def _pods(target: Target, kind: names.Kind, wire: names.Wire) -> dict[str, Any]:
     }
 
 
-def _aggregate(target: Target, kind: names.Kind, pods: names.Kind, wire: names.Wire, intent: Intent) -> dict[str, Any]:
-    """What routes name: a revision's pods, and what is done where they fail.
+def _aggregate(
+    target: Target,
+    kind: names.Kind,
+    pods: names.Kind,
+    wire: names.Wire,
+    intent: Intent,
+    *,
+    fallback: Fallback = NO_FALLBACK,
+) -> dict[str, Any]:
+    """What routes name: a revision's pods, and who stands in where they fail.
 
     Weighted clusters share their route, so the retry policy belongs here.
     """
     behind = [str(names.Cluster(target.revision, pods, wire))]
-    retries = STABLE_RETRIES
-    options: dict[str, Any] = {"retry_policy": _retry_elsewhere()}
-    if intent.stable is not None and target == intent.candidate:
-        # Stable is behind the candidate even without retries: a request that finds no pod of the candidate
-        # has not been tried yet.
+    # Those who stand in are there even without retries: a request that finds no pod has not been tried yet.
+    rescued = intent.stable is not None and target == intent.candidate
+    if intent.stable is not None and rescued:
         behind.append(str(names.Cluster(intent.stable.revision, "rescue", wire)))
-        retries, options = MANY, {"retry_policy": _retry_on_stable()} if intent.retry_on_stable else {}
-        if options and kind != "streams":
+    if fallback:
+        behind.append(names.FALLBACK[wire])
+    retries, options = MANY, dict[str, Any]()
+    if len(behind) == 1:
+        retries, options = STABLE_RETRIES, {"retry_policy": _retry_elsewhere()}
+    elif intent.retry_on_stable or not rescued:
+        options = {"retry_policy": _retry_on_next(len(behind) - 1, unsure=fallback.on_low_confidence)}
+        if kind != "streams":
             options["http_filters"] = whole_answers()
     return {
         "@type": _TYPE + "config.cluster.v3.Cluster",
@@ -133,16 +189,19 @@ def _aggregate(target: Target, kind: names.Kind, pods: names.Kind, wire: names.W
     }
 
 
-def _retry_on_stable() -> dict[str, Any]:
-    """Whatever the candidate fails, stable answers. Inference is a pure function, so a second try is harmless.
+def _retry_on_next(steps: int, *, unsure: bool) -> dict[str, Any]:
+    """Whatever a version fails, the next in line answers, `steps` times: stable for a candidate, a fallback for stable.
 
-    When a try has failed for being late is said in the routes: Envoy doesn't look for it here.
+    Inference is a pure function, so a second try is harmless. When a try has failed for being late is said in the
+    routes: Envoy doesn't look for it here. With `unsure`, the next is asked as well where a model is not sure.
     """
+    more = {"retriable_headers": [{"name": LOW_CONFIDENCE_HEADER, "present_match": True}]} if unsure else {}
     return {
         "retry_on": "5xx,reset,connect-failure,refused-stream,retriable-status-codes,"
-        "unavailable,internal,resource-exhausted",
+        "unavailable,internal,resource-exhausted" + (",retriable-headers" if unsure else ""),
         "retriable_status_codes": [TOO_MANY_REQUESTS],
-        "num_retries": 1,
+        **more,
+        "num_retries": steps,
         "retry_back_off": {"base_interval": duration(1), "max_interval": duration(2)},
         "retry_priority": {
             "name": "envoy.retry_priorities.previous_priorities",
@@ -182,13 +241,13 @@ def _http_options(wire: names.Wire, more: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _circuit_breakers(retries: int) -> dict[str, Any]:
+def _circuit_breakers(retries: int, requests: int = MANY) -> dict[str, Any]:
     return {
         "thresholds": [
             {
-                "max_connections": MANY,
-                "max_pending_requests": MANY,
-                "max_requests": MANY,
+                "max_connections": requests,
+                "max_pending_requests": requests,
+                "max_requests": requests,
                 "max_retries": retries,
             }
         ]
@@ -208,8 +267,8 @@ def _outlier_detection() -> dict[str, Any]:
     weight.
 
     Nothing is thrown out for being worse than its peers: that would hide from the operator what it has to
-    judge. When all pods of a revision are out, the candidate's users go to stable; stable goes on (panic
-    mode).
+    judge. When all pods of a revision are out, the candidate's users go to stable, and stable's to the
+    fallback; without one stable goes on (panic mode).
     """
     return {
         "consecutive_5xx": 10,

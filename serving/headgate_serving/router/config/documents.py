@@ -69,12 +69,13 @@ def _pods(revision: str, intent: Intent, endpoints: Endpoints) -> tuple[Endpoint
 
 
 def routed_clusters(routes: Mapping[str, Any]) -> frozenset[str]:
-    """The clusters that a route table names."""
+    """The clusters that a route table names, but those that Envoy has by its bootstrap."""
     actions = [route["route"] for host in routes["virtual_hosts"] for route in host["routes"] if "route" in route]
     weighted = (
         cluster["name"] for action in actions for cluster in action.get("weighted_clusters", {}).get("clusters", ())
     )
-    return frozenset(weighted).union(action["cluster"] for action in actions if "cluster" in action)
+    found = frozenset(weighted).union(action["cluster"] for action in actions if "cluster" in action)
+    return found - frozenset(names.FALLBACK.values())
 
 
 def discovery_response(*resources: Mapping[str, Any]) -> tuple[str, str]:

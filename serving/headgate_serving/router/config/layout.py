@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from headgate_serving.router.config.names import Wire
+
 AGENT = "agent"
 """The cluster of Envoy's that is the agent."""
 
@@ -53,6 +55,16 @@ class Layout:
         """Where Envoy sends copies of requests while there is a shadow."""
         return self.root / "shadow.sock"
 
+    @property
+    def fallback(self) -> PurePosixPath:
+        """What answers where stable can't, as the spec says it; for an agent that starts without an API server."""
+        return self.root / "fallback.json"
+
+    @property
+    def fallback_sockets(self) -> dict[Wire, PurePosixPath]:
+        """Where Envoy asks the agent in stable's place."""
+        return {"http": self.root / "fallback.sock", "grpc": self.root / "fallback-grpc.sock"}
+
     def endpoints(self, service: str) -> PurePosixPath:
         """EDS: a file for each cluster that has pods."""
         return self.root / "eds" / f"{service}.json"
@@ -77,6 +89,20 @@ def from_agent() -> dict[str, Any]:
             # From one answer to the next question, and how often an agent is looked for that is not there.
             "refresh_delay": duration(25),
             "request_timeout": duration(2000 * HOLD_SECONDS),
+        },
+    }
+
+
+def pipe_cluster(name: str, path: PurePosixPath) -> dict[str, Any]:
+    """A cluster of the bootstrap: who listens at a Unix socket."""
+    endpoint = {"address": {"pipe": {"path": str(path)}}}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}],
         },
     }
 

@@ -9,6 +9,8 @@ A revision has several clusters over the same pods, so that different questions 
   stable too.
 - `fraud-1a2b3c4d/uncounted-attempts`, and the aggregate `fraud-1a2b3c4d/uncounted` in front of it: the same for what
   says nothing about the version. Testers are no random sample either, and a question about health is no inference.
+- `fraud-1a2b3c4d/testers`: the same once more for the inference of testers, where there is a fallback: it can answer
+  for a model, but not say how the model is.
 
 Envoy measures times for the aggregate alone, a rescue included. What a revision's own pods answered it keeps apart
 if they are marked as `canary`, its word for pods to look at: so all pods are, but those that get requests which are
@@ -17,6 +19,8 @@ no evidence.
 Pods take REST and gRPC at two ports, so all of this is there twice: `fraud-1a2b3c4d/grpc/attempts` and so on.
 `fraud-1a2b3c4d/grpc/streams` is one more aggregate over the attempts, for calls that last as long as the client likes:
 their times are nobody's answer times.
+
+`fallback` and `fallback/grpc` are no revision's: behind them is the agent, which answers where stable can't.
 
 The routes and `clusters` use the functions, `bootstrap` the tags.
 """
@@ -29,7 +33,10 @@ METADATA = "headgate"
 Wire = Literal["http", "grpc"]
 """What a pod's port takes."""
 
-Kind = Literal["attempts", "assigned=true", "rescue", "uncounted-attempts", "uncounted", "streams"]
+Kind = Literal["attempts", "assigned=true", "rescue", "uncounted-attempts", "uncounted", "testers", "streams"]
+
+FALLBACK: dict[Wire, str] = {"http": "fallback", "grpc": "fallback/grpc"}
+"""The clusters that are the agent, in the bootstrap."""
 
 
 class Cluster(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any
 
 from headgate_serving.router.config import headers, names
 from headgate_serving.router.config.authentication import EXEMPT
-from headgate_serving.router.config.budget import try_timeout_ms
+from headgate_serving.router.config.budget import candidate_try_ms, stable_try_ms
 from headgate_serving.router.config.layout import duration
 from headgate_serving.router.config.shadowing import copied, sampled
 from headgate_serving.router.limits import SECONDS, RateLimit
@@ -48,6 +48,10 @@ class Way:
     wire: names.Wire
     kind: names.Kind
     endless: bool = False
+
+    def degradable(self, intent: Intent) -> bool:
+        """Whether a fallback may answer in stable's place: inference, one request and one answer."""
+        return self.kind == "assigned=true" and bool(intent.fallback)
 
 
 def _path(regex: str) -> dict[str, Any]:
@@ -100,6 +104,8 @@ def route_document(intent: Intent) -> dict[str, Any]:
                 ],
             }
         ],
+        # Between Envoy and the agent.
+        "response_headers_to_remove": ["x-envoy-upstream-service-time", "x-envoy-ratelimited"],
         "response_headers_to_add": headers.of_answers(f"%UPSTREAM_METADATA({names.METADATA}:revision)%"),
     }
 
@@ -111,13 +117,17 @@ def _answer(match: dict[str, Any], status: int, text: str) -> dict[str, Any]:
 
 def _routes(way: Way, intent: Intent) -> Iterator[dict[str, Any]]:
     """First the requests that don't follow the weights, in the user's order, then those that do."""
-    if intent.stable is None:
-        yield _answer(way.match, 503, NOT_LIVE)
-        return
     times = {
         "timeout": duration(0 if way.endless else intent.timeout_ms),
         "idle_timeout": duration(intent.timeout_ms + SLOW_CLIENT_MS),
     }
+    if intent.stable is None:
+        if way.degradable(intent):
+            yield {"match": way.match, "route": times | {"cluster": names.FALLBACK[way.wire]}}
+        else:
+            yield _answer(way.match, 503, NOT_LIVE)
+        return
+    testers: names.Kind = "testers" if way.degradable(intent) else "uncounted"
     by_role = {target.role: target for target in intent.targets}
     for match in intent.matches:
         if intent.shadowed and match.role == "candidate":
@@ -125,7 +135,7 @@ def _routes(way: Way, intent: Intent) -> Iterator[dict[str, Any]]:
         if intent.candidate and (target := by_role.get(match.role)):
             yield {
                 "match": way.match | {"headers": [_matcher(match)]},
-                "route": times | {"cluster": str(names.Cluster(target.revision, "uncounted", way.wire))},
+                "route": times | {"cluster": str(names.Cluster(target.revision, testers, way.wire))},
                 **_filters(target, way, intent),
             }
     clusters = [
@@ -163,9 +173,17 @@ def _shares(intent: Intent) -> list[tuple[Target, int]]:
 
 
 def _filters(target: Target, way: Way, intent: Intent) -> dict[str, Any]:
-    if target != intent.candidate or not intent.retry_on_stable or way.endless:
+    """Who is stood in for by others has a part of the time only."""
+    fallback = way.degradable(intent)
+    if target == intent.candidate:
+        if not intent.retry_on_stable or way.endless:
+            return {}
+        milliseconds = candidate_try_ms(intent.timeout_ms, fallback=fallback)
+    elif fallback:
+        milliseconds = stable_try_ms(intent.timeout_ms)
+    else:
         return {}
-    return _per_filter(TRY_TIMEOUT_FILTER, _try_timeout(try_timeout_ms(intent.timeout_ms)))
+    return _per_filter(TRY_TIMEOUT_FILTER, _try_timeout(milliseconds))
 
 
 def _per_filter(name: str, config: dict[str, Any]) -> dict[str, Any]:

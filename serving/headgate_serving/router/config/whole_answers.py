@@ -1,8 +1,9 @@
-"""The candidate's answers go to the user when they are whole: one that breaks off half-way can still be stable's.
+"""Answers in whose place another may come go to the user when they are whole: one that breaks off half-way is not lost.
 
-`clusters` puts the filter between the router and the candidate's connections. Envoy passes an answer on as it comes,
-and what the user has seen the beginning of can't be tried again. A call of gRPC may also fail at its very end, where
-Envoy doesn't look for a reason to try again: so the reason is put at its beginning.
+`clusters` puts the filter between the router and the candidate's connections, and stable's where there is a fallback.
+Envoy passes an answer on as it comes, and what the user has seen the beginning of can't be tried again. A call of gRPC
+may also fail at its very end, where Envoy doesn't look for a reason to try again: so the reason is put at its
+beginning.
 """
 
 from typing import Any

@@ -1,0 +1,94 @@
+"""One request down the chain: who is asked, for how long, and what is counted.
+
+The agent tells it what the spec says (`follow`); `rest` and `grpc` ask it for each request that stable failed.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Literal, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter
+
+from headgate_serving.router.fallback.static import StaticAnswer
+from headgate_serving.router.fallback.wishes import NO_FALLBACK, Fallback
+
+Outcome = Literal["answered", "refused", "failed", "late"]
+OUTCOMES: tuple[Outcome, ...] = ("answered", "refused", "failed", "late")
+T = TypeVar("T")
+
+NOBODY = "none"
+"""The fallback of requests that nobody of the chain answered."""
+
+LEFT_UNSAID = 0.25
+"""Seconds for a request of which Envoy doesn't say how long it waits."""
+
+KEPT = 0.1
+LEAST_KEPT = 0.01
+"""Of the time left, a part and at least so many seconds are kept for the answer's way and for a static answer, but
+never more than half."""
+
+LEAST_SECONDS = 0.002
+"""Whoever is in the chain is given so much."""
+
+
+class Unanswered(Exception):
+    """A model of the chain gave no answer."""
+
+    def __init__(self, outcome: Outcome, why: str) -> None:
+        super().__init__(why)
+        self.outcome: Outcome = outcome
+
+
+class Chain:
+    """The chain as it is now."""
+
+    def __init__(self, namespace: str, model: str, registry: CollectorRegistry) -> None:
+        self.model = model
+        self._answers = Counter(
+            "headgate_fallback",
+            "Requests that stable could not answer, by who was asked instead and what came of it",
+            ("headgate_namespace", "headgate_model", "fallback", "outcome"),
+            registry=registry,
+        )
+        self._whose = (namespace, model)
+        self._fallback = NO_FALLBACK
+        self.static: StaticAnswer | None = None
+
+    def follow(self, fallback: Fallback) -> None:
+        """What the spec says now. Its counters are there before there is anything to count."""
+        if fallback == self._fallback:
+            return
+        self.static = StaticAnswer(fallback.static) if fallback.static else None
+        self._fallback = fallback
+        for name in (*fallback.models, *((fallback.static.name,) if fallback.static else ()), NOBODY):
+            for outcome in OUTCOMES:
+                self._answers.labels(*self._whose, name, outcome)
+
+    def count(self, name: str, outcome: Outcome) -> None:
+        """Somebody was asked."""
+        self._answers.labels(*self._whose, name, outcome).inc()
+
+    async def first(self, left: float, ask: Callable[[str, float], Awaitable[T]]) -> tuple[T | None, list[str]]:
+        """The first answer of a model, and why there was none of those before it. Envoy waits `left` seconds.
+
+        `ask` gets a model's name and the seconds that it has; Unanswered is its way to say no. Each model gets an equal
+        part of what is left when it is its turn.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + left - min(left / 2, max(LEAST_KEPT, KEPT * left))
+        models, why = self._fallback.models, list[str]()
+        for number, name in enumerate(models):
+            seconds = max(LEAST_SECONDS, (deadline - loop.time()) / (len(models) - number))
+            try:
+                async with asyncio.timeout(seconds):
+                    answer = await ask(name, seconds)
+            except TimeoutError:
+                self.count(name, "late")
+                why.append(f"{name}: no answer within {1000 * seconds:.0f} ms")
+            except Unanswered as no:
+                self.count(name, no.outcome)
+                why.append(f"{name}: {no}")
+            else:
+                self.count(name, "answered")
+                return answer, why
+        return None, why

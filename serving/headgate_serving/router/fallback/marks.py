@@ -1,0 +1,59 @@
+"""How an answer says that it is a fallback's, and how a request says that it is asked in another model's place.
+
+`rest` and `grpc` write both. An answer has a header (in gRPC initial metadata) and `parameters.fallback`, so that a
+client which sees only the body knows too. A model that is asked in another's place answers by itself or not at all, so
+two models that stand in for each other end where they began.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import orjson
+
+FALLBACK_HEADER = "x-headgate-fallback"
+"""Who answered."""
+
+IN_PLACE_OF_HEADER = "headgate-in-place-of"
+"""Who could not."""
+
+LEFT_HEADER = "x-envoy-expected-rq-timeout-ms"
+"""Milliseconds that Envoy gives the agent."""
+
+FINAL_HEADER = "x-envoy-ratelimited"
+"""Envoy tries a failed answer that has it on nobody else: nobody is left, or somebody would be asked twice."""
+
+_OURS = frozenset({FALLBACK_HEADER, IN_PLACE_OF_HEADER, LEFT_HEADER, FINAL_HEADER})
+_HOP_BY_HOP = frozenset(
+    {
+        *("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
+        *("content-length", "expect", "host"),
+    }
+)
+_ANSWERS_FORM = frozenset({"accept-encoding", "grpc-accept-encoding", "user-agent", "content-type"})
+
+
+def passed_on(headers: Iterable[tuple[str, Any]], *kept: str) -> Iterator[tuple[str, Any]]:
+    """What of a request's headers the next model gets: all that stable's pods would, but what is between two hops.
+
+    Answers have to come uncompressed, as they are written on.
+    """
+    left_out = (_OURS | _HOP_BY_HOP | _ANSWERS_FORM).difference(kept)
+    return ((name, value) for name, value in headers if name.lower() not in left_out)
+
+
+def marked_json(body: bytes, header_length: str | None, name: str) -> tuple[bytes, int | None]:
+    """An answer over REST with `parameters.fallback`, and the new length of its JSON. ValueError if it is none."""
+    length = len(body) if header_length is None else int(header_length)
+    answer = orjson.loads(body[:length])
+    if not isinstance(answer, dict) or not isinstance(answer.get("outputs"), list):
+        raise ValueError("no outputs")  # noqa: TRY004 - caught with what JSON raises
+    parameters = answer.get("parameters")
+    answer["parameters"] = {**(parameters if isinstance(parameters, dict) else {}), "fallback": name}
+    json = orjson.dumps(answer)
+    return json + body[length:], None if header_length is None else len(json)
+
+
+def marked_message(response: Any, name: str) -> Any:
+    """The same for a ModelInferResponse."""
+    response.parameters["fallback"].string_param = name
+    return response

@@ -1,0 +1,85 @@
+"""Both servers of the chain together, and what the spec said last. The agent has one `StandIn`.
+
+What gRPC and protobuf take of memory is taken only where there is a fallback.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry
+
+from headgate_serving.router.fallback.wishes import Fallback, parse_fallback
+from headgate_serving.router.files import XdsFolder
+
+if TYPE_CHECKING:
+    from headgate_serving.router.fallback.chain import Chain
+    from headgate_serving.router.fallback.grpc import Grpc
+    from headgate_serving.router.fallback.rest import Rest
+
+GRPC_PORT = 8001
+"""Of the Service of a ModelDeployment; REST is at 80."""
+
+Where = Callable[[str], str]
+
+
+class StandIn:
+    """Answers Envoy in stable's place. `folder` keeps the chain over a restart of the agent."""
+
+    def __init__(
+        self,
+        namespace: str,
+        model: str,
+        folder: XdsFolder,
+        registry: CollectorRegistry,
+        url_of: Where | None = None,
+        target_of: Where | None = None,
+    ) -> None:
+        self._folder = folder
+        self._registry = registry
+        self._namespace, self._model = namespace, model
+        self._url_of = url_of or (lambda name: f"http://{name}.{namespace}.svc")
+        self._target_of = target_of or (lambda name: f"{name}.{namespace}.svc:{GRPC_PORT}")
+        self._chain: Chain | None = None
+        self._servers: tuple[Rest, Grpc] | None = None
+
+    async def begin(self) -> None:
+        """Go on with what an earlier agent was told; the caller ends it by `cleanup`."""
+        await self._follow(parse_fallback(self._kept(), self._model)[0])
+
+    async def follow(self, fallback: Fallback, deployment: Mapping[str, Any]) -> None:
+        """What the ModelDeployment says now, as it was read and as it is written. The sockets are there afterwards."""
+        await self._follow(fallback)
+        wishes = (deployment.get("spec") or {}).get("traffic") or {}
+        chain = {name: wishes[name] for name in ("fallback", "fallbackOnLowConfidence") if name in wishes}
+        if chain or self._kept():
+            self._folder.put(self._folder.layout.fallback, json.dumps(chain, sort_keys=True))
+
+    async def cleanup(self) -> None:
+        """End both servers, with half a second for what is under way."""
+        servers, self._servers = self._servers or (), None
+        for server in servers:
+            await server.cleanup()
+
+    async def _follow(self, fallback: Fallback) -> None:
+        if fallback and self._servers is None:
+            from headgate_serving.router.fallback.chain import Chain
+            from headgate_serving.router.fallback.grpc import Grpc
+            from headgate_serving.router.fallback.rest import Rest
+
+            if self._chain is None:
+                self._chain = Chain(self._namespace, self._model, self._registry)
+            rest, grpc = Rest(self._chain, self._url_of), Grpc(self._chain, self._target_of)
+            self._servers = rest, grpc
+            sockets = self._folder.layout.fallback_sockets
+            await rest.serve(sockets["http"])
+            await grpc.serve(sockets["grpc"])
+        if self._chain is not None:
+            self._chain.follow(fallback)
+
+    def _kept(self) -> dict[str, Any]:
+        try:
+            kept = json.loads(self._folder.text(self._folder.layout.fallback) or "{}")
+        except ValueError:
+            return {}
+        return kept if isinstance(kept, dict) else {}

@@ -1,0 +1,268 @@
+"""The chain as the spec has it, its static answers, and what they read of a request."""
+
+import asyncio
+from contextlib import suppress
+from types import SimpleNamespace
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from headgate_serving.router.config import Layout
+from headgate_serving.router.fallback.chain import Chain, Unanswered
+from headgate_serving.router.fallback.marks import marked_json, passed_on
+from headgate_serving.router.fallback.requests import Asked, Malformed, of_message, of_rest
+from headgate_serving.router.fallback.server import StandIn
+from headgate_serving.router.fallback.static import MOST_BYTES, StaticAnswer, TooLarge
+from headgate_serving.router.fallback.wishes import NO_FALLBACK, Fallback, Output, Static, parse_fallback
+from headgate_serving.router.files import XdsFolder
+from headgate_serving.server.datatypes import BY_ONNX
+from headgate_serving.server.messages import MESSAGES
+from headgate_serving.server.protocol import InferRequest, encode
+from headgate_serving.server.tensors import encode_message
+
+LABEL = {"name": "label", "datatype": "INT64", "shape": [-1], "data": [0]}
+SAFE = {"static": {"name": "safe", "outputs": [LABEL]}}
+READ = Static("safe", (Output("label", "INT64", (-1,), (0,)),))
+
+
+def test_a_chain_is_read():
+    wishes = {"fallback": [{"modelDeployment": "simple"}, SAFE], "fallbackOnLowConfidence": True}
+    assert parse_fallback(wishes, "fraud") == (Fallback(("simple",), READ, True), ())
+
+
+@pytest.mark.parametrize("wishes", [{}, {"fallback": None}, {"fallback": [], "fallbackOnLowConfidence": False}])
+def test_without_one_there_is_none(wishes):
+    fallback, wrong = parse_fallback(wishes)
+    assert (fallback, wrong) == (NO_FALLBACK, ())
+    assert not fallback
+
+
+def static(**changes):
+    return {"static": {"outputs": [LABEL | changes]}}
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        (5, "5 is no object"),
+        ({}, "not both"),
+        ({"modelDeployment": "simple", **SAFE}, "not both"),
+        ({"modelDeployment": "fraud"}, "can't stand in for itself"),
+        ({"modelDeployment": "../v1"}, "is no name"),
+        ({"modelDeployment": "a" * 41}, "is no name"),
+        ({"static": {}}, "from 1 to 16 outputs"),
+        ({"static": {"outputs": [LABEL, LABEL]}}, "the same name"),
+        ({"static": {"name": "A", "outputs": [LABEL]}}, "is no name"),
+        (static(name=""), "has no name"),
+        (static(shape=[]), "has no shape"),
+        (static(shape=[0]), "has no shape"),
+        (static(shape=[True]), "has no shape"),
+        (static(shape=[1, -1]), "only the first dimension"),
+        (static(shape=[2]), "takes 2 values in data"),
+        (static(shape=[1000, 1000]), "at most 1000"),
+        (static(datatype="BYTES"), "takes 1 values in text"),
+        (static(text=["a"]), "takes 1 values in data"),
+        (static(datatype="BYTES", data=[], text=[1]), "is no text"),
+        (static(datatype="INT9"), "is no value of datatype 'INT9'"),
+        (static(datatype=None), "is no value of datatype None"),
+        (static(datatype=[]), "is no value of datatype []"),
+        (static(data=[0.5]), "0.5 is no value of datatype 'INT64'"),
+        (static(data=[True]), "True is no number"),
+        (static(datatype="UINT8", data=[256]), "256 is no value"),
+        (static(datatype="BOOL", data=[2]), "2 is no value"),
+        (static(datatype="FP16", data=[65505]), "65505 is no value"),
+        (static(datatype="FP64", data=[float("inf")]), "inf is no value"),
+    ],
+)
+def test_what_can_not_be_read_is_left_out_and_said(entry, complaint):
+    fallback, (wrong,) = parse_fallback({"fallback": [{"modelDeployment": "simple"}, entry]}, "fraud")
+    assert fallback == Fallback(("simple",))
+    assert wrong.startswith("spec.traffic.fallback[1]: ")
+    assert complaint in wrong
+
+
+def test_nothing_comes_after_a_static_answer_and_unsure_answers_need_one():
+    fallback, wrong = parse_fallback({"fallback": [SAFE, {"modelDeployment": "simple"}]})
+    assert fallback == Fallback((), READ)
+    assert "after a static answer" in wrong[0]
+    fallback, wrong = parse_fallback({"fallback": [{"modelDeployment": "simple"}], "fallbackOnLowConfidence": True})
+    assert fallback == Fallback(("simple",))
+    assert "only a static answer" in wrong[0]
+
+
+NUMBERS = {
+    datatype.name: st.floats(width={2: 16, 4: 32, 8: 64}[datatype.size], allow_nan=False, allow_infinity=False)
+    if datatype.kind == "f" and datatype.name != "BF16"
+    else st.integers(max(datatype.low, -(1 << 53)), min(datatype.high, 1 << 53))
+    for datatype in BY_ONNX.values()
+    if datatype.kind in "iuf"
+} | {"BOOL": st.integers(0, 1), "BYTES": st.text(max_size=5), "BF16": st.integers(-256, 256)}
+TYPES = {datatype.name: datatype for datatype in BY_ONNX.values()}
+
+
+@st.composite
+def tensors(draw):
+    name = draw(st.sampled_from(sorted(NUMBERS)))
+    tail = draw(st.lists(st.integers(1, 3), max_size=2))
+    first = draw(st.sampled_from([-1, 1, 2]))
+    count = max(first, 1) * int(np.prod(tail, dtype=int))
+    values = draw(st.lists(NUMBERS[name], min_size=count, max_size=count))
+    return {"name": "y", "datatype": name, "shape": [first, *tail], "text" if name == "BYTES" else "data": values}
+
+
+@given(tensors(), st.integers(1, 3), st.booleans())
+def test_a_static_answer_is_what_the_runtime_would_send(output, rows, binary):
+    """Whatever the datatype is, in JSON, and byte for byte in binary and over gRPC."""
+    fallback, wrong = parse_fallback({"fallback": [{"static": {"name": "safe", "outputs": [output]}}]})
+    assert not wrong
+    shape = [rows, *output["shape"][1:]] if output["shape"][0] == -1 else output["shape"]
+    times = rows if output["shape"][0] == -1 else 1
+    datatype = TYPES[output["datatype"]]
+    values = (output.get("data") or output.get("text")) * times
+    tensor = np.array(values, datatype.dtype).reshape(shape)
+    spec = SimpleNamespace(datatype=datatype)
+    request = InferRequest("r", {}, ("y",), frozenset(["y"] if binary else []), rows)
+    expected = encode("fraud", None, request, {"y": tensor}, {"y": spec}, {"fallback": "safe"})
+    answer = StaticAnswer(fallback.static)
+    body, length = answer.rest(Asked("fraud", "r", rows, ("y",), request.binary))
+    head, tail = body[:length], body[len(body) if length is None else length :]
+    told, wanted = orjson.loads(head), orjson.loads(expected.body[: expected.header_length])
+    for each in (told, wanted):
+        if data := each["outputs"][0].pop("data", None):
+            # Numbers are as the spec writes them, with more digits than the datatype has.
+            assert np.array(data, datatype.dtype).tolist() == tensor.reshape(-1).tolist()
+    assert told == wanted
+    assert tail == (expected.body[expected.header_length :] if binary else b"")
+    message = answer.message(Asked("fraud", "r", rows))
+    wanted = encode_message("fraud", "", request, {"y": tensor}, SimpleNamespace(output_by_name={"y": spec}))
+    wanted.parameters["fallback"].string_param = "safe"
+    assert message == wanted
+
+
+TWO = Static("safe", (Output("a", "INT8", (-1,), (1,)), Output("b", "INT8", (1,), (2,))))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "given"), [((), "ab"), (("b",), "b"), (("b", "a"), "ba"), (("b", "c"), "b"), (("c",), "ab")]
+)
+def test_a_request_gets_the_outputs_that_it_asks_for_as_far_as_there_are_any(outputs, given):
+    body, length = StaticAnswer(TWO).rest(Asked("fraud", outputs=outputs))
+    assert "".join(each["name"] for each in orjson.loads(body)["outputs"]) == given
+    assert length is None
+
+
+def test_nobody_gets_an_answer_for_more_rows_than_fit():
+    with pytest.raises(TooLarge):
+        StaticAnswer(TWO).rest(Asked("fraud", rows=MOST_BYTES))
+
+
+def body(**changes):
+    return orjson.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 3], "data": [0] * 6}]} | changes)
+
+
+def test_of_a_request_over_rest_what_an_answer_has_to_fit_is_read():
+    assert of_rest("m", body(), None, "", 1000) == Asked("m", rows=2)
+    assert of_rest("m", b"raw", "0", "", 1000) == Asked("m", all_binary=True)
+    outputs = [{"name": "a"}, {"name": "b", "parameters": {"binary_data": False}}]
+    asked = of_rest("m", body(id="i", outputs=outputs, parameters={"binary_data_output": True}), None, "", 1000)
+    assert asked == Asked("m", "i", 2, ("a", "b"), frozenset("a"), True)
+
+
+@pytest.mark.parametrize(
+    ("sent", "length", "encoding"),
+    [
+        (b"", None, ""),
+        (b"[]", None, ""),
+        (b"{}", None, ""),
+        (body(id=5), None, ""),
+        (body(parameters=5), None, ""),
+        (body(outputs=[5]), None, ""),
+        (body(outputs=[{"name": "a", "parameters": 5}]), None, ""),
+        (body(inputs=[5]), None, ""),
+        (body(inputs=[{"shape": [1 << 40]}]), None, ""),
+        (body(inputs=[{"shape": [0]}]), None, ""),
+        (body(inputs=[{"shape": [True]}]), None, ""),
+        (body(), "1000", ""),
+        (body(), "x", ""),
+        (body(), None, "br"),
+        (body(), None, "gzip"),
+    ],
+)
+def test_what_is_no_request_is_refused(sent, length, encoding):
+    with pytest.raises(Malformed):
+        of_rest("m", sent, length, encoding, 1000)
+
+
+@given(st.binary(max_size=60), st.sampled_from([None, "0", "5"]))
+def test_whatever_comes_is_read_or_refused(sent, length):
+    with suppress(Malformed):
+        assert 1 <= of_rest("m", sent, length, "", 1000).rows <= max(1, len(sent))
+
+
+def test_of_a_message_the_same_is_read():
+    request = MESSAGES["inference.ModelInferRequest"](id="i")
+    request.inputs.add(name="x", shape=[2, 3])
+    request.outputs.add(name="a")
+    assert of_message("m", request, 100) == Asked("m", "i", 2, ("a",))
+    with pytest.raises(Malformed):
+        of_message("m", request, 1)
+
+
+def test_headers_between_two_hops_stay_there():
+    headers = {"Host": "a", "X-User": "u", "Accept-Encoding": "gzip", "headgate-in-place-of": "x", "content-type": "c"}
+    assert dict(passed_on(headers.items())) == {"X-User": "u"}
+    assert dict(passed_on(headers.items(), "content-type")) == {"X-User": "u", "content-type": "c"}
+
+
+@pytest.mark.parametrize("answer", [b"", b"[]", b"{}", b'{"outputs": 5}', b"\xff"])
+def test_what_is_no_answer_is_not_marked(answer):
+    with pytest.raises(ValueError):
+        marked_json(answer, None, "simple")
+
+
+def counted(registry, name, outcome):
+    labels = {"headgate_namespace": "ns", "headgate_model": "fraud", "fallback": name, "outcome": outcome}
+    return registry.get_sample_value("headgate_fallback_total", labels)
+
+
+async def test_each_model_has_a_part_of_the_time_and_all_is_counted():
+    registry, given_time = CollectorRegistry(), dict[str, float]()
+    chain = Chain("ns", "fraud", registry)
+    chain.follow(Fallback(("hangs", "fails", "answers", "idle"), READ))
+    assert counted(registry, "answers", "answered") == 0
+
+    async def ask(name, seconds):
+        given_time[name] = seconds
+        if name == "hangs":
+            await asyncio.sleep(3600)
+        if name == "fails":
+            raise Unanswered("failed", "broken")
+        return name
+
+    answer, why = await chain.first(0.4, ask)
+    assert answer == "answers"
+    assert why == ["hangs: no answer within 90 ms", "fails: broken"]
+    assert given_time["hangs"] == pytest.approx(0.09, abs=0.01)
+    assert given_time["fails"] == pytest.approx(0.09, abs=0.02)
+    assert given_time["answers"] == pytest.approx(0.135, abs=0.03)
+    outcomes = [counted(registry, *of) for of in (("hangs", "late"), ("fails", "failed"), ("answers", "answered"))]
+    assert outcomes == [1, 1, 1]
+
+
+async def test_an_agent_that_starts_anew_has_the_chain_before_it_has_an_api_server(tmp_path):
+    folder = XdsFolder(Layout(tmp_path))
+    folder.prepare()
+    wishes = {"fallback": [{"modelDeployment": "simple"}, SAFE], "timeout": "1s"}
+    first = StandIn("ns", "fraud", folder, CollectorRegistry())
+    await first.follow(parse_fallback(wishes, "fraud")[0], {"spec": {"traffic": wishes}})
+    await first.cleanup()
+    again, registry = XdsFolder(Layout(tmp_path)), CollectorRegistry()
+    again.prepare()
+    stand_in = StandIn("ns", "fraud", again, registry)
+    await stand_in.begin()
+    await stand_in.cleanup()
+    assert counted(registry, "simple", "answered") == counted(registry, "safe", "answered") == 0
