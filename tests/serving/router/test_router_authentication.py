@@ -53,7 +53,7 @@ def guarded(root: Path, authentication: ApiKeys | Tokens, **files: str) -> Itera
     usable = dict[str, bool]()
     found = Guarded(router, mount, Mounted(router.protection, router.folder, usable.__setitem__), usable)
     found.replace(**files)
-    with answering(router.folder), running_envoy(router):
+    with answering(router), running_envoy(router):
         yield found
 
 
@@ -299,7 +299,7 @@ async def test_without_the_agent_nobody_is_let_in(tmp_path: Path) -> None:
     """An Envoy that nobody told who may ask."""
     authentication = ApiKeys(tmp_path / "mount")
     router = prepared(tmp_path / "xds", Protection(authentication=authentication))
-    with answering(router.folder), running_envoy(router):
+    with answering(router), running_envoy(router):
         found = Guarded(router, Mount(authentication.mount), Mounted(router.protection, router.folder, lambda *_: None))
         for key in ("", SHOP):
             assert (await ask(found, x_api_key=key))[0] == 401

@@ -57,7 +57,7 @@ def secured(root: Path, *, verify_clients: bool) -> Secured:
 
 @contextlib.contextmanager
 def running(router: Secured) -> Iterator[Secured]:
-    with answering(router.router.folder), running_envoy(router.router):
+    with answering(router.router), running_envoy(router.router):
         yield router
 
 
