@@ -18,7 +18,7 @@ from aiohttp import web
 from router_envoy import MODEL, NAMESPACE, Router
 from router_upstreams import Behaviour, Upstream, serving
 
-from headgate_serving.router.endpoints import Endpoint
+from headgate_serving.router.endpoints import Endpoint, State
 from headgate_serving.router.fallback.wishes import NO_FALLBACK, Fallback, Output, Static
 from headgate_serving.router.matching import Match, Selector
 from headgate_serving.router.traffic import Intent, Target
@@ -446,6 +446,26 @@ async def test_a_stable_that_always_fails_is_asked_ten_times_and_then_rests(rout
         answers = await users.ask_many(200)
     assert {(answer.status, answer.fallback) for answer in answers} == {(200, "safe")}
     assert stable.requests < 60
+
+
+async def test_a_pod_that_has_become_ready_is_asked_at_once_whatever_it_failed_before(
+    router: Router, users: Users
+) -> None:
+    stable, _ = pair()
+    intent = alone(stable, Fallback((), SAFE))
+    async with serving(stable):
+        await follow(router, intent, stable)
+        starting = {stable.name: (replace(stable.endpoint, state=State.UNREADY),)}
+        await router.follow(intent, starting)
+        stable.behaviour = "error"
+        await until_ejected(users, stable.name, 1)
+        assert {answer.fallback for answer in await users.ask_many(20)} == {"safe"}
+        stable.behaviour = "ok"
+        await router.follow(intent, pods(stable))
+        began = time.monotonic()
+        while (await users.ask()).fallback:
+            assert time.monotonic() < began + 1
+        assert {answer.fallback for answer in await users.ask_many(20)} == {None}
 
 
 class UnsureUpstream(Upstream):

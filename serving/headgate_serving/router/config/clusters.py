@@ -12,7 +12,7 @@ from typing import Any
 from headgate_serving.router.config import names
 from headgate_serving.router.config.layout import Layout, duration, from_agent, pipe_cluster
 from headgate_serving.router.config.whole_answers import whole_answers
-from headgate_serving.router.endpoints import Endpoint
+from headgate_serving.router.endpoints import Endpoint, State
 from headgate_serving.router.fallback.wishes import NO_FALLBACK, Fallback
 from headgate_serving.router.traffic import Intent, Target
 
@@ -75,12 +75,15 @@ def endpoint_document(service: str, endpoints: Iterable[Endpoint]) -> dict[str, 
     if kind == "attempts":
         metadata["envoy.lb"] = {"canary": True}
     places = [(pod, pod.port if wire == "http" else pod.grpc_port) for pod in endpoints]
+    # What a pod failed before it was ready is forgotten: with another place it is a new one to Envoy.
+    unready = any(pod.state is State.UNREADY for pod, _ in places)
     return {
         "@type": _TYPE + "config.endpoint.v3.ClusterLoadAssignment",
         "cluster_name": service,
         "policy": {"overprovisioning_factor": UNTIL_NOBODY_IS_LEFT},
         "endpoints": [
             {
+                **({"locality": {"zone": "unready"}} if unready else {}),
                 "lb_endpoints": [
                     {
                         "endpoint": {
@@ -91,7 +94,7 @@ def endpoint_document(service: str, endpoints: Iterable[Endpoint]) -> dict[str, 
                     }
                     for pod, port in places
                     if port
-                ]
+                ],
             }
         ],
     }
