@@ -6,16 +6,17 @@ import struct
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from itertools import count
+from pathlib import Path
 from typing import Any, Literal
 
 import aiohttp
 import pytest
 from aiohttp import web
-from router_envoy import MODEL, NAMESPACE, Router
+from router_envoy import MODEL, NAMESPACE, Router, answering, prepared, running_envoy
 from router_upstreams import Behaviour, Upstream, serving
 
 from headgate_serving.router.endpoints import Endpoint, State
@@ -522,3 +523,31 @@ async def test_a_fallback_comes_and_goes_without_a_failed_request(router: Router
                 await asyncio.sleep(0.05)
             done.set()
     assert Counter((answer.status, answer.fallback) for answer in answers) == {(200, None): len(answers)}
+
+
+async def test_while_the_agent_is_away_stable_is_asked_even_if_it_rests(tmp_path: Path) -> None:
+    stable, _ = pair()
+    router = prepared(tmp_path)
+    intent = alone(stable, Fallback((), SAFE))
+    async with serving(stable), aiohttp.ClientSession() as session:
+        users = Users(router, session)
+        with ExitStack() as envoy:
+            with answering(router):
+                envoy.enter_context(running_envoy(router))
+                await follow(router, intent, stable)
+                stable.behaviour = "error"
+                await until_ejected(users, stable.name, 1)
+                assert (await users.ask()).fallback == "safe"
+            stable.behaviour = "ok"
+            began = time.monotonic()
+            while (await users.ask()).status != 200:
+                assert time.monotonic() < began + 3
+            answers = await users.ask_many(40)
+            assert (
+                Counter(answer.status for answer in answers)[200] >= 15
+            )  # of 40: the other half of the tries meets nobody
+            with answering(router):
+                await router.follow(intent, {})
+                began = time.monotonic()
+                while (await users.ask()).fallback != "safe":
+                    assert time.monotonic() < began + 3
