@@ -168,7 +168,7 @@ async def test_where_nobody_can_answer_everybody_is_asked_once_and_the_status_sa
         stable.requests, stable.behaviour = 0, Code.INTERNAL
         answer = await users.ask()
     assert answer.code == Code.UNAVAILABLE
-    assert f"{simple.name}: INTERNAL: {simple.name} does not want to" in answer.text
+    assert f"{simple.name}: status INTERNAL" in answer.text
     assert (stable.requests, len(simple.asked)) == (1, 1)
 
 

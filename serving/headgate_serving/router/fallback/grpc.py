@@ -118,7 +118,7 @@ class Grpc:
         try:
             response = _Response.FromString(await call(message, timeout=seconds, metadata=headers))
         except grpc.aio.AioRpcError as error:
-            raise Unanswered(_outcome(error.code()), f"{error.code().name}: {error.details()}") from error
+            raise Unanswered(_outcome(error.code()), f"status {error.code().name}") from error
         return marked_message(response, name)
 
 

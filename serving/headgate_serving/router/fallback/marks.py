@@ -22,7 +22,7 @@ LEFT_HEADER = "x-envoy-expected-rq-timeout-ms"
 FINAL_HEADER = "x-envoy-ratelimited"
 """Envoy tries a failed answer that has it on nobody else: nobody is left, or somebody would be asked twice."""
 
-_OURS = frozenset({FALLBACK_HEADER, IN_PLACE_OF_HEADER, LEFT_HEADER, FINAL_HEADER})
+_ENVOYS = "x-envoy-"
 _HOP_BY_HOP = frozenset(
     {
         *("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
@@ -37,8 +37,9 @@ def passed_on(headers: Iterable[tuple[str, Any]], *kept: str) -> Iterator[tuple[
 
     Answers have to come uncompressed, as they are written on.
     """
-    left_out = (_OURS | _HOP_BY_HOP | _ANSWERS_FORM).difference(kept)
-    return ((name, value) for name, value in headers if name.lower() not in left_out)
+    left_out = ({IN_PLACE_OF_HEADER} | _HOP_BY_HOP | _ANSWERS_FORM).difference(kept)
+    lower = ((name.lower(), value) for name, value in headers)
+    return ((name, value) for name, value in lower if name not in left_out and not name.startswith(_ENVOYS))
 
 
 def marked_json(body: bytes, header_length: str | None, name: str) -> tuple[bytes, int | None]:

@@ -154,7 +154,7 @@ class Rest:
         except ValueError as error:
             raise Unanswered("failed", f"its answer is none of the protocol: {error}") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise Unanswered("failed", str(error) or type(error).__name__) from error
+            raise Unanswered("failed", f"it can't be reached ({type(error).__name__})") from error
 
 
 def _outcome(status: int) -> Outcome:
