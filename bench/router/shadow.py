@@ -1,14 +1,17 @@
 """`python -m bench.router.shadow`: what copies for a candidate cost the users, with the real Envoy and the real agent.
 
 In each round every part of the requests that is copied has its turn, at the same router, pods and rate; nothing else is
-changed in between. Copies are answered by the candidate's pod and compared, as they are in a rollout.
+changed in between. Copies are answered by the candidate's pod and compared, as they are in a rollout. Where cores are
+short, the agent has the part of them that it has beside Envoy in a router's pod.
 """
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
-from collections.abc import Coroutine, Iterator
+import time
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -36,6 +39,22 @@ from .ways import CANDIDATE, STABLE, TIMEOUT_MS, Pods, discovering, endpoints_of
 PERCENTS = (0, 10)
 RATES = (200, 1000)
 _WARM_UP_SECONDS = 1.0
+_NICE = 7
+"""Weighs against 0 as 20m of CPU against Envoy's 100m: what the two containers ask for."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What users saw, and what it took: seconds of CPU."""
+
+    load: Load
+    pairs: float
+    envoy: float
+    agent: float
+
+
+Runs = dict[tuple[float, float], list[Run]]
+"""By rate and percent."""
 
 
 @dataclass
@@ -45,6 +64,7 @@ class Router:
     xds: XdsFolder
     pods: Pods
     loop: asyncio.AbstractEventLoop
+    envoy: Running
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     memory: Memory = field(default_factory=lambda: Memory({}, {}))
 
@@ -81,7 +101,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help="of each timed run (default %(default)s)")
     args = parser.parse_args()
     end_cleanly()
-    runs: dict[tuple[float, float], list[Load]] = {}
+    runs: Runs = {}
     try:
         with tempfile.TemporaryDirectory(prefix="headgate-bench-") as scratch, _router(Path(scratch)) as router:
             for number in range(args.rounds):
@@ -94,21 +114,29 @@ def main() -> int:
     return 0
 
 
-def document(runs: dict[tuple[float, float], list[Load]]) -> str:
+def document(runs: Runs) -> str:
     """A row for each rate: medians, and the median of what changed within a round."""
     head = ["requests/s", *(f"p50 / p99 ms, {percent} % copied" for percent in PERCENTS), "p50 / p99 change"]
+    head += [*(f"Envoy's CPU, µs a request, {percent} %" for percent in PERCENTS), "the agent's, µs a copy"]
     rows = []
     for rate in RATES:
         without, copied = (runs[rate, percent] for percent in PERCENTS)
-        cells = [
-            f"{median(r.p50 for r in found):.3f} / {median(r.p99 for r in found):.3f}" for found in (without, copied)
-        ]
+        cells = [_times([run.load for run in found]) for found in (without, copied)]
         changes = [
-            median(getattr(b, which) / getattr(a, which) - 1 for a, b in zip(without, copied, strict=True))
+            median(getattr(b.load, which) / getattr(a.load, which) - 1 for a, b in zip(without, copied, strict=True))
             for which in ("p50", "p99")
         ]
-        rows.append([f"{rate:,}", *cells, " / ".join(f"{100 * change:+.1f} %" for change in changes)])
+        cells.append(" / ".join(f"{100 * change:+.1f} %" for change in changes))
+        cells += [f"{1e6 * median(run.envoy / run.load.requests for run in found):.0f}" for found in (without, copied)]
+        # What the agent's process does without copies is the benchmark's own.
+        own = median(run.agent for run in without)
+        cells.append(f"{1e6 * median((run.agent - own) / run.pairs for run in copied):.0f}")
+        rows.append([f"{rate:,}", *cells])
     return table(head, rows)
+
+
+def _times(runs: Sequence[Load]) -> str:
+    return f"{median(run.p50 for run in runs):.2f} / {median(run.p99 for run in runs):.2f}"
 
 
 def _round(
@@ -116,21 +144,23 @@ def _round(
     percents: tuple[int, ...],
     seconds: float,
     scratch: Path,
-    runs: dict[tuple[float, float], list[Load]],
+    runs: Runs,
 ) -> None:
     target = target_at(f"127.0.0.1:{router.xds.layout.inference_port}", scratch)
     for rate in RATES:
         for percent in percents:
             router.copy(percent)
-            before = router.pairs()
+            before, envoy, agent = router.pairs(), router.envoy.cpu_seconds(), time.process_time()
             load = target.open_loop(rate, OPEN_CONNECTIONS, seconds)
             if load.failures:
                 raise LoadFailed(f"requests failed: {dict(load.failures)}")
-            compared = router.pairs() - before
-            if percent and not compared:
+            run = Run(load, router.pairs() - before, router.envoy.cpu_seconds() - envoy, time.process_time() - agent)
+            if percent and not run.pairs:
                 raise LoadFailed("nothing was compared")
-            runs.setdefault((rate, percent), []).append(load)
-            say(f"  {rate} requests/s, {percent} %: p50 {load.p50:.2f} ms, p99 {load.p99:.2f} ms, {compared:.0f} pairs")
+            runs.setdefault((rate, percent), []).append(run)
+            say(
+                f"  {rate} requests/s, {percent} %: p50 {load.p50:.2f} ms, p99 {load.p99:.2f} ms, {run.pairs:.0f} pairs"
+            )
 
 
 @contextmanager
@@ -146,7 +176,9 @@ def _router(scratch: Path) -> Iterator[Router]:
         envoy = Running("envoy", envoy_command(layout), folder, layout.inference_port, "/healthz")
         with envoy:
             envoy.wait_ready()
-            router = Router(xds, pods, loop)
+            router = Router(xds, pods, loop, envoy)
+            # Of the calling thread, and those that it starts.
+            loop.call_soon_threadsafe(os.setpriority, os.PRIO_PROCESS, 0, _NICE)
             try:
                 yield router
             finally:

@@ -21,7 +21,7 @@ from tritonclient.grpc import service_pb2_grpc
 
 from headgate_serving.router.config.shadowing import MAX_BODY
 from headgate_serving.router.matching import Match, Selector
-from headgate_serving.router.shadow import asking, room, session
+from headgate_serving.router.shadow import asking, pace, room, session, tap
 from headgate_serving.router.shadow.following import Shadow
 from headgate_serving.router.shadow.rules import Rules
 from headgate_serving.router.shadow.series import REASONS
@@ -172,6 +172,16 @@ async def test_a_part_of_the_requests_is_copied(scene: Scene) -> None:
     await asyncio.sleep(0.5)
     assert 50 <= scene.candidate.asked <= 160
     assert scene.pairs()["yes"] == scene.candidate.asked
+
+
+async def test_more_than_the_pace_is_let_go_and_counted(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tap, "Pace", lambda: pace.Pace(10))
+    await scene.follow()
+    answered = [await scene.ask_json([1]) for _ in range(40)]
+    assert set(answered) == {scene.stable.name}
+    await counted(scene, 40)
+    assert scene.candidate.asked == scene.pairs()["yes"] < 40
+    assert scene.dropped() == {"pace": 40 - scene.candidate.asked}
 
 
 async def test_testers_wait_for_the_canary_and_who_never_gets_the_candidate_is_not_copied(scene: Scene) -> None:

@@ -17,6 +17,7 @@ from headgate_serving.router.shadow.answers import Output, Unreadable, outputs_o
 from headgate_serving.router.shadow.comparison import agree, compared
 from headgate_serving.router.shadow.exchange import Exchange, Message, Unusable
 from headgate_serving.router.shadow.messages import ProcessingRequest
+from headgate_serving.router.shadow.pace import Pace
 from headgate_serving.router.shadow.room import Room
 from headgate_serving.router.shadow.rules import DEFAULT_RULES, TOLERANCE, Rules, parse_rules
 from headgate_serving.server.datatypes import BY_NAME
@@ -225,6 +226,14 @@ def test_room_is_taken_and_given_back():
     assert (room.take(6), room.take(5), room.take(4), room.taken) == (True, False, True, 10)
     room.give(6)
     assert (room.take(6), room.taken) == (True, 10)
+
+
+def test_the_pace_is_kept_after_what_a_rest_allows_at_once():
+    pace = Pace(10)
+    assert [pace.allows(100.0) for _ in range(12)] == [True] * 10 + [False] * 2
+    assert [pace.allows(100.25) for _ in range(3)] == [True, True, False]
+    assert sum(pace.allows(100.25 + n / 100) for n in range(200)) in (19, 20)
+    assert sum(pace.allows(1000.0) for _ in range(50)) == 10
 
 
 def copied(**parts):

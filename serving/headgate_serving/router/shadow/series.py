@@ -14,6 +14,7 @@ REASONS = (
     "incomparable",
     "no-pod",
     "other-revision",
+    "pace",
     "queue",
     "size",
     "unanswered",

@@ -4,6 +4,7 @@ Envoy waits for none of it: it opens a call for each request that it copies, sen
 call ends when the answer is complete, or as soon as it is clear that there is no use in it.
 """
 
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import PurePosixPath
 from typing import Any
@@ -13,6 +14,7 @@ import grpc
 from headgate_serving.router.config.shadowing import MAX_BODY, MAX_COPIES
 from headgate_serving.router.shadow.exchange import Exchange, Unusable
 from headgate_serving.router.shadow.messages import METHOD, SERVICE, ProcessingRequest
+from headgate_serving.router.shadow.pace import Pace
 from headgate_serving.router.shadow.room import Room
 
 _OPTIONS = (
@@ -32,6 +34,7 @@ class Tap:
         self, socket: PurePosixPath, room: Room, take: Callable[[Exchange], None], drop: Callable[[str], None]
     ) -> None:
         self._room = room
+        self._pace = Pace()
         self._take = take
         self._drop = drop
         handler = grpc.stream_stream_rpc_method_handler(
@@ -50,6 +53,9 @@ class Tap:
         await self._server.stop(0)
 
     async def _process(self, copies: AsyncIterator[Any], _: Any) -> None:
+        if not self._pace.allows(time.monotonic()):
+            self._drop("pace")
+            return
         exchange, held, reason = Exchange(), 0, "broken"
         try:
             async for copied in copies:
