@@ -469,6 +469,25 @@ async def test_a_pod_that_has_become_ready_is_asked_at_once_whatever_it_failed_b
         assert {answer.fallback for answer in await users.ask_many(20)} == {None}
 
 
+class SlowlyFailing(Upstream):
+    """A pod that fails all requests together."""
+
+    async def answer(self, writer: asyncio.StreamWriter) -> bool:
+        await asyncio.sleep(self.delay)
+        return await super().answer(writer)
+
+
+async def test_many_failures_at_once_keep_nobody_from_the_chain(router: Router) -> None:
+    """More than stable's own retries may be at a time."""
+    stable = SlowlyFailing(pair()[0].name)
+    async with serving(stable), aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        await follow(router, alone(stable, Fallback((), SAFE), 5000), stable)
+        stable.behaviour, stable.delay = "error", 0.5
+        answers = await asyncio.gather(*(Users(router, session).ask() for _ in range(200)))
+    assert Counter((answer.status, answer.fallback) for answer in answers) == {(200, "safe"): 200}
+    assert stable.requests > 10
+
+
 class UnsureUpstream(Upstream):
     """A pod that is not sure of its answers."""
 
