@@ -36,7 +36,7 @@ async def pair(router: Router) -> AsyncIterator[tuple[Upstream, Upstream]]:
 
 async def follow(router: Router, stable: Upstream, candidate: Upstream) -> None:
     targets = (Target(stable.name, "stable", 0), Target(candidate.name, "candidate", 1000))
-    await router.follow(Intent(targets), {pod.name: (pod.endpoint,) for pod in (stable, candidate)})
+    await router.follow(Intent(targets, 10_000), {pod.name: (pod.endpoint,) for pod in (stable, candidate)})
     async with asyncio.timeout(5), aiohttp.ClientSession() as session:
         candidate.behaviour = "error"
         for pod in (stable, candidate):
