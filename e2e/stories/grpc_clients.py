@@ -47,7 +47,7 @@ class GrpcClients:
         address = f"{model.world.api.get(path)['spec']['clusterIP']}:8001"
         channels = [grpc.insecure_channel(address, options=[_ALONE]) for _ in range(_CHANNELS)]
         stubs = [service_pb2_grpc.GRPCInferenceServiceStub(channel) for channel in channels]
-        clients, over = GrpcClients(stubs, _requests(model.name)), threading.Event()
+        clients, over = GrpcClients(stubs, requests(model.name)), threading.Event()
         schedule = threading.Thread(target=clients._keep_asking, args=(rate, over), daemon=True)
         schedule.start()
         try:
@@ -98,7 +98,8 @@ class GrpcClients:
             self.slowest = max(self.slowest, time.monotonic() - sent)
 
 
-def _requests(model: str) -> list[Any]:
+def requests(model: str) -> list[Any]:
+    """Real rows, each as a request."""
     with np.load(artifacts.build().folder / artifacts.ROWS) as rows:
         features = rows["features"].astype(np.float32)[:5000]
     found = []

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from router_envoy import Router, answering, prepared, running_envoy
 from router_grpc_upstreams import GrpcUpstream, serving_grpc
 from router_mounts import Mount
-from router_tokens import AUDIENCE, ISSUER, Signer, by_secret, encoded, jwks, unsigned
 from router_upstreams import Upstream, serving
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
@@ -28,6 +27,7 @@ from headgate_serving.router.limits import Limits, RateLimit
 from headgate_serving.router.mounted import Mounted
 from headgate_serving.router.protection import ApiKeys, Protection, Tokens
 from headgate_serving.router.traffic import Intent, Target
+from stories.tokens import AUDIENCE, ISSUER, Signer, by_secret, encoded, jwks, unsigned
 
 INFER = "/v2/models/fraud/infer"
 SHOP, BANK = "shop-key-0123456789", "bank-key-0123456789"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from router_mounts import Mount
-from router_tokens import Signer, encoded, jwks
 
 from headgate_serving.router.credentials import read_api_keys, read_authority, read_certificate, read_token_keys
 from headgate_serving.router.errors import UnusableSecret
+from stories.tokens import Signer, encoded, jwks
 
 GOOD_RSA, GOOD_EC = Signer.rsa("a"), Signer.ec("b")
 

@@ -15,13 +15,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from router_envoy import Router, answering, prepared, running_envoy
 from router_grpc_upstreams import GrpcUpstream, serving_grpc
-from router_mounts import Mount, Pair, authority
+from router_mounts import Mount
 from router_upstreams import Upstream, serving
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from headgate_serving.router.mounted import Mounted
 from headgate_serving.router.protection import Protection, Tls
 from headgate_serving.router.traffic import Intent, Target
+from stories.certificates import Pair, authority
 
 INFER = "/v2/models/fraud/infer"
 TLS_ALERT = 21

@@ -1,5 +1,7 @@
 """Makes tokens (JWT), good ones and bad ones, and the documents with the keys that check them."""
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import hmac
@@ -31,11 +33,11 @@ class Signer:
     private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey = field(repr=False)
 
     @staticmethod
-    def rsa(kid: str, bits: int = 2048) -> "Signer":
+    def rsa(kid: str, bits: int = 2048) -> Signer:
         return Signer(kid, rsa.generate_private_key(65537, bits))
 
     @staticmethod
-    def ec(kid: str) -> "Signer":
+    def ec(kid: str) -> Signer:
         return Signer(kid, ec.generate_private_key(ec.SECP256R1()))
 
     @property
