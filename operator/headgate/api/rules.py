@@ -75,6 +75,13 @@ HEADER_OR_COOKIE = Rule(
     message="must name a header or a cookie, and not both",
 )
 
+CLIENTS_OWN_HEADER = Rule(
+    cel="!has(self.header) || !self.header.lowerAscii().startsWith('x-headgate-')",
+    holds=lambda where: where.header is None or not where.header.lower().startswith("x-headgate-"),
+    message="header must be one that clients send: those that begin with x-headgate- are the router's own",
+    field="header",
+)
+
 EXACT_OR_PREFIX = Rule(
     cel="!has(self.exact) || !has(self.prefix)",
     holds=lambda match: match.exact is None or match.prefix is None,
@@ -85,6 +92,20 @@ KEYS_OR_TOKENS = Rule(
     cel="has(self.apiKeys) != has(self.jwt)",
     holds=lambda who: (who.apiKeys is None) != (who.jwt is None),
     message="must have apiKeys or jwt, and not both",
+)
+
+NAMES_NEED_AUTHENTICATION = Rule(
+    cel="!has(self.rateLimit) || !has(self.rateLimit.header) || "
+    "!self.rateLimit.header.lowerAscii().startsWith('x-headgate-') || "
+    "(has(self.authentication) && self.rateLimit.header.lowerAscii() == 'x-headgate-client')",
+    holds=lambda traffic: (
+        traffic.rateLimit is None
+        or not (header := (traffic.rateLimit.header or "").lower()).startswith("x-headgate-")
+        or (traffic.authentication is not None and header == "x-headgate-client")
+    ),
+    message="rateLimit.header must be one that clients send, or x-headgate-client, which needs authentication: "
+    "without it clients have no names",
+    field="rateLimit.header",
 )
 
 LIMIT_BY_WHAT_IS_LEFT = Rule(

@@ -130,7 +130,7 @@ class Runtime(SpecModel):
 class Selector(SpecModel):
     """A part of a request that tells users apart."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (rules.HEADER_OR_COOKIE,)
+    RULES: ClassVar[tuple[Rule, ...]] = (rules.HEADER_OR_COOKIE, rules.CLIENTS_OWN_HEADER)
 
     header: HeaderName | None = None
     """The name of a header."""
@@ -141,7 +141,7 @@ class Selector(SpecModel):
 class Match(Selector):
     """Requests that go to one version whatever the weights are: testers, tenants. They are no evidence."""
 
-    RULES = (rules.HEADER_OR_COOKIE, rules.EXACT_OR_PREFIX)
+    RULES = (rules.HEADER_OR_COOKIE, rules.CLIENTS_OWN_HEADER, rules.EXACT_OR_PREFIX)
 
     exact: RequestValue | None = None
     """The value. Without this and a prefix, it is enough that the header or cookie is there."""
@@ -173,6 +173,8 @@ class Tls(SpecModel):
 
 class ApiKeys(SpecModel):
     """Clients show a key that the Secret holds under their name. A changed Secret is followed without a restart."""
+
+    RULES = (rules.CLIENTS_OWN_HEADER,)
 
     secret: SecretName
     """A Secret of which each key is a client's name, and the value the client's key, of at least 16 characters."""
@@ -246,6 +248,7 @@ class Traffic(SpecModel):
 
     RULES = (
         rules.LIMIT_BY_WHAT_IS_LEFT,
+        rules.NAMES_NEED_AUTHENTICATION,
         fallback_rules.STATIC_ANSWER_ENDS,
         fallback_rules.LOW_CONFIDENCE_ENDS_STATIC,
     )

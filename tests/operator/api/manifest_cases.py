@@ -462,6 +462,36 @@ BAD: tuple[Bad, ...] = (
         "rule",
     ),
     _bad(
+        "a limit by names that nobody has",
+        "spec.traffic.rateLimit",
+        {"requests": 5, "header": "x-headgate-client"},
+        "needs authentication",
+        "rule",
+        field="spec.traffic",
+    ),
+    _bad(
+        "a match by the router's own header",
+        "spec.traffic.match",
+        [{"header": "X-Headgate-Client"}],
+        "router's own",
+        "rule",
+        field="spec.traffic.match.0",
+    ),
+    _bad(
+        "affinity by the router's own header",
+        "spec.traffic.affinity",
+        {"header": "x-headgate-client"},
+        "router's own",
+        "rule",
+    ),
+    _bad(
+        "keys in the router's own header",
+        "spec.traffic.authentication.apiKeys",
+        {"secret": "keys", "header": "x-headgate-key"},
+        "router's own",
+        "rule",
+    ),
+    _bad(
         "a limit by the token that is taken away",
         "spec.traffic",
         {
