@@ -2,7 +2,7 @@
 
 From outside in: `kube` watches the ModelDeployment and the EndpointSlices, `traffic` and `endpoints`
 read them, `config` turns them into Envoy's documents, `files` puts them where Envoy sees them, and
-`agent` is the loop around all of it.
+`agent` is the loop around all of it. `mounted` follows the Secrets by which clients and router know each other.
 """
 
 from collections.abc import Sequence

@@ -6,11 +6,15 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+import grpc
 import pytest
 from router_envoy import Router, answering, prepared, running_envoy
+from router_grpc_upstreams import GrpcUpstream, serving_grpc
 from router_upstreams import Upstream, serving
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from headgate_serving.router.config import bootstrap, overload
 from headgate_serving.router.protection import Protection
@@ -102,6 +106,28 @@ async def test_the_models_time_is_not_the_clients(small: Running, pod: Upstream)
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 504 ")
     assert 0.4 <= asyncio.get_running_loop().time() - started < 0.9
     writer.transport.abort()
+
+
+async def test_a_call_that_is_answered_may_last_longer(small: Running) -> None:
+    upstream = GrpcUpstream("fraud-1a2b3c4e")
+
+    async def questions() -> AsyncIterator[Any]:
+        for _ in range(6):
+            yield service_pb2.ModelInferRequest()
+            await asyncio.sleep(0.25 * REQUEST_WITHIN)
+
+    async with serving_grpc(upstream):
+        address = small.router.url.removeprefix("http://")
+        await small.router.follow(
+            Intent((Target(upstream.name, "stable", 1000),)), {upstream.name: (upstream.endpoint,)}
+        )
+        async with grpc.aio.insecure_channel(address) as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            async with asyncio.timeout(5):
+                while await stub.ModelInfer(service_pb2.ModelInferRequest()).code() != grpc.StatusCode.OK:  # noqa: ASYNC110 - asks Envoy
+                    await asyncio.sleep(0.02)
+            answers = [answer async for answer in stub.ModelStreamInfer(questions())]
+    assert len(answers) == 6
 
 
 async def test_bodies_that_nobody_could_hold_do_not_end_the_router(small: Running, pod: Upstream) -> None:

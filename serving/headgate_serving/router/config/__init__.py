@@ -3,13 +3,19 @@
 The agent calls `render` with every change and hands the `Documents` to `files`. Same input, same bytes.
 
 ```
-bootstrap.py   listeners, metrics, limits: once
-clusters.py    CDS and EDS: the revisions' pods, what is tried again, who rescues whom
-routes.py      RDS: the split and the time budget
-whole_answers.py  what the candidate has to have said before the user hears it
-budget.py      latency's edges, and how long the candidate may take
-names.py       clusters' names, and the labels that Envoy makes of them
-layout.py      which file is where
+bootstrap.py       listeners, metrics, limits: once
+clusters.py        CDS and EDS: the revisions' pods, what is tried again, who rescues whom
+routes.py          RDS: the split and the time budget
+whole_answers.py   what the candidate has to have said before the user hears it
+shadowing.py       how a part of the requests is copied
+tls.py             SDS: the certificate of the listener, and who vouches for clients
+authentication.py  ECDS: who may ask
+headers.py         the headers that the router makes, and keeps clients from making
+access_log.py      a line for each request
+overload.py        what happens when memory runs out
+budget.py          latency's edges, and how long the candidate may take
+names.py           clusters' names, and the labels that Envoy makes of them
+layout.py          which file is where
 ```
 """
 
