@@ -20,6 +20,7 @@ from router_envoy import MODEL, NAMESPACE, Router, answering, prepared, running_
 from router_upstreams import Behaviour, Upstream, serving
 
 from headgate_serving.router.endpoints import Endpoint, State
+from headgate_serving.router.fallback import rest
 from headgate_serving.router.fallback.wishes import NO_FALLBACK, Fallback, Output, Static
 from headgate_serving.router.matching import Match, Selector
 from headgate_serving.router.traffic import Intent, Target
@@ -416,6 +417,28 @@ async def test_bodies_up_to_the_routers_buffer_are_answered_and_larger_ones_refu
         assert (answer.status, len(simple.asked[-1][2])) == (200, 4 << 20)
         await follow(router, Intent(fallback=Fallback((), SAFE), timeout_ms=5000))
         assert (await users.ask(bytes(11 << 20))).status == 413
+
+
+async def test_more_bytes_than_the_agent_holds_are_refused_and_held_no_longer(
+    router: Router, users: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await follow(router, Intent(fallback=Fallback((), SAFE)))
+    with monkeypatch.context() as patch:
+        patch.setattr(rest, "HELD_BYTES", 1000)
+        refused = await users.ask(bytes(2000))
+        assert (refused.status, refused.json) == (503, {"error": "too many requests are waiting for a fallback"})
+        assert (await users.ask()).status == 200
+
+
+async def test_an_answer_that_is_too_large_is_passed_over(
+    router: Router, users: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simple = OtherModel()
+    async with simple.serving(router):
+        await follow(router, Intent(fallback=Fallback(("simple",), SAFE)))
+        monkeypatch.setattr(rest, "LARGEST_ANSWER", 10)
+        assert (await users.ask()).fallback == "safe"
+    assert len(simple.asked) == 1
 
 
 async def test_while_one_pod_is_left_nobody_is_sent_past_it(router: Router, users: Users) -> None:

@@ -139,6 +139,20 @@ async def test_at_last_there_is_the_static_answer(router: Router, users: Users, 
     assert response.raw_output_contents[1] == b"\x08\0\0\0no model"
 
 
+async def test_an_answer_that_is_none_is_passed_over(router: Router, users: Users) -> None:
+    async def nonsense(_: bytes, __: Any) -> bytes:
+        return b"\xff\xff"
+
+    server, name = grpc.aio.server(), name_of("odd")
+    methods = {"ModelInfer": grpc.unary_unary_rpc_method_handler(nonsense)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods),))
+    router.places[f"{name}/grpc"] = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    await follow(router, Fallback((name,), SAFE), None)
+    assert (await users.ask()).metadata["x-headgate-fallback"] == "safe"
+    await server.stop(0)
+
+
 async def test_without_a_version_the_chain_answers(router: Router, users: Users) -> None:
     await follow(router, Fallback((), SAFE), None)
     assert (await users.ask()).metadata["x-headgate-fallback"] == "safe"

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from headgate_serving.router.config.layout import BODY_LIMIT
 from headgate_serving.router.fallback.chain import LEFT_UNSAID, NOBODY, Chain, Outcome, Unanswered
@@ -116,10 +117,12 @@ class Grpc:
             self._channels[name] = grpc.aio.insecure_channel(self._target_of(name), options=_CHANNEL)
         call = self._channels[name].unary_unary(f"/{INFERENCE}/ModelInfer")
         try:
-            response = _Response.FromString(await call(message, timeout=seconds, metadata=headers))
+            answer = await call(message, timeout=seconds, metadata=headers)
+            return marked_message(_Response.FromString(answer), name)
         except grpc.aio.AioRpcError as error:
             raise Unanswered(_outcome(error.code()), f"status {error.code().name}") from error
-        return marked_message(response, name)
+        except DecodeError as error:
+            raise Unanswered("failed", "its answer is none of the protocol") from error
 
 
 def _outcome(code: grpc.StatusCode) -> Outcome:
