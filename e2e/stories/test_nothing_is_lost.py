@@ -14,8 +14,8 @@ from stories.installation import SYSTEM, Headgate
 from stories.models import Model, ladder, merged, ready
 from stories.waiting import until
 
-ROLLOUTS = int(os.environ.get("ROLLOUTS", "2"))
-AWAY = float(os.environ.get("AWAY", "45"))
+ROLLOUTS = int(os.environ.get("ROLLOUTS", "1"))
+AWAY = float(os.environ.get("AWAY", "30"))
 RATE = 100.0
 
 FAST = merged(ladder((50, "1s")), {"rollout": {"soak": "1s"}})

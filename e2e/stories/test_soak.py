@@ -1,4 +1,4 @@
-"""Ten minutes under load: the runtime's memory stays as it is, no request fails, and SIGTERM under load loses none."""
+"""Four minutes under load: the runtime's memory stays as it is, no request fails, and SIGTERM under load loses none."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 from bench.serving.cases import CASES
 from bench.serving.soak import soak
 
-MINUTES = 10
-# Of what it could do at the beginning. `python -m bench.serving.soak` asks for 70 %; here others work on the same
+MINUTES = 4
+# `python -m bench.serving.soak` takes an hour, at 70 % of what the server could do at the beginning; here others work on the same
 # cores, and may halve what it can do at any time.
 SHARE = 0.35
 MOST_DRIFT = 0.05
