@@ -8,8 +8,8 @@ from bench.serving.cases import CASES
 from bench.serving.soak import soak
 
 MINUTES = 4
-# `python -m bench.serving.soak` takes an hour, at 70 % of what the server could do at the beginning; here others work on the same
-# cores, and may halve what it can do at any time.
+# `python -m bench.serving.soak` takes an hour, at 70 % of what the server could do at the beginning; here others work
+# on the same cores, and may halve what it can do at any time.
 SHARE = 0.35
 MOST_DRIFT = 0.05
 
