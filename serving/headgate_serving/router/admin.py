@@ -47,11 +47,6 @@ class Admin:
         """Whether Envoy follows `version` of its routes; one that doesn't run will ask for the newest."""
         return await self.version("rds.headgate") in {version, None}
 
-    async def active_requests(self) -> int:
-        """How many requests are under way; 0 when there is no Envoy."""
-        stats = await self._stats(r"inference\.downstream_rq_active$")
-        return sum(map(int, (stats or {}).values()))
-
     async def drain(self, *, on: bool) -> bool:
         """Whether Envoy now closes each connection with its next answer; new ones are still served."""
         return await self._ask("POST", "/healthcheck/fail" if on else "/healthcheck/ok") is not None

@@ -8,10 +8,8 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 DRAIN_SECONDS = 5.0
-PATIENCE_SECONDS = 15.0
 LONGEST_SECONDS = 600.0
 GO_ON_SECONDS = 60.0
-POLL_SECONDS = 0.1
 
 
 class Drainable(Protocol):
@@ -19,9 +17,6 @@ class Drainable(Protocol):
 
     async def drain(self, *, on: bool) -> bool:
         """Start or end it; whether Envoy heard it."""
-
-    async def active_requests(self) -> int:
-        """How many requests are under way."""
 
 
 class Web:
@@ -62,32 +57,21 @@ class Web:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _drain(self, request: web.Request) -> web.Response:
-        """The preStop hook of Envoy's container: answers when Envoy may be ended.
+        """The preStop hook of the agent's container: each client's connection is closed with its next answer.
 
-        For `seconds` the endpoints have time to forget the pod, and each client's connection is closed with its next
-        answer; then the requests still under way have `patience` more. A pod that doesn't end after all goes on as
-        before: nobody can switch a router off by calling this.
+        Answers when `seconds` are over. A pod that doesn't end after all goes on as before: nobody can switch a router
+        off by calling this.
         """
         try:
-            seconds = _bounded(request.query.get("seconds", DRAIN_SECONDS))
-            patience = _bounded(request.query.get("patience", PATIENCE_SECONDS))
+            seconds = min(max(float(request.query.get("seconds", DRAIN_SECONDS)), 0.0), LONGEST_SECONDS)
         except ValueError:
-            return web.Response(status=400, text="seconds and patience have to be numbers\n")
+            return web.Response(status=400, text="seconds has to be a number\n")
         heard = await self._envoy.drain(on=True)
-        loop = asyncio.get_running_loop()
         try:
             await asyncio.sleep(seconds)
-            deadline = loop.time() + patience
-            while await self._envoy.active_requests() and loop.time() < deadline:  # noqa: ASYNC110 (asks Envoy)
-                await asyncio.sleep(POLL_SECONDS)
         finally:
-            self._back = loop.call_later(GO_ON_SECONDS, self._go_on)
+            self._back = asyncio.get_running_loop().call_later(GO_ON_SECONDS, self._go_on)
         return web.Response(text="drained\n" if heard else "there is no Envoy to drain\n")
 
     def _go_on(self) -> None:
         self._task = asyncio.ensure_future(self._envoy.drain(on=False))
-
-
-def _bounded(seconds: str | float) -> float:
-    """Seconds that somebody asked for, within bounds. ValueError if it is no number."""
-    return min(max(float(seconds), 0.0), LONGEST_SECONDS)

@@ -29,12 +29,12 @@ from headgate.core.manifests.protection import (
 from headgate.core.model import Observation
 
 HTTP_PORT, METRICS_PORT, AGENT_PORT = 8080, 8003, 8081
-DRAIN_SECONDS, DRAIN_PATIENCE = 10, 20
-"""A router that ends closes each connection with its next answer for so long, then waits so long for the last ones."""
+DRAIN_SECONDS = 30
+"""How long a router that ends goes on: the cluster forgets it within the first seconds, each client's connection is
+closed with its next answer, and the last requests end."""
 
 LEAST_THREADS = 2
 _RESOURCES = {"requests": {"cpu": "100m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}}
-_DRAIN = f"/drain?seconds={DRAIN_SECONDS}&patience={DRAIN_PATIENCE}"
 
 
 def router_name(o: Observation) -> str:
@@ -124,7 +124,7 @@ def _deployment(o: Observation) -> Manifest:
                     "automountServiceAccountToken": True,
                     "enableServiceLinks": False,
                     "securityContext": pod_security(),
-                    "terminationGracePeriodSeconds": DRAIN_SECONDS + DRAIN_PATIENCE + 10,
+                    "terminationGracePeriodSeconds": DRAIN_SECONDS + 10,
                     "initContainers": [_agent(o)],
                     "containers": [_envoy(o)],
                     "volumes": [
@@ -164,6 +164,8 @@ def _agent(o: Observation) -> Manifest:
             *protection_environment(),
         ],
         "ports": [{"name": "agent-metrics", "containerPort": AGENT_PORT}],
+        # Before Envoy's own time to wait is over, and not in its place: an agent that has crashed must not cut it short.
+        "lifecycle": {"preStop": {"httpGet": {"path": f"/drain?seconds={DRAIN_SECONDS}", "port": AGENT_PORT}}},
         "startupProbe": http_probe("/readyz", "agent-metrics", periodSeconds=1, failureThreshold=120),
         "livenessProbe": http_probe("/healthz", "agent-metrics", periodSeconds=10, timeoutSeconds=5),
         "securityContext": container_security(),
@@ -201,7 +203,7 @@ def _envoy(o: Observation) -> Manifest:
             {"name": "metrics", "containerPort": METRICS_PORT},
         ],
         "readinessProbe": http_probe("/healthz", "metrics", periodSeconds=2, timeoutSeconds=2),
-        "lifecycle": {"preStop": {"httpGet": {"path": _DRAIN, "port": AGENT_PORT}}},
+        "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
         "securityContext": container_security(),
         "resources": resources,
         "volumeMounts": [{"name": "xds", "mountPath": "/xds"}],
