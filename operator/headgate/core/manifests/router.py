@@ -164,7 +164,7 @@ def _agent(o: Observation) -> Manifest:
             *protection_environment(),
         ],
         "ports": [{"name": "agent-metrics", "containerPort": AGENT_PORT}],
-        # Before Envoy's own time to wait is over, and not in its place: an agent that has crashed must not cut it short.
+        # Beside Envoy's own time to wait, and not in its place: an agent that has crashed must not cut it short.
         "lifecycle": {"preStop": {"httpGet": {"path": f"/drain?seconds={DRAIN_SECONDS}", "port": AGENT_PORT}}},
         "startupProbe": http_probe("/readyz", "agent-metrics", periodSeconds=1, failureThreshold=120),
         "livenessProbe": http_probe("/healthz", "agent-metrics", periodSeconds=10, timeoutSeconds=5),
