@@ -16,6 +16,8 @@ from stories.waiting import until
 
 ROLLOUTS = int(os.environ.get("ROLLOUTS", "1"))
 AWAY = float(os.environ.get("AWAY", "30"))
+AFTERMATH = 15.0
+"""Seconds in which Kubernetes finds out what it has missed, and may think worse of its nodes than they are."""
 RATE = 100.0
 
 FAST = merged(ladder((50, "1s")), {"rollout": {"soak": "1s"}})
@@ -60,12 +62,13 @@ def test_what_ends_around_the_router_loses_no_request(headgate: Headgate, namesp
     drained(census)
     users.saw_no_failure()
 
+    new_routers_without_the_api_server(headgate, census)
+    users.saw_no_failure()
+
     with headgate.cluster.without("kube-apiserver"):
         time.sleep(AWAY)
     two_ready(census, "runtime")
-    users.saw_no_failure()
-
-    new_routers_without_the_api_server(headgate, census)
+    time.sleep(AFTERMATH)
     users.saw_no_failure()
 
 
