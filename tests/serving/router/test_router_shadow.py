@@ -207,6 +207,17 @@ async def test_what_stable_did_not_answer_is_no_pair(scene: Scene) -> None:
     assert scene.candidate.asked == 0
 
 
+async def test_what_another_revision_answered_is_no_pair(scene: Scene) -> None:
+    await scene.follow()
+    answering, scene.stable.name = scene.stable.name, f"fraud-{next(_numbers):08}"
+    targets = Target(scene.stable.name, "stable", 1000), Target(scene.candidate.name, "candidate", 0, 1000)
+    scene.shadow.follow(Intent(targets), {scene.candidate.name: (scene.candidate.endpoint,)})
+    await asyncio.sleep(0.2)
+    assert await scene.ask_json([1]) == answering
+    await counted(scene, 1)
+    assert (scene.dropped(), scene.candidate.asked) == ({"other-revision": 1}, 0)
+
+
 async def test_large_bodies_go_through_and_are_not_compared(scene: Scene) -> None:
     await scene.follow()
     rows = [1] * (MAX_BODY // 8 + 1)

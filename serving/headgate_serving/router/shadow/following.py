@@ -6,7 +6,6 @@ agent: `follow` only leaves word, and whatever goes wrong is logged and tried ag
 
 import asyncio
 import logging
-from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -50,8 +49,7 @@ class Shadow:
         """End whatever there is."""
         if self._task:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
 
     async def _keep(self) -> None:
         try:
