@@ -320,6 +320,14 @@ async def test_the_series_of_another_pair_of_revisions_begin_at_0_and_go_with_th
     assert scene.candidate.asked == asked
 
 
+async def test_while_there_is_one_the_agent_takes_no_core_from_envoy(scene: Scene) -> None:
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+    await scene.follow()
+    assert os.sched_getscheduler(0) == os.SCHED_BATCH
+    await scene.follow(0)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
 async def test_pods_that_come_and_go_are_followed(scene: Scene) -> None:
     await scene.follow()
     await scene.ask_grpc([1])

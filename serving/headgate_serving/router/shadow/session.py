@@ -15,6 +15,7 @@ from typing import Self
 from headgate_serving.router.endpoints import Endpoint
 from headgate_serving.router.shadow.asking import AT_ONCE, Candidate
 from headgate_serving.router.shadow.exchange import Exchange, Unusable
+from headgate_serving.router.shadow.manners import giving_way
 from headgate_serving.router.shadow.room import Room
 from headgate_serving.router.shadow.rules import Rules
 from headgate_serving.router.shadow.series import Tally
@@ -52,6 +53,7 @@ class Session:
         """Ready for copies."""
         async with AsyncExitStack() as stack:
             stack.callback(self._tally.forget)
+            stack.enter_context(giving_way())
             await stack.enter_async_context(self._candidate)
             workers = [asyncio.create_task(self._work()) for _ in range(AT_ONCE)]
             stack.push_async_callback(_end, workers)
