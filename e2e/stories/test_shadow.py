@@ -50,7 +50,7 @@ def test_a_candidate_that_disagrees_goes_before_it_has_a_user_and_a_good_one_goe
     until(lambda: series_of_pairs(headgate, census), lambda found: found == 3 * 2, 20, "both routers count pairs")
     time.sleep(1)  # what they write for Envoy is there when the series are; Envoy takes a moment
     with Recorder.of(census) as recorder:
-        recorded = [recorder.ask(number, pause=0.005) for number in range(RECORDED)]
+        recorded = [recorder.ask(number, pause=0.025) for number in range(RECORDED)]
     assert {each.revision for each in recorded} == {v1}
     told, other = labels("v1")[:RECORDED], labels("v2")[:RECORDED]
     assert [each.label for each in recorded] == told.tolist()
@@ -97,7 +97,7 @@ class Recorder:
             yield Recorder(model.name, people(), rest, service_pb2_grpc.GRPCInferenceServiceStub(channel))
 
     def ask(self, number: int, pause: float) -> Recorded:
-        """After a pause, for no router looks at more than 200 copies a second."""
+        """After a pause, for no router looks at more than 50 copies a second."""
         time.sleep(pause)
         row = self.rows[number]
         return self._by_rest(row) if number % 2 else self._by_grpc(row)

@@ -126,7 +126,8 @@ async def counted(scene: Scene, copies: int) -> None:
 
 
 @pytest.fixture
-async def scene(router: Router) -> AsyncIterator[Scene]:
+async def scene(router: Router, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    monkeypatch.setattr(tap, "Pace", lambda: pace.Pace(10_000))
     number = next(_numbers)
     stable = Model(f"fraud-5ab1e{number:03}", stable_says)
     candidate = Model(f"fraud-ca4d1{number:03}", candidate_says)

@@ -1,12 +1,13 @@
 """How often the shadow may look: a bound on the CPU that copies cost beside the users' requests.
 
-What a verdict takes is some hundred pairs. A busy router would copy thousands a second, and an agent that is busy with
-them follows the weights late; so what is more than this is let go before its body is read.
+What a verdict takes is some hundred pairs, and each costs the agent a millisecond or two. A busy router would copy
+thousands a second, and an agent that is busy with them takes cores from Envoy and follows the weights late. So what is
+more than this is let go before its body is read.
 """
 
 from dataclasses import dataclass, field
 
-MOST_A_SECOND = 200.0
+MOST_A_SECOND = 50.0
 
 
 @dataclass(slots=True)
