@@ -27,8 +27,9 @@ INFER = "/v2/models/fraud/infer"
 class Asking:
     """Asks as Envoy does."""
 
-    def __init__(self, folder: XdsFolder, session: aiohttp.ClientSession) -> None:
+    def __init__(self, folder: XdsFolder, session: aiohttp.ClientSession, refusals: list[int]) -> None:
         self.folder = folder
+        self.refusals = refusals
         self._session = session
 
     def put(self, path: PurePosixPath, **resource: str) -> str:
@@ -46,12 +47,13 @@ class Asking:
 async def asking(tmp_path: Path) -> AsyncIterator[Asking]:
     folder = XdsFolder(Layout(PurePosixPath(tmp_path)))
     folder.prepare()
-    discovery = Discovery(folder)
+    refusals = list[int]()
+    discovery = Discovery(folder, lambda: refusals.append(1))
     folder.changed = discovery.changed
     runner = await discovery.serve()
     connector = aiohttp.UnixConnector(path=str(folder.layout.agent_socket), limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
-        yield Asking(folder, session)
+        yield Asking(folder, session, refusals)
     await runner.cleanup()
 
 
@@ -87,18 +89,20 @@ async def test_without_news_the_answer_is_that_there_is_none(asking: Asking, mon
     assert await asking.ask("endpoints", "", "not-there-yet") == (304, None)
 
 
-async def test_what_envoy_did_not_take_is_not_sent_again_at_once(
-    asking: Asking, monkeypatch: pytest.MonkeyPatch
+async def test_what_envoy_did_not_take_is_said_once_and_not_sent_again_at_once(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(discovery_module, "AGAIN_SECONDS", 0.2)
     routes = asking.folder.layout.routes
     good = asking.put(routes, name="good")
-    asking.put(routes, name="bad")
-    for least in (0.0, 0.2):
+    bad = asking.put(routes, name="bad")
+    for least in (0.0, 0.2, 0.2):
         started = time.monotonic()
         status, answer = await asking.ask("routes", good, "headgate")
         assert (status, answer["resources"][0]["name"]) == (200, "bad")
         assert least <= time.monotonic() - started < least + 0.2
+    assert caplog.messages == [f"Envoy does not take version {bad} of rds.json, and goes on with what it has"]
+    assert asking.refusals == [1]
 
 
 @pytest.mark.parametrize(
