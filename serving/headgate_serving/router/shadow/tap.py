@@ -1,30 +1,22 @@
-"""Where Envoy sends its copies: a gRPC server on a socket of the pod. Whole exchanges come out of it.
+"""Where Envoy sends its copies: a socket of the pod. Whole exchanges come out of it.
 
-Envoy waits for none of it: it opens a call for each request that it copies, sends the pieces as it has them, and the
+Envoy waits for none of it: it makes a call for each request that it copies, sends the pieces as it has them, and the
 call ends when the answer is complete, or as soon as it is clear that there is no use in it.
 """
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import PurePosixPath
-from typing import Any
+from weakref import WeakSet
 
-import grpc
+from google.protobuf.message import DecodeError
 
-from headgate_serving.router.config.shadowing import MAX_BODY, MAX_COPIES
+from headgate_serving.router.shadow.calls import Call, Connection
 from headgate_serving.router.shadow.exchange import Exchange, Unusable
-from headgate_serving.router.shadow.messages import METHOD, SERVICE, ProcessingRequest
+from headgate_serving.router.shadow.messages import ProcessingRequest
 from headgate_serving.router.shadow.pace import Pace
 from headgate_serving.router.shadow.room import Room
-
-_OPTIONS = (
-    # A piece is at most what Envoy has read; no call announces itself to the outside.
-    ("grpc.max_receive_message_length", 4 * MAX_BODY),
-    # How much the library keeps for a call that nobody reads is fixed, not measured.
-    ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 64 << 10),
-    ("grpc.so_reuseport", 0),
-)
 
 
 class Tap:
@@ -33,43 +25,65 @@ class Tap:
     def __init__(
         self, socket: PurePosixPath, room: Room, take: Callable[[Exchange], None], drop: Callable[[str], None]
     ) -> None:
+        self._socket = socket
         self._room = room
         self._pace = Pace()
         self._take = take
         self._drop = drop
-        handler = grpc.stream_stream_rpc_method_handler(
-            self._process, request_deserializer=ProcessingRequest.FromString, response_serializer=bytes
-        )
-        self._server = grpc.aio.server(maximum_concurrent_rpcs=2 * MAX_COPIES, options=_OPTIONS)
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler}),))
-        self._server.add_insecure_port(f"unix:{socket}")
+        self._connections = WeakSet[Connection]()
 
     async def start(self) -> None:
         """From now on there are copies."""
-        await self._server.start()
+        self._server = await asyncio.get_running_loop().create_unix_server(self._connected, str(self._socket))
 
     async def stop(self) -> None:
         """At once: Envoy goes on without."""
-        await self._server.stop(0)
+        self._server.close()
+        for connection in list(self._connections):
+            connection.close()
+        await self._server.wait_closed()
 
-    async def _process(self, copies: AsyncIterator[Any], _: Any) -> None:
-        if not self._pace.allows(time.monotonic()):
-            self._drop("pace")
-            return
-        exchange, held, reason = Exchange(), 0, "broken"
+    def _connected(self) -> Connection:
+        connection = Connection(self._begin)
+        self._connections.add(connection)
+        return connection
+
+    def _begin(self) -> Call | None:
+        if self._pace.allows(time.monotonic()):
+            return _Copies(self._room, self._take, self._drop)
+        self._drop("pace")
+        return None
+
+
+class _Copies:
+    """The pieces of one exchange."""
+
+    def __init__(self, room: Room, take: Callable[[Exchange], None], drop: Callable[[str], None]) -> None:
+        self._room = room
+        self._take = take
+        self._drop = drop
+        self._exchange = Exchange()
+        self._held = 0
+
+    def message(self, text: bytes) -> bool:
+        """One more piece."""
+        exchange = self._exchange
         try:
-            async for copied in copies:
-                exchange.add(copied)
-                if not self._room.take(exchange.size - held):
-                    reason = "bytes"
-                    break
-                held = exchange.size
-                if exchange.complete:
-                    held = 0  # they are the taker's now
-                    self._take(exchange)
-                    return
-        except Unusable as error:
-            reason = error.reason
-        finally:
-            self._room.give(held)
+            exchange.add(ProcessingRequest.FromString(text))
+        except (Unusable, DecodeError) as error:
+            return self._end(error.reason if isinstance(error, Unusable) else "broken")
+        if not self._room.take(exchange.size - self._held):
+            return self._end("bytes")
+        self._held = exchange.size
+        if exchange.complete:
+            self._take(exchange)
+        return not exchange.complete
+
+    def ended(self) -> None:
+        """The copy ends before the answer does."""
+        self._end("broken")
+
+    def _end(self, reason: str) -> bool:
+        self._room.give(self._held)
         self._drop(reason)
+        return False
