@@ -23,7 +23,6 @@ from typing import Any
 
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import load_incluster_config
-from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from headgate_serving.router.admin import Admin
 from headgate_serving.router.config import Layout, bootstrap_document, names
@@ -33,6 +32,7 @@ from headgate_serving.router.errors import EnvoyBehind, RouterError
 from headgate_serving.router.fallback.server import StandIn
 from headgate_serving.router.files import ClusterWatcher, XdsFolder
 from headgate_serving.router.kube import ApiMirror, Mirror, deployment_selection, slices_selection
+from headgate_serving.router.metrics import Metrics
 from headgate_serving.router.mounted import Mounted
 from headgate_serving.router.protection import UNPROTECTED, Protection, add_arguments, protection_of
 from headgate_serving.router.published import Published, read_published
@@ -48,66 +48,6 @@ AGAIN_SECONDS = 1.0
 
 ALONE_AFTER_SECONDS = 5.0
 """How long a router that has nothing to start with waits for the API server before it takes what was published."""
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """What the agent tells about itself."""
-
-    namespace: str
-    model: str
-    router: str
-    """The name of this pod."""
-    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
-    weight: Gauge = field(init=False)
-    routes: Gauge = field(init=False)
-    writes: Counter = field(init=False)
-    errors: Counter = field(init=False)
-    refusals: Counter = field(init=False)
-    usable: Gauge = field(init=False)
-    watch_age: Gauge = field(init=False)
-
-    def __post_init__(self) -> None:
-        whose = ("headgate_namespace", "headgate_model")
-
-        def add(name: str, metric: Gauge | Counter) -> None:
-            object.__setattr__(self, name, metric)
-
-        what = "Percentage of the traffic that the router was told to send to a revision"
-        labels = (*whose, "headgate_revision")
-        add("weight", Gauge("headgate_router_weight", what, labels, registry=self.registry))
-        what = "1 for each revision that requests may still reach by this router; its pods have to stay"
-        add("routes", Gauge("headgate_router_routes", what, (*labels, "headgate_router"), registry=self.registry))
-        what = "Files that were written for Envoy"
-        add("writes", Counter("headgate_router_config_writes", what, whose, registry=self.registry))
-        what = "Times that the desired state could not be read, so that the last one stayed"
-        add("errors", Counter("headgate_router_config_errors", what, whose, registry=self.registry))
-        what = "Documents that Envoy did not take, so that it went on with the last ones"
-        add("refusals", Counter("headgate_router_config_refused", what, whose, registry=self.registry))
-        labels = (*whose, "headgate_router")
-        what = "Whether a mounted Secret can be used: 1, or 0"
-        add("usable", Gauge("headgate_router_secret_usable", what, (*labels, "secret"), registry=self.registry))
-        what = "Seconds since the older of the two watches was last known to be current"
-        add("watch_age", Gauge("headgate_router_watch_age_seconds", what, labels, registry=self.registry))
-        self.writes.labels(self.namespace, self.model)
-        self.errors.labels(self.namespace, self.model)
-        self.refusals.labels(self.namespace, self.model)
-
-    def show_weights(self, intent: Intent) -> None:
-        """Only the revisions in traffic have a weight."""
-        self.weight.clear()
-        for target in intent.targets:
-            self.weight.labels(self.namespace, self.model, target.revision).set(target.weight / 10)
-
-    def show_usable(self, secret: str, usable: bool) -> None:
-        """Of a mounted Secret."""
-        self.usable.labels(self.namespace, self.model, self.router, secret).set(usable)
-
-    def show_routes(self, revisions: Iterable[str]) -> None:
-        """The operator takes away pods only when no router has their revision here."""
-        self.routes.clear()
-        for revision in revisions:
-            self.routes.labels(self.namespace, self.model, revision, self.router).set(1)
 
 
 @dataclass

@@ -6,12 +6,13 @@ the opposite order, which `linger` sees to. Everything Envoy follows is in these
 finds its own past in them, and has answers for Envoy before the API server has any for it.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
+
+import orjson
 
 from headgate_serving.router.config import Documents, Layout
 from headgate_serving.router.config.documents import discovery_response, routed_clusters
@@ -53,7 +54,7 @@ class XdsFolder:
 
     def start_with(self, bootstrap: Mapping[str, Any]) -> None:
         """Write what Envoy reads once, when it starts."""
-        self.put(self.layout.bootstrap, json.dumps(bootstrap, indent=1, sort_keys=True) + "\n")
+        self.put(self.layout.bootstrap, orjson.dumps(bootstrap, option=orjson.OPT_SORT_KEYS).decode())
 
     @property
     def complete(self) -> bool:
@@ -68,7 +69,7 @@ class XdsFolder:
     def version(self, path: PurePosixPath) -> str:
         """Of a document; empty where there is none."""
         text = self.text(path)
-        return str(json.loads(text)["version_info"]) if text else ""
+        return str(orjson.loads(text)["version_info"]) if text else ""
 
     def clusters(self) -> dict[str, dict[str, Any]]:
         """The clusters as they are written now, by name."""
@@ -116,7 +117,7 @@ class XdsFolder:
     def _resources(self, path: PurePosixPath) -> list[Any]:
         """What is in a file now; nothing if it isn't there, or if an agent of another version left it torn."""
         try:
-            resources: list[Any] = json.loads(self._texts.get(path, "{}")).get("resources", [])
+            resources: list[Any] = orjson.loads(self._texts.get(path, "{}")).get("resources", [])
         except ValueError:
             return []
         return resources

@@ -9,10 +9,11 @@ from pathlib import Path, PurePosixPath
 import pytest
 from test_router_endpoints import endpoint, slice_of
 
-from headgate_serving.router.agent import ALONE_AFTER_SECONDS, Agent, JsonLines, Metrics, describe, parse_arguments
+from headgate_serving.router.agent import ALONE_AFTER_SECONDS, Agent, JsonLines, describe, parse_arguments
 from headgate_serving.router.config import Layout
 from headgate_serving.router.errors import PublishedUnreadable
 from headgate_serving.router.files import XdsFolder
+from headgate_serving.router.metrics import Metrics
 from headgate_serving.router.published import Published, read_published
 from headgate_serving.router.traffic import Intent, Target
 

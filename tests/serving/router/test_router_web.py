@@ -10,7 +10,7 @@ from router_envoy import Router
 
 from headgate_serving.router import web
 from headgate_serving.router.admin import Admin
-from headgate_serving.router.agent import Metrics
+from headgate_serving.router.metrics import Metrics
 from headgate_serving.router.traffic import Intent, Target
 from headgate_serving.router.web import Web
 

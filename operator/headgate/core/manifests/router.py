@@ -128,7 +128,7 @@ def _deployment(o: Observation) -> Manifest:
                     "initContainers": [_agent(o)],
                     "containers": [_envoy(o)],
                     "volumes": [
-                        {"name": "xds", "emptyDir": {"sizeLimit": "16Mi"}},
+                        {"name": "xds", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
                         {"name": "published", "configMap": {"name": router_name(o), "optional": True}},
                         *secret_volumes(o),
                     ],

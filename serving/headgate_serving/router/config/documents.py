@@ -4,10 +4,11 @@
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from headgate_serving.router.config import names
 from headgate_serving.router.config.clusters import cluster_documents, endpoint_document
@@ -80,6 +81,6 @@ def routed_clusters(routes: Mapping[str, Any]) -> frozenset[str]:
 
 def discovery_response(*resources: Mapping[str, Any]) -> tuple[str, str]:
     """The text of an xDS file, and its version: a hash of the content, so that the same content is the same file."""
-    content = json.dumps(resources, sort_keys=True, separators=(",", ":"))
-    version = hashlib.sha256(content.encode()).hexdigest()[:12]
-    return json.dumps({"version_info": version, "resources": resources}, indent=1, sort_keys=True) + "\n", version
+    content = orjson.dumps(resources, option=orjson.OPT_SORT_KEYS)
+    version = hashlib.sha256(content).hexdigest()[:12]
+    return f'{{"version_info":"{version}","resources":{content.decode()}}}\n', version

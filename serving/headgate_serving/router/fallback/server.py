@@ -4,6 +4,7 @@ What gRPC and protobuf take of memory is taken only where there is a fallback.
 """
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from headgate_serving.router.fallback.chain import Chain
     from headgate_serving.router.fallback.grpc import Grpc
     from headgate_serving.router.fallback.rest import Rest
+
+log = logging.getLogger(__name__)
 
 GRPC_PORT = 8001
 """Of the Service of a ModelDeployment; REST is at 80."""
@@ -41,15 +44,22 @@ class StandIn:
         self._url_of = url_of or (lambda name: f"http://{name}.{namespace}.svc")
         self._target_of = target_of or (lambda name: f"{name}.{namespace}.svc:{GRPC_PORT}")
         self._chain: Chain | None = None
-        self._servers: tuple[Rest, Grpc] | None = None
+        self._servers: list[Rest | Grpc] = []
 
     async def begin(self) -> None:
         """Go on with what an earlier agent was told; the caller ends it by `cleanup`."""
         await self._follow(parse_fallback(self._kept(), self._model)[0])
 
     async def follow(self, fallback: Fallback, deployment: Mapping[str, Any]) -> None:
-        """What the ModelDeployment says now, as it was read and as it is written. The sockets are there afterwards."""
-        await self._follow(fallback)
+        """What the ModelDeployment says now, as it was read and as it is written. The sockets are there afterwards.
+
+        Where they can't be made, the log says so, and the next change tries again: a rollback must not wait for that.
+        """
+        try:
+            await self._follow(fallback)
+        except (OSError, RuntimeError):
+            log.exception("nobody can answer in stable's place")
+            await self.cleanup()
         wishes = (deployment.get("spec") or {}).get("traffic") or {}
         chain = {name: wishes[name] for name in ("fallback", "fallbackOnLowConfidence") if name in wishes}
         if chain or self._kept():
@@ -57,12 +67,12 @@ class StandIn:
 
     async def cleanup(self) -> None:
         """End both servers, with half a second for what is under way."""
-        servers, self._servers = self._servers or (), None
+        servers, self._servers = self._servers, []
         for server in servers:
             await server.cleanup()
 
     async def _follow(self, fallback: Fallback) -> None:
-        if fallback and self._servers is None:
+        if fallback and not self._servers:
             from headgate_serving.router.fallback.chain import Chain
             from headgate_serving.router.fallback.grpc import Grpc
             from headgate_serving.router.fallback.rest import Rest
@@ -70,9 +80,10 @@ class StandIn:
             if self._chain is None:
                 self._chain = Chain(self._namespace, self._model, self._registry)
             rest, grpc = Rest(self._chain, self._url_of), Grpc(self._chain, self._target_of)
-            self._servers = rest, grpc
             sockets = self._folder.layout.fallback_sockets
+            self._servers.append(rest)
             await rest.serve(sockets["http"])
+            self._servers.append(grpc)
             await grpc.serve(sockets["grpc"])
         if self._chain is not None:
             self._chain.follow(fallback)
