@@ -1,9 +1,8 @@
 """The chain as the spec has it, its static answers, and what they read of a request."""
 
 import asyncio
-import os
-import stat
 from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -271,17 +270,21 @@ async def test_an_agent_that_starts_anew_has_the_chain_before_it_has_an_api_serv
     assert counted(registry, "simple", "answered") == counted(registry, "safe", "answered") == 0
 
 
-async def test_a_socket_that_cannot_be_made_is_tried_again_and_holds_up_nothing(tmp_path, caplog):
+def test_a_socket_that_cannot_be_made_is_tried_again_and_holds_up_nothing(tmp_path, caplog):
     folder = XdsFolder(Layout(tmp_path))
     folder.prepare()
-    in_the_way = str(folder.layout.fallback_sockets["http"])
-    os.mkdir(in_the_way)
+    in_the_way = Path(folder.layout.fallback_sockets["http"])
+    in_the_way.mkdir()
     wishes = {"fallback": [SAFE]}
-    stand_in = StandIn("ns", "fraud", folder, CollectorRegistry())
     chain = parse_fallback(wishes, "fraud")[0]
-    await stand_in.follow(chain, {"spec": {"traffic": wishes}})
-    assert "nobody can answer in stable's place" in caplog.text
-    os.rmdir(in_the_way)
-    await stand_in.follow(chain, {"spec": {"traffic": wishes}})
-    assert stat.S_ISSOCK(os.stat(in_the_way).st_mode)
-    await stand_in.cleanup()
+
+    async def follow_twice():
+        stand_in = StandIn("ns", "fraud", folder, CollectorRegistry())
+        await stand_in.follow(chain, {"spec": {"traffic": wishes}})
+        assert "nobody can answer in stable's place" in caplog.text
+        await asyncio.to_thread(in_the_way.rmdir)
+        await stand_in.follow(chain, {"spec": {"traffic": wishes}})
+        assert await asyncio.to_thread(in_the_way.is_socket)
+        await stand_in.cleanup()
+
+    asyncio.run(follow_twice())
