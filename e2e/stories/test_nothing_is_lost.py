@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import time
 
+import pytest
+
 from stories.clients import Clients
 from stories.installation import SYSTEM, Headgate
 from stories.models import Model, ladder, merged, ready
@@ -23,6 +25,7 @@ RATE = 100.0
 FAST = merged(ladder((50, "1s")), {"rollout": {"soak": "1s"}})
 
 
+@pytest.mark.timeout(120 + 120 * ROLLOUTS)
 def test_rollouts_lose_no_request(headgate: Headgate, namespace: str) -> None:
     models = headgate.world.artifact
     census = headgate.model(namespace, **FAST)

@@ -103,12 +103,14 @@ def endpoint_document(service: str, endpoints: Iterable[Endpoint]) -> dict[str, 
 def fallback_cluster(wire: names.Wire, layout: Layout) -> dict[str, Any]:
     """The agent in stable's place.
 
-    It is one thread: of more than it can hold, Envoy refuses the rest at once. While nobody is there to connect to, it
-    is passed over for a second, so that an agent that starts anew takes nothing from a stable that can still answer.
+    It is one thread: what is more than it is asked at a time waits in Envoy, as long as the user does. While nobody is
+    there to connect to, it is passed over for a second, so that an agent that starts anew takes nothing from a stable
+    that can still answer.
     """
+    connections = FALLBACK_REQUESTS if wire == "http" else 1
     return {
         **pipe_cluster(names.FALLBACK[wire], layout.fallback_sockets[wire]),
-        "circuit_breakers": _circuit_breakers(MANY, FALLBACK_REQUESTS),
+        "circuit_breakers": _circuit_breakers(MANY, connections),
         "outlier_detection": {
             "split_external_local_origin_errors": True,
             "consecutive_local_origin_failure": 5,
@@ -123,7 +125,7 @@ def fallback_cluster(wire: names.Wire, layout: Layout) -> dict[str, Any]:
             "max_ejection_percent": 100,
         },
         "typed_extension_protocol_options": _http_options(
-            wire, {"common_http_protocol_options": {"idle_timeout": duration(IDLE_TIMEOUT_MS)}}
+            wire, {"common_http_protocol_options": {"idle_timeout": duration(IDLE_TIMEOUT_MS)}}, FALLBACK_REQUESTS
         ),
     }
 
@@ -233,24 +235,26 @@ def _retry_elsewhere() -> dict[str, Any]:
     }
 
 
-def _http_options(wire: names.Wire, more: dict[str, Any]) -> dict[str, Any]:
+def _http_options(wire: names.Wire, more: dict[str, Any], streams: int | None = None) -> dict[str, Any]:
+    """`streams` is how many requests a connection takes at a time, where it takes several."""
     version = "http_protocol_options" if wire == "http" else "http2_protocol_options"
+    several = {"max_concurrent_streams": streams} if streams and wire == "grpc" else {}
     return {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": _TYPE + "extensions.upstreams.http.v3.HttpProtocolOptions",
-            "explicit_http_config": {version: {}},
+            "explicit_http_config": {version: several},
             **more,
         }
     }
 
 
-def _circuit_breakers(retries: int, requests: int = MANY) -> dict[str, Any]:
+def _circuit_breakers(retries: int, connections: int = MANY) -> dict[str, Any]:
     return {
         "thresholds": [
             {
-                "max_connections": requests,
-                "max_pending_requests": requests,
-                "max_requests": requests,
+                "max_connections": connections,
+                "max_pending_requests": MANY,
+                "max_requests": MANY,
                 "max_retries": retries,
             }
         ]
