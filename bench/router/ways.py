@@ -1,16 +1,18 @@
 """The ways from a client to two versions of a model, 90 % to one and 10 % to the other, each as a process on loopback.
 
-The pods are one nginx that answers at once, so that the router is what is measured. All three routers keep their
-connections, have two threads, write a line for each request, and give a request to the other version when
-one has failed it, which none ever does here.
+The pods are one nginx that answers at once, so that the router is what is measured. All routers keep their connections
+and have two threads. Headgate's, nginx and HAProxy write a line for each request, and give a request to the other
+version when one has failed it, which none ever does here; an Envoy that does nothing but split shows what is Envoy's.
 """
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
 
 from bench.serving.process import free_ports
 from bench.serving.servers import Command
@@ -33,6 +35,8 @@ THREADS = 2
 TIMEOUT_MS = 1000
 
 ANSWER = '{"model_name": "fraud", "outputs": [{"name": "label", "datatype": "INT64", "shape": [1], "data": [1]}]}'
+
+_HTTP = "type.googleapis.com/envoy.extensions.filters."
 
 _NGINX = """
 worker_processes {workers};
@@ -162,10 +166,54 @@ def _headgate(folder: Path, pods: Pods, port: int) -> Command:
     return envoy_command(layout)
 
 
+def _plain_envoy(folder: Path, pods: Pods, port: int) -> Command:
+    """Envoy with the split and nothing else: no log, no second try, no counters of ours."""
+    hosts = {"stable": pods.stable, "candidate": pods.candidate}
+    weights = [{"name": "stable", "weight": 100 - SHARE}, {"name": "candidate", "weight": SHARE}]
+    routes = [
+        {"match": {"path": "/healthz"}, "direct_response": {"status": 200}},
+        {"match": {"prefix": "/"}, "route": {"weighted_clusters": {"clusters": weights}}},
+    ]
+    manager = {
+        "@type": _HTTP + "network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "plain",
+        "http_filters": [{"name": "router", "typed_config": {"@type": _HTTP + "http.router.v3.Router"}}],
+        "route_config": {"virtual_hosts": [{"name": "model", "domains": ["*"], "routes": routes}]},
+    }
+    listener = {
+        "name": "model",
+        "address": _at(port),
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+    }
+    clusters = [
+        {
+            "name": name,
+            "type": "STATIC",
+            "connect_timeout": "1s",
+            "load_assignment": {
+                "cluster_name": name,
+                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _at(at)}}]}],
+            },
+        }
+        for name, at in hosts.items()
+    ]
+    config = folder / "envoy.json"
+    config.write_text(json.dumps({"static_resources": {"listeners": [listener], "clusters": clusters}}))
+    return _envoy(config)
+
+
+def _at(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
 def envoy_command(layout: Layout) -> Command:
     """Envoy as in a router's pod."""
+    return _envoy(layout.bootstrap)
+
+
+def _envoy(config: PurePath) -> Command:
     options = ["--disable-hot-restart", "--concurrency", str(THREADS), "--log-level", "warn"]
-    return Command([str(envoy.ensure()), "-c", str(layout.bootstrap), *options])
+    return Command([str(envoy.ensure()), "-c", str(config), *options])
 
 
 def endpoints_of(pods: Pods) -> dict[str, tuple[Endpoint, ...]]:
@@ -210,5 +258,6 @@ def _program(name: str) -> str:
 
 HEADGATE = Way("headgate", "Headgate's router", _headgate, "/healthz", _agent)
 NGINX = Way("nginx", "nginx", _nginx_router, "/")
+PLAIN_ENVOY = Way("envoy", "Envoy alone", _plain_envoy, "/healthz")
 HAPROXY = Way("haproxy", "HAProxy", _haproxy, "/")
-WAYS = (HEADGATE, NGINX, HAPROXY)
+WAYS = (HEADGATE, PLAIN_ENVOY, NGINX, HAPROXY)
