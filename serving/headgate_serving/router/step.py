@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headgate_serving.router.config import Documents, render
+from headgate_serving.router.config.clusters import cluster_documents
 from headgate_serving.router.endpoints import Endpoints
 from headgate_serving.router.traffic import Intent
 
@@ -31,7 +32,7 @@ class Memory:
 
 def step(memory: Memory, intent: Intent, endpoints: Endpoints, now: float) -> tuple[Documents, Memory]:
     """What Envoy should follow from `now` on."""
-    needed = render(intent, endpoints).clusters
+    needed = {cluster["name"] for cluster in cluster_documents(intent)}
     linger = now + intent.timeout_ms / 1000 + LINGER_SECONDS
     until = {name: memory.until.get(name, linger) for name in memory.clusters if name not in needed}
     until = {name: deadline for name, deadline in until.items() if deadline > now}

@@ -5,7 +5,6 @@ import json
 import re
 import socket
 import subprocess
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -18,13 +17,13 @@ from prometheus_client import CollectorRegistry
 from headgate_serving.router.admin import Admin
 from headgate_serving.router.config import Layout, bootstrap_document
 from headgate_serving.router.config.documents import discovery_response
-from headgate_serving.router.discovery import Discovery
 from headgate_serving.router.endpoints import Endpoint
 from headgate_serving.router.fallback.server import StandIn
 from headgate_serving.router.files import XdsFolder
 from headgate_serving.router.protection import UNPROTECTED, Protection
 from headgate_serving.router.step import Memory, step
 from headgate_serving.router.traffic import Intent
+from loopback import discovering
 from setup import envoy
 
 NAMESPACE, MODEL = "ns", "fraud"
@@ -129,22 +128,13 @@ def running_envoy(router: Router) -> Iterator["subprocess.Popen[bytes]"]:
 @contextmanager
 def answering(router: Router) -> Iterator[None]:
     """What of the agent answers Envoy, on a loop of its own: tests come with theirs, and go."""
-    loop, folder = asyncio.new_event_loop(), router.folder
-    router.loop = loop
-    discovery = Discovery(folder)
-    folder.changed = lambda path: loop.call_soon_threadsafe(discovery.changed, path)
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    runner = asyncio.run_coroutine_threadsafe(discovery.serve(), loop).result()
-    try:
-        yield
-    finally:
-        asyncio.run_coroutine_threadsafe(router.stand_in.cleanup(), loop).result()
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-        router.loop = None
+    with discovering(router.folder) as loop:
+        router.loop = loop
+        try:
+            yield
+        finally:
+            asyncio.run_coroutine_threadsafe(router.stand_in.cleanup(), loop).result()
+            router.loop = None
 
 
 def wait_until_healthy(url: str, process: "subprocess.Popen[bytes]") -> None:

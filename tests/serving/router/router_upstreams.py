@@ -3,10 +3,10 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from headgate_serving.router.endpoints import Endpoint
 
@@ -14,6 +14,7 @@ Behaviour = Literal[
     "ok", "error", "reset", "hang", "slow", "refused", "bad request", "overloaded", "cut", "stuck", "garbage", "large"
 ]
 
+T = TypeVar("T")
 LARGE = 20 << 20
 """More than Envoy keeps of an answer."""
 
@@ -103,3 +104,13 @@ async def serving(*upstreams: Upstream) -> AsyncIterator[None]:
             task.cancel()
             writer.transport.abort()
         await asyncio.gather(*connections, return_exceptions=True)
+
+
+async def many(ask: Callable[[], Awaitable[T]], number: int, at_a_time: int) -> list[T]:
+    """What comes of asking so often, so many at a time."""
+    left = iter(range(number))
+
+    async def work() -> list[T]:
+        return [await ask() for _ in left]
+
+    return [answer for answers in await asyncio.gather(*(work() for _ in range(at_a_time))) for answer in answers]

@@ -12,7 +12,7 @@ from itertools import count
 import aiohttp
 import pytest
 from router_envoy import MODEL, NAMESPACE, SLOW_MS, Router, free_port
-from router_upstreams import LARGE, Behaviour, Upstream, serving
+from router_upstreams import LARGE, Behaviour, Upstream, many, serving
 
 from headgate_serving.router.config import clusters
 from headgate_serving.router.endpoints import Endpoint
@@ -51,12 +51,7 @@ class Users:
         return (await self.ask(**headers)).revision
 
     async def ask_many(self, number: int, at_a_time: int = 16) -> list[Answer]:
-        left = iter(range(number))
-
-        async def work() -> list[Answer]:
-            return [await self.ask() for _ in left]
-
-        return [answer for answers in await asyncio.gather(*(work() for _ in range(at_a_time))) for answer in answers]
+        return await many(self.ask, number, at_a_time)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from router_envoy import MODEL, NAMESPACE, Router, answering, prepared, running_envoy
-from router_upstreams import Behaviour, Upstream, serving
+from router_upstreams import Behaviour, Upstream, many, serving
 
 from headgate_serving.router.endpoints import Endpoint, State
 from headgate_serving.router.fallback import rest
@@ -115,12 +115,7 @@ class Users:
             return Answer(response.status, await response.read(), time.monotonic() - started, response.headers)
 
     async def ask_many(self, number: int, at_a_time: int = 8) -> list[Answer]:
-        left = iter(range(number))
-
-        async def work() -> list[Answer]:
-            return [await self.ask() for _ in left]
-
-        return [answer for answers in await asyncio.gather(*(work() for _ in range(at_a_time))) for answer in answers]
+        return await many(self.ask, number, at_a_time)
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate_serving.router.shadow.calls import _PREFACE, LARGEST_MESSAGE, MOST_PENDING, Connection
+from headgate_serving.router.shadow.calls import LARGEST_MESSAGE, MOST_PENDING, Connection
+from headgate_serving.server.frames import PREFACE
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING = 0, 1, 3, 4, 6
 END_STREAM, ACK, PADDED = 1, 1, 8
@@ -52,7 +53,7 @@ def connected(*calls):
     waiting = list(calls)
     connection, pipe = Connection(lambda: waiting.pop(0) if waiting else None), Pipe()
     connection.connection_made(pipe)
-    connection.data_received(_PREFACE + frame(SETTINGS, 0, 0))
+    connection.data_received(PREFACE + frame(SETTINGS, 0, 0))
     pipe.written = pipe.written[-9:]
     assert pipe.written == frame(SETTINGS, ACK, 0)
     pipe.written = b""
@@ -150,6 +151,6 @@ def test_what_is_kept_of_messages_that_are_not_whole_is_bounded():
 def test_no_bytes_are_more_than_a_reason_to_hang_up(received, greeted):
     connection = Connection(Noted)
     connection.connection_made(Pipe())
-    connection.data_received(_PREFACE if greeted else b"")
+    connection.data_received(PREFACE if greeted else b"")
     connection.data_received(received)
     connection.connection_lost(None)

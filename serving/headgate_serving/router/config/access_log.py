@@ -23,7 +23,7 @@ FIELDS = {
     "role": f"%CLUSTER_METADATA({names.METADATA}:role)%",
     "revision": f"%UPSTREAM_METADATA({names.METADATA}:revision)%",
     "pod": "%UPSTREAM_HOST_NAME%",
-    "fallback": "%RESP(X-HEADGATE-FALLBACK)%",
+    "fallback": f"%RESP({headers.FALLBACK})%",
     "client": f"%REQ({headers.CLIENT})%",
     "certificate": "%DOWNSTREAM_PEER_SUBJECT%",
     "prediction": "%REQ(X-REQUEST-ID)%",

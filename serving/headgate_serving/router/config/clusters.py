@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
-from headgate_serving.router.config import names
+from headgate_serving.router.config import headers, names
 from headgate_serving.router.config.layout import Layout, duration, from_agent, pipe_cluster
 from headgate_serving.router.config.whole_answers import whole_answers
 from headgate_serving.router.endpoints import Endpoint, State
@@ -34,9 +34,6 @@ STABLE_RETRIES = 128
 
 TOO_MANY_REQUESTS = 429
 """Who can't keep up with its requests has failed them, as one that answers 503 has."""
-
-LOW_CONFIDENCE_HEADER = "x-headgate-low-confidence"
-"""The runtime's word for an answer that the model is not sure of."""
 
 UNTIL_NOBODY_IS_LEFT = 100_000
 """Percent. Envoy would send a part of the requests past a revision of which a third of the pods is out. But who comes
@@ -200,7 +197,7 @@ def _retry_on_next(steps: int, *, unsure: bool) -> dict[str, Any]:
     Inference is a pure function, so a second try is harmless. When a try has failed for being late is said in the
     routes: Envoy doesn't look for it here. With `unsure`, the next is asked as well where a model is not sure.
     """
-    more = {"retriable_headers": [{"name": LOW_CONFIDENCE_HEADER, "present_match": True}]} if unsure else {}
+    more = {"retriable_headers": [{"name": headers.LOW_CONFIDENCE, "present_match": True}]} if unsure else {}
     return {
         "retry_on": "5xx,reset,connect-failure,refused-stream,retriable-status-codes,"
         "unavailable,internal,resource-exhausted" + (",retriable-headers" if unsure else ""),

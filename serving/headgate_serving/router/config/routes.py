@@ -105,7 +105,7 @@ def route_document(intent: Intent) -> dict[str, Any]:
             }
         ],
         # Between Envoy and the agent.
-        "response_headers_to_remove": ["x-envoy-upstream-service-time", "x-envoy-ratelimited"],
+        "response_headers_to_remove": ["x-envoy-upstream-service-time", headers.FINAL],
         "response_headers_to_add": headers.of_answers(f"%UPSTREAM_METADATA({names.METADATA}:revision)%"),
     }
 

@@ -7,6 +7,7 @@ not quickly enough, requests go on without being copied: at most `MAX_COPIES` ar
 
 from typing import Any
 
+from headgate_serving.router.config.headers import REVISION
 from headgate_serving.router.config.layout import duration
 
 SHADOW = "shadow"
@@ -28,7 +29,7 @@ COPIED_HEADERS = (
     "grpc-encoding",
     "grpc-status",
     "inference-header-content-length",
-    "x-headgate-revision",
+    REVISION,
 )
 """What it takes to ask again and to understand the answer. Who asked is nobody's business."""
 

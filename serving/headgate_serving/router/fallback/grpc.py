@@ -10,11 +10,10 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from headgate_serving.router.config.headers import FALLBACK, FINAL
 from headgate_serving.router.config.layout import BODY_LIMIT
 from headgate_serving.router.fallback.chain import LEFT_UNSAID, NOBODY, Chain, Outcome, Unanswered
 from headgate_serving.router.fallback.marks import (
-    FALLBACK_HEADER,
-    FINAL_HEADER,
     IN_PLACE_OF_HEADER,
     LEFT_HEADER,
     marked_message,
@@ -88,7 +87,7 @@ class Grpc:
             await _refuse(context, _Code.RESOURCE_EXHAUSTED, str(error))
         except Unanswered as error:
             await _refuse(context, _Code.UNAVAILABLE, str(error))
-        await context.send_initial_metadata(((FALLBACK_HEADER, name),))
+        await context.send_initial_metadata(((FALLBACK, name),))
         answer: bytes = response.SerializeToString()
         return answer
 
@@ -140,4 +139,4 @@ def _left(headers: dict[str, Any], context: Context) -> float:
 
 
 async def _refuse(context: Context, code: grpc.StatusCode, why: str) -> None:
-    await context.abort(code, why, trailing_metadata=((FINAL_HEADER, "true"),))
+    await context.abort(code, why, trailing_metadata=((FINAL, "true"),))

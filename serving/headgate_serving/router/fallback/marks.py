@@ -10,17 +10,11 @@ from typing import Any
 
 import orjson
 
-FALLBACK_HEADER = "x-headgate-fallback"
-"""Who answered."""
-
 IN_PLACE_OF_HEADER = "headgate-in-place-of"
 """Who could not."""
 
 LEFT_HEADER = "x-envoy-expected-rq-timeout-ms"
 """Milliseconds that Envoy gives the agent."""
-
-FINAL_HEADER = "x-envoy-ratelimited"
-"""Envoy tries a failed answer that has it on nobody else: nobody is left, or somebody would be asked twice."""
 
 _ENVOYS = "x-envoy-"
 _HOP_BY_HOP = frozenset(

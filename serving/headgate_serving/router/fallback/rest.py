@@ -15,11 +15,10 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from headgate_serving.router.config.clusters import FALLBACK_REQUESTS
+from headgate_serving.router.config.headers import FALLBACK, FINAL
 from headgate_serving.router.config.layout import BODY_LIMIT
 from headgate_serving.router.fallback.chain import LEFT_UNSAID, NOBODY, Chain, Outcome, Unanswered
 from headgate_serving.router.fallback.marks import (
-    FALLBACK_HEADER,
-    FINAL_HEADER,
     IN_PLACE_OF_HEADER,
     LEFT_HEADER,
     marked_json,
@@ -137,7 +136,7 @@ class Rest:
         if reply is None:
             self._chain.count(NOBODY, "failed")
             return _refused(503, "; ".join(["the model could not answer, and no fallback could", *why]))
-        answer = web.Response(body=reply.body, content_type="application/json", headers={FALLBACK_HEADER: reply.name})
+        answer = web.Response(body=reply.body, content_type="application/json", headers={FALLBACK: reply.name})
         if reply.header_length is not None:
             answer.content_type = "application/octet-stream"
             answer.headers[_LENGTH] = str(reply.header_length)
@@ -178,5 +177,5 @@ def _refused(status: int, why: str) -> web.Response:
         status=status,
         body=orjson.dumps({"error": why}),
         content_type="application/json",
-        headers={FINAL_HEADER: "true"} | ({"Retry-After": "1"} if status == 503 else {}),
+        headers={FINAL: "true"} | ({"Retry-After": "1"} if status == 503 else {}),
     )

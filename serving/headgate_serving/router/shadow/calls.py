@@ -11,6 +11,24 @@ from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from headgate_serving.router.config.shadowing import MAX_BODY, MAX_COPIES
+from headgate_serving.server.frames import (
+    ACK,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    FRAME,
+    HEADERS,
+    INITIAL_WINDOW,
+    MAX_STREAMS,
+    PADDED,
+    PING,
+    PREFACE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    frame,
+    header_block,
+)
 
 LARGEST_FRAME = 16_384
 """As HTTP/2 has it where nothing else was agreed on."""
@@ -19,18 +37,13 @@ LARGEST_MESSAGE = 4 * MAX_BODY
 MOST_PENDING = 16 * MAX_BODY
 """Bytes of messages that have not come whole, over all calls of a connection."""
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_HEAD, _PREFIX = 9, 5
-_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 8
-_END_STREAM, _ACK, _END_HEADERS, _PADDED = 1, 1, 4, 8
-_MAX_STREAMS, _INITIAL_WINDOW = 3, 4
+_PREFIX = 5
+"""Bytes before each message of gRPC."""
+
 _WINDOW, _FIRST_WINDOW = 1 << 20, 65_535
 
-# :status 200 from HTTP/2's table, and two headers letter by letter: an answer of trailers alone.
-_OVER = b"\x88" + b"".join(
-    b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
-    for name, value in ((b"content-type", b"application/grpc"), (b"grpc-status", b"0"))
-)
+# An answer of trailers alone.
+_OVER = header_block((b":status", b"200"), (b"content-type", b"application/grpc"), (b"grpc-status", b"0"))
 
 
 class Call(Protocol):
@@ -68,9 +81,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say how much Envoy may send."""
         self._transport = cast("asyncio.Transport", transport)
-        settings = ((_MAX_STREAMS, 2 * MAX_COPIES), (_INITIAL_WINDOW, _WINDOW))
-        self._send(_SETTINGS, 0, 0, b"".join(key.to_bytes(2) + value.to_bytes(4) for key, value in settings))
-        self._send(_WINDOW_UPDATE, 0, 0, (_WINDOW - _FIRST_WINDOW).to_bytes(4))
+        settings = ((MAX_STREAMS, 2 * MAX_COPIES), (INITIAL_WINDOW, _WINDOW))
+        self._send(SETTINGS, 0, 0, b"".join(key.to_bytes(2) + value.to_bytes(4) for key, value in settings))
+        self._send(WINDOW_UPDATE, 0, 0, (_WINDOW - _FIRST_WINDOW).to_bytes(4))
 
     def data_received(self, data: bytes) -> None:
         """Some bytes; whatever is no HTTP/2 ends the connection, and Envoy makes another one."""
@@ -93,31 +106,31 @@ class Connection(asyncio.Protocol):
     def _frames(self) -> None:
         received, at = self._received, 0
         if not self._greeted:
-            if len(received) < len(_PREFACE):
+            if len(received) < len(PREFACE):
                 return
-            if not received.startswith(_PREFACE):
+            if not received.startswith(PREFACE):
                 raise _Broken
-            self._greeted, at = True, len(_PREFACE)
-        while len(received) - at >= _HEAD:
-            end = at + _HEAD + int.from_bytes(received[at : at + 3])
-            if end - at - _HEAD > LARGEST_FRAME:
+            self._greeted, at = True, len(PREFACE)
+        while len(received) - at >= FRAME.size:
+            end = at + FRAME.size + int.from_bytes(received[at : at + 3])
+            if end - at - FRAME.size > LARGEST_FRAME:
                 raise _Broken
             if end > len(received):
                 break
-            number = int.from_bytes(received[at + 5 : at + _HEAD]) & 0x7FFF_FFFF
-            self._frame(received[at + 3], received[at + 4], number, bytes(received[at + _HEAD : end]))
+            number = int.from_bytes(received[at + 5 : at + FRAME.size]) & 0x7FFF_FFFF
+            self._frame(received[at + 3], received[at + 4], number, bytes(received[at + FRAME.size : end]))
             at = end
         del received[:at]
 
     def _frame(self, kind: int, flags: int, number: int, payload: bytes) -> None:
-        if kind == _DATA:
+        if kind == DATA:
             self._data(flags, number, payload)
-        elif kind == _HEADERS:
+        elif kind == HEADERS:
             self._headers(flags, number)
-        elif kind == _RST_STREAM:
+        elif kind == RST_STREAM:
             self._gone(number)
-        elif kind in (_SETTINGS, _PING) and not flags & _ACK:
-            self._send(kind, _ACK, 0, payload if kind == _PING else b"")
+        elif kind in (SETTINGS, PING) and not flags & ACK:
+            self._send(kind, ACK, 0, payload if kind == PING else b"")
 
     def _headers(self, flags: int, number: int) -> None:
         if number not in self._streams:
@@ -125,7 +138,7 @@ class Connection(asyncio.Protocol):
             if call is None:
                 return self._over(number)
             self._streams[number] = _Stream(call)
-        if flags & _END_STREAM:
+        if flags & END_STREAM:
             self._gone(number)
         return None
 
@@ -135,7 +148,7 @@ class Connection(asyncio.Protocol):
         if stream is None:
             return
         stream.read = self._allow(number, stream.read + len(payload))
-        if flags & _PADDED:
+        if flags & PADDED:
             payload = payload[1 : len(payload) - payload[0]] if payload else b""
         stream.pending += payload
         if sum(len(each.pending) for each in self._streams.values()) > MOST_PENDING:
@@ -143,7 +156,7 @@ class Connection(asyncio.Protocol):
         if not self._messages(stream):
             del self._streams[number]
             self._over(number)
-        elif flags & _END_STREAM:
+        elif flags & END_STREAM:
             self._gone(number)
 
     def _messages(self, stream: _Stream) -> bool:
@@ -166,7 +179,7 @@ class Connection(asyncio.Protocol):
         """Let Envoy send again what was read, when it is worth a frame; what is still not allowed."""
         if read < _WINDOW // 2:
             return read
-        self._send(_WINDOW_UPDATE, 0, number, read.to_bytes(4))
+        self._send(WINDOW_UPDATE, 0, number, read.to_bytes(4))
         return 0
 
     def _gone(self, number: int) -> None:
@@ -174,8 +187,8 @@ class Connection(asyncio.Protocol):
             stream.call.ended()
 
     def _over(self, number: int) -> None:
-        self._send(_HEADERS, _END_STREAM | _END_HEADERS, number, _OVER)
-        self._send(_RST_STREAM, 0, number, bytes(4))
+        self._send(HEADERS, END_STREAM | END_HEADERS, number, _OVER)
+        self._send(RST_STREAM, 0, number, bytes(4))
 
     def _send(self, kind: int, flags: int, number: int, payload: bytes) -> None:
-        self._transport.write(len(payload).to_bytes(3) + bytes([kind, flags]) + number.to_bytes(4) + payload)
+        self._transport.write(frame(kind, flags, number, payload))
