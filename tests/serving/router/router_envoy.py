@@ -29,6 +29,8 @@ from setup import envoy
 NAMESPACE, MODEL = "ns", "fraud"
 SLOW_MS = 35
 """No edge of the histogram by itself."""
+BUDGET_MS = 1200
+"""A latency budget of which a share is longer than a busy machine lets this process, where the pods are, wait."""
 
 
 @dataclass

@@ -11,7 +11,7 @@ from itertools import count
 
 import aiohttp
 import pytest
-from router_envoy import MODEL, NAMESPACE, SLOW_MS, Router, free_port
+from router_envoy import BUDGET_MS, MODEL, NAMESPACE, SLOW_MS, Router, free_port
 from router_upstreams import LARGE, Behaviour, Upstream, many, serving
 
 from headgate_serving.router.config import clusters
@@ -134,9 +134,9 @@ async def test_a_failing_candidate_harms_no_user_and_every_failure_is_counted_on
     async with serving(stable, candidate):
         if behaviour == "refused":
             candidate.port = free_port()
-        await router.follow(split(stable, candidate, 0.0, 400), pods(stable, candidate))
+        await router.follow(split(stable, candidate, 0.0, BUDGET_MS), pods(stable, candidate))
         await answered_by(users, stable)
-        await router.follow(split(stable, candidate, 100.0, 400), pods(stable, candidate))
+        await router.follow(split(stable, candidate, 100.0, BUDGET_MS), pods(stable, candidate))
         rescued = f"{stable.name}/rescue"
         before = router.count("envoy_cluster_endpoint_rq_success", headgate_revision=stable.name)
         answers = []
@@ -150,7 +150,7 @@ async def test_a_failing_candidate_harms_no_user_and_every_failure_is_counted_on
         moved = after - before
         expected = 400 if behaviour == "bad request" else 200
         assert {answer.status for answer in answers} - {200} <= {expected} - {200}
-        assert max(answer.seconds for answer in answers) < 0.4
+        assert max(answer.seconds for answer in answers) < BUDGET_MS / 1000
         assert attempts(router, candidate, "rq_total") == total
         assert attempts(router, candidate, "rq_error") == error
         assert attempts(router, candidate, "rq_timeout") == late
@@ -319,7 +319,7 @@ async def test_a_stable_that_hangs_is_given_up_when_the_budget_is_spent(router: 
         # A client's own wishes about time and retries don't count.
         answer = await users.ask(**{"x-envoy-upstream-rq-timeout-ms": "5000", "x-envoy-max-retries": "9"})
     assert (answer.status, json.loads(answer.body)) == (504, {"error": "the model did not answer in time"})
-    assert 0.15 < answer.seconds < 0.6
+    assert 0.15 < answer.seconds < 2
     assert attempts(router, stable, "rq_timeout") == attempts(router, stable, "rq_error") == 1
 
 
@@ -453,12 +453,12 @@ async def test_testers_of_a_failing_candidate_are_rescued_and_are_no_evidence(
     stable, candidate = pair(behaviour)
     testers = Match(Selector("header", "x-tester"), "present", "", "candidate")
     async with serving(stable, candidate):
-        await router.follow(matching(split(stable, candidate, 0.0, 400), testers), pods(stable, candidate))
+        await router.follow(matching(split(stable, candidate, 0.0, BUDGET_MS), testers), pods(stable, candidate))
         await answered_by(users, stable)
         before = attempts(router, stable, "rq_total")
         answers = [await users.ask(**{"x-tester": "1"}) for _ in range(6)]
         assert {(answer.status, answer.revision) for answer in answers} == {(200, stable.name)}
-        assert max(answer.seconds for answer in answers) < 0.4
+        assert max(answer.seconds for answer in answers) < BUDGET_MS / 1000
         assert candidate.requests == 6
         assert attempts(router, candidate, "rq_total") == attempts(router, candidate, "rq_error") == 0
         assert attempts(router, stable, "rq_total") == before

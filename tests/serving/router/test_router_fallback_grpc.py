@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
-from router_envoy import Router
+from router_envoy import BUDGET_MS, Router
 from router_grpc_upstreams import Behaviour, Context, GrpcUpstream, serving_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
@@ -102,7 +102,7 @@ async def test_what_stable_fails_another_model_answers_in_time_and_marked(
 ) -> None:
     stable, simple = stable_pod(), OtherModel(name_of("simple"))
     async with serving_grpc(stable), simple.serving(router):
-        await follow(router, Fallback((simple.name,), SAFE), stable, 600)
+        await follow(router, Fallback((simple.name,), SAFE), stable, BUDGET_MS)
         await users.ask()
         stable.requests, stable.behaviour = 0, behaviour
         answers = [await users.ask(**{"x-user-id": "u1"}) for _ in range(5)]
@@ -111,7 +111,7 @@ async def test_what_stable_fails_another_model_answers_in_time_and_marked(
         assert answer.response.parameters["fallback"].string_param == simple.name
         assert (answer.response.model_name, answer.response.id) == (simple.name, "r-1")
         assert "x-headgate-revision" not in answer.metadata
-        assert answer.seconds < 0.6
+        assert answer.seconds < BUDGET_MS / 1000
     assert stable.requests == len(simple.asked) == 5
     request, metadata = simple.asked[0]
     assert (request.model_name, request.model_version, len(request.raw_input_contents[0])) == (simple.name, "", 24)
@@ -122,12 +122,12 @@ async def test_what_stable_fails_another_model_answers_in_time_and_marked(
 async def test_at_last_there_is_the_static_answer(router: Router, users: Users, behaviour: Behaviour) -> None:
     stable, simple = stable_pod(), OtherModel(name_of("simple"), behaviour)
     async with serving_grpc(stable), simple.serving(router):
-        await follow(router, Fallback((simple.name,), SAFE), stable, 600)
+        await follow(router, Fallback((simple.name,), SAFE), stable, BUDGET_MS)
         await users.ask()
         stable.behaviour = "hang"
         answer = await users.ask()
     assert (answer.code, answer.metadata.get("x-headgate-fallback")) == (Code.OK, "safe")
-    assert answer.seconds < 0.6
+    assert answer.seconds < BUDGET_MS / 1000
     response = answer.response
     assert (response.model_name, response.id) == ("fraud", "r-1")
     assert response.parameters["fallback"].string_param == "safe"

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
-from router_envoy import Router
+from router_envoy import BUDGET_MS, Router
 from router_grpc_upstreams import Behaviour, GrpcUpstream, serving_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
@@ -110,10 +110,10 @@ async def test_a_failing_candidate_harms_no_user_and_every_failure_is_counted_on
 ) -> None:
     stable, candidate = pair(behaviour)
     async with serving_grpc(stable, candidate):
-        await follow(router, stable, candidate, 100.0, timeout_ms=400)
+        await follow(router, stable, candidate, 100.0, timeout_ms=BUDGET_MS)
         answers = [await users.ask() for _ in range(6)]
     assert {(answer.code, answer.text, answer.revision) for answer in answers} == {(Code.OK, stable.name, stable.name)}
-    assert max(answer.seconds for answer in answers) < 0.4
+    assert max(answer.seconds for answer in answers) < BUDGET_MS / 1000
     assert attempts(router, candidate, "rq_error") == 6
     assert attempts(router, candidate, "rq_success") == 0
     assert attempts(router, stable, "rq_success") + attempts(router, stable, "rq_error") == 0
@@ -149,7 +149,7 @@ async def test_a_stable_that_hangs_is_given_up_when_the_budget_is_spent(router: 
         answer = await users.ask()
     assert answer.code == Code.UNAVAILABLE
     assert answer.text == "the model did not answer in time"
-    assert 0.15 < answer.seconds < 0.6
+    assert 0.15 < answer.seconds < 2
     assert attempts(router, stable, "rq_error") == 1
 
 
