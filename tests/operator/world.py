@@ -292,6 +292,8 @@ def check_traffic(status, plan):
     assert [t.shadow is not None for t in traffic] == [
         t.role == "candidate" and status.phase == "Shadow" for t in traffic
     ]
+    engines = {t.revision: plan.revisions[t.revision].spec.runtime.engine for t in traffic}
+    assert all((t.sample is None) == (engines[t.revision] == "onnxruntime") for t in traffic)
     assert [t.role for t in traffic] in ([], ["stable"], ["stable", "candidate"])
     assert len({t.revision for t in traffic}) == len(traffic)
     assert {t.revision for t in traffic} <= plan.keep <= set(plan.revisions)

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from headgate.api.spec import Governance, Model, Opaque, PodTemplate, SpecModel
+from headgate.api.spec import Governance, Model, Opaque, PodTemplate, SpecModel, Words
 from headgate.api.status import Condition, DecisionKind, Evidence, StatusModel
 
 RevisionState = Literal["Candidate", "Stable", "Retired", "RolledBack"]
@@ -17,10 +17,21 @@ class FrozenRuntime(SpecModel):
     """The inference engine."""
     image: str
     """The runtime's image."""
+    command: Words = []
+    """What is started in it, where the engine is custom."""
+    args: Words = []
+    """With which arguments."""
+    tools: str = ""
+    """Headgate's image for the fetcher and the monitor, where the engine is custom."""
     resources: Opaque = {}
     """Requests and limits of the runtime's container."""
     podTemplate: PodTemplate = PodTemplate()  # noqa: N815
     """Where and as whom the pods run."""
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether the server is the user's own."""
+        return self.engine == "custom"
 
 
 class RevisionSpec(SpecModel):

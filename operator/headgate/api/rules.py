@@ -68,6 +68,21 @@ MIN_NOT_ABOVE_MAX = Rule(
     field="minReplicas",
 )
 
+# The API server also judges the default of `runtime`, {}, before it fills in the defaults inside.
+CUSTOM_NEEDS_IMAGE = Rule(
+    cel="!has(self.engine) || self.engine != 'custom' || has(self.image)",
+    holds=lambda runtime: runtime.engine != "custom" or runtime.image is not None,
+    message="a custom engine needs an image: name the one with your server",
+    field="image",
+)
+
+COMMAND_NEEDS_CUSTOM = Rule(
+    cel="(has(self.engine) && self.engine == 'custom') || "
+    "((!has(self.command) || self.command.size() == 0) && (!has(self.args) || self.args.size() == 0))",
+    holds=lambda runtime: runtime.engine == "custom" or not (runtime.command or runtime.args),
+    message="command and args are a custom engine's: leave them out, or set engine to custom and name your image",
+    field="command",
+)
 
 HEADER_OR_COOKIE = Rule(
     cel="has(self.header) != has(self.cookie)",

@@ -48,6 +48,7 @@ SecretName = Annotated[
     Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
 ]
 Claim = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-~]+$")]
+Words = Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=50)]
 Opaque = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 
 
@@ -113,10 +114,16 @@ class PodTemplate(SpecModel):
 class Runtime(SpecModel):
     """What serves the model."""
 
-    engine: Literal["onnxruntime"] = "onnxruntime"
-    """The inference engine."""
+    RULES = (rules.CUSTOM_NEEDS_IMAGE, rules.COMMAND_NEEDS_CUSTOM)
+
+    engine: Literal["onnxruntime", "custom"] = "onnxruntime"
+    """Headgate's own server with ONNX Runtime, or (custom) any server of the Open Inference Protocol in your image."""
     image: Annotated[str, Field(min_length=1, max_length=500)] | None = None
     """The runtime's image, instead of the operator's default."""
+    command: Words = []
+    """What is started in the image of a custom engine, instead of the image's entrypoint."""
+    args: Words = []
+    """Arguments of a custom engine, instead of the image's."""
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     """Pods of each revision."""
     autoscaling: Autoscaling | None = None
@@ -369,6 +376,8 @@ class Monitoring(SpecModel):
 
     drift: Drift = Drift()
     """Drift of live inputs."""
+    sample: Share = "10%"
+    """Part of the answered requests that the monitor of a custom engine gets copies of. Headgate's own sees all."""
 
 
 class Governance(SpecModel):

@@ -89,6 +89,8 @@ class TrafficTarget(StatusModel):
     """Share of the traffic in percent, at most one decimal."""
     shadow: Annotated[float, Field(ge=0, le=100)] | None = None
     """Of a candidate without traffic: the percentage of stable's requests of which it gets copies."""
+    sample: Annotated[float, Field(ge=0, le=100)] | None = None
+    """Of a custom engine: the percentage of its answered requests of which its monitor gets copies."""
 
 
 class RevisionRef(StatusModel):

@@ -8,11 +8,11 @@ Called by `reconcile` for every look at a ModelDeployment. The order is the orde
 4. advance: what the rollout's phase waits for;
 5. tidy: pods that no router needs any more.
 
-`report` then turns the outcome into conditions and events.
+`report` then turns the outcome into conditions and events, and `samples` completes the traffic.
 """
 
 from headgate.api.status import RevisionRef, Status
-from headgate.core import learn, phases, report, revisions, transitions
+from headgate.core import learn, phases, report, revisions, samples, transitions
 from headgate.core.model import Observation, Plan
 
 _UNDECIDED = frozenset({"Pending", "Shadow", "Canary"})
@@ -29,10 +29,12 @@ def decide(o: Observation, now: float) -> Plan:
         status = phases.advance(o, _follow_spec(o, status, desired, now), now)
     status = transitions.drained(status, o.released, now)
     status = report.with_observations(o, status, now)
+    records = revisions.after(o, status, desired)
+    status = samples.with_samples(status, records, o.spec.monitoring.sample)
     keep = phases.needed(status)
     return Plan(
         status=status,
-        revisions=revisions.after(o, status, desired),
+        revisions=records,
         keep=keep,
         forget=revisions.forgettable(o, keep | {desired}),
         events=report.events(o.status, status),

@@ -10,7 +10,7 @@ ends when enough pairs agree, or as a canary does. The first version of a model 
 
 from collections.abc import Callable
 
-from headgate.api.quantities import seconds
+from headgate.api.quantities import routed_percent, seconds
 from headgate.api.status import Rollout, Status
 from headgate.core import exposure, judge, learn, messages, shadow, transitions
 from headgate.core.evidence import combine, errors
@@ -109,7 +109,7 @@ def _pending(o: Observation, status: Status, rollout: Rollout, now: float) -> St
         return transitions.go_live(status, now)
     if isinstance(o.metrics, Fresh) and (asked := o.spec.rollout.shadow):
         evidence = learn.begin_shadow(o, o.metrics)
-        return transitions.open_shadow(status, shadow.percent(asked), evidence, o.metrics.cursor, now)
+        return transitions.open_shadow(status, routed_percent(asked.fraction), evidence, o.metrics.cursor, now)
     return _open_canary(o, status, rollout, now)
 
 
@@ -117,7 +117,7 @@ def _shadow(o: Observation, status: Status, rollout: Rollout, now: float) -> Sta
     asked = o.spec.rollout.shadow
     if asked is None or shadow.is_over(o.spec, rollout):
         return _open_canary(o, status, rollout, now)
-    return status if isinstance(o.metrics, Blind) else transitions.set_shadow(status, shadow.percent(asked))
+    return status if isinstance(o.metrics, Blind) else transitions.set_shadow(status, routed_percent(asked.fraction))
 
 
 def _open_canary(o: Observation, status: Status, rollout: Rollout, now: float) -> Status:

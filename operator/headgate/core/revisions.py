@@ -38,14 +38,18 @@ def revision_name(deployment: str, spec: Spec) -> str:
 
 def _revision_spec(o: Observation) -> RevisionSpec:
     """The frozen spec of the revision that `o.spec` asks for."""
+    runtime = o.spec.runtime
     return RevisionSpec(
         deployment=o.name,
         model=o.spec.model,
         runtime=FrozenRuntime(
-            engine=o.spec.runtime.engine,
-            image=o.spec.runtime.image or o.defaults.serving_image,
-            resources=o.spec.runtime.resources,
-            podTemplate=o.spec.runtime.podTemplate,
+            engine=runtime.engine,
+            image=runtime.image or o.defaults.serving_image,
+            command=runtime.command,
+            args=runtime.args,
+            tools=o.defaults.serving_image if runtime.engine == "custom" else "",
+            resources=runtime.resources,
+            podTemplate=runtime.podTemplate,
         ),
         governance=o.spec.governance,
         parent=o.status.stable.revision if o.status.stable else None,

@@ -26,11 +26,6 @@ def is_over(spec: Spec, rollout: Rollout) -> bool:
     return asked is None or (seen is not None and passed(seen, asked))
 
 
-def percent(asked: Shadow) -> float:
-    """The part of the requests that is copied, as the routers take it: to a tenth of a percent, and never none."""
-    return max(0.1, round(100 * fraction(asked.fraction), 1))
-
-
 def passed(seen: ShadowEvidence, asked: Shadow) -> bool:
     """Whether it is shown that enough of the answers agree."""
     return seen.pairs >= asked.minPairs and bool(judge.passed([seen.logSafe]))

@@ -179,9 +179,25 @@ GOOD: dict[str, Manifest] = {
                 "deadline": "12h",
             },
         ),
-        ("spec.monitoring", {"drift": {"tolerance": 0.2}}),
+        ("spec.monitoring", {"drift": {"tolerance": 0.2}, "sample": "2.5%"}),
         ("spec.governance", {"owner": "risk", "contact": "risk@models.example", "runbook": "https://runbooks.example"}),
     ),
+    "a custom engine": manifest(
+        (
+            "spec.runtime",
+            {
+                "engine": "custom",
+                "image": "registry.example/own:1",
+                "command": ["/server"],
+                "args": ["--models", "/artifact", "", "a" * 4096],
+            },
+        )
+    ),
+    "a custom engine that its image starts": manifest(
+        ("spec.runtime", {"engine": "custom", "image": "registry.example/own:1"})
+    ),
+    "nothing to start": manifest(("spec.runtime", {"command": [], "args": None})),
+    "a monitor that gets everything": manifest(("spec.monitoring.sample", "100%")),
     "the longest name": manifest(("metadata.name", "a" + "b" * 39)),
     "a name of one letter": manifest(("metadata.name", "a")),
     "plain http with a digest": manifest(
@@ -268,6 +284,46 @@ BAD: tuple[Bad, ...] = (
     _bad("a field of another engine", "spec.runtime.batching", {"maxSize": 4}, "unknown field", "unknown field"),
     _bad("a field beside the spec", "sepc", {}, "unknown field", "unknown field"),
     _bad("an engine that there is not", "spec.runtime.engine", "tensorflow", "should be 'onnxruntime'"),
+    _bad(
+        "a custom engine without an image",
+        "spec.runtime",
+        {"engine": "custom"},
+        "a custom engine needs an image",
+        "rule",
+    ),
+    _bad(
+        "a command for Headgate's own server",
+        "spec.runtime",
+        {"image": "registry.example/own:1", "command": ["/server"]},
+        "set engine to custom",
+        "rule",
+    ),
+    _bad(
+        "arguments for Headgate's own server",
+        "spec.runtime",
+        {"engine": "onnxruntime", "args": ["--threads", "4"]},
+        "command and args are a custom engine's",
+        "rule",
+    ),
+    _bad("arguments in one line", "spec.runtime.args", "--threads 4", "should be a valid list"),
+    _bad("too many arguments", "spec.runtime.args", ["a"] * 51, "at most 50 items"),
+    _bad(
+        "an argument without end",
+        "spec.runtime.args",
+        ["a" * 4097],
+        "at most 4096 characters",
+        field="spec.runtime.args.0",
+    ),
+    _bad(
+        "an argument that is a number",
+        "spec.runtime.command",
+        ["/server", 4],
+        "should be a valid string",
+        field="spec.runtime.command.1",
+    ),
+    _bad("a monitor that gets nothing", "spec.monitoring.sample", "0%", "must be above 0%", "rule"),
+    _bad("a monitor that gets more than all", "spec.monitoring.sample", "100.1%", "at most 100%", "rule"),
+    _bad("a sample without a sign", "spec.monitoring.sample", "10", "should match pattern"),
     _bad("fewer than no pods", "spec.runtime.replicas", -1, "greater than or equal to 1"),
     _bad("no pods", "spec.runtime.replicas", 0, "greater than or equal to 1"),
     _bad("too many pods", "spec.runtime.replicas", 1001, "less than or equal to 1000"),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.api.quantities import fraction, seconds
+from headgate.api.quantities import fraction, routed_percent, seconds
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,11 @@ def test_a_percentage_as_a_fraction(text, expected):
 def test_what_is_no_percentage(text):
     with pytest.raises(ValueError, match="no percentage"):
         fraction(text)
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [("10%", 10), ("100%", 100), ("2.56%", 2.6), ("0.14%", 0.1), ("0.04%", 0.1), ("0.0001%", 0.1)],
+)
+def test_a_part_of_the_requests_is_told_to_a_tenth_and_is_never_none(share, expected):
+    assert routed_percent(share) == expected

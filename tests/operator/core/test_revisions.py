@@ -12,6 +12,7 @@ from headgate.api.spec import Spec
 from headgate.core.revisions import HISTORY_LIMIT, forgettable, revision_name
 
 MODEL = {"version": "1", "uri": "file:///models/1"}
+CUSTOM = {"engine": "custom", "image": "registry.example/own:1"}
 
 
 def name(model=MODEL, **spec):
@@ -32,7 +33,8 @@ def test_a_revision_is_called_after_its_deployment_and_eight_hex_digits():
         {"rollout": {"alpha": 0.05}},
         {"traffic": {"timeout": "2s"}},
         {"governance": {"owner": "risk"}},
-        {"monitoring": {"drift": {"tolerance": 0.2}}},
+        {"monitoring": {"drift": {"tolerance": 0.2}, "sample": "1%"}},
+        {"runtime": {"command": [], "args": []}},
     ],
 )
 def test_neither_the_number_of_pods_nor_a_default_nor_a_policy_makes_a_new_revision(spec):
@@ -46,6 +48,7 @@ def test_neither_the_number_of_pods_nor_a_default_nor_a_policy_makes_a_new_revis
         {"model": {**MODEL, "uri": "file:///models/2"}},
         {"model": {**MODEL, "digest": DIGEST}},
         {"runtime": {"image": "registry.example/own:1"}},
+        {"runtime": CUSTOM},
         {"runtime": {"resources": {"limits": {"nvidia.com/gpu": 1}}}},
         {"runtime": {"podTemplate": {"nodeSelector": {"gpu": "a100"}}}},
         {"runtime": {"podTemplate": {"env": [{"name": "A", "value": "b"}]}}},
@@ -53,6 +56,31 @@ def test_neither_the_number_of_pods_nor_a_default_nor_a_policy_makes_a_new_revis
 )
 def test_whatever_changes_the_pods_makes_a_new_revision(spec):
     assert name(**spec) != name()
+
+
+@pytest.mark.parametrize("more", [{"command": ["/server"]}, {"args": ["--fast"]}, {"args": ["--fast", "--safe"]}])
+def test_what_a_custom_engine_starts_with_makes_a_new_revision(more):
+    assert name(runtime={**CUSTOM, **more}) != name(runtime=CUSTOM)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "expected"),
+    [
+        ({}, "fraud-4f38e969"),
+        ({"image": "registry.example/own:1"}, "fraud-7fffdf08"),
+        (
+            {
+                "engine": "onnxruntime",
+                "image": "registry.example/own:1",
+                "resources": {"limits": {"nvidia.com/gpu": 1}},
+                "podTemplate": {"nodeSelector": {"gpu": "a100"}, "env": [{"name": "A", "value": "b"}]},
+            },
+            "fraud-1293bc66",
+        ),
+    ],
+)
+def test_a_later_headgate_calls_a_revision_as_an_earlier_one_did(runtime, expected):
+    assert name(runtime=runtime) == expected
 
 
 @given(st.permutations(["version", "uri", "digest"]))
@@ -136,6 +164,16 @@ def test_the_image_that_was_the_default_is_frozen():
     world = World().ask("v1").settled("Stable")
     (view,) = world.revisions.values()
     assert view.spec.runtime.image == DEFAULTS.serving_image
+
+
+def test_of_a_custom_engine_headgates_own_image_is_frozen_too():
+    world = World().ask("v1").settled("Stable")
+    world.ask("v2", runtime={**CUSTOM, "command": ["/server"], "args": ["--fast"]}).look()
+    frozen = {v.spec.model.version: v.spec.runtime for v in world.revisions.values()}
+    assert (frozen["v1"].tools, frozen["v1"].is_custom) == ("", False)
+    own = frozen["v2"]
+    assert (own.image, own.tools, own.is_custom) == (CUSTOM["image"], DEFAULTS.serving_image, True)
+    assert (own.command, own.args) == (["/server"], ["--fast"])
 
 
 def test_a_rejected_revision_stays_rejected_when_the_history_has_forgotten_it():

@@ -1,7 +1,7 @@
 """One revision's serving Deployment, its headless Service, and its autoscaler.
 
 The pod template depends on the ModelRevision alone (and its baseline, fixed when its rollout started), so no change
-of role restarts a pod.
+of role restarts a pod. A custom engine has Headgate's monitor beside it; Headgate's own server has one inside.
 """
 
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from headgate.core.manifests.metadata import (
 from headgate.core.model import Observation, RevisionView
 
 HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
+_INFERENCE_PORTS = [{"name": "http", "containerPort": HTTP_PORT}, {"name": "grpc", "containerPort": GRPC_PORT}]
 DRAIN_SECONDS = 5
 """Between a pod's end being known and its SIGTERM, so that all routers have forgotten it."""
 
@@ -57,6 +58,8 @@ def _pod(o: Observation, view: RevisionView) -> Manifest:
     template.pop("env", None)
     claims = _claims(view)
     mounts = [{"name": "artifact", "mountPath": "/artifact"}, {"name": "baseline", "mountPath": "/baseline"}]
+    read_only = [{**m, "readOnly": True} for m in mounts]
+    custom = view.spec.runtime.is_custom
     claim_mounts = [{"name": f"pvc-{c}", "mountPath": f"/pvc/{c}", "readOnly": True} for c in claims]
     return {
         **{k: v for k, v in template.items() if v},
@@ -64,11 +67,15 @@ def _pod(o: Observation, view: RevisionView) -> Manifest:
         "enableServiceLinks": False,
         "securityContext": pod_security(),
         "terminationGracePeriodSeconds": 30 + DRAIN_SECONDS,
-        "initContainers": [_fetcher(o, view, [*mounts, *claim_mounts])],
-        "containers": [_server(o, view, [{**m, "readOnly": True} for m in mounts])],
+        "initContainers": [
+            _fetcher(o, view, [*mounts, *claim_mounts]),
+            *([_monitor(o, view, read_only)] if custom else []),
+        ],
+        "containers": [_server(o, view, [*read_only, *([{"name": "tmp", "mountPath": "/tmp"}] if custom else [])])],
         "volumes": [
             {"name": "artifact", "emptyDir": {}},
             {"name": "baseline", "emptyDir": {}},
+            *([{"name": "tmp", "emptyDir": {}}] if custom else []),
             *({"name": f"pvc-{c}", "persistentVolumeClaim": {"claimName": c, "readOnly": True}} for c in claims),
         ],
     }
@@ -84,7 +91,7 @@ def _fetcher(o: Observation, view: RevisionView, mounts: list[Manifest]) -> Mani
         arguments += ["--baseline-digest", baseline.digest] if baseline.digest else []
     return {
         "name": "fetch",
-        "image": view.spec.runtime.image,
+        "image": view.spec.runtime.tools or view.spec.runtime.image,
         "imagePullPolicy": o.defaults.pull_policy,
         "command": ["headgate-fetch"],
         "args": arguments,
@@ -97,23 +104,12 @@ def _fetcher(o: Observation, view: RevisionView, mounts: list[Manifest]) -> Mani
 
 def _server(o: Observation, view: RevisionView, mounts: list[Manifest]) -> Manifest:
     runtime = view.spec.runtime
-    identity = {"HEADGATE_NAMESPACE": o.namespace, "HEADGATE_MODEL": o.name, "HEADGATE_REVISION": view.name}
+    process = _custom_process(o, view) if runtime.is_custom else _own_process(o, view)
     return {
         "name": "runtime",
         "image": runtime.image,
         "imagePullPolicy": o.defaults.pull_policy,
-        "command": ["headgate-serve"],
-        "args": [
-            *("--model", "/artifact", "--name", o.name, "--version", view.spec.model.version),
-            *("--http-port", str(HTTP_PORT), "--grpc-port", str(GRPC_PORT)),
-            *("--metrics-port", str(METRICS_PORT), "--baseline", "/baseline"),
-        ],
-        "env": [*({"name": k, "value": v} for k, v in identity.items()), *runtime.podTemplate.env],
-        "ports": [
-            {"name": "http", "containerPort": HTTP_PORT},
-            {"name": "grpc", "containerPort": GRPC_PORT},
-            {"name": "metrics", "containerPort": METRICS_PORT},
-        ],
+        **process,
         "startupProbe": http_probe("/v2/health/live", "http", periodSeconds=1, failureThreshold=300),
         "readinessProbe": http_probe("/v2/health/ready", "http", periodSeconds=2, timeoutSeconds=2),
         "livenessProbe": http_probe("/v2/health/live", "http", periodSeconds=10, timeoutSeconds=5),
@@ -124,7 +120,60 @@ def _server(o: Observation, view: RevisionView, mounts: list[Manifest]) -> Manif
     }
 
 
+def _own_process(o: Observation, view: RevisionView) -> Manifest:
+    """Headgate's own server."""
+    return {
+        "command": ["headgate-serve"],
+        "args": [
+            *("--model", "/artifact", "--name", o.name, "--version", view.spec.model.version),
+            *("--http-port", str(HTTP_PORT), "--grpc-port", str(GRPC_PORT)),
+            *("--metrics-port", str(METRICS_PORT), "--baseline", "/baseline"),
+        ],
+        "env": [*_identity(o, view), *view.spec.runtime.podTemplate.env],
+        "ports": [*_INFERENCE_PORTS, {"name": "metrics", "containerPort": METRICS_PORT}],
+    }
+
+
+def _custom_process(o: Observation, view: RevisionView) -> Manifest:
+    """What the user's image starts, unless the spec says otherwise."""
+    runtime = view.spec.runtime
+    version = {"name": "HEADGATE_VERSION", "value": view.spec.model.version}
+    return {
+        **({"command": runtime.command} if runtime.command else {}),
+        **({"args": runtime.args} if runtime.args else {}),
+        "env": [*_identity(o, view), version, *runtime.podTemplate.env],
+        "ports": [*_INFERENCE_PORTS],
+    }
+
+
+def _monitor(o: Observation, view: RevisionView, mounts: list[Manifest]) -> Manifest:
+    """A native sidecar, so that it outlives the engine whose last answers it counts."""
+    return {
+        "name": "monitor",
+        "image": view.spec.runtime.tools,
+        "imagePullPolicy": o.defaults.pull_policy,
+        "restartPolicy": "Always",
+        "command": ["headgate-monitor"],
+        "args": [
+            *("--artifact", "/artifact", "--baseline", "/baseline", "--model", o.name),
+            *("--engine", f"http://127.0.0.1:{HTTP_PORT}", "--port", str(METRICS_PORT)),
+        ],
+        "env": _identity(o, view),
+        "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],
+        "securityContext": container_security(),
+        "resources": {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "256Mi"}},
+        "volumeMounts": mounts,
+    }
+
+
+def _identity(o: Observation, view: RevisionView) -> list[Manifest]:
+    """The labels of its series, in the environment."""
+    labels = {"HEADGATE_NAMESPACE": o.namespace, "HEADGATE_MODEL": o.name, "HEADGATE_REVISION": view.name}
+    return [{"name": name, "value": value} for name, value in labels.items()]
+
+
 def _service(o: Observation, view: RevisionView) -> Manifest:
+    custom = view.spec.runtime.is_custom
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -135,6 +184,8 @@ def _service(o: Observation, view: RevisionView) -> Manifest:
             "ports": [
                 {"name": "http", "port": HTTP_PORT, "targetPort": "http"},
                 {"name": "grpc", "port": GRPC_PORT, "targetPort": "grpc"},
+                # By number: Kubernetes of before 1.33 does not find a sidecar's port by its name.
+                *([{"name": "samples", "port": METRICS_PORT, "targetPort": METRICS_PORT}] if custom else []),
             ],
         },
     }

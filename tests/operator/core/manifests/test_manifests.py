@@ -1,8 +1,10 @@
 """The children: admitted by the restricted level, named and labelled as in the contract, untouched by roles."""
 
 import copy
+import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,7 +74,10 @@ POD_TEMPLATE = {
 }
 
 
-@pytest.mark.parametrize("runtime", [{}, {"podTemplate": POD_TEMPLATE, "autoscaling": {"maxReplicas": 4}}])
+CUSTOM = {"engine": "custom", "image": "registry.example/own:1"}
+
+
+@pytest.mark.parametrize("runtime", [{}, {"podTemplate": POD_TEMPLATE, "autoscaling": {"maxReplicas": 4}}, CUSTOM])
 def test_every_pod_is_admitted_by_the_restricted_level(runtime):
     world = serving(runtime=runtime)
     world.ask("v2", runtime=runtime).until("Canary")
@@ -168,8 +173,9 @@ def test_a_revisions_service_is_headless():
     assert children(world)["Service", revision]["spec"]["clusterIP"] == "None"
 
 
-def test_no_change_of_role_alters_a_runtime_pod_template():
-    world = serving()
+@pytest.mark.parametrize("engine", [{}, CUSTOM])
+def test_no_change_of_role_alters_a_runtime_pod_template(engine):
+    world = serving(runtime=engine)
     seen = {}
 
     def remember():
@@ -178,7 +184,7 @@ def test_no_change_of_role_alters_a_runtime_pod_template():
             assert seen.setdefault(name, template) == template, f"{world.version_of(name)} in {world.status.phase}"
 
     for version, behaviour in (("v2", Behaviour()), ("v3", Behaviour(failing=0.2))):
-        world.ask(version, behaviour)
+        world.ask(version, behaviour, runtime=engine)
         for _ in range(80):
             world.look(1.0 if world.status.phase != "Soaking" else 60.0)
             remember()
@@ -228,6 +234,87 @@ def test_the_server_knows_who_it_is():
     }
     told = arguments(server)
     assert (told["--name"], told["--version"], told["--model"]) == ("fraud", "v1", "/artifact")
+
+
+def test_a_custom_engine_is_started_as_its_user_says():
+    started = {"command": ["/server"], "args": ["--models", "/artifact"]}
+    world = serving(runtime={**CUSTOM, **started, "podTemplate": POD_TEMPLATE})
+    (revision,) = world.revisions
+    server = container(runtime(world), "runtime")
+    assert {k: server[k] for k in ("image", "command", "args")} == {"image": CUSTOM["image"], **started}
+    assert {e["name"]: e["value"] for e in server["env"]} == {
+        "HEADGATE_NAMESPACE": "models",
+        "HEADGATE_MODEL": "fraud",
+        "HEADGATE_REVISION": revision,
+        "HEADGATE_VERSION": "v1",
+        "OMP_NUM_THREADS": "4",
+    }
+    assert [(p["name"], p["containerPort"]) for p in server["ports"]] == [("http", 8000), ("grpc", 8001)]
+    by_itself = container(runtime(serving(runtime=CUSTOM)), "runtime")
+    assert {"command", "args"}.isdisjoint(by_itself)
+    own = container(runtime(serving()), "runtime")
+    for same in ("startupProbe", "readinessProbe", "livenessProbe", "lifecycle", "securityContext", "resources"):
+        assert by_itself[same] == own[same]
+
+
+def test_a_custom_engine_may_write_below_tmp_alone():
+    deployment = runtime(serving(runtime=CUSTOM))
+    mounts = {m["mountPath"]: m for m in container(deployment, "runtime")["volumeMounts"]}
+    assert {path for path, m in mounts.items() if not m.get("readOnly")} == {"/tmp"}
+    assert set(mounts) == {"/artifact", "/baseline", "/tmp"}
+    assert {"name": mounts["/tmp"]["name"], "emptyDir": {}} in pod(deployment)["volumes"]
+
+
+def test_beside_a_custom_engine_headgates_image_fetches_and_monitors():
+    world = serving(runtime={**CUSTOM, "podTemplate": POD_TEMPLATE})
+    (revision,) = world.revisions
+    deployment = runtime(world)
+    assert [c["name"] for c in pod(deployment)["initContainers"]] == ["fetch", "monitor"]
+    monitor = container(deployment, "monitor")
+    assert {container(deployment, name)["image"] for name in ("fetch", "monitor")} == {DEFAULTS.serving_image}
+    assert (monitor["restartPolicy"], monitor["command"]) == ("Always", ["headgate-monitor"])
+    assert arguments(monitor) == {
+        "--artifact": "/artifact",
+        "--baseline": "/baseline",
+        "--model": "fraud",
+        "--engine": "http://127.0.0.1:8000",
+        "--port": "8002",
+    }
+    assert {e["name"]: e["value"] for e in monitor["env"]} == {
+        "HEADGATE_NAMESPACE": "models",
+        "HEADGATE_MODEL": "fraud",
+        "HEADGATE_REVISION": revision,
+    }
+    assert [(p["name"], p["containerPort"]) for p in monitor["ports"]] == [("metrics", 8002)]
+    assert {m["mountPath"] for m in monitor["volumeMounts"]} == {"/artifact", "/baseline"}
+    assert all(m["readOnly"] for m in monitor["volumeMounts"])
+
+
+def test_only_a_custom_engines_service_takes_copies():
+    def ports(**spec):
+        (revision,) = (world := serving(**spec)).revisions
+        return {p["name"]: (p["port"], p["targetPort"]) for p in children(world)["Service", revision]["spec"]["ports"]}
+
+    inference = {"http": (8000, "http"), "grpc": (8001, "grpc")}
+    assert ports() == inference
+    assert ports(runtime=CUSTOM) == inference | {"samples": (8002, 8002)}
+
+
+def test_the_pods_of_headgates_own_server_are_what_they_were():
+    template = runtime(serving())["spec"]["template"]
+    canonical = json.dumps(template, sort_keys=True)
+    unchanged = hashlib.sha256(canonical.encode()).hexdigest()[:16] == "9193749abe79f601"
+    assert unchanged, "an upgrade to this template restarts every serving pod"
+
+
+def test_neither_the_sample_nor_another_operator_alters_a_custom_engines_pods():
+    world = serving(runtime=CUSTOM)
+    (revision,) = world.revisions
+    before = runtime_template(world, revision)
+    world.ask("v1", runtime=CUSTOM, monitoring={"sample": "50%"}).look()
+    later = replace(world.observe(), defaults=replace(DEFAULTS, serving_image="registry.example/serving:2"))
+    deployment, *_ = runtime_manifests(later, world.revisions[revision])
+    assert deployment["spec"]["template"] == before
 
 
 def test_the_pod_goes_where_the_user_wants_it():

@@ -38,6 +38,14 @@ def test_stable_gets_everything_even_while_a_candidate_has_its_part(read):
     assert not intent.ignored
 
 
+def test_a_router_without_an_api_server_copies_nothing_to_a_monitor(read):
+    world = World().ask("v1", runtime={"engine": "custom", "image": "registry.example/own:1"}).settled("Stable")
+    assert world.status.traffic[0].sample == 10
+    published = read(world, "10.0.0.1")
+    assert all("sample" not in target for target in published.deployment["status"]["traffic"])
+    assert {p["name"] for s in published.slices for p in s["ports"]} == {"http", "grpc"}
+
+
 def test_the_pods_are_those_that_are_ready(read):
     world = World().ask("v1").settled("Stable")
     found = endpoints_by_revision(read(world, "10.0.0.1", "fd00::2").slices)

@@ -1,0 +1,17 @@
+"""Whose requests are copied for a monitor. Headgate's own server counts in its process; beside a custom engine a
+monitor counts what the routers copy to it. Called by `decide` when the traffic is settled.
+"""
+
+from collections.abc import Mapping
+
+from headgate.api.quantities import routed_percent
+from headgate.api.status import Status
+from headgate.core.model import RevisionView
+
+
+def with_samples(status: Status, revisions: Mapping[str, RevisionView], share: str) -> Status:
+    """The status whose traffic says of each custom engine how much of it is copied."""
+    percent = routed_percent(share)
+    sampled = {name for name, view in revisions.items() if view.spec.runtime.is_custom}
+    traffic = [t.model_copy(update={"sample": percent if t.revision in sampled else None}) for t in status.traffic]
+    return status.model_copy(update={"traffic": traffic})

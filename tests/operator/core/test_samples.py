@@ -1,0 +1,72 @@
+"""Of whose answers a monitor gets copies: those of custom engines, in every phase and role."""
+
+import pytest
+from world import Behaviour, World
+
+from headgate.api.status import Status, TrafficTarget
+from headgate.core.samples import with_samples
+
+CUSTOM = {"engine": "custom", "image": "registry.example/own:1"}
+
+
+def asked(version, custom, sample="10%", **behaviour):
+    """What `World.ask` takes for a version."""
+    runtime = {"runtime": CUSTOM} if custom else {}
+    return {"version": version, "behaviour": Behaviour(**behaviour), "monitoring": {"sample": sample}, **runtime}
+
+
+def serving(custom, **rollout):
+    return World(rollout=rollout).ask(**asked("v1", custom)).settled("Stable")
+
+
+def samples(world):
+    return {world.version_of(t.revision): t.sample for t in world.status.traffic}
+
+
+@pytest.mark.parametrize(
+    ("stable", "candidate", "expected"),
+    [
+        (False, False, {"v1": None, "v2": None}),
+        (False, True, {"v1": None, "v2": 10}),
+        (True, False, {"v1": 10, "v2": None}),
+        (True, True, {"v1": 10, "v2": 10}),
+    ],
+)
+def test_each_version_has_the_sample_of_its_own_engine_in_every_phase(stable, candidate, expected):
+    world = serving(stable, shadow={"fraction": "20%", "minPairs": 500})
+    assert samples(world) == {"v1": expected["v1"]}
+    world.ask(**asked("v2", candidate))
+    for phase in ("Shadow", "Canary", "Promoting", "Soaking"):
+        world.until(phase)
+        assert samples(world) == expected, phase
+    world.now += 600
+    world.settled("Stable")
+    assert samples(world) == {"v2": expected["v2"]}
+
+
+def test_a_rollback_leaves_stable_its_sample():
+    world = serving(custom=True)
+    world.ask(**asked("v2", custom=True, failing=0.1)).until("RollingBack")
+    assert samples(world) == {"v1": 10}
+
+
+def test_another_sample_is_followed_at_once_and_is_no_new_version():
+    world = serving(custom=True)
+    world.ask(**asked("v2", custom=True)).until("Canary")
+    revisions = set(world.revisions)
+    world.ask(**asked("v2", custom=True, sample="0.02%")).look()
+    assert samples(world) == {"v1": 0.1, "v2": 0.1}
+    world.ask(**asked("v2", custom=True, sample="33.33%")).look()
+    assert samples(world) == {"v1": 33.3, "v2": 33.3}
+    assert set(world.revisions) == revisions
+
+
+def test_the_engine_is_that_of_the_revision_not_of_the_spec():
+    world = serving(custom=True)
+    world.ask(**asked("v2", custom=False)).until("Pending")
+    assert samples(world) == {"v1": 10}
+
+
+def test_a_revision_without_a_record_has_no_sample():
+    traffic = [TrafficTarget(revision="fraud-00000000", role="stable", weight=100, sample=5)]
+    assert with_samples(Status(traffic=traffic), {}, "10%").traffic[0].sample is None
