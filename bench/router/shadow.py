@@ -26,9 +26,9 @@ from bench.serving.process import Running, ServerFailed, end_cleanly, free_ports
 from headgate_serving.router.admin import Admin
 from headgate_serving.router.config import Layout, bootstrap_document
 from headgate_serving.router.config.documents import discovery_response
+from headgate_serving.router.copies.following import Copies
 from headgate_serving.router.files import XdsFolder
 from headgate_serving.router.protection import UNPROTECTED
-from headgate_serving.router.shadow.following import Shadow
 from headgate_serving.router.step import Memory, step
 from headgate_serving.router.traffic import Intent, Target
 from loopback import discovering
@@ -70,7 +70,7 @@ class Router:
     memory: Memory = field(default_factory=lambda: Memory({}, {}))
 
     def __post_init__(self) -> None:
-        self.shadow = Shadow("bench", "fraud", self.xds.layout.shadow_socket, self.registry)
+        self.shadow = Copies("bench", "fraud", self.xds.layout.copies_socket, self.registry)
         self.admin = Admin(Path(self.xds.layout.admin_socket))
 
     def copy(self, percent: float) -> None:

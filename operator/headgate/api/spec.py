@@ -74,7 +74,7 @@ class Model(SpecModel):
     version: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
     """The name of the version, as people call it."""
     uri: Uri
-    """Where the artifact is: a folder with model.onnx, or an .onnx file."""
+    """Where the artifact is: a folder with model.onnx (with a custom engine, any folder), or an .onnx file."""
     digest: Annotated[str, Field(pattern=r"^sha256:[a-f0-9]{64}$", max_length=71)] | None = None
     """SHA-256 of the artifact (`headgate digest`). Verified before the model is loaded."""
 

@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None, wait: Callable[[float], None] = time
     with new_client() as client:
         tools = Tools(client, wait, args.pvc_root, args.attempts)
         try:
-            fetched = fetch(args.uri, args.to, args.digest, tools)
+            fetched = fetch(args.uri, args.to, args.digest, tools, any_model=args.any_model)
         except ArtifactError as error:
             logger.error("%s: %s", error.reason, error)  # noqa: TRY400 - a message, not a trace
             write_termination_log(error.reason, str(error))
@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         help="file:///…, pvc://CLAIM/PATH, http(s)://…, s3://…, gs://…, oci://…, hf://…, models:/…, runs:/…",
     )
     parser.add_argument("--digest", default=None, help="sha256:…; what the artifact has to be")
+    parser.add_argument("--any-model", action="store_true", help="a folder need not hold model.onnx")
     parser.add_argument("--to", required=True, type=Path, help="the folder to bring it to")
     parser.add_argument("--baseline-uri", default=None, help="the artifact whose profile.json is brought as well")
     parser.add_argument("--baseline-digest", default=None)

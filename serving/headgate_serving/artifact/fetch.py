@@ -30,8 +30,11 @@ class Fetched:
     size: int
 
 
-def fetch(uri: str, to: Path, digest: str | None, tools: Tools) -> Fetched:
-    """Bring the artifact at `uri` to the folder `to`; ArtifactError if it is not right."""
+def fetch(uri: str, to: Path, digest: str | None, tools: Tools, *, any_model: bool = False) -> Fetched:
+    """Bring the artifact at `uri` to the folder `to`; ArtifactError if it is not right.
+
+    With `any_model` a folder may hold another model than `model.onnx`.
+    """
     expected = parse_digest(digest) if digest else None
     source = source_for(uri, tools.client, tools.pvc_root)
     listing = retrying(source.listing, tools)
@@ -40,8 +43,11 @@ def fetch(uri: str, to: Path, digest: str | None, tools: Tools) -> Fetched:
         if listing is None:
             fetched = _fetch_single(uri, source, staging, expected, tools)
         else:
+            if not any_model:
+                _check_model_listed(uri, listing.files if isinstance(listing, Manifest) else listing.sizes)
             fetched = _fetch_folder(uri, source, listing, staging, expected, tools)
-        check_external_data(staging)
+        if (staging / MODEL).exists():
+            check_external_data(staging)
         (staging / RECORD).write_text(json.dumps({"uri": without_query(uri), "digest": fetched.digest}))
         _move_in(staging, to)
     except OSError as error:
@@ -90,12 +96,10 @@ def _fetch_folder(
     """Bring what a manifest promises, or what a place lists: then the manifest is made from what came."""
     if isinstance(listing, Manifest):
         _check_digest(uri, listing.digest, expected)
-        _check_model_listed(uri, listing.files)
         for path, entry in listing.files.items():
             _bring(source, path, entry, staging, tools)
         manifest = listing
     else:
-        _check_model_listed(uri, listing.sizes)
         manifest = Manifest(
             {path: _bring_listed(source, path, size, staging, tools) for path, size in listing.sizes.items()}
         )

@@ -5,7 +5,7 @@ profile. Only counts leave this package, never a value.
 """
 
 from .bins import CategoryBins, NumericBins
-from .counter import InputForm, Monitor, attach
+from .counter import InputForm, Monitor, monitor_of
 from .metrics import MonitorCollector
 from .outputs import predictions
 from .profile import Feature, Prediction, Profile, build_profile, read_profile
@@ -19,8 +19,8 @@ __all__ = [
     "NumericBins",
     "Prediction",
     "Profile",
-    "attach",
     "build_profile",
+    "monitor_of",
     "predictions",
     "read_profile",
 ]

@@ -8,6 +8,7 @@ what the counting does.
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ProfileInvalid
+from ..server.datatypes import Datatype
 from .bins import Counts, NumericBins
 from .matrix import Counted, matrices
 from .profile import Feature, Prediction, Profile
@@ -39,6 +41,12 @@ class InputForm:
 
     columns: int | None
     text: bool
+
+    @classmethod
+    def of(cls, shape: Sequence[int], datatype: Datatype) -> "InputForm":
+        """Of a tensor with this shape, -1 for a free dimension."""
+        columns = shape[1:]
+        return cls(None if any(dim < 0 for dim in columns) else math.prod(columns), datatype.kind == "O")
 
     def holds(self, feature: Feature) -> bool:
         """Whether the feature can be counted in this tensor."""
@@ -89,6 +97,15 @@ def attach(
     if missing:
         logger.warning("not compared with the baseline, for this model lacks it: %s", ", ".join(sorted(missing)))
     return Layout(profile.layout, tuple(fitting), tuple(answers))
+
+
+def monitor_of(
+    own: Profile | None, others: Sequence[Profile], inputs: Mapping[str, InputForm], outputs: Sequence[str]
+) -> "Monitor | None":
+    """What counts for the model's own profile and those of other versions; None where there is no profile at all."""
+    layouts = [attach(own, inputs, outputs)] if own else []
+    layouts += [attach(other, inputs, outputs, own or Profile(0, (), ())) for other in others]
+    return Monitor(layouts) if layouts else None
 
 
 def _moved(feature: Feature, to: Feature | None) -> Feature:

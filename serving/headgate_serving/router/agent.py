@@ -26,6 +26,7 @@ from kubernetes.aio.config import load_incluster_config
 
 from headgate_serving.router.admin import Admin
 from headgate_serving.router.config import Layout, bootstrap_document, names
+from headgate_serving.router.copies.following import Copies
 from headgate_serving.router.discovery import Discovery
 from headgate_serving.router.endpoints import Endpoints, endpoints_by_revision
 from headgate_serving.router.errors import EnvoyBehind, RouterError
@@ -36,7 +37,6 @@ from headgate_serving.router.metrics import Metrics
 from headgate_serving.router.mounted import Mounted
 from headgate_serving.router.protection import UNPROTECTED, Protection, add_arguments, protection_of
 from headgate_serving.router.published import Published, read_published
-from headgate_serving.router.shadow.following import Shadow
 from headgate_serving.router.step import Memory, step
 from headgate_serving.router.traffic import Intent, parse_deployment
 from headgate_serving.router.web import Web
@@ -242,8 +242,8 @@ async def _serve(options: argparse.Namespace) -> None:
         )
         age = metrics.watch_age.labels(options.namespace, options.model, options.pod)
         age.set_function(lambda: max(deployments.age(), slices.age()))
-        shadow = Shadow(options.namespace, options.model, layout.shadow_socket, metrics.registry)
-        agent = Agent(options.model, deployments, slices, folder, admin, metrics, clock, protection, tell=shadow.follow)
+        copies = Copies(options.namespace, options.model, layout.copies_socket, metrics.registry)
+        agent = Agent(options.model, deployments, slices, folder, admin, metrics, clock, protection, tell=copies.follow)
         if options.published:
             agent.published = partial(read_published, options.published)
         agent.stand_in = stand_in = StandIn(options.namespace, options.model, folder, metrics.registry)
@@ -257,7 +257,7 @@ async def _serve(options: argparse.Namespace) -> None:
         try:
             await _until_terminated(_both(agent.run(), mounted.run()))
         finally:
-            await shadow.close()
+            await copies.close()
             await web.cleanup()
             await stand_in.cleanup()
             await envoys.cleanup()

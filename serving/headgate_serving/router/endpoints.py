@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from headgate_serving.router.errors import InvalidEndpoint
 
 REVISION_LABEL = "headgate.dev/revision"
-PORT_NAME, GRPC_PORT_NAME = "http", "grpc"
+PORT_NAME, GRPC_PORT_NAME, SAMPLES_PORT_NAME = "http", "grpc", "samples"
 
 
 class State(IntEnum):
@@ -35,6 +35,12 @@ class Endpoint:
     state: State = State.READY
     grpc_port: int = 0
     """0 for a pod that takes no gRPC."""
+    samples_port: int = 0
+    """0 for a pod whose engine counts all of its requests itself."""
+
+    def authority(self, port: int) -> str:
+        """The address with a port, as it stands in a URL."""
+        return f"[{self.address}]:{port}" if ":" in self.address else f"{self.address}:{port}"
 
 
 Endpoints: TypeAlias = Mapping[str, tuple[Endpoint, ...]]
@@ -89,6 +95,7 @@ def _read_slice(item: Mapping[str, Any]) -> list[Endpoint]:
                 pod=(endpoint.get("targetRef") or {}).get("name", ""),
                 state=state,
                 grpc_port=ports.get(GRPC_PORT_NAME, 0),
+                samples_port=ports.get(SAMPLES_PORT_NAME, 0),
             )
             for endpoint in item.get("endpoints") or ()
             if (state := _state(endpoint.get("conditions") or {})) is not None

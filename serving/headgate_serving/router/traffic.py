@@ -30,14 +30,15 @@ _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One entry of `status.traffic`; `weight` in tenths of a percent, as `shadow`: the part of stable's requests of
-    which it gets copies.
-    """
+    """One entry of `status.traffic`. Parts are in tenths of a percent."""
 
     revision: str
     role: Role
     weight: int
     shadow: int = 0
+    """Of stable's requests, the part of which it gets copies."""
+    sample: int = 0
+    """Of its own answered requests, the part of which its monitor gets copies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,12 @@ class Intent:
         """Whether the candidate gets copies, and nobody's requests."""
         return self.candidate is not None and self.candidate.shadow > 0 and self.candidate.weight == 0
 
+    @property
+    def copied(self) -> int:
+        """The part of the requests that is copied for whoever looks at them, in tenths of a percent."""
+        shadow = self.candidate.shadow if self.candidate and self.shadowed else 0
+        return max(shadow, *(target.sample for target in self.targets), 0)
+
 
 def parse_deployment(deployment: Mapping[str, Any]) -> Intent:
     """Read `status.traffic` and `spec.traffic` of a raw ModelDeployment; InvalidTraffic when they can't be right."""
@@ -99,7 +106,7 @@ def parse_deployment(deployment: Mapping[str, Any]) -> Intent:
         fallback=fallback,
         ignored=(
             *(wrong_matches + wrong_affinity + wrong_limits + wrong_fallback),
-            *(wrong_rules + _wrong_shadows(traffic)),
+            *(wrong_rules + _wrong_parts(traffic)),
         ),
     )
 
@@ -126,24 +133,29 @@ def _parse_target(entry: object) -> Target:
     if not isinstance(revision, str) or not _NAME.fullmatch(revision):
         raise InvalidTraffic(f"revision {revision!r} in status.traffic is no name of a revision")
     if role == "stable" or role == "candidate":  # noqa: PLR1714 (mypy narrows only this form to the Literal)
-        return Target(revision, role, _tenths(entry.get("weight")), _shadow(entry))
+        return Target(revision, role, _tenths(entry.get("weight")), *_parts(entry))
     raise InvalidTraffic(f"role {role!r} of {revision} is neither stable nor candidate")
 
 
-def _shadow(entry: Mapping[str, Any]) -> int:
-    """No copies where it can't be read how many: no request depends on them."""
+def _parts(entry: Mapping[str, Any]) -> tuple[int, int]:
+    """Of shadow and sample. No copies where it can't be read how many: no request depends on them."""
+    return _part(entry, "shadow"), _part(entry, "sample")
+
+
+def _part(entry: Mapping[str, Any], of: str) -> int:
     try:
-        return _tenths(entry.get("shadow") or 0)
+        return _tenths(entry.get(of) or 0)
     except InvalidTraffic:
         return 0
 
 
-def _wrong_shadows(traffic: list[Any]) -> tuple[str, ...]:
-    asked = [entry for entry in traffic if isinstance(entry, Mapping) and entry.get("shadow")]
+def _wrong_parts(traffic: list[Any]) -> tuple[str, ...]:
+    entries = [entry for entry in traffic if isinstance(entry, Mapping)]
     return tuple(
-        f"status.traffic: shadow {entry['shadow']!r} is no percentage with at most one decimal"
-        for entry in asked
-        if not _shadow(entry)
+        f"status.traffic: {of} {entry[of]!r} is no percentage with at most one decimal"
+        for entry in entries
+        for of in ("shadow", "sample")
+        if entry.get(of) and not _part(entry, of)
     )
 
 

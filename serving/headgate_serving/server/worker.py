@@ -13,7 +13,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from wsgiref.simple_server import WSGIServer
@@ -21,9 +20,10 @@ from wsgiref.simple_server import WSGIServer
 import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
-from ..artifact.digest import MANIFEST, PROFILE, RECORD, digest_of, read_manifest
-from ..errors import ArtifactError, ExecutionFailed, HeadgateServingError, ProfileInvalid, SettingsInvalid
-from ..monitor import InputForm, Monitor, MonitorCollector, Profile, attach, read_profile
+from ..artifact.digest import MANIFEST, RECORD, digest_of, read_manifest
+from ..errors import ArtifactError, ExecutionFailed, HeadgateServingError, SettingsInvalid
+from ..monitor import InputForm, Monitor, MonitorCollector, Profile, monitor_of
+from ..monitor.files import baseline_profile, given_profile, profile_in
 from ..termination import write_termination_log
 from .app import App, error_answer
 from .confidence import confidence_of
@@ -73,16 +73,14 @@ def load(settings: Settings) -> Loaded:
     )
     row_seconds = _warmed_up(model)
     folder = settings.model if settings.model.is_dir() else settings.model.parent
-    own = _own_profile(settings.profiles, folder / PROFILE)
-    inputs = {spec.name: InputForm(_columns(spec.shape), spec.datatype.kind == "O") for spec in model.inputs}
-    outputs = [spec.name for spec in model.outputs]
-    layouts = [attach(own, inputs, outputs)] if own else []
-    others = [_given_profile(path) for path in settings.profiles[1:]]
-    if baseline := _baseline_profile(settings.baseline):
+    own = given_profile(settings.profiles[0]) if settings.profiles else profile_in(folder)
+    others = [given_profile(path) for path in settings.profiles[1:]]
+    if settings.baseline and (baseline := baseline_profile(settings.baseline)):
         others.append(baseline)
-    layouts += [attach(other, inputs, outputs, own or Profile(0, (), ())) for other in others]
+    inputs = {spec.name: InputForm.of(spec.shape, spec.datatype) for spec in model.inputs}
+    monitor = monitor_of(own, others, inputs, [spec.name for spec in model.outputs])
     said = "on" if own else "off: there is no profile.json in the artifact (headgate profile writes one)"
-    return Loaded(model, row_seconds, _digest(settings.model), own, Monitor(layouts) if layouts else None, said)
+    return Loaded(model, row_seconds, _digest(settings.model), own, monitor, said)
 
 
 async def _live(settings: Settings, place: Place) -> None:
@@ -230,30 +228,6 @@ def _warmed_up(model: Model) -> float:
         return 1.0
 
 
-def _own_profile(given: Sequence[Path], beside: Path) -> Profile | None:
-    if given:
-        return _given_profile(given[0])
-    return read_profile(beside.read_bytes()) if beside.is_file() else None
-
-
-def _given_profile(path: Path) -> Profile:
-    try:
-        return read_profile(path.read_bytes())
-    except OSError as error:
-        raise ProfileInvalid(f"can't read the profile {path}: {error.strerror or error}") from error
-
-
-def _baseline_profile(folder: Path | None) -> Profile | None:
-    """The profile to compare with; that it is missing or damaged is no reason not to serve."""
-    if folder is None:
-        return None
-    try:
-        return read_profile((folder / PROFILE).read_bytes())
-    except (OSError, ProfileInvalid) as error:
-        logger.warning("not compared with the baseline: %s", error)
-        return None
-
-
 def _digest(path: Path) -> str:
     """As the fetcher recorded it, else as the manifest says, else from the bytes."""
     try:
@@ -265,13 +239,3 @@ def _digest(path: Path) -> str:
     except (OSError, ValueError, KeyError, ArtifactError) as error:
         logger.warning("the digest is not known: %s", error)
         return ""
-
-
-def _columns(shape: tuple[int, ...]) -> int | None:
-    """How many columns a row of this shape has; None where a dimension is free."""
-    columns = 1
-    for dim in shape[1:]:
-        if dim < 0:
-            return None
-        columns *= dim
-    return columns

@@ -242,6 +242,14 @@ def wrong_uris(tmp_path: Path) -> dict[str, tuple[str, str, str]]:
     }
 
 
+def test_an_engine_that_knows_its_own_files_takes_any_folder(tmp_path: Path, fetch: Fetch) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "model.pt").write_bytes(b"weights")
+    run = fetch(f"file://{tmp_path}/source", "--any-model")
+    assert run.said["reason"] == "Fetched"
+    assert (run.to / "model.pt").read_bytes() == b"weights"
+
+
 NAMES = (
     *("nothing there", "no model inside", "no .onnx file", "a link outwards", "two slashes", "dots", "encoded dots"),
     *("dots for a claim", "no claim", "another scheme", "no scheme", "no host"),

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from headgate_serving.errors import ProfileInvalid
-from headgate_serving.monitor import InputForm, Monitor, MonitorCollector, Profile, attach, build_profile
+from headgate_serving.monitor import InputForm, Monitor, MonitorCollector, Profile, build_profile
 from headgate_serving.monitor import counter as counter_module
+from headgate_serving.monitor.counter import attach
 from headgate_serving.monitor.profile import Column
 
 RNG = np.random.default_rng(3)

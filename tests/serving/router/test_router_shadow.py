@@ -19,13 +19,14 @@ from router_envoy import Router
 from router_models import INFER, Model, binary_request, grpc_request, json_request, serving_models
 from tritonclient.grpc import service_pb2_grpc
 
-from headgate_serving.router.config.shadowing import MAX_BODY
+from headgate_serving.router.copies import pace, room, takers, tap
+from headgate_serving.router.copies.following import Copies
 from headgate_serving.router.matching import Match, Selector
-from headgate_serving.router.shadow import asking, pace, room, session, tap
-from headgate_serving.router.shadow.following import Shadow
+from headgate_serving.router.shadow import asking, session
 from headgate_serving.router.shadow.rules import Rules
 from headgate_serving.router.shadow.series import REASONS
 from headgate_serving.router.traffic import Intent, Target
+from headgate_serving.samples.message import MAX_BODY
 
 _numbers = count(700)
 
@@ -61,7 +62,7 @@ class Scene:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     def __post_init__(self) -> None:
-        self.shadow = Shadow("ns", "fraud", self.router.layout.shadow_socket, self.registry)
+        self.shadow = Copies("ns", "fraud", self.router.layout.copies_socket, self.registry)
 
     async def follow(self, percent: float = 100, *matches: Match, timeout_ms: int = 1000) -> None:
         """As the agent does, and until both workers of Envoy do."""
@@ -248,7 +249,7 @@ async def test_a_candidate_that_hangs_holds_up_nobody_and_what_is_more_than_the_
 
 
 async def test_what_the_shadow_holds_is_bounded_in_bytes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "Room", lambda: room.Room(most=3 << 20))
+    monkeypatch.setattr(takers, "Room", lambda: room.Room(most=3 << 20))
     scene.candidate.hangs = True
     await scene.follow()
     rows = [1] * (MAX_BODY // 16)
@@ -271,11 +272,11 @@ async def test_without_an_agent_requests_go_on(scene: Scene) -> None:
 async def test_an_agent_that_hangs_is_waited_for_by_nobody(scene: Scene, tmp_path: Path) -> None:
     await scene.follow()
     await scene.shadow.close()
-    socket = scene.router.layout.shadow_socket
+    socket = scene.router.layout.copies_socket
     code = f"""
 import asyncio
-from headgate_serving.router.shadow.tap import Tap
-from headgate_serving.router.shadow.room import Room
+from headgate_serving.router.copies.tap import Tap
+from headgate_serving.router.copies.room import Room
 from pathlib import PurePosixPath
 async def serve():
     tap = Tap(PurePosixPath({str(socket)!r}), Room(), lambda exchange: print("copied", flush=True), print)

@@ -13,13 +13,14 @@ from hypothesis.extra import numpy as np_st
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 
-from headgate_serving.router.shadow.answers import Output, Unreadable, outputs_of
+from headgate_serving.router.copies.exchange import Exchange, Unusable
+from headgate_serving.router.copies.messages import ProcessingRequest
+from headgate_serving.router.copies.pace import Pace
+from headgate_serving.router.copies.room import Room
 from headgate_serving.router.shadow.comparison import agree, compared
-from headgate_serving.router.shadow.exchange import Exchange, Message, Unusable
-from headgate_serving.router.shadow.messages import ProcessingRequest
-from headgate_serving.router.shadow.pace import Pace
-from headgate_serving.router.shadow.room import Room
 from headgate_serving.router.shadow.rules import DEFAULT_RULES, TOLERANCE, Rules, parse_rules
+from headgate_serving.samples.message import Message
+from headgate_serving.samples.tensors import Tensor, Unreadable, outputs_of
 from headgate_serving.server.datatypes import BY_NAME
 
 NAN, INF = float("nan"), float("inf")
@@ -27,11 +28,11 @@ NAN, INF = float("nan"), float("inf")
 
 def numbers(*values, kind=np.float32, shape=None):
     array = np.array(values, kind)
-    return Output(shape or array.shape, array.reshape(-1))
+    return Tensor(shape or array.shape, array.reshape(-1))
 
 
 def text(*values):
-    return Output((len(values),), np.array([value.encode() for value in values], object))
+    return Tensor((len(values),), np.array([value.encode() for value in values], object))
 
 
 def message(body, **headers):

@@ -15,7 +15,8 @@ import serving_models as models
 from onnx import TensorProto, helper
 
 from headgate_serving.errors import DeadlineExceeded, ExecutionFailed, Overloaded
-from headgate_serving.monitor import InputForm, Monitor, attach, build_profile
+from headgate_serving.monitor import InputForm, Monitor, build_profile
+from headgate_serving.monitor.counter import attach
 from headgate_serving.monitor.profile import Column
 from headgate_serving.server import runner as runner_module
 from headgate_serving.server.model import Model, Run, Tensor, load_model

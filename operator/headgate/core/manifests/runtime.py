@@ -84,6 +84,8 @@ def _pod(o: Observation, view: RevisionView) -> Manifest:
 def _fetcher(o: Observation, view: RevisionView, mounts: list[Manifest]) -> Manifest:
     model, baseline = view.spec.model, view.status.baseline
     arguments = ["--uri", model.uri, "--to", "/artifact"]
+    if view.spec.runtime.is_custom:
+        arguments.append("--any-model")
     if model.digest:
         arguments += ["--digest", model.digest]
     if baseline:

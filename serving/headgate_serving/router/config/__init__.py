@@ -7,7 +7,7 @@ bootstrap.py       listeners, metrics, limits: once
 clusters.py        CDS and EDS: the revisions' pods, what is tried again, who rescues whom
 routes.py          RDS: the split and the time budget
 whole_answers.py   what the candidate has to have said before the user hears it
-shadowing.py       how a part of the requests is copied
+copying.py         how a part of the requests is copied
 tls.py             SDS: the certificate of the listener, and who vouches for clients
 authentication.py  ECDS: who may ask
 headers.py         the headers that the router makes, and keeps clients from making

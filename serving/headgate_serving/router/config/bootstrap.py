@@ -10,10 +10,10 @@ from headgate_serving.router.config.access_log import IS_GRPC, access_log, statu
 from headgate_serving.router.config.authentication import authentication_filter
 from headgate_serving.router.config.budget import latency_edges
 from headgate_serving.router.config.clusters import fallback_cluster
+from headgate_serving.router.config.copying import COPIES, copies_cluster, copying_filter
 from headgate_serving.router.config.layout import AGENT, BODY_LIMIT, Layout, duration, from_agent, pipe_cluster
 from headgate_serving.router.config.overload import overload_manager
 from headgate_serving.router.config.routes import RATE_LIMIT_FILTER, ROUTES, TRY_TIMEOUT_FILTER
-from headgate_serving.router.config.shadowing import SHADOW, shadow_cluster, shadow_filter
 from headgate_serving.router.config.tls import transport_socket
 from headgate_serving.router.protection import Protection
 from headgate_serving.router.traffic import Intent
@@ -66,7 +66,7 @@ def bootstrap_document(
             "clusters": [
                 pipe_cluster(ADMIN, layout.admin_socket),
                 pipe_cluster(AGENT, layout.agent_socket),
-                pipe_cluster(SHADOW, layout.shadow_socket) | shadow_cluster(),
+                pipe_cluster(COPIES, layout.copies_socket) | copies_cluster(),
                 *(fallback_cluster(wire, layout) for wire in names.FALLBACK),
             ],
         },
@@ -93,7 +93,7 @@ def _inference_listener(layout: Layout, protection: Protection) -> dict[str, Any
         BODY_LIMIT,
         {
             "rds": {"route_config_name": ROUTES, "config_source": from_agent()},
-            "http_filters": [*who, _RATE_LIMIT, _TRY_TIMEOUT, shadow_filter(), _ROUTER],
+            "http_filters": [*who, _RATE_LIMIT, _TRY_TIMEOUT, copying_filter(), _ROUTER],
             "local_reply_config": _local_replies(),
             "access_log": [access_log(protection.access_log)],
             **headers.from_clients(),

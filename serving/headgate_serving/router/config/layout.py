@@ -51,9 +51,9 @@ class Layout:
         return self.root / "agent.sock"
 
     @property
-    def shadow_socket(self) -> PurePosixPath:
-        """Where Envoy sends copies of requests while there is a shadow."""
-        return self.root / "shadow.sock"
+    def copies_socket(self) -> PurePosixPath:
+        """Where Envoy sends copies of requests while somebody looks at them."""
+        return self.root / "copies.sock"
 
     @property
     def fallback(self) -> PurePosixPath:

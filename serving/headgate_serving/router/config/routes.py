@@ -13,8 +13,8 @@ from typing import Any
 from headgate_serving.router.config import headers, names
 from headgate_serving.router.config.authentication import EXEMPT
 from headgate_serving.router.config.budget import candidate_try_ms, stable_try_ms
+from headgate_serving.router.config.copying import copied, sampled
 from headgate_serving.router.config.layout import duration
-from headgate_serving.router.config.shadowing import copied, sampled
 from headgate_serving.router.limits import SECONDS, RateLimit
 from headgate_serving.router.matching import Match, Selector
 from headgate_serving.router.traffic import TOTAL_WEIGHT, Intent, Target
@@ -150,8 +150,8 @@ def _routes(way: Way, intent: Intent) -> Iterator[dict[str, Any]]:
     if intent.affinity is not None:
         split["weighted_clusters"]["use_hash_policy"] = True
         split["hash_policy"] = [_hashed(intent.affinity)]
-    if intent.candidate and intent.shadowed and way.kind == "assigned=true":
-        yield {"match": sampled(way.match, intent.candidate.shadow), "route": times | split, **copied()}
+    if intent.copied and way.kind == "assigned=true":
+        yield {"match": sampled(way.match, intent.copied), "route": times | split, **copied()}
     yield {"match": way.match, "route": times | split}
 
 

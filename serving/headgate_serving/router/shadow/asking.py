@@ -15,13 +15,13 @@ import aiohttp
 import grpc
 
 from headgate_serving.router.config.headers import OWN
-from headgate_serving.router.config.shadowing import MAX_BODY
+from headgate_serving.router.copies.exchange import INFERENCE_OK, Exchange, Unusable
 from headgate_serving.router.endpoints import Endpoint
-from headgate_serving.router.shadow.answers import Outputs, Unreadable, grpc_message, outputs_of
 from headgate_serving.router.shadow.comparison import agree, compared
-from headgate_serving.router.shadow.exchange import INFERENCE_OK, Exchange, Message, Unusable
 from headgate_serving.router.shadow.rules import Rules
 from headgate_serving.router.shadow.series import Verdict
+from headgate_serving.samples.message import MAX_BODY, Message
+from headgate_serving.samples.tensors import Tensors, Unreadable, grpc_message, outputs_of
 from headgate_serving.server.messages import MESSAGES
 
 AT_ONCE = 8
@@ -100,7 +100,7 @@ class Candidate:
         headers |= {_MARK: "1", "accept-encoding": "identity"}
         for again in (True, False):
             pod = self._next([pod for pod in self.pods if pod.port])
-            url = f"http://{_where(pod.address, pod.port)}{path}"
+            url = f"http://{pod.authority(pod.port)}{path}"
             try:
                 async with self._session.post(
                     url, data=request.body, headers=headers, allow_redirects=False
@@ -140,7 +140,7 @@ class Candidate:
                 return Message({}, [b"\0" + len(answer).to_bytes(4), answer], len(answer) + 5)
         raise AssertionError("unreachable")
 
-    async def _read(self, answer: Message, is_grpc: bool) -> Outputs | None:
+    async def _read(self, answer: Message, is_grpc: bool) -> Tensors | None:
         """None for what is no answer of the protocol."""
         try:
             if answer.size <= LARGE:
@@ -156,7 +156,7 @@ class Candidate:
         return pods[next(self._turn) % len(pods)]
 
     def _channel(self, pod: Endpoint) -> grpc.aio.Channel:
-        where = _where(pod.address, pod.grpc_port)
+        where = pod.authority(pod.grpc_port)
         if where not in self._channels:
             self._channels[where] = grpc.aio.insecure_channel(where, _OPTIONS)
         return self._channels[where]
@@ -164,7 +164,7 @@ class Candidate:
     async def follow(self, pods: tuple[Endpoint, ...], patience: float, rules: Rules) -> None:
         """What is new; connections to pods that are gone end with their calls."""
         self.pods, self.patience, self.rules = pods, patience, rules
-        await self._close_channels_but(frozenset(_where(pod.address, pod.grpc_port) for pod in pods))
+        await self._close_channels_but(frozenset(pod.authority(pod.grpc_port) for pod in pods))
 
     async def _close_channels_but(self, kept: frozenset[str]) -> None:
         for where in self._channels.keys() - kept:
@@ -180,7 +180,3 @@ async def _bounded(response: aiohttp.ClientResponse) -> Message:
         if size > MAX_BODY:
             raise Failed(f"more than {MAX_BODY} bytes")
     return Message({name.lower(): value for name, value in response.headers.items()}, pieces, size)
-
-
-def _where(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -8,11 +8,11 @@ classes, only those count: a model that was trained anew gives other scores for 
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate_serving.router.shadow.answers import Output, Outputs
 from headgate_serving.router.shadow.rules import Rules
+from headgate_serving.samples.tensors import Tensor, Tensors
 
 
-def compared(stable: Outputs, rules: Rules) -> dict[str, float]:
+def compared(stable: Tensors, rules: Rules) -> dict[str, float]:
     """Which outputs of stable's answer count, and how close each has to be. Empty: there is nothing to compare."""
     if rules.outputs:
         return {name: tolerance for name, tolerance in rules.outputs if name in stable}
@@ -20,7 +20,7 @@ def compared(stable: Outputs, rules: Rules) -> dict[str, float]:
     return dict.fromkeys(classes or stable, rules.tolerance)
 
 
-def agree(stable: Outputs, candidate: Outputs, rules: Rules) -> bool:
+def agree(stable: Tensors, candidate: Tensors, rules: Rules) -> bool:
     """Whether the candidate answered as stable did."""
     return all(
         name in candidate and _same(stable[name], candidate[name], tolerance)
@@ -28,7 +28,7 @@ def agree(stable: Outputs, candidate: Outputs, rules: Rules) -> bool:
     )
 
 
-def _same(stable: Output, candidate: Output, tolerance: float) -> bool:
+def _same(stable: Tensor, candidate: Tensor, tolerance: float) -> bool:
     if stable.shape != candidate.shape:
         return False
     text = [output.values.dtype.kind == "O" for output in (stable, candidate)]

@@ -270,6 +270,7 @@ def test_beside_a_custom_engine_headgates_image_fetches_and_monitors():
     (revision,) = world.revisions
     deployment = runtime(world)
     assert [c["name"] for c in pod(deployment)["initContainers"]] == ["fetch", "monitor"]
+    assert "--any-model" in container(deployment, "fetch")["args"]
     monitor = container(deployment, "monitor")
     assert {container(deployment, name)["image"] for name in ("fetch", "monitor")} == {DEFAULTS.serving_image}
     assert (monitor["restartPolicy"], monitor["command"]) == ("Always", ["headgate-monitor"])

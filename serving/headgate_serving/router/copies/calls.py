@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
-from headgate_serving.router.config.shadowing import MAX_BODY, MAX_COPIES
+from headgate_serving.router.config.copying import MAX_COPIES
+from headgate_serving.samples.message import MAX_BODY
 from headgate_serving.server.frames import (
     ACK,
     DATA,

@@ -1,6 +1,7 @@
-"""What a model answered: bytes of either protocol → outputs. Called for both answers of a pair.
+"""The tensors of a request or of an answer: bytes of either protocol → arrays.
 
-Answers in JSON, JSON with binary tensors behind it, and messages of gRPC; compressed or not.
+JSON, JSON with binary tensors behind it, and messages of gRPC; compressed or not. The router's shadow reads both
+answers of a pair with it, the monitor beside an engine what went in and what came out.
 """
 
 import math
@@ -12,8 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from headgate_serving.errors import RequestError
-from headgate_serving.router.config.shadowing import MAX_BODY
-from headgate_serving.router.shadow.exchange import Message
+from headgate_serving.samples.message import MAX_BODY, Message
 from headgate_serving.server.compression import decompressed
 from headgate_serving.server.datatypes import BF16, BY_NAME, BYTES, widened
 from headgate_serving.server.messages import MESSAGES
@@ -23,11 +23,11 @@ _PREFIX = 5
 
 _LENGTH = 4
 _CONTENTS = ("bool", "int", "int64", "uint", "uint64", "fp32", "fp64", "bytes")
-_Response = MESSAGES["inference.ModelInferResponse"]
+_MESSAGE = {"inputs": MESSAGES["inference.ModelInferRequest"], "outputs": MESSAGES["inference.ModelInferResponse"]}
 
 
-class Output(NamedTuple):
-    """One tensor: `values` are flat; text as bytes in an array of objects."""
+class Tensor(NamedTuple):
+    """`values` are flat; text as bytes in an array of objects."""
 
     shape: tuple[int, ...]
     values: NDArray[Any]
@@ -38,24 +38,28 @@ class Output(NamedTuple):
         return self.values.dtype.kind == "f"
 
 
-Outputs = Mapping[str, Output]
+Tensors = Mapping[str, Tensor]
 
 
 class Unreadable(Exception):
-    """It is no answer of the protocol, or one in a form that is not understood."""
+    """It is no message of the protocol, or one in a form that is not understood."""
 
 
-def outputs_of(answer: Message, *, is_grpc: bool) -> Outputs:
+def inputs_of(request: Message, *, is_grpc: bool) -> Tensors:
+    """The inputs by name. Unreadable."""
+    return _tensors(request, "inputs", is_grpc=is_grpc)
+
+
+def outputs_of(answer: Message, *, is_grpc: bool) -> Tensors:
     """The outputs by name. Unreadable."""
+    return _tensors(answer, "outputs", is_grpc=is_grpc)
+
+
+def _tensors(message: Message, which: str, *, is_grpc: bool) -> Tensors:
     try:
-        return _of_message(grpc_message(answer)) if is_grpc else _of_rest(rest_body(answer), answer)
+        return _of_grpc(grpc_message(message), which) if is_grpc else _of_rest(message, which)
     except (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
-        raise Unreadable(f"no answer of the protocol: {error!r}") from error
-
-
-def rest_body(message: Message) -> bytes:
-    """The body as it was before it was compressed."""
-    return _plain(message.body, message.header("content-encoding"))
+        raise Unreadable(f"not of the protocol: {error!r}") from error
 
 
 def grpc_message(message: Message) -> bytes:
@@ -73,11 +77,12 @@ def _plain(body: bytes, encoding: str) -> bytes:
         raise Unreadable(str(error)) from error
 
 
-def _of_rest(body: bytes, answer: Message) -> Outputs:
-    length = answer.header("inference-header-content-length")
+def _of_rest(message: Message, which: str) -> Tensors:
+    body = _plain(message.body, message.header("content-encoding"))
+    length = message.header("inference-header-content-length")
     end = int(length) if length else len(body)
-    found, offset = dict[str, Output](), end
-    for described in orjson.loads(body[:end])["outputs"]:
+    found, offset = dict[str, Tensor](), end
+    for described in orjson.loads(body[:end])[which]:
         size = (described.get("parameters") or {}).get("binary_data_size")
         shape, datatype = tuple(described["shape"]), described["datatype"]
         if size is None:
@@ -85,32 +90,32 @@ def _of_rest(body: bytes, answer: Message) -> Outputs:
         else:
             values = _raw(body[offset : offset + size], datatype)
             offset += size
-        found[described["name"]] = _output(shape, values)
+        found[described["name"]] = _tensor(shape, values)
     return found
 
 
-def _of_message(text: bytes) -> Outputs:
+def _of_grpc(text: bytes, which: str) -> Tensors:
     try:
-        response = _Response.FromString(text)
+        message = _MESSAGE[which].FromString(text)
     except Exception as error:
-        raise Unreadable(f"no ModelInferResponse: {error}") from error
-    raw = response.raw_output_contents
-    found = dict[str, Output]()
-    for at, output in enumerate(response.outputs):
-        values = _raw(raw[at], output.datatype) if raw else _typed(output)
-        found[output.name] = _output(tuple(output.shape), values)
+        raise Unreadable(f"no message of gRPC with {which}: {error}") from error
+    raw = message.raw_input_contents if which == "inputs" else message.raw_output_contents
+    found = dict[str, Tensor]()
+    for at, described in enumerate(getattr(message, which)):
+        values = _raw(raw[at], described.datatype) if raw else _typed(described)
+        found[described.name] = _tensor(tuple(described.shape), values)
     return found
 
 
-def _typed(output: Any) -> NDArray[Any]:
-    given = (getattr(output.contents, f"{kind}_contents") for kind in _CONTENTS)
-    return _listed(list(next((values for values in given if values), [])), output.datatype)
+def _typed(described: Any) -> NDArray[Any]:
+    given = (getattr(described.contents, f"{kind}_contents") for kind in _CONTENTS)
+    return _listed(list(next((values for values in given if values), [])), described.datatype)
 
 
-def _output(shape: tuple[int, ...], values: NDArray[Any]) -> Output:
+def _tensor(shape: tuple[int, ...], values: NDArray[Any]) -> Tensor:
     if math.prod(shape) != values.size:
         raise Unreadable(f"shape {list(shape)} with {values.size} values")
-    return Output(shape, values)
+    return Tensor(shape, values)
 
 
 def _listed(data: list[Any], name: str) -> NDArray[Any]:
@@ -120,7 +125,8 @@ def _listed(data: list[Any], name: str) -> NDArray[Any]:
         flat = np.array(data, object).reshape(-1)
         return np.array([each.encode() if isinstance(each, str) else each for each in flat], object)
     if datatype.kind == "f":
-        return np.array(data, np.float64).reshape(-1)
+        with np.errstate(over="ignore"):
+            return np.array(data, np.float64).reshape(-1).astype(datatype.dtype)
     return np.array(data, datatype.dtype).reshape(-1)
 
 

@@ -12,15 +12,15 @@ from weakref import WeakSet
 
 from google.protobuf.message import DecodeError
 
-from headgate_serving.router.shadow.calls import Call, Connection
-from headgate_serving.router.shadow.exchange import Exchange, Unusable
-from headgate_serving.router.shadow.messages import ProcessingRequest
-from headgate_serving.router.shadow.pace import Pace
-from headgate_serving.router.shadow.room import Room
+from headgate_serving.router.copies.calls import Call, Connection
+from headgate_serving.router.copies.exchange import Exchange, Unusable
+from headgate_serving.router.copies.messages import ProcessingRequest
+from headgate_serving.router.copies.pace import Pace
+from headgate_serving.router.copies.room import Room
 
 
 class Tap:
-    """`take` gets each exchange, and gives its bytes back to `room`; `drop` gets the reason where there is none."""
+    """`take` gets each exchange, whose bytes are in nobody's room then; `drop` the reason where there is none."""
 
     def __init__(
         self, socket: PurePosixPath, room: Room, take: Callable[[Exchange], None], drop: Callable[[str], None]
@@ -76,6 +76,7 @@ class _Copies:
             return self._end("bytes")
         self._held = exchange.size
         if exchange.complete:
+            self._room.give(self._held)
             self._take(exchange)
         return not exchange.complete
 

@@ -1,22 +1,20 @@
-"""How Envoy copies a part of the requests, with stable's answers, to the agent. Used by `bootstrap` and `routes`.
+"""How Envoy copies a part of the requests, with their answers, to the agent. Used by `bootstrap` and `routes`.
 
-The filter is off in the listener, so that without a shadow it is not even made. A route that takes the shadow's part of
-the requests switches it on; it passes everything on at once and waits for nothing. Where nobody takes the copies, or
-not quickly enough, requests go on without being copied: at most `MAX_COPIES` are under way at a time.
+The filter is off in the listener, so that where nothing is copied it is not even made. A route that takes a part of the
+requests switches it on; it passes everything on at once and waits for nothing. Where nobody takes the copies, or not
+quickly enough, requests go on without being copied: at most `MAX_COPIES` are under way at a time.
 """
 
 from typing import Any
 
 from headgate_serving.router.config.headers import REVISION
 from headgate_serving.router.config.layout import duration
+from headgate_serving.samples.message import MAX_BODY
 
-SHADOW = "shadow"
+COPIES = "copies"
 """The cluster that is the agent's tap."""
 
 FILTER = "envoy.filters.http.ext_proc"
-
-MAX_BODY = 1 << 20
-"""Bytes of a request or an answer that is compared. What says that it is larger is not copied."""
 
 MAX_COPIES = 64
 """How many requests are copied at a time: with their sizes the bound for what Envoy keeps for an agent that hangs."""
@@ -40,14 +38,14 @@ _TYPE = "type.googleapis.com/envoy."
 _WHOLE = 10_000
 
 
-def shadow_filter() -> dict[str, Any]:
+def copying_filter() -> dict[str, Any]:
     """The filter of the listener, switched off."""
     return {
         "name": FILTER,
         "disabled": True,
         "typed_config": {
             "@type": _TYPE + "extensions.filters.http.ext_proc.v3.ExternalProcessor",
-            "grpc_service": {"envoy_grpc": {"cluster_name": SHADOW}},
+            "grpc_service": {"envoy_grpc": {"cluster_name": COPIES}},
             "observability_mode": True,
             "failure_mode_allow": True,
             "deferred_close_timeout": duration(LINGER_MS),
@@ -64,7 +62,7 @@ def shadow_filter() -> dict[str, Any]:
     }
 
 
-def shadow_cluster() -> dict[str, Any]:
+def copies_cluster() -> dict[str, Any]:
     """What makes the agent's socket a place for copies, beside its address."""
     return {
         "typed_extension_protocol_options": {

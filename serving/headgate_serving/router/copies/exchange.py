@@ -1,39 +1,21 @@
-"""A request and stable's answer to it, put together from the pieces in which Envoy copies them. Called by `tap`."""
+"""A request and its answer, put together from the pieces in which Envoy copies them. Called by `tap`."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from headgate_serving.router.config.headers import REVISION
-from headgate_serving.router.config.shadowing import MAX_BODY
+from headgate_serving.samples.message import MAX_BODY, Message
 
 INFERENCE_OK, GRPC_OK = "200", "0"
 
 
 class Unusable(Exception):
-    """A copy that makes no pair; `reason` is the label under which it is counted."""
+    """A copy that is of no use; `reason` is the label under which it is counted."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-@dataclass(slots=True)
-class Message:
-    """Headers (names in lower case; those of trailers among them) and body of a request or an answer."""
-
-    headers: dict[str, str] = field(default_factory=dict)
-    pieces: list[bytes] = field(default_factory=list)
-    size: int = 0
-
-    @property
-    def body(self) -> bytes:
-        """All pieces."""
-        return b"".join(self.pieces)
-
-    def header(self, name: str) -> str:
-        """Its value, or nothing."""
-        return self.headers.get(name, "")
 
 
 @dataclass(slots=True)
@@ -60,7 +42,7 @@ class Exchange:
         return self.request.header("content-type").startswith("application/grpc")
 
     def add(self, copied: Any) -> None:
-        """One more ProcessingRequest. Unusable as soon as it is clear that there will be no pair."""
+        """One more ProcessingRequest. Unusable as soon as it is clear that it is of no use."""
         kind = copied.WhichOneof("choice")
         if kind is None:
             return

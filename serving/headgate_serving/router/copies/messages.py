@@ -24,6 +24,6 @@ _MESSAGES = {
     ),
     "ProcessingResponse": (),
 }
-_FILE = File("shadow.proto", SERVICE, _MESSAGES, {METHOD: "stream ProcessingRequest ProcessingResponse"}).proto
+_FILE = File("copies.proto", SERVICE, _MESSAGES, {METHOD: "stream ProcessingRequest ProcessingResponse"}).proto
 
 ProcessingRequest = classes([_FILE])[f"{_FILE.package}.ProcessingRequest"]

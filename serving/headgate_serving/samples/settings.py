@@ -1,0 +1,34 @@
+"""What `headgate-monitor` was asked for. The labels of its series come from the environment, as in the runtime."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All options."""
+
+    artifact: Path
+    baseline: Path
+    model: str
+    engine: str
+    host: str
+    port: int
+    labels: Mapping[str, str]
+
+
+def read_settings(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Settings:
+    """Parse them."""
+    parser = argparse.ArgumentParser("headgate-monitor", description="Count samples of what another's engine is asked.")
+    parser.add_argument("--artifact", required=True, type=Path, help="folder with the version's profile.json")
+    parser.add_argument("--baseline", required=True, type=Path, help="folder with that of the version to compare with")
+    parser.add_argument("--model", required=True, help="the model's name in the protocol")
+    parser.add_argument("--engine", required=True, help="where the engine is, such as http://127.0.0.1:8000")
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen at; :: for IPv6")
+    parser.add_argument("--port", default=8002, type=int, help="port for samples and for /metrics")
+    args = parser.parse_args(argv)
+    variables = ("HEADGATE_NAMESPACE", "HEADGATE_MODEL", "HEADGATE_REVISION")
+    labels = {name.lower(): environ.get(name, "") for name in variables}
+    return Settings(args.artifact, args.baseline, args.model, args.engine, args.host, args.port, labels)
