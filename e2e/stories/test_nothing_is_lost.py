@@ -33,11 +33,13 @@ def test_rollouts_lose_no_request(headgate: Headgate, namespace: str) -> None:
     census.until_stable("good-0")
     users = Clients.of(census, rate=RATE)
     for number in range(1, ROLLOUTS + 1):
+        print(f"promotion {number} of {ROLLOUTS}", flush=True)
         census.ask_for(models("v2", f"good-{number}"))
         census.until_stable(f"good-{number}", seconds=180)
         users.saw_no_failure()
     for number in range(1, ROLLOUTS + 1):
         bad = f"bad-{number}"
+        print(f"rollback {number} of {ROLLOUTS}", flush=True)
         census.ask_for(models("v3", bad))
         census.until_rolled_back(bad)
         users.saw_no_failure()
