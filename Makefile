@@ -9,7 +9,7 @@ export PYTHONPATH := e2e:.
 export ORT_DISABLE_TELEMETRY := 1
 CODE := operator/headgate serving/headgate_serving e2e tests
 
-.PHONY: help setup demo test unit e2e endurance lint fmt crds images calibration bench-serving bench-router bench-shadow \
+.PHONY: help setup demo test unit e2e endurance lint fmt crds images calibration bench-serving bench-router bench-shadow bench-follow \
 	clean distclean lock cluster-up cluster-down cluster-status cluster-shell cluster-kubeconfig venv
 
 help: ## list the targets
@@ -70,6 +70,9 @@ bench-router: venv ## measure the router beside nginx and HAProxy, in turn: docs
 bench-shadow: venv ## measure what copies for a candidate cost the users
 	@$(PYTHON) -m setup bench
 	@$(BIN)/python -m bench.router.shadow
+
+bench-follow: images cluster-up ## measure how soon all routers follow a new weight
+	@$(BIN)/python -m bench.router.follow
 
 PIN = $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url

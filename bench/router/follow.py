@@ -1,4 +1,4 @@
-"""`python -m bench.router.follow`: how soon all routers follow a new `status.traffic`, on the embedded cluster.
+"""`make bench-follow`: how soon all routers follow a new `status.traffic`, on the embedded cluster.
 
 The time counts from before the API server is told to the first answer of a router that is another version's. Each
 router pod is asked all the time, so the asking takes a part of the cores, and a time is up to five milliseconds too
