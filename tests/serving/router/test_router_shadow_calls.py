@@ -49,9 +49,13 @@ def message(text):
     return b"\0" + len(text).to_bytes(4) + text
 
 
+def at_once(read):
+    read()
+
+
 def connected(*calls):
     waiting = list(calls)
-    connection, pipe = Connection(lambda: waiting.pop(0) if waiting else None), Pipe()
+    connection, pipe = Connection(lambda: waiting.pop(0) if waiting else None, at_once), Pipe()
     connection.connection_made(pipe)
     connection.data_received(PREFACE + frame(SETTINGS, 0, 0))
     pipe.written = pipe.written[-9:]
@@ -149,8 +153,23 @@ def test_what_is_kept_of_messages_that_are_not_whole_is_bounded():
 
 @given(st.binary(max_size=200), st.booleans())
 def test_no_bytes_are_more_than_a_reason_to_hang_up(received, greeted):
-    connection = Connection(Noted)
+    connection = Connection(Noted, at_once)
     connection.connection_made(Pipe())
     connection.data_received(PREFACE if greeted else b"")
     connection.data_received(received)
     connection.connection_lost(None)
+
+
+def test_what_comes_is_read_together_when_it_is_time():
+    call, reads = Noted(), []
+    connection = Connection(lambda: call, reads.append)
+    connection.connection_made(Pipe())
+    for part in (PREFACE + frame(SETTINGS, 0, 0), frame(HEADERS, 4, 1), frame(DATA, 0, 1, message(b"a"))):
+        connection.data_received(part)
+    assert (call.messages, len(reads)) == ([], 1)
+    reads.pop()()
+    assert call.messages == [b"a"]
+    connection.data_received(frame(DATA, 0, 1, message(b"b")))
+    connection.connection_lost(None)
+    reads.pop()()
+    assert (call.messages, call.over) == ([b"a"], 1)

@@ -70,14 +70,19 @@ class _Broken(Exception):
 
 
 class Connection(asyncio.Protocol):
-    """One connection of Envoy's. `begin` makes a call's receiver; None: there is no use in this one."""
+    """One connection of Envoy's. `begin` makes a call's receiver; None: there is no use in this one.
 
-    def __init__(self, begin: Callable[[], Call | None]) -> None:
+    What has come is read when `soon` calls back.
+    """
+
+    def __init__(self, begin: Callable[[], Call | None], soon: Callable[[Callable[[], None]], object]) -> None:
         self._begin = begin
+        self._soon = soon
         self._greeted = False
         self._received = bytearray()
         self._streams: dict[int, _Stream] = {}
         self._read = 0
+        self._to_read = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say how much Envoy may send."""
@@ -87,18 +92,26 @@ class Connection(asyncio.Protocol):
         self._send(WINDOW_UPDATE, 0, 0, (_WINDOW - _FIRST_WINDOW).to_bytes(4))
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes; whatever is no HTTP/2 ends the connection, and Envoy makes another one."""
+        """Some bytes, of which at most a window comes before they are read."""
         self._received += data
+        if not self._to_read:
+            self._to_read = True
+            self._soon(self._read_all)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Of the calls that there were nothing more will come."""
+        self._received.clear()
+        streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            stream.call.ended()
+
+    def _read_all(self) -> None:
+        """Whatever is no HTTP/2 ends the connection, and Envoy makes another one."""
+        self._to_read = False
         try:
             self._frames()
         except _Broken:
             self._transport.abort()
-
-    def connection_lost(self, _: Exception | None) -> None:
-        """Of the calls that there were nothing more will come."""
-        streams, self._streams = self._streams, {}
-        for stream in streams.values():
-            stream.call.ended()
 
     def close(self) -> None:
         """At once."""

@@ -7,6 +7,7 @@ call ends when the answer is complete, or as soon as it is clear that there is n
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import PurePosixPath
 from weakref import WeakSet
 
@@ -17,6 +18,10 @@ from headgate_serving.router.copies.exchange import Exchange, Unusable
 from headgate_serving.router.copies.messages import ProcessingRequest
 from headgate_serving.router.copies.pace import Pace
 from headgate_serving.router.copies.room import Room
+
+LATER_SECONDS = 0.02
+"""How long copies wait to be read: until the requests that they are copies of have been answered, if that is quick. So
+no user shares a core with who looks at the request meanwhile, and the pieces of an exchange are read together."""
 
 
 class Tap:
@@ -44,7 +49,7 @@ class Tap:
         await self._server.wait_closed()
 
     def _connected(self) -> Connection:
-        connection = Connection(self._begin)
+        connection = Connection(self._begin, partial(asyncio.get_running_loop().call_later, LATER_SECONDS))
         self._connections.add(connection)
         return connection
 
