@@ -43,6 +43,11 @@ class Admin:
             await asyncio.sleep(POLL_SECONDS)
         return True
 
+    async def started(self) -> bool:
+        """Whether Envoy takes connections."""
+        stats = await self._stats(r"^listener_manager\.workers_started$")
+        return stats is not None and 1 in stats.values()
+
     async def follows(self, version: str) -> bool:
         """Whether Envoy follows `version` of its routes; one that doesn't run will ask for the newest."""
         return await self.version("rds.headgate") in {version, None}

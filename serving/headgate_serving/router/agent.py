@@ -32,6 +32,7 @@ from headgate_serving.router.endpoints import Endpoints, endpoints_by_revision
 from headgate_serving.router.errors import EnvoyBehind, RouterError
 from headgate_serving.router.fallback.server import StandIn
 from headgate_serving.router.files import ClusterWatcher, XdsFolder
+from headgate_serving.router.holding import Holding
 from headgate_serving.router.kube import ApiMirror, Mirror, deployment_selection, slices_selection
 from headgate_serving.router.metrics import Metrics
 from headgate_serving.router.mounted import Mounted
@@ -253,17 +254,20 @@ async def _serve(options: argparse.Namespace) -> None:
         mounted.look()
         envoys = await discovery.serve()
         await stand_in.begin()
-        web = await Web(lambda: folder.complete, metrics.registry, admin).serve(options.bind, options.port)
+        web = Web(lambda: folder.complete, metrics.registry, admin)
+        served = await web.serve(options.bind, options.port)
+        socket = Path(layout.admin_socket)
+        holding = Holding(socket, layout.bind, layout.inference_port, lambda: web.draining)
         try:
-            await _until_terminated(_both(agent.run(), mounted.run()))
+            await _until_terminated(_all(agent.run(), mounted.run(), holding.run()))
         finally:
             await copies.close()
-            await web.cleanup()
+            await served.cleanup()
             await stand_in.cleanup()
             await envoys.cleanup()
 
 
-async def _both(*parts: Coroutine[None, None, None]) -> None:
+async def _all(*parts: Coroutine[None, None, None]) -> None:
     async with asyncio.TaskGroup() as tasks:
         for part in parts:
             tasks.create_task(part)

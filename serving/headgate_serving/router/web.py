@@ -26,6 +26,7 @@ class Web:
         self._ready = ready
         self._registry = registry
         self._envoy = envoy
+        self.draining = False
 
     async def serve(self, bind: str, port: int) -> web.AppRunner:
         """Start; the caller ends it by `cleanup`."""
@@ -66,6 +67,7 @@ class Web:
             seconds = min(max(float(request.query.get("seconds", DRAIN_SECONDS)), 0.0), LONGEST_SECONDS)
         except ValueError:
             return web.Response(status=400, text="seconds has to be a number\n")
+        self.draining = True
         heard = await self._envoy.drain(on=True)
         try:
             await asyncio.sleep(seconds)
@@ -74,4 +76,5 @@ class Web:
         return web.Response(text="drained\n" if heard else "there is no Envoy to drain\n")
 
     def _go_on(self) -> None:
+        self.draining = False
         self._task = asyncio.ensure_future(self._envoy.drain(on=False))

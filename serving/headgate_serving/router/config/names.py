@@ -95,7 +95,7 @@ def stats_matcher() -> dict[str, Any]:
         rf"^cluster\.[^.]+/(attempts|rescue)\.({pods})$",
         rf"^cluster\.[^.]+/assigned=true\.({users})$",
         r"^http\.inference\.(downstream_rq_[1-5]xx|downstream_(rq|cx)_active)$",
-        r"^cluster_manager\.warming_clusters$",
+        r"^(cluster_manager\.warming_clusters|listener_manager\.workers_started)$",
         r"^(cluster_manager\.cds|http\.inference\.rds\.headgate)\.(version_text|update_rejected)$",
         r"^http\.inference\.(api_key_auth\.(allowed|unauthorized)|jwt_authn\.(allowed|denied))$",
         r"^listener\.inference\.ssl\.(handshake|connection_error|fail_verify_(no_cert|error))$",

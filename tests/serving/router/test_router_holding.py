@@ -1,0 +1,141 @@
+"""An Envoy that is killed and comes back: who connects in between is answered, with the real Envoy."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from io import BytesIO
+from pathlib import Path
+
+import aiohttp
+import pytest
+from router_envoy import Router, answering, prepared, running_envoy
+from router_upstreams import Upstream, serving
+
+from headgate_serving.router import holding
+from headgate_serving.router.holding import Holding
+from headgate_serving.router.traffic import Intent, Target
+
+POD = Upstream("fraud-4017d001")
+INFER = "/v2/models/fraud/infer"
+
+
+@pytest.fixture
+def router(tmp_path: Path) -> Router:
+    return prepared(tmp_path)
+
+
+@pytest.fixture
+async def held(router: Router) -> AsyncIterator[list[bool]]:
+    """Whether the pod ends; the agent's part runs."""
+    ending = [False]
+    layout = router.layout
+    keeper = Holding(Path(layout.admin_socket), layout.bind, layout.inference_port, lambda: ending[0])
+    task = asyncio.create_task(keeper.run())
+    yield ending
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def ask(router: Router) -> tuple[int, str | None]:
+    """On a connection of its own."""
+    async with aiohttp.ClientSession() as session, session.post(f"{router.url}{INFER}", data=b"{}") as answer:
+        await answer.read()
+        return answer.status, answer.headers.get("x-headgate-revision")
+
+
+async def serve(router: Router) -> None:
+    await router.follow(Intent((Target(POD.name, "stable", 1000),)), {POD.name: (POD.endpoint,)})
+    async with asyncio.timeout(5):
+        while await ask(router) != (200, POD.name):  # noqa: ASYNC110 - asks Envoy
+            await asyncio.sleep(0.02)
+
+
+async def refused(router: Router) -> bool:
+    try:
+        await asyncio.wait_for(ask(router), 0.3)
+    except (aiohttp.ClientConnectionError, TimeoutError) as error:
+        return not isinstance(error, TimeoutError)
+    return False
+
+
+async def test_who_comes_while_envoy_is_away_is_answered_by_the_next_one(router: Router, held: list[bool]) -> None:
+    async with serving(POD):
+        with answering(router):
+            with running_envoy(router) as envoy:
+                await serve(router)
+                await asyncio.sleep(0.1)
+                envoy.send_signal(signal.SIGKILL)
+                envoy.wait()
+            await asyncio.sleep(0.1)
+            waiting = [asyncio.create_task(ask(router)) for _ in range(50)]
+            await asyncio.sleep(0.3)
+            assert not any(task.done() for task in waiting)
+            with running_envoy(router):
+                assert set(await asyncio.gather(*waiting)) == {(200, POD.name)}
+                assert {await ask(router) for _ in range(20)} == {(200, POD.name)}
+
+
+async def test_a_connection_that_was_held_lasts(router: Router, held: list[bool]) -> None:
+    async with serving(POD), aiohttp.ClientSession() as session:
+        with answering(router):
+            with running_envoy(router) as envoy:
+                await serve(router)
+                await asyncio.sleep(0.1)
+                envoy.send_signal(signal.SIGKILL)
+                envoy.wait()
+            await asyncio.sleep(0.1)
+            first = asyncio.create_task(session.post(f"{router.url}{INFER}", data=BytesIO(bytes(5 << 20))).__aenter__())
+            await asyncio.sleep(0.2)
+            with running_envoy(router):
+                assert (await first).status == 200
+                for size in (1, 1 << 20, 5 << 20):
+                    async with session.post(f"{router.url}{INFER}", data=BytesIO(bytes(size))) as answer:
+                        assert (answer.status, len(await answer.read()) > 0) == (200, True)
+
+
+async def test_where_envoy_does_not_come_back_nobody_waits_for_long(
+    router: Router, held: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "PATIENCE_SECONDS", 0.5)
+    async with serving(POD):
+        with answering(router), running_envoy(router) as envoy:
+            await serve(router)
+            await asyncio.sleep(0.1)
+            envoy.send_signal(signal.SIGKILL)
+            envoy.wait()
+            await asyncio.sleep(0.1)
+            with pytest.raises(aiohttp.ClientConnectionError):
+                await ask(router)
+            assert await refused(router)
+
+
+async def test_where_the_pod_ends_nobody_is_held(router: Router, held: list[bool]) -> None:
+    async with serving(POD):
+        with answering(router), running_envoy(router) as envoy:
+            await serve(router)
+            await asyncio.sleep(0.1)
+            held[0] = True
+            envoy.terminate()
+            envoy.wait()
+            await asyncio.sleep(0.1)
+            assert await refused(router)
+
+
+async def test_more_than_the_bound_are_let_go(
+    router: Router, held: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "MOST_HELD", 5)
+    async with serving(POD):
+        with answering(router):
+            with running_envoy(router) as envoy:
+                await serve(router)
+                await asyncio.sleep(0.1)
+                envoy.send_signal(signal.SIGKILL)
+                envoy.wait()
+            await asyncio.sleep(0.1)
+            waiting = [asyncio.create_task(ask(router)) for _ in range(8)]
+            await asyncio.sleep(0.3)
+            with running_envoy(router):
+                ends = await asyncio.gather(*waiting, return_exceptions=True)
+    assert ends.count((200, POD.name)) == 5
+    assert sum(isinstance(end, aiohttp.ClientConnectionError) for end in ends) == 3
