@@ -256,8 +256,7 @@ async def _serve(options: argparse.Namespace) -> None:
         await stand_in.begin()
         web = Web(lambda: folder.complete, metrics.registry, admin)
         served = await web.serve(options.bind, options.port)
-        socket = Path(layout.admin_socket)
-        holding = Holding(socket, layout.bind, layout.inference_port, lambda: web.draining)
+        holding = Holding(Path(layout.admin_socket), layout.bind, layout.inference_port, lambda: web.draining)
         try:
             await _until_terminated(_all(agent.run(), mounted.run(), holding.run()))
         finally:

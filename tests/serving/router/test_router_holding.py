@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -25,13 +26,14 @@ def router(tmp_path: Path) -> Router:
 
 
 @pytest.fixture
-async def held(router: Router) -> AsyncIterator[list[bool]]:
+async def ending(router: Router, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[bool]]:
     """Whether the pod ends; the agent's part runs."""
-    ending = [False]
+    monkeypatch.setattr(holding, "PATIENCE_SECONDS", 30.0)  # a busy machine is not what this is about
+    said = [False]
     layout = router.layout
-    keeper = Holding(Path(layout.admin_socket), layout.bind, layout.inference_port, lambda: ending[0])
+    keeper = Holding(Path(layout.admin_socket), layout.bind, layout.inference_port, lambda: said[0])
     task = asyncio.create_task(keeper.run())
-    yield ending
+    yield said
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
@@ -58,84 +60,74 @@ async def refused(router: Router) -> bool:
     return False
 
 
-async def test_who_comes_while_envoy_is_away_is_answered_by_the_next_one(router: Router, held: list[bool]) -> None:
+@asynccontextmanager
+async def no_envoy(router: Router, caplog: pytest.LogCaptureFixture, *, killed: bool = True) -> AsyncIterator[None]:
+    """There was one, which served; the agent is there, and knows."""
     async with serving(POD):
         with answering(router):
             with running_envoy(router) as envoy:
                 await serve(router)
                 await asyncio.sleep(0.1)
-                envoy.send_signal(signal.SIGKILL)
+                envoy.send_signal(signal.SIGKILL if killed else signal.SIGTERM)
                 envoy.wait()
-            await asyncio.sleep(0.1)
-            waiting = [asyncio.create_task(ask(router)) for _ in range(50)]
-            await asyncio.sleep(0.3)
-            assert not any(task.done() for task in waiting)
-            with running_envoy(router):
-                assert set(await asyncio.gather(*waiting)) == {(200, POD.name)}
-                assert {await ask(router) for _ in range(20)} == {(200, POD.name)}
+            async with asyncio.timeout(5):
+                while killed and "connections wait" not in caplog.text:  # noqa: ASYNC110 - reads the log
+                    await asyncio.sleep(0.01)
+            yield
 
 
-async def test_a_connection_that_was_held_lasts(router: Router, held: list[bool]) -> None:
-    async with serving(POD), aiohttp.ClientSession() as session:
-        with answering(router):
-            with running_envoy(router) as envoy:
-                await serve(router)
-                await asyncio.sleep(0.1)
-                envoy.send_signal(signal.SIGKILL)
-                envoy.wait()
-            await asyncio.sleep(0.1)
-            first = asyncio.create_task(session.post(f"{router.url}{INFER}", data=BytesIO(bytes(5 << 20))).__aenter__())
-            await asyncio.sleep(0.2)
-            with running_envoy(router):
-                assert (await first).status == 200
-                for size in (1, 1 << 20, 5 << 20):
-                    async with session.post(f"{router.url}{INFER}", data=BytesIO(bytes(size))) as answer:
-                        assert (answer.status, len(await answer.read()) > 0) == (200, True)
+async def test_who_comes_while_envoy_is_away_is_answered_by_the_next_one(
+    router: Router, ending: list[bool], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with no_envoy(router, caplog):
+        waiting = [asyncio.create_task(ask(router)) for _ in range(50)]
+        await asyncio.sleep(0.3)
+        assert not any(task.done() for task in waiting)
+        with running_envoy(router):
+            assert set(await asyncio.gather(*waiting)) == {(200, POD.name)}
+            assert {await ask(router) for _ in range(20)} == {(200, POD.name)}
+
+
+async def test_a_connection_that_was_held_lasts(
+    router: Router, ending: list[bool], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with no_envoy(router, caplog), aiohttp.ClientSession() as session:
+        first = asyncio.create_task(session.post(f"{router.url}{INFER}", data=BytesIO(bytes(5 << 20))).__aenter__())
+        await asyncio.sleep(0.2)
+        with running_envoy(router):
+            assert (await first).status == 200
+            for size in (1, 1 << 20, 5 << 20):
+                async with session.post(f"{router.url}{INFER}", data=BytesIO(bytes(size))) as answer:
+                    assert (answer.status, len(await answer.read()) > 0) == (200, True)
 
 
 async def test_where_envoy_does_not_come_back_nobody_waits_for_long(
-    router: Router, held: list[bool], monkeypatch: pytest.MonkeyPatch
+    router: Router, ending: list[bool], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(holding, "PATIENCE_SECONDS", 0.5)
-    async with serving(POD):
-        with answering(router), running_envoy(router) as envoy:
-            await serve(router)
-            await asyncio.sleep(0.1)
-            envoy.send_signal(signal.SIGKILL)
-            envoy.wait()
-            await asyncio.sleep(0.1)
-            with pytest.raises(aiohttp.ClientConnectionError):
-                await ask(router)
-            assert await refused(router)
+    async with no_envoy(router, caplog):
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await ask(router)
+        assert await refused(router)
 
 
-async def test_where_the_pod_ends_nobody_is_held(router: Router, held: list[bool]) -> None:
-    async with serving(POD):
-        with answering(router), running_envoy(router) as envoy:
-            await serve(router)
-            await asyncio.sleep(0.1)
-            held[0] = True
-            envoy.terminate()
-            envoy.wait()
-            await asyncio.sleep(0.1)
-            assert await refused(router)
+async def test_where_the_pod_ends_nobody_is_held(
+    router: Router, ending: list[bool], caplog: pytest.LogCaptureFixture
+) -> None:
+    ending[0] = True
+    async with no_envoy(router, caplog, killed=False):
+        await asyncio.sleep(0.1)
+        assert await refused(router)
 
 
 async def test_more_than_the_bound_are_let_go(
-    router: Router, held: list[bool], monkeypatch: pytest.MonkeyPatch
+    router: Router, ending: list[bool], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(holding, "MOST_HELD", 5)
-    async with serving(POD):
-        with answering(router):
-            with running_envoy(router) as envoy:
-                await serve(router)
-                await asyncio.sleep(0.1)
-                envoy.send_signal(signal.SIGKILL)
-                envoy.wait()
-            await asyncio.sleep(0.1)
-            waiting = [asyncio.create_task(ask(router)) for _ in range(8)]
-            await asyncio.sleep(0.3)
-            with running_envoy(router):
-                ends = await asyncio.gather(*waiting, return_exceptions=True)
+    async with no_envoy(router, caplog):
+        waiting = [asyncio.create_task(ask(router)) for _ in range(8)]
+        await asyncio.sleep(0.3)
+        with running_envoy(router):
+            ends = await asyncio.gather(*waiting, return_exceptions=True)
     assert ends.count((200, POD.name)) == 5
     assert sum(isinstance(end, aiohttp.ClientConnectionError) for end in ends) == 3

@@ -5,7 +5,7 @@ Envoy copies the larger part that one of them wants, and each of them gets its p
 
 import logging
 import random
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AsyncExitStack
 from pathlib import PurePosixPath
 
 from prometheus_client import CollectorRegistry
@@ -31,8 +31,7 @@ class Takers:
         self._whose = (namespace, model)
         self._room = Room()
         self._tap = Tap(socket, self._room, self._take, self._drop)
-        self._manners: AbstractContextManager[None] = nullcontext()
-        self._listening = False
+        self._listening: AsyncExitStack | None = None
         self._pairs, self._samples = Series(registry), SampleSeries(registry, namespace, model)
         self._intent = Intent()
         self._session: Session | None = None
@@ -69,14 +68,15 @@ class Takers:
             await forwarding.__aexit__(None, None, None)
 
     async def _listen(self, *, on: bool) -> None:
-        if on and not self._listening:
-            await self._tap.start()
-            self._listening, self._manners = True, giving_way()
-            self._manners.__enter__()
+        if on and self._listening is None:
+            async with AsyncExitStack() as stack:
+                await self._tap.start()
+                stack.push_async_callback(self._tap.stop)
+                stack.enter_context(giving_way())
+                self._listening = stack.pop_all()
         elif self._listening and not on:
-            self._listening = False
-            self._manners.__exit__(None, None, None)
-            await self._tap.stop()
+            listening, self._listening = self._listening, None
+            await listening.aclose()
 
     def _take(self, exchange: Exchange) -> None:
         intent = self._intent
