@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count, pairwise
 from typing import Any
 
@@ -20,6 +21,7 @@ from demo import artifacts
 
 from .clients import PATIENCE
 from .models import Model
+from .waiting import until
 
 USERS = 300
 _CHANNELS = 8
@@ -42,12 +44,17 @@ class GrpcClients:
     @staticmethod
     @contextmanager
     def of(model: Model, rate: float) -> Iterator[GrpcClients]:
-        """They ask `rate` times a second until the end of the block."""
+        """They ask `rate` times a second until the end of the block, from when each of their connections is answered.
+
+        Routers hear of a first version a tenth of a second after the status says that it is live.
+        """
         path = f"/api/v1/namespaces/{model.namespace}/services/{model.name}"
         address = f"{model.world.api.get(path)['spec']['clusterIP']}:8001"
         channels = [grpc.insecure_channel(address, options=[_ALONE]) for _ in range(_CHANNELS)]
         stubs = [service_pb2_grpc.GRPCInferenceServiceStub(channel) for channel in channels]
         clients, over = GrpcClients(stubs, requests(model.name)), threading.Event()
+        for number in range(_CHANNELS):
+            until(partial(clients._is_answered, number), bool, 30, "all routers serve the model")
         schedule = threading.Thread(target=clients._keep_asking, args=(rate, over), daemon=True)
         schedule.start()
         try:
@@ -68,13 +75,20 @@ class GrpcClients:
 
     def saw_no_failure(self) -> None:
         """Asserts that all answers were good ones, and that there were some."""
-        assert not self.failures
+        assert not self.failures, self.failures
         assert self.answered
 
     def back_and_forth(self) -> dict[int, list[str]]:
         """The revisions that answered those users who came back to one that they had had before."""
         ways = {user: [seen[0], *(b for a, b in pairwise(seen) if a != b)] for user, seen in self.answered.items()}
         return {user: way for user, way in ways.items() if len(set(way)) < len(way)}
+
+    def _is_answered(self, number: int) -> bool:
+        try:
+            self.ask(number)
+        except grpc.RpcError:
+            return False
+        return True
 
     def _keep_asking(self, rate: float, over: threading.Event) -> None:
         started = time.monotonic()
