@@ -2,7 +2,9 @@
 
 From outside in: `kube` watches the ModelDeployment and the EndpointSlices, `traffic` and `endpoints`
 read them, `config` turns them into Envoy's documents, `files` puts them where Envoy sees them, and
-`agent` is the loop around all of it. `mounted` follows the Secrets by which clients and router know each other.
+`agent` is the loop around all of it. `mounted` follows the Secrets by which clients and router know each other,
+`fallback` answers where stable can't, `copies` feeds `shadow` and `sampling`, and `holding` keeps the port open while
+Envoy is away.
 """
 
 from collections.abc import Sequence

@@ -107,9 +107,12 @@ class Holding:
         task = cast("asyncio.Task[object]", asyncio.current_task())
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
+        transport = cast("asyncio.Transport", writer.transport)
+        transport.pause_reading()  # what they send meanwhile is the kernel's to keep
         try:
             if self._held > MOST_HELD or not await asyncio.shield(back):
                 return
+            transport.resume_reading()
             theirs, ours = await asyncio.open_connection(_LOOPBACK.get(self._bind, self._bind), self._port)
             there = asyncio.create_task(_pass(reader, ours))
             try:
