@@ -16,7 +16,10 @@ from stories.world import World, clear, delete_namespace, new_namespace
 collect_ignore = ["test_two_clusters.py"] if os.environ.get("CLUSTER") == "existing" else []
 
 # The idle model is left alone while other stories are told; those that take parts of Headgate away come after it.
-AFTER_IDLE = ("test_failover.py", "test_blind.py", "test_operator_away.py", "test_two_clusters.py")
+AFTER_IDLE = (
+    *("test_nothing_is_lost.py", "test_failover.py", "test_blind.py", "test_operator_away.py"),
+    "test_two_clusters.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
