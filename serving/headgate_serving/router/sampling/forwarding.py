@@ -6,7 +6,7 @@ monitors take it waits in a queue that is bounded in number and bytes; what is m
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from types import TracebackType
 from typing import Self
@@ -15,6 +15,7 @@ import aiohttp
 
 from headgate_serving.router.copies.exchange import Exchange
 from headgate_serving.router.copies.room import Room
+from headgate_serving.router.copies.waiting import Waiting
 from headgate_serving.router.endpoints import Endpoint
 from headgate_serving.router.sampling.series import SampleSeries
 from headgate_serving.samples.batch import PATH, Sample, in_batches, packed
@@ -31,10 +32,9 @@ class Forwarding:
     """Takes copies from its begin to its end, as a context."""
 
     def __init__(self, room: Room, series: SampleSeries) -> None:
-        self._room = room
         self._series = series
         self._pods: Mapping[str, Sequence[Endpoint]] = {}
-        self._waiting = asyncio.Queue[Exchange](MOST_WAITING)
+        self._waiting = Waiting(MOST_WAITING, room)
         self._turn = count()
         self._complaint = ""
 
@@ -50,7 +50,7 @@ class Forwarding:
         """No copies; what waits is let go."""
         self._worker.cancel()
         await asyncio.gather(self._worker, return_exceptions=True)
-        self._let_go(self._all_waiting())
+        self._waiting.done(*self._waiting.rest())
         await self._session.close()
 
     def follow(self, pods: Mapping[str, Sequence[Endpoint]]) -> None:
@@ -59,31 +59,20 @@ class Forwarding:
 
     def take(self, exchange: Exchange) -> None:
         """One more copy."""
-        if self._waiting.full():
-            self._series.count("queue")
-        elif not self._room.take(exchange.size):
-            self._series.count("bytes")
-        else:
-            self._waiting.put_nowait(exchange)
+        if reason := self._waiting.put(exchange):
+            self._series.count(reason)
 
     async def _work(self) -> None:
         while True:
             together = [await self._waiting.get()]
             try:
                 await asyncio.sleep(TOGETHER_SECONDS)
-                together += self._all_waiting()
+                together += self._waiting.rest()
                 await self._send_all(together)
             except Exception:  # one strange batch must not end the worker
                 log.exception("samples could not be sent")
             finally:
-                self._let_go(together)
-
-    def _all_waiting(self) -> list[Exchange]:
-        return [self._waiting.get_nowait() for _ in range(self._waiting.qsize())]
-
-    def _let_go(self, exchanges: Iterable[Exchange]) -> None:
-        for exchange in exchanges:
-            self._room.give(exchange.size)
+                self._waiting.done(*together)
 
     async def _send_all(self, exchanges: Sequence[Exchange]) -> None:
         for revision in {exchange.revision for exchange in exchanges}:

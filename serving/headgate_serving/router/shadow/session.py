@@ -13,6 +13,7 @@ from typing import Self
 
 from headgate_serving.router.copies.exchange import Exchange, Unusable
 from headgate_serving.router.copies.room import Room
+from headgate_serving.router.copies.waiting import Waiting
 from headgate_serving.router.endpoints import Endpoint
 from headgate_serving.router.shadow.asking import AT_ONCE, Candidate
 from headgate_serving.router.shadow.rules import Rules
@@ -41,8 +42,7 @@ class Session:
         self.pair = (wish.stable, wish.candidate)
         self._tally = tally
         self._candidate = Candidate(wish.pods, wish.timeout, wish.rules)
-        self._room = room
-        self._waiting = asyncio.Queue[Exchange](MOST_WAITING)
+        self._waiting = Waiting(MOST_WAITING, room)
         self._until_end = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -60,8 +60,7 @@ class Session:
     ) -> None:
         """No copies, no series."""
         await self._until_end.aclose()
-        while not self._waiting.empty():
-            self._room.give(self._waiting.get_nowait().size)
+        self._waiting.done(*self._waiting.rest())
 
     async def follow(self, wish: Wish) -> None:
         """The same two revisions, with other pods or rules."""
@@ -71,12 +70,8 @@ class Session:
         """One more copy."""
         if exchange.revision != self.pair[0]:
             self._tally.drop("other-revision")
-        elif self._waiting.full():
-            self._tally.drop("queue")
-        elif not self._room.take(exchange.size):
-            self._tally.drop("bytes")
-        else:
-            self._waiting.put_nowait(exchange)
+        elif reason := self._waiting.put(exchange):
+            self._tally.drop(reason)
 
     def drop(self, reason: str) -> None:
         """There was one more, and it is of no use."""
@@ -95,7 +90,7 @@ class Session:
                 log.exception("a copied request could not be compared")
                 self._tally.drop("broken")
             finally:
-                self._room.give(exchange.size)
+                self._waiting.done(exchange)
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
