@@ -47,11 +47,7 @@ Endpoints: TypeAlias = Mapping[str, tuple[Endpoint, ...]]
 
 
 def endpoints_by_revision(slices: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Endpoint, ...]]:
-    """Endpoints of each revision, sorted, each pod once.
-
-    As kube-proxy does it: the ready ones; where none is ready, those that still serve while they terminate. And where
-    there are none of those either, the ones that are not ready.
-    """
+    """Endpoints of each revision, sorted, each pod once, but those that end and serve no more."""
     found: dict[str, dict[str, Endpoint]] = {}
     for item in slices:
         revision = (item.get("metadata", {}).get("labels") or {}).get(REVISION_LABEL)
@@ -63,7 +59,7 @@ def endpoints_by_revision(slices: Iterable[Mapping[str, Any]]) -> dict[str, tupl
             # A pod may be in two slices, for a moment while it moves between them, or for ever with two IP
             # families.
             known[who] = min(known.get(who, endpoint), endpoint, key=_preference)
-    return {revision: usable(known.values()) for revision, known in found.items()}
+    return {revision: tuple(sorted(known.values())) for revision, known in found.items()}
 
 
 def _preference(endpoint: Endpoint) -> tuple[State, bool, str]:
@@ -71,15 +67,19 @@ def _preference(endpoint: Endpoint) -> tuple[State, bool, str]:
 
 
 def usable(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
-    """The endpoints in the best state that there is."""
-    everyone = sorted(endpoints)
+    """Those in the best state that there is.
+
+    As kube-proxy does it: the ready ones; where none is ready, those that still serve while they end. And where there
+    are none of those either, the ones that are not ready.
+    """
+    everyone = tuple(endpoints)
     best = min((endpoint.state for endpoint in everyone), default=State.READY)
     return tuple(endpoint for endpoint in everyone if endpoint.state == best)
 
 
 def serving(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
-    """Those of which Kubernetes says that they serve."""
-    return tuple(endpoint for endpoint in endpoints if endpoint.state is not State.UNREADY)
+    """The usable ones, if Kubernetes says that they serve."""
+    return tuple(endpoint for endpoint in usable(endpoints) if endpoint.state is not State.UNREADY)
 
 
 def _read_slice(item: Mapping[str, Any]) -> list[Endpoint]:

@@ -248,8 +248,29 @@ def test_the_bootstrap_opens_the_contracts_ports_and_no_admin_port():
     assert bootstrap["admin"]["address"] == {"pipe": {"path": "/xds/admin.sock", "mode": 0o600}}
 
 
-def test_pods_that_are_not_ready_are_stables_last_resort_and_nothing_of_a_candidate():
-    unready = Endpoint("10.0.0.1", 8000, "pod-a", State.UNREADY)
-    document = render(split(100), dict.fromkeys(NAMES[:2], (unready,)))
-    counts = {name: len(document.endpoints[f"{name}.attempts"]["endpoints"][0]["lb_endpoints"]) for name in NAMES[:2]}
-    assert counts == {NAMES[0]: 1, NAMES[1]: 0}
+@pytest.mark.parametrize(
+    ("pods", "asked"),
+    [
+        pytest.param({"a": State.READY, "b": State.UNREADY}, ["a"], id="the ready one"),
+        pytest.param({"a": State.ENDING, "b": State.UNREADY}, ["a"], id="the one that still serves"),
+        pytest.param({"a": State.UNREADY}, [], id="none"),
+    ],
+)
+def test_a_candidates_pods_that_are_not_ready_are_there_for_their_counters_only(
+    pods: dict[str, State], asked: list[str]
+) -> None:
+    assert asked_of(NAMES[1], pods) == asked
+
+
+def test_stables_pods_that_are_not_ready_are_its_last_resort():
+    assert asked_of(NAMES[0], {"a": State.READY, "b": State.UNREADY}) == ["a"]
+    assert asked_of(NAMES[0], {"a": State.UNREADY, "b": State.UNREADY}) == ["a", "b"]
+
+
+def asked_of(revision: str, pods: dict[str, State]) -> list[str]:
+    """The pods that get requests; the others have to be there as well."""
+    known = tuple(Endpoint(f"10.0.0.{i}", 8000, name, state) for i, (name, state) in enumerate(pods.items()))
+    (place,) = render(split(100), {revision: known}).endpoints[f"{revision}.attempts"]["endpoints"]
+    shown = {pod["endpoint"]["hostname"]: pod.get("health_status", "HEALTHY") for pod in place["lb_endpoints"]}
+    assert shown.keys() == pods.keys()
+    return [name for name, health in shown.items() if health == "HEALTHY"]

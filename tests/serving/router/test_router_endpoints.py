@@ -1,6 +1,6 @@
 import pytest
 
-from headgate_serving.router.endpoints import Endpoint, State, endpoints_by_revision
+from headgate_serving.router.endpoints import Endpoint, endpoints_by_revision, serving, usable
 from headgate_serving.router.errors import InvalidEndpoint
 
 REVISION = "fraud-1a2b3c4d"
@@ -30,22 +30,29 @@ def slice_of(*endpoints, revision=REVISION, port="http", family="IPv4"):
         pytest.param({"ready": False, "serving": False, "terminating": True}, False, id="ended"),
     ],
 )
-def test_a_pod_gets_requests_when_it_can_answer(conditions, used):
+def test_a_pod_is_usable_when_it_can_answer(conditions, used):
     found = endpoints_by_revision([slice_of(endpoint(**conditions))])
-    assert bool(found[REVISION]) is used
+    assert bool(usable(found[REVISION])) is used
 
 
-def test_a_terminating_pod_gets_nothing_while_another_is_ready():
-    ending = endpoint("pod-b", "10.0.0.2", ready=False, serving=True, terminating=True)
-    unready = endpoint("pod-c", "10.0.0.3", ready=False)
-    found = endpoints_by_revision([slice_of(endpoint(ready=True), ending, unready)])
-    assert found[REVISION] == (Endpoint("10.0.0.1", 8000, "pod-a"),)
+READY = endpoint(ready=True)
+ENDING = endpoint("pod-b", "10.0.0.2", ready=False, serving=True, terminating=True)
+UNREADY = endpoint("pod-c", "10.0.0.3", ready=False)
 
 
-def test_a_pod_that_is_not_ready_gets_nothing_while_one_that_ends_still_serves():
-    ending = endpoint("pod-b", "10.0.0.2", ready=False, serving=True, terminating=True)
-    found = endpoints_by_revision([slice_of(endpoint(ready=False), ending)])
-    assert found[REVISION] == (Endpoint("10.0.0.2", 8000, "pod-b", State.ENDING),)
+@pytest.mark.parametrize(
+    ("there", "best", "serves"),
+    [
+        pytest.param([READY, ENDING, UNREADY], ["pod-a"], True, id="the ready one"),
+        pytest.param([UNREADY, ENDING], ["pod-b"], True, id="one that ends, where none is ready"),
+        pytest.param([UNREADY], ["pod-c"], False, id="one that is not ready, where there is no other"),
+    ],
+)
+def test_pods_in_the_best_state_are_usable_and_the_others_known(there, best, serves):
+    found = endpoints_by_revision([slice_of(*there)])[REVISION]
+    assert len(found) == len(there)
+    assert [pod.pod for pod in usable(found)] == best
+    assert serving(found) == (usable(found) if serves else ())
 
 
 def test_slices_of_a_revision_are_joined_and_sorted_and_revisions_kept_apart():

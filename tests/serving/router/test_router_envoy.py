@@ -15,7 +15,7 @@ from router_envoy import BUDGET_MS, MODEL, NAMESPACE, SLOW_MS, Router, free_port
 from router_upstreams import LARGE, Behaviour, Upstream, many, serving
 
 from headgate_serving.router.config import clusters
-from headgate_serving.router.endpoints import Endpoint
+from headgate_serving.router.endpoints import Endpoint, State
 from headgate_serving.router.matching import Match, Selector
 from headgate_serving.router.step import Memory
 from headgate_serving.router.traffic import Intent, Role, Target
@@ -267,6 +267,39 @@ async def test_no_request_is_lost_over_fifty_changes_under_load(router: Router, 
             done.set()
     assert Counter(answer.status for answer in answers) == {200: len(answers)}
     assert candidate.requests > 50
+
+
+async def test_what_a_pod_failed_before_it_crashed_stays_counted(router: Router, users: Users) -> None:
+    stable, candidate = pair("error")
+    intent = split(stable, candidate, 100.0)
+
+    async def five_failed() -> bool:
+        await users.ask()
+        return attempts(router, candidate, "rq_error") >= 5
+
+    async with serving(stable, candidate):
+        ready = pods(stable, candidate)
+        crashed = ready | {candidate.name: (replace(candidate.endpoint, state=State.UNREADY),)}
+        await router.follow(intent, ready)
+        await eventually(five_failed, "five attempts that failed")
+        await router.follow(intent, crashed)
+        await nobody_asks(users, candidate)
+        failed = attempts(router, candidate, "rq_error")
+        candidate.behaviour = "ok"
+        await router.follow(intent, ready)
+        await answered_by(users, candidate)
+        assert attempts(router, candidate, "rq_error") == failed >= 5
+
+
+async def nobody_asks(users: Users, upstream: Upstream) -> None:
+    """Wait until requests don't reach a pod any more."""
+
+    async def check() -> bool:
+        before = upstream.requests
+        await users.ask_many(5)
+        return upstream.requests == before
+
+    await eventually(check, "requests pass the pod by")
 
 
 async def test_a_promotion_touches_neither_the_pods_counters_nor_their_connections(
@@ -533,10 +566,12 @@ async def test_a_pod_that_has_just_come_gets_less_than_its_share(users: Users, m
     cold.name = warm.name
     intent = Intent((Target(warm.name, "stable", 1000),))
     async with serving(warm, cold):
-        await users.router.follow(intent, pods(warm))
+        starting = replace(cold.endpoint, pod="cold", state=State.UNREADY)
+        await users.router.follow(intent, {warm.name: (warm.endpoint, starting)})
         await users.ask_many(20)
         await asyncio.sleep(3.2)
-        await users.router.follow(intent, {warm.name: (warm.endpoint, replace(cold.endpoint, pod="cold"))})
+        assert not cold.requests
+        await users.router.follow(intent, {warm.name: (warm.endpoint, replace(starting, state=State.READY))})
         await users.ask_many(20)
         warm.requests = cold.requests = 0
         await users.ask_many(300)

@@ -5,7 +5,7 @@ whatever its role is: Envoy replaces a cluster whose definition changes, and wit
 connections. So a promotion changes only aggregates and routes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import product
 from typing import Any
 
@@ -65,22 +65,26 @@ def cluster_documents(intent: Intent) -> list[dict[str, Any]]:
     return pods + aggregates
 
 
-def endpoint_document(service: str, endpoints: Iterable[Endpoint]) -> dict[str, Any]:
-    """EDS: each pod with its name, for the counters, its revision, for the answer's header, and the mark, for times."""
+def endpoint_document(service: str, endpoints: Iterable[Endpoint], asked: Collection[Endpoint]) -> dict[str, Any]:
+    """EDS: each pod with its name, for the counters, its revision, for the answer's header, and the mark, for times.
+
+    Those that are not `asked` are there for their counters: Envoy would forget with them what the last requests came
+    to, before anybody has read it, and of a pod that crashes those are the ones that failed.
+    """
     revision, kind, wire = names.Cluster.of_service(service)
     metadata: dict[str, Any] = {names.METADATA: {"revision": revision}}
     if kind == "attempts":
         metadata["envoy.lb"] = {"canary": True}
     places = [(pod, pod.port if wire == "http" else pod.grpc_port) for pod in endpoints]
     # What a pod failed before it was ready is forgotten: with another place it is a new one to Envoy.
-    unready = any(pod.state is State.UNREADY for pod, _ in places)
+    last_resort = any(pod.state is State.UNREADY for pod in asked)
     return {
         "@type": _TYPE + "config.endpoint.v3.ClusterLoadAssignment",
         "cluster_name": service,
         "policy": {"overprovisioning_factor": UNTIL_NOBODY_IS_LEFT},
         "endpoints": [
             {
-                **({"locality": {"zone": "unready"}} if unready else {}),
+                **({"locality": {"zone": "unready"}} if last_resort else {}),
                 "lb_endpoints": [
                     {
                         "endpoint": {
@@ -88,6 +92,7 @@ def endpoint_document(service: str, endpoints: Iterable[Endpoint]) -> dict[str, 
                             "address": {"socket_address": {"address": pod.address, "port_value": port}},
                         },
                         "metadata": {"filter_metadata": metadata},
+                        **({} if pod in asked else {"health_status": "UNHEALTHY"}),
                     }
                     for pod, port in places
                     if port

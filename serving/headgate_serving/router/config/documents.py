@@ -13,7 +13,7 @@ import orjson
 from headgate_serving.router.config import names
 from headgate_serving.router.config.clusters import cluster_documents, endpoint_document
 from headgate_serving.router.config.routes import route_document
-from headgate_serving.router.endpoints import Endpoint, Endpoints, serving
+from headgate_serving.router.endpoints import Endpoints, serving, usable
 from headgate_serving.router.traffic import Intent
 
 
@@ -54,19 +54,16 @@ def render(
     return Documents(
         clusters={name: clusters[name] for name in in_order},
         routes=route_document(intent),
-        endpoints={
-            service: endpoint_document(service, _pods(names.Cluster.of_service(service).revision, intent, endpoints))
-            for service in sorted(services)
-        },
+        endpoints={service: _endpoints(service, intent, endpoints) for service in sorted(services)},
     )
 
 
-def _pods(revision: str, intent: Intent, endpoints: Endpoints) -> tuple[Endpoint, ...]:
+def _endpoints(service: str, intent: Intent, endpoints: Endpoints) -> dict[str, Any]:
     """Of stable also those that are not ready, where no other is left: nobody else could answer."""
+    revision = names.Cluster.of_service(service).revision
     found = endpoints.get(revision, ())
-    if intent.stable is not None and revision == intent.stable.revision:
-        return found
-    return serving(found)
+    is_stable = intent.stable is not None and revision == intent.stable.revision
+    return endpoint_document(service, found, usable(found) if is_stable else serving(found))
 
 
 def routed_clusters(routes: Mapping[str, Any]) -> frozenset[str]:
