@@ -17,7 +17,10 @@ collect_ignore = ["test_two_clusters.py"] if os.environ.get("CLUSTER") == "exist
 
 # The idle model is left alone while other stories are told; those that take parts of Headgate away come after it.
 AFTER_IDLE = (
-    *("test_nothing_is_lost.py", "test_failover.py", "test_blind.py", "test_operator_away.py"),
+    "test_nothing_is_lost.py",
+    "test_failover.py",
+    "test_blind.py",
+    "test_operator_away.py",
     "test_two_clusters.py",
 )
 

@@ -1,6 +1,6 @@
 import pytest
 
-from headgate_serving.router.endpoints import Endpoint, endpoints_by_revision, serving, usable
+from headgate_serving.router.endpoints import Endpoint, State, endpoints_by_revision, serving, usable
 from headgate_serving.router.errors import InvalidEndpoint
 
 REVISION = "fraud-1a2b3c4d"
@@ -43,16 +43,26 @@ UNREADY = endpoint("pod-c", "10.0.0.3", ready=False)
 @pytest.mark.parametrize(
     ("there", "best", "serves"),
     [
-        pytest.param([READY, ENDING, UNREADY], ["pod-a"], True, id="the ready one"),
-        pytest.param([UNREADY, ENDING], ["pod-b"], True, id="one that ends, where none is ready"),
-        pytest.param([UNREADY], ["pod-c"], False, id="one that is not ready, where there is no other"),
+        pytest.param([READY, ENDING, UNREADY], Endpoint("10.0.0.1", 8000, "pod-a"), True, id="the ready one"),
+        pytest.param(
+            [UNREADY, ENDING],
+            Endpoint("10.0.0.2", 8000, "pod-b", State.ENDING),
+            True,
+            id="one that ends, where none is ready",
+        ),
+        pytest.param(
+            [UNREADY],
+            Endpoint("10.0.0.3", 8000, "pod-c", State.UNREADY),
+            False,
+            id="one that is not ready, where there is no other",
+        ),
     ],
 )
 def test_pods_in_the_best_state_are_usable_and_the_others_known(there, best, serves):
     found = endpoints_by_revision([slice_of(*there)])[REVISION]
     assert len(found) == len(there)
-    assert [pod.pod for pod in usable(found)] == best
-    assert serving(found) == (usable(found) if serves else ())
+    assert usable(found) == (best,)
+    assert serving(found) == ((best,) if serves else ())
 
 
 def test_slices_of_a_revision_are_joined_and_sorted_and_revisions_kept_apart():

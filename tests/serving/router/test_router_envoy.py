@@ -560,18 +560,22 @@ async def test_a_large_answer_of_a_candidate_goes_on_as_it_comes(router: Router,
         assert LARGE - 100 < len(answer.body) <= LARGE
 
 
-async def test_a_pod_that_has_just_come_gets_less_than_its_share(users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("known", [pytest.param(False, id="new"), pytest.param(True, id="not ready before")])
+async def test_a_pod_that_has_just_come_gets_less_than_its_share(
+    users: Users, monkeypatch: pytest.MonkeyPatch, *, known: bool
+) -> None:
     monkeypatch.setattr(clusters, "SLOW_START_MS", 3000)
     warm, cold = pair()
     cold.name = warm.name
     intent = Intent((Target(warm.name, "stable", 1000),))
     async with serving(warm, cold):
-        starting = replace(cold.endpoint, pod="cold", state=State.UNREADY)
-        await users.router.follow(intent, {warm.name: (warm.endpoint, starting)})
+        come = replace(cold.endpoint, pod="cold")
+        starting = (replace(come, state=State.UNREADY),) if known else ()
+        await users.router.follow(intent, {warm.name: (warm.endpoint, *starting)})
         await users.ask_many(20)
         await asyncio.sleep(3.2)
         assert not cold.requests
-        await users.router.follow(intent, {warm.name: (warm.endpoint, replace(starting, state=State.READY))})
+        await users.router.follow(intent, {warm.name: (warm.endpoint, come)})
         await users.ask_many(20)
         warm.requests = cold.requests = 0
         await users.ask_many(300)

@@ -5,7 +5,7 @@ whatever its role is: Envoy replaces a cluster whose definition changes, and wit
 connections. So a promotion changes only aggregates and routes.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Set
 from itertools import product
 from typing import Any
 
@@ -65,7 +65,7 @@ def cluster_documents(intent: Intent) -> list[dict[str, Any]]:
     return pods + aggregates
 
 
-def endpoint_document(service: str, endpoints: Iterable[Endpoint], asked: Collection[Endpoint]) -> dict[str, Any]:
+def endpoint_document(service: str, endpoints: Iterable[Endpoint], asked: Set[Endpoint]) -> dict[str, Any]:
     """EDS: each pod with its name, for the counters, its revision, for the answer's header, and the mark, for times.
 
     Those that are not `asked` are there for their counters: Envoy would forget with them what the last requests came

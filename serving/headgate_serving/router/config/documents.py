@@ -63,7 +63,7 @@ def _endpoints(service: str, intent: Intent, endpoints: Endpoints) -> dict[str, 
     revision = names.Cluster.of_service(service).revision
     found = endpoints.get(revision, ())
     is_stable = intent.stable is not None and revision == intent.stable.revision
-    return endpoint_document(service, found, usable(found) if is_stable else serving(found))
+    return endpoint_document(service, found, frozenset(usable(found) if is_stable else serving(found)))
 
 
 def routed_clusters(routes: Mapping[str, Any]) -> frozenset[str]:

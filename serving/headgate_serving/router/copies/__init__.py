@@ -3,7 +3,7 @@
 ```
 following.py → takers.py   begins and ends it as status.traffic says; who gets which copies
 tap.py, calls.py           where Envoy sends them         exchange.py, messages.py   what they are
-room.py, waiting.py, pace.py   how much may be held, and how often somebody may look
+room.py, waiting.py        how much may be held          pace.py   how often somebody may look
 manners.py                 who goes first where cores are short
 ```
 """
