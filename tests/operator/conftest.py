@@ -1,1 +1,1 @@
-"""The folder of this file is importable in tests: `world`, `fakes`, `virtual_time`."""
+"""The folder of this file is importable in tests: `world`, `fakes`."""

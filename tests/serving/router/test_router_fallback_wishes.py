@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from headgate_serving.router.config import Layout
-from headgate_serving.router.fallback.chain import Chain, Unanswered
+from headgate_serving.router.config.budget import candidate_try_ms, stable_try_ms, whole_ms
+from headgate_serving.router.fallback.chain import Chain, Unanswered, for_models
 from headgate_serving.router.fallback.marks import marked_json, passed_on
 from headgate_serving.router.fallback.requests import Asked, Malformed, of_message, of_rest
 from headgate_serving.router.fallback.server import StandIn
@@ -24,6 +25,7 @@ from headgate_serving.server.datatypes import BY_ONNX
 from headgate_serving.server.messages import MESSAGES
 from headgate_serving.server.protocol import InferRequest, encode
 from headgate_serving.server.tensors import encode_message
+from virtual_time import run
 
 LABEL = {"name": "label", "datatype": "INT64", "shape": [-1], "data": [0]}
 SAFE = {"static": {"name": "safe", "outputs": [LABEL]}}
@@ -231,28 +233,57 @@ def counted(registry, name, outcome):
     return registry.get_sample_value("headgate_fallback_total", labels)
 
 
-async def test_each_model_has_a_part_of_the_time_and_all_is_counted():
+def test_each_model_has_a_part_of_the_time_and_all_is_counted():
     registry, given_time = CollectorRegistry(), dict[str, float]()
     chain = Chain("ns", "fraud", registry)
     chain.follow(Fallback(("hangs", "fails", "answers", "idle"), READ))
     assert counted(registry, "answers", "answered") == 0
 
-    async def ask(name, seconds):
-        given_time[name] = seconds
-        if name == "hangs":
-            await asyncio.sleep(3600)
-        if name == "fails":
-            raise Unanswered("failed", "broken")
-        return name
+    async def story(clock):
+        async def ask(name, seconds):
+            given_time[name] = seconds
+            if name == "hangs":
+                await asyncio.sleep(3600)
+            if name == "fails":
+                await asyncio.sleep(0.03)
+                raise Unanswered("failed", "broken")
+            return name
 
-    answer, why = await chain.first(0.4, ask)
-    assert answer == "answers"
-    assert why == ["hangs: no answer within 90 ms", "fails: broken"]
-    assert given_time["hangs"] == pytest.approx(0.09, abs=0.03)
-    assert given_time["fails"] == pytest.approx(0.09, abs=0.05)
-    assert given_time["answers"] == pytest.approx(0.135, abs=0.07)
+        answer, why = await chain.first(clock() + 0.36, ask)
+        assert answer == "answers"
+        assert why == ["hangs: no answer within 90 ms", "fails: broken"]
+        assert clock() == pytest.approx(1000.12)
+
+    run(story)
+    assert given_time == pytest.approx({"hangs": 0.09, "fails": 0.09, "answers": 0.12})
     outcomes = [counted(registry, *of) for of in (("hangs", "late"), ("fails", "failed"), ("answers", "answered"))]
     assert outcomes == [1, 1, 1]
+
+
+@given(st.integers(20, 3_600_000), st.booleans(), st.floats(0, 1))
+def test_the_static_answer_is_due_before_the_timeout_and_may_be_late_by_an_eighth_of_it(timeout_ms, rescued, passed):
+    """When the models of a chain have used up their time, whenever the tries before it have failed."""
+    tries = 2 * candidate_try_ms(timeout_ms, fallback=True) if rescued else stable_try_ms(timeout_ms)
+    a_try = candidate_try_ms(timeout_ms, fallback=True) if rescued else tries
+    asked_at = passed * tries
+    # As Envoy says it: no longer than a try, nor than is left of the whole.
+    waits = int(min(a_try, whole_ms(timeout_ms, fallback=True) - asked_at))
+    due = asked_at + 1000 * for_models(waits / 1000)
+    assert due <= timeout_ms * 1.025 + 10
+    late = min(a_try + asked_at, whole_ms(timeout_ms, fallback=True)) - due
+    assert late >= min(timeout_ms / 8, 0.4 * a_try) - 1
+    assert late >= min(59, 2 / 3 * a_try) - 1
+
+
+@pytest.mark.parametrize(
+    ("timeout_ms", "models_have", "late_by"),
+    [(100, 25, 50), (200, 40, 60), (400, 90, 60), (1200, 270, 180), (60_000, 13_500, 9_000)],
+)
+def test_where_stable_hangs_the_models_have_what_is_left_of_a_quarter(timeout_ms, models_have, late_by):
+    whole = whole_ms(timeout_ms, fallback=True)
+    waits = min(stable_try_ms(timeout_ms), whole - stable_try_ms(timeout_ms))
+    assert 1000 * for_models(waits / 1000) == pytest.approx(models_have, abs=1)
+    assert waits - models_have == pytest.approx(late_by, abs=1)
 
 
 async def test_an_agent_that_starts_anew_has_the_chain_before_it_has_an_api_server(tmp_path):

@@ -5,6 +5,10 @@ The answer has to be there within the whole budget, so nobody who can be stood i
 fallback the candidate has half of it, and stable the rest. A fallback has the last quarter: stable has three quarters
 where it is asked first, and half of that where it rescues a candidate that has had as much.
 
+The agent means to give a fallback's answer before the budget ends, but where a node is busy it may be late by some
+ten milliseconds. So Envoy waits an eighth longer for it (`whole_ms`): users get an answer that is a little late, and
+no 504. More would do nothing, for the agent too has no longer than a try.
+
 The two belong together. The candidate is given up after its share, stable only at the end of the whole budget, so
 "too late" doesn't mean the same for both. As the share is an edge of the histogram, stable's requests that took
 longer than the share can be counted too, and the two be compared.
@@ -15,6 +19,10 @@ from headgate_serving.router.traffic import Intent
 CANDIDATE_SHARE = 0.5
 CANDIDATE_SHARE_BEFORE_FALLBACK = 0.375
 STABLE_SHARE_BEFORE_FALLBACK = 0.75
+
+LATE_SHARE = 0.125
+LEAST_LATE_MS = 50
+"""How much later than `timeout` a fallback's answer may come."""
 
 LATENCY_EDGES_MS = (
     1, 2, 3, 4, 5, 7.5, 10, 15, 20, 25, 30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 300, 400, 500, 600, 750,
@@ -35,6 +43,11 @@ def candidate_try_ms(timeout_ms: int, *, fallback: bool = False) -> int:
 def stable_try_ms(timeout_ms: int) -> int:
     """How long stable may take before a fallback is asked."""
     return max(1, int(timeout_ms * STABLE_SHARE_BEFORE_FALLBACK))
+
+
+def whole_ms(timeout_ms: int, *, fallback: bool = False) -> int:
+    """How long Envoy waits in all, for whoever answers."""
+    return timeout_ms + (max(LEAST_LATE_MS, int(timeout_ms * LATE_SHARE)) if fallback else 0)
 
 
 def latency_edges(intent: Intent) -> list[float]:

@@ -61,6 +61,11 @@ class Layout:
         return self.root / "fallback.json"
 
     @property
+    def taken(self) -> PurePosixPath:
+        """The spec with which Envoy took its documents last; for an agent that starts where it refuses the newest."""
+        return self.root / "taken.json"
+
+    @property
     def fallback_sockets(self) -> dict[Wire, PurePosixPath]:
         """Where Envoy asks the agent in stable's place."""
         return {"http": self.root / "fallback.sock", "grpc": self.root / "fallback-grpc.sock"}

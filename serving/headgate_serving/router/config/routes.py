@@ -12,7 +12,7 @@ from typing import Any
 
 from headgate_serving.router.config import headers, names
 from headgate_serving.router.config.authentication import EXEMPT
-from headgate_serving.router.config.budget import candidate_try_ms, stable_try_ms
+from headgate_serving.router.config.budget import candidate_try_ms, stable_try_ms, whole_ms
 from headgate_serving.router.config.copying import copied, sampled
 from headgate_serving.router.config.layout import duration
 from headgate_serving.router.limits import SECONDS, RateLimit
@@ -117,8 +117,9 @@ def _answer(match: dict[str, Any], status: int, text: str) -> dict[str, Any]:
 
 def _routes(way: Way, intent: Intent) -> Iterator[dict[str, Any]]:
     """First the requests that don't follow the weights, in the user's order, then those that do."""
+    whole = whole_ms(intent.timeout_ms, fallback=way.degradable(intent))
     times = {
-        "timeout": duration(0 if way.endless else intent.timeout_ms),
+        "timeout": duration(0 if way.endless else whole),
         "idle_timeout": duration(intent.timeout_ms + SLOW_CLIENT_MS),
     }
     if intent.stable is None:

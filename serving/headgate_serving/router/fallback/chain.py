@@ -22,10 +22,15 @@ NOBODY = "none"
 LEFT_UNSAID = 0.25
 """Seconds for a request of which Envoy doesn't say how long it waits."""
 
-KEPT = 0.1
-LEAST_KEPT = 0.01
-"""Of the time left, a part and at least so many seconds are kept for the answer's way and for a static answer, but
-never more than half."""
+KEPT = 0.4
+LEAST_KEPT = 0.06
+MOST_KEPT = 2 / 3
+"""Of the time that Envoy waits, a part and at least so many seconds are kept for a static answer and for its way, but
+never more than the last part. With what Envoy waits longer than `timeout` (`budget.whole_ms`), the answer is meant to
+be there shortly before `timeout`, and as much as is kept may go wrong."""
+
+READ_PER_SECOND = 32 << 20
+"""Bytes of a request for which the static answer is made. To read a large one takes longer than is kept."""
 
 LEAST_SECONDS = 0.002
 """Whoever is in the chain is given so much."""
@@ -37,6 +42,11 @@ class Unanswered(Exception):
     def __init__(self, outcome: Outcome, why: str) -> None:
         super().__init__(why)
         self.outcome: Outcome = outcome
+
+
+def for_models(waits: float) -> float:
+    """Seconds that the models have in all, where Envoy waits `waits` seconds for whoever answers."""
+    return waits - min(MOST_KEPT * waits, max(LEAST_KEPT, KEPT * waits))
 
 
 class Chain:
@@ -68,14 +78,13 @@ class Chain:
         """Somebody was asked."""
         self._answers.labels(*self._whose, name, outcome).inc()
 
-    async def first(self, left: float, ask: Callable[[str, float], Awaitable[T]]) -> tuple[T | None, list[str]]:
-        """The first answer of a model, and why there was none of those before it. Envoy waits `left` seconds.
+    async def first(self, deadline: float, ask: Callable[[str, float], Awaitable[T]]) -> tuple[T | None, list[str]]:
+        """The first answer of a model before the loop's time is `deadline`, and why there was none of those before it.
 
         `ask` gets a model's name and the seconds that it has; Unanswered is its way to say no. Each model gets an equal
         part of what is left when it is its turn.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + left - min(left / 2, max(LEAST_KEPT, KEPT * left))
         models, why = self._fallback.models, list[str]()
         for number, name in enumerate(models):
             seconds = max(LEAST_SECONDS, (deadline - loop.time()) / (len(models) - number))

@@ -3,6 +3,7 @@
 `server` starts `Grpc`; `chain` says who is asked.
 """
 
+from asyncio import get_running_loop
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
@@ -12,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from headgate_serving.router.config.headers import FALLBACK, FINAL
 from headgate_serving.router.config.layout import BODY_LIMIT
-from headgate_serving.router.fallback.chain import LEFT_UNSAID, NOBODY, Chain, Outcome, Unanswered
+from headgate_serving.router.fallback.chain import LEFT_UNSAID, NOBODY, Chain, Outcome, Unanswered, for_models
 from headgate_serving.router.fallback.marks import (
     IN_PLACE_OF_HEADER,
     LEFT_HEADER,
@@ -79,8 +80,9 @@ class Grpc:
         headers = dict(metadata)
         if IN_PLACE_OF_HEADER in headers:
             await _refuse(context, _Code.UNAVAILABLE, "asked in place of another model: only the model itself would do")
+        deadline = get_running_loop().time() + for_models(_left(headers, context))
         try:
-            name, response = await self._answer(message, metadata, _left(headers, context))
+            name, response = await self._answer(message, metadata, deadline)
         except Malformed as error:
             await _refuse(context, _Code.INVALID_ARGUMENT, str(error))
         except TooLarge as error:
@@ -91,7 +93,7 @@ class Grpc:
         answer: bytes = response.SerializeToString()
         return answer
 
-    async def _answer(self, message: bytes, metadata: list[tuple[str, Any]], left: float) -> tuple[str, Any]:
+    async def _answer(self, message: bytes, metadata: list[tuple[str, Any]], deadline: float) -> tuple[str, Any]:
         """Who answered, and what. Malformed, TooLarge; Unanswered where nobody did."""
         request, static = of_grpc(message), self._chain.static
         model = request.model_name
@@ -101,7 +103,7 @@ class Grpc:
             request.model_name, request.model_version = name, ""
             return name, await self._asked(name, request.SerializeToString(), headers, seconds)
 
-        answer, why = await self._chain.first(left, ask)
+        answer, why = await self._chain.first(deadline, ask)
         if answer is not None:
             return answer
         if static is not None:

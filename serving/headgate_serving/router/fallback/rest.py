@@ -4,6 +4,7 @@ Bodies go on as they came; of an answer only the JSON is written anew. `server` 
 ask.
 """
 
+from asyncio import get_running_loop
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import PurePosixPath
@@ -17,7 +18,15 @@ from multidict import CIMultiDict
 from headgate_serving.router.config.clusters import FALLBACK_REQUESTS
 from headgate_serving.router.config.headers import FALLBACK, FINAL
 from headgate_serving.router.config.layout import BODY_LIMIT
-from headgate_serving.router.fallback.chain import LEFT_UNSAID, NOBODY, Chain, Outcome, Unanswered
+from headgate_serving.router.fallback.chain import (
+    LEFT_UNSAID,
+    NOBODY,
+    READ_PER_SECOND,
+    Chain,
+    Outcome,
+    Unanswered,
+    for_models,
+)
 from headgate_serving.router.fallback.marks import (
     IN_PLACE_OF_HEADER,
     LEFT_HEADER,
@@ -89,10 +98,13 @@ class Rest:
         if IN_PLACE_OF_HEADER in request.headers:
             return _refused(503, "asked in place of another model: only the model itself would do")
         body = bytearray()
+        said = request.headers.get(LEFT_HEADER, "")
+        # Counted from here: a large body takes its time to come.
+        deadline = get_running_loop().time() + for_models(int(said) / 1000 if said.isdecimal() else LEFT_UNSAID)
         try:
             try:
                 await self._read(request, body)
-                return await self._answer(request, bytes(body))
+                return await self._answer(request, bytes(body), deadline)
             finally:
                 self._held -= len(body)
         except TooMuch as error:
@@ -110,15 +122,14 @@ class Rest:
             if self._held > HELD_BYTES:
                 raise TooMuch(503, "too many requests are waiting for a fallback")
 
-    async def _answer(self, request: web.Request, body: bytes) -> web.Response:
+    async def _answer(self, request: web.Request, body: bytes, deadline: float) -> web.Response:
         headers = CIMultiDict(passed_on(request.headers.items(), "content-type"))
         headers[IN_PLACE_OF_HEADER] = self._chain.model
 
         async def ask(name: str, _: float) -> Reply:
             return await self._asked(name, body, headers)
 
-        said = request.headers.get(LEFT_HEADER, "")
-        reply, why = await self._chain.first(int(said) / 1000 if said.isdecimal() else LEFT_UNSAID, ask)
+        reply, why = await self._chain.first(deadline - len(body) / READ_PER_SECOND, ask)
         if reply is None and self._chain.static is not None:
             static = self._chain.static
             asked = of_rest(

@@ -132,7 +132,7 @@ def _output(output: object) -> Output:
     if not isinstance(output, Mapping):
         raise Unreadable(f"output {output!r} is no object")
     name, datatype, shape = output.get("name"), output.get("datatype"), output.get("shape")
-    if not isinstance(name, str) or not 0 < len(name) <= 256:
+    if not isinstance(name, str) or not 0 < len(name) <= 256 or not _is_unicode(name):
         raise Unreadable(f"output {name!r} has no name of at most 256 characters")
     if not isinstance(shape, list) or not 1 <= len(shape) <= MOST_DIMENSIONS or not all(map(_is_size, shape)):
         raise Unreadable(f"output {name!r} has no shape of at most {MOST_DIMENSIONS} dimensions")
@@ -144,10 +144,15 @@ def _output(output: object) -> Output:
     if not isinstance(values, list) or len(values) != needed or needed > MOST_VALUES or other:
         where = "text" if is_text else "data"
         raise Unreadable(f"output {name!r}: shape {shape} takes {needed} values in {where}, at most {MOST_VALUES}")
-    if is_text and not all(isinstance(value, str) and len(value) <= LONGEST_TEXT for value in values):
+    if is_text and not all(isinstance(v, str) and len(v) <= LONGEST_TEXT and _is_unicode(v) for v in values):
         raise Unreadable(f"output {name!r}: a value is no text of at most {LONGEST_TEXT} characters")
     numbers = values if is_text else [_number(value, datatype, name) for value in values]
     return Output(name, str(datatype), tuple(shape), tuple(numbers))
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written: JSON may hold halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _is_size(size: object) -> bool:
