@@ -3,6 +3,7 @@
 `core.decide` takes one and returns the next; `reconcile` writes it once. The routers follow `traffic`.
 """
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
@@ -69,6 +70,22 @@ NamedNumbers = Annotated[
 """One line in the status. A map would become null, and be refused, when server-side apply takes out all its keys."""
 
 
+def _bin_counts(value: Any) -> Any:
+    return json.loads(value or "{}") if isinstance(value, str) else value
+
+
+BinCounts = Annotated[
+    dict[str, int],
+    BeforeValidator(_bin_counts),
+    PlainSerializer(
+        lambda counts: json.dumps(counts, separators=(",", ":"), ensure_ascii=False) if counts else "",
+        when_used="json",
+    ),
+    WithJsonSchema({"type": "string"}),
+]
+"""Answers by bin, one line in the status: `{"c00 no":3,"c01 yes":1}`. Names of bins may hold any character."""
+
+
 class Condition(StatusModel):
     """A Kubernetes condition."""
 
@@ -131,6 +148,11 @@ class RateEvidence(StatusModel):
     """ln e-values of the mirror test, one for each alternative of its mixture."""
     stake: float = 0.0
     """ln of what the harm test won by never betting for more than decides."""
+    waiting: Numbers = []
+    """Of the attempts above those of one version that wait for the other's, to be compared together: attempts and bad
+    answers of the candidate, of stable, and seconds since the first of them. Empty where none do."""
+    alone: Numbers = []
+    """Of the candidate's attempts those that stable had none beside for too long, and how many of them were bad."""
 
 
 class LatencyEvidence(RateEvidence):
@@ -173,8 +195,15 @@ class OutputEvidence(StatusModel):
     output: str
     layout: str
     candidateAnswers: int = 0  # noqa: N815
+    """Answers that the events below are of; those that wait come on top."""
     stableAnswers: int = 0  # noqa: N815
     events: EventLines = []
+    candidateWaiting: BinCounts = {}  # noqa: N815
+    """The candidate's answers by bin that wait for some of stable, to be compared together."""
+    stableWaiting: BinCounts = {}  # noqa: N815
+    """Stable's answers by bin that wait for some of the candidate."""
+    waited: float = 0.0
+    """Seconds since the first of those that wait."""
 
 
 class PredictionEvidence(StatusModel):

@@ -56,14 +56,15 @@ def learn(o: Observation, status: Status) -> Status:
     margins = o.spec.rollout.margins
     seen = rollout.evidence
     alpha = o.spec.rollout.alpha
+    took = max(0.0, metrics.cursor - (metrics.cursor if rollout.cursor is None else rollout.cursor))
     if rollout.phase in _COMPARING:
         ceiling = combine.ceiling(combine.weights_of(seen)["errors"], alpha)
         seen = seen.model_copy(
             update={
-                "errors": errors.fold(seen.errors, metrics.attempts, fraction(margins.errors), ceiling),
-                "latency": _latency(o, seen, metrics.slow),
+                "errors": errors.fold(seen.errors, metrics.attempts, fraction(margins.errors), ceiling, took),
+                "latency": _latency(o, seen, metrics.slow, took),
                 "predictions": predictions.fold(
-                    seen.predictions, list(metrics.predictions), fraction(margins.predictions)
+                    seen.predictions, list(metrics.predictions), fraction(margins.predictions), took
                 ),
             }
         )
@@ -74,7 +75,7 @@ def learn(o: Observation, status: Status) -> Status:
     seen = combine.combine(seen, alpha)
     budget = rollout.budget
     if budget:
-        budget = budget.model_copy(update={"spent": round(float(errors.state_of(seen.errors).excess[0]), 2)})
+        budget = budget.model_copy(update={"spent": errors.cost(seen.errors)})
     learnt = rollout.model_copy(
         update={
             "evidence": seen,
@@ -96,8 +97,8 @@ def _learn_pairs(o: Observation, status: Status, rollout: Rollout, metrics: Pair
     return status.model_copy(update={"rollout": rollout.model_copy(update=learnt)})
 
 
-def _latency(o: Observation, seen: Evidence, slow: Slow | None) -> LatencyEvidence | None:
-    """The evidence on slow answers after one more block.
+def _latency(o: Observation, seen: Evidence, slow: Slow | None, took: float) -> LatencyEvidence | None:
+    """The evidence on slow answers after one more block, which took so many seconds.
 
     A spec that doesn't ask for it any more drops it; one that only now asks for it waits for the next rollout.
     """
@@ -106,7 +107,7 @@ def _latency(o: Observation, seen: Evidence, slow: Slow | None) -> LatencyEviden
         return seen.latency if asked else None
     weight = combine.weights_of(seen).get("latency")
     ceiling = combine.ceiling(weight, o.spec.rollout.alpha) if weight else math.inf
-    found = errors.fold(seen.latency, slow.answers, fraction(asked.margin), ceiling)
+    found = errors.fold(seen.latency, slow.answers, fraction(asked.margin), ceiling, took)
     return found.model_copy(update={"edge": _edge(slow)})
 
 

@@ -197,19 +197,20 @@ def _look(metrics: Fresh) -> float:
 def _ramp(o: Observation, status: Status, rollout: Rollout, metrics: Fresh) -> Status:
     """The weight that the risk budget allows, at the traffic that there has been since the canary opened.
 
-    Of a single block the traffic can't be told: its end is where the slowest target was scraped.
+    Of a single block the traffic can't be told: its end is where the slowest target was scraped. What waits to be
+    compared doesn't move the weight: see `evidence.waiting`.
     """
     budget = rollout.budget
     if budget is None or rollout.countedFrom is None or metrics.cursor <= rollout.countedFrom:
         return status
     seen = rollout.evidence.errors
     rate = (seen.candidateAttempts + seen.stableAttempts) / (metrics.cursor - rollout.countedFrom)
-    policy = o.spec.rollout
-    upper = exposure.upper_rate(seen.candidateFailures, seen.candidateAttempts, policy.alpha)
-    left = budget.total - budget.spent
+    policy, known = o.spec.rollout, errors.settled(seen)
+    upper = exposure.upper_rate(known.candidateFailures, known.candidateAttempts, policy.alpha)
+    left = budget.total - errors.cost(known)
     current = status.traffic[-1].weight
     requests = rate * _look(metrics)
-    allowed = exposure.next_weight(current, upper, errors.stable_rate(seen), left, requests, policy.maxWeight)
+    allowed = exposure.next_weight(current, upper, errors.stable_rate(known), left, requests, policy.maxWeight)
     return transitions.set_weight(status, float(allowed))
 
 

@@ -14,7 +14,7 @@ from headgate.core import exposure, judge
 from headgate.core.evidence import combine, rates, shares
 from headgate.core.evidence.difference import Floats, log_mean
 from headgate.core.evidence.rates import Counts, Rates
-from headgate.core.evidence.shares import Shares
+from headgate.core.evidence.shares import Answers, Shares
 from headgate.simulate.policy import Policy
 from headgate.simulate.world import SCORE_BINS, Version, World, past, scores, without_restarted
 
@@ -91,7 +91,7 @@ class _Run:
         self.stable = Version(world, world.stable_pods, runs)
         self.alive = np.arange(runs)
         self.weight = self._first_weight(history.trials)
-        self.unread = Counts(*(np.zeros(runs) for _ in range(4)))
+        self.unread = Counts.none(runs)
         self.heard = np.ones(runs, bool)
         self.decision = np.full(runs, UNDECIDED)
         self.by_predictions = np.zeros(runs, bool)
@@ -102,11 +102,10 @@ class _Run:
         """One scrape later."""
         block = self._traffic(now)
         read = self.rng.random(len(self.alive)) >= self.world.missed_scrapes
-        waiting = self.unread.plus(block)
-        counted = Counts(*(np.where(read, part, 0.0) for part in waiting))
-        self.unread = Counts(*(np.where(read, 0.0, part) for part in waiting))
-        self.heard = counted.n_c + counted.n_s > 0
-        self.rates = rates.fold(self.rates, counted, self.policy.margin, self.ceiling)
+        unread = self.unread.plus(block)
+        counted, self.unread = unread.where(read), unread.where(~read)
+        self.heard = counted.trials > 0
+        self.rates = rates.fold(self.rates, counted, self.policy.margin, self.ceiling, self.world.scrape)
         log_harm, log_safe = {"errors": self.rates.log_harm}, [self.rates.log_safe]
         if self.shares and self.world.prediction_shift is not None:
             self.shares = self._predictions(self.shares, counted, self.world.prediction_shift)
@@ -145,7 +144,8 @@ class _Run:
     def _predictions(self, state: Shares, block: Counts, shift: float) -> Shares:
         good_c, good_s = block.n_c - block.y_c, block.n_s - block.y_s
         c, s = scores(self.rng, good_c, shift), scores(self.rng, good_s, 0.0)
-        return shares.fold(state, c, good_c[:, None], s, good_s[:, None], self.policy.prediction_margin)
+        answers = Answers(c, good_c[:, None], s, good_s[:, None])
+        return shares.fold(state, answers, self.policy.prediction_margin, self.world.scrape)
 
     def _remember(self, now: float, total: Floats) -> None:
         for place, run in enumerate(self.alive):
@@ -196,11 +196,9 @@ class _Run:
         elif not policy.ramps:
             self.weight = np.full(len(self.alive), policy.weight_at(now))
         else:
-            counts = self.rates.counts
-            upper = exposure.upper_rate(counts.y_c, counts.n_c, policy.alpha)
-            requests = (counts.n_c + counts.n_s) / now * max(self.world.scrape, 1.0)
-            left = (policy.risk_budget or 0.0) - self.rates.excess
-            allowed = exposure.next_weight(
-                self.weight, upper, self.rates.stable_rate, left, requests, policy.max_weight
-            )
+            known = self.rates.settled
+            upper = exposure.upper_rate(known.counts.y_c, known.counts.n_c, policy.alpha)
+            requests = self.rates.seen.trials / now * max(self.world.scrape, 1.0)
+            left = (policy.risk_budget or 0.0) - known.excess
+            allowed = exposure.next_weight(self.weight, upper, known.stable_rate, left, requests, policy.max_weight)
             self.weight = np.where(self.heard, allowed, self.weight)

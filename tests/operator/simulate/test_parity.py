@@ -13,7 +13,6 @@ from world import LAYOUT, Behaviour, World
 from headgate.core.evidence import rates, shares
 from headgate.core.evidence.errors import AttemptBlock
 from headgate.core.evidence.predictions import PredictionBlock
-from headgate.core.evidence.shares import Shares
 from headgate.core.model import Before, Fresh
 from headgate.simulate.policy import policy_of
 from headgate.simulate.rollout import BUDGET_SPENT, HARMFUL, PROMOTED, UNDECIDED, simulate
@@ -46,16 +45,17 @@ def recorded(monkeypatch):
     found = {"blocks": [], "scores": [], "history": None}
     fold, fold_shares = rates.fold, shares.fold
 
-    def with_rates(state, block, margin, ceiling):
+    def with_rates(state, block, margin, ceiling, seconds):
         found["history"] = found["history"] or state.history
         found["blocks"].append(AttemptBlock(*(int(part[0]) for part in block)))
-        return fold(state, block, margin, ceiling)
+        return fold(state, block, margin, ceiling, seconds)
 
-    def with_shares(state: Shares, y_c, n_c, y_s, n_s, margin):
-        each = (np.diff(np.hstack([np.zeros((1, 1)), y, n]))[0] for y, n in ((y_c, n_c), (y_s, n_s)))
+    def with_shares(state, block, margin, seconds):
+        pairs = (block.y_c, block.n_c), (block.y_s, block.n_s)
+        each = (np.diff(np.hstack([np.zeros((1, 1)), y, n]))[0] for y, n in pairs)
         counts = (dict(zip(BINS, map(int, part), strict=True)) for part in each)
         found["scores"].append(PredictionBlock("score", LAYOUT, *counts))
-        return fold_shares(state, y_c, n_c, y_s, n_s, margin)
+        return fold_shares(state, block, margin, seconds)
 
     monkeypatch.setattr(rates, "fold", with_rates)
     monkeypatch.setattr(shares, "fold", with_shares)
@@ -94,6 +94,9 @@ WORLDS = {
     "no history, equal": (Traffic(0.005, 0.005, history=0.0), {}),
     "scrapes every five seconds": (Traffic(0.005, 0.02, scrape=5.0), {}),
     "little traffic": (Traffic(0.01, 0.1, rps=2.0), {}),
+    "very little traffic, always fails": (Traffic(0.002, 1.0, rps=0.05, scrape=5.0), {}),
+    "very little traffic, half": (Traffic(0.002, 0.5, rps=0.2, scrape=5.0), {}),
+    "very little traffic, scores move": (Traffic(0.002, 0.002, rps=0.5, scrape=5.0, prediction_shift=0.5), {}),
     "bursts": (Traffic(0.02, 0.1, burst=5), {}),
     "missed scrapes and restarts": (Traffic(0.005, 0.05, missed_scrapes=0.3, restart_every=30.0), {}),
     "wide margin, small budget": (Traffic(0.005, 0.04), {"margins": {"errors": "5%"}, "riskBudget": 5}),
@@ -116,7 +119,7 @@ def left(plan):
 @pytest.mark.parametrize("name", WORLDS)
 def test_the_operator_decides_what_the_simulation_decides_on_the_same_blocks(name, recorded, monkeypatch):
     traffic, rollout = WORLDS[name]
-    outcome, course, first, plans = replay(traffic, recorded, rollout, 1, monkeypatch)
+    outcome, course, first, plans = replay(traffic, recorded, rollout, 1, monkeypatch, 200.0 * traffic.scrape)
     assert first == pytest.approx(course.weights[0], abs=1e-9)
     expected = [*course.weights[1:], None]
     for plan, weight in zip(plans, expected, strict=True):

@@ -26,9 +26,9 @@ def counted(monkeypatch):
     """What the evidence was given: one `Counts` for each scrape."""
     given, fold = [], rates.fold
 
-    def recorded(state, block, margin, ceiling):
+    def recorded(state, block, margin, ceiling, seconds):
         given.append(block)
-        return fold(state, block, margin, ceiling)
+        return fold(state, block, margin, ceiling, seconds)
 
     monkeypatch.setattr(rates, "fold", recorded)
     return given

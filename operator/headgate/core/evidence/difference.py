@@ -57,7 +57,7 @@ def bet_at_most(n_c: ArrayLike, n_s: ArrayLike, q_c: ArrayLike, q_s: ArrayLike, 
     nc, ns, qc, qs, d = (np.asarray(a, dtype=np.float64) for a in (n_c, n_s, q_c, q_s, margin))
     qc, qs = np.clip(qc, EDGE, 1 - EDGE), np.clip(qs, EDGE, 1 - EDGE)
     silent = (qc - qs <= d) | (nc <= 0) | (ns <= 0)
-    rs = _nearest_stable(nc, ns, qc, qs, d)
+    rs = nearest_stable(nc, ns, qc, qs, d)
     rc = np.clip(rs + d, EDGE, 1 - EDGE)
     missed_c, missed_s = np.log((1 - qc) / (1 - rc)), np.log((1 - qs) / (1 - rs))
     return Bet(
@@ -96,8 +96,8 @@ def log_e_at_least(
     )
 
 
-def _nearest_stable(nc: Floats, ns: Floats, qc: Floats, qs: Floats, d: Floats) -> Floats:
-    """r_s of the nearest point on the null's edge r_c = r_s + d.
+def nearest_stable(nc: Floats, ns: Floats, qc: Floats, qs: Floats, d: Floats) -> Floats:
+    """r_s of the null's point that is nearest to (q_c, q_s), on its edge r_c = r_s + d; q_s or so inside the null.
 
     The divergence's slope times r_c (1 - r_c) r_s (1 - r_s) is a cubic with one root between the two proportions of
     the alternative: Newton's method, with bisection where it would leave the bracket.

@@ -4,6 +4,7 @@ Called by `core.learn` for every new block, for failed answers and for slow ones
 out as a verdict: Fail rolls back, Pass is needed for promotion.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ import numpy as np
 from headgate.api.status import RateEvidence, ShadowEvidence, Verdict
 from headgate.core.evidence import rates
 from headgate.core.evidence.difference import Floats
-from headgate.core.evidence.rates import ODDS, SHARES, Counts, History, Rates
+from headgate.core.evidence.rates import ODDS, SHARES, Alone, Counts, History, Rates
 
 ACCUMULATORS = 2
 """Version of the accumulators: what was accumulated for other alternatives starts anew, the counts stay."""
@@ -59,14 +60,27 @@ def stable_rate(seen: RateEvidence) -> float:
     return float(state_of(seen).stable_rate[0])
 
 
-def fold(seen: Seen, block: AttemptBlock, margin: float, ceiling: float) -> Seen:
-    """The evidence after one more block. `margin` is a difference of rates; `ceiling` the ln e-value that decides."""
-    return _stored(seen, rates.fold(state_of(seen), block.counts, margin, ceiling))
+def fold(seen: Seen, block: AttemptBlock, margin: float, ceiling: float, seconds: float = 0.0) -> Seen:
+    """The evidence after one more block, which took `seconds`.
+
+    `margin` is a difference of rates; `ceiling` the ln e-value that decides.
+    """
+    return _stored(seen, rates.fold(state_of(seen), block.counts, margin, ceiling, seconds))
+
+
+def settled(seen: Seen) -> Seen:
+    """The evidence without what is waiting for the other version's attempts: the next weight follows from it."""
+    return _stored(seen, state_of(seen).settled)
 
 
 def fold_alone(seen: Seen, block: AttemptBlock, margin: float, rate: float) -> Seen:
     """The evidence after a block in which only the candidate served, against stable's earlier `rate`."""
     return _stored(seen, rates.fold_alone(state_of(seen), block.counts, margin, rate))
+
+
+def cost(seen: RateEvidence) -> float:
+    """Bad answers of the candidate beyond those that stable would have given."""
+    return round(float(state_of(seen).excess[0]), 2)
 
 
 def verdict(seen: RateEvidence | ShadowEvidence, ceiling: float) -> Verdict:
@@ -78,21 +92,28 @@ def verdict(seen: RateEvidence | ShadowEvidence, ceiling: float) -> Verdict:
 
 def state_of(seen: RateEvidence) -> Rates:
     """The arrays of one rollout."""
-    counts = (seen.candidateAttempts, seen.candidateFailures, seen.stableAttempts, seen.stableFailures)
+    counted = (seen.candidateAttempts, seen.candidateFailures, seen.stableAttempts, seen.stableFailures)
     history = seen.history if len(seen.history) == len(History._fields) else [0.0, 0.0, 1.0]
+    *pieces, waited = seen.waiting if len(seen.waiting) == len(Counts._fields) + 1 else [0.0] * 5
+    waiting = Counts(*_one(pieces))
     known = seen.accumulators == ACCUMULATORS
+    alone = seen.alone if known and len(seen.alone) == len(Alone._fields) else [0.0, 0.0]
     return Rates(
-        counts=Counts(*(np.array([float(n)]) for n in counts)),
-        history=History(*(np.array([value]) for value in history)),
+        counts=Counts(*_one(counted)).minus(waiting),
+        history=History(*_one(history)),
         harm=_logs(seen.harm if known else [], len(ODDS)),
         worse=_logs(seen.worse if known else [], len(ODDS)),
         safe=_logs(seen.safe if known else [], len(SHARES)),
         stake=np.array([seen.stake if known else 0.0]),
+        waiting=waiting,
+        waited=np.array([waited]),
+        alone=Alone(*_one(alone)),
     )
 
 
 def _stored(seen: Seen, state: Rates) -> Seen:
-    n_c, y_c, n_s, y_s = (int(a[0]) for a in state.counts)
+    n_c, y_c, n_s, y_s = (int(a[0]) for a in state.seen)
+    waits, judged_alone = bool(state.waiting.trials[0]), bool(state.alone.trials[0])
     return seen.model_copy(
         update={
             "accumulators": ACCUMULATORS,
@@ -104,11 +125,18 @@ def _stored(seen: Seen, state: Rates) -> Seen:
             "worse": _numbers(state.worse),
             "safe": _numbers(state.safe),
             "stake": round(float(state.stake[0]), 6),
+            "waiting": [*(float(a[0]) for a in state.waiting), round(float(state.waited[0]), 3)] if waits else [],
+            "alone": [float(a[0]) for a in state.alone] if judged_alone else [],
             "logHarm": round(float(state.log_harm[0]), 4),
             "logWorse": round(float(state.log_worse[0]), 4),
             "logSafe": round(float(state.log_safe[0]), 4),
         }
     )
+
+
+def _one(values: Iterable[float]) -> Iterator[Floats]:
+    """Each value as an array of one rollout."""
+    return (np.array([float(value)]) for value in values)
 
 
 def _logs(stored: list[float], size: int) -> Floats:

@@ -8,20 +8,26 @@ Harm is the mean over all events and both directions of e-values against "moved 
 any dependence. Safe is the smallest e-value against "moved by at least the margin": all of them have to pass, so
 none needs a correction. A better model *should* predict differently, so a difference alone (`logDiffers`, section 2
 of Turner, Ly and Grünwald, arXiv 2106.02693, over the events' outputs) is shown and decides nothing.
+
+Answers of one version alone wait, bin by bin, for the other's: see `waiting`.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from headgate.api.status import EventEvidence, OutputEvidence, PredictionEvidence, Verdict
-from headgate.core.evidence import shares
+from headgate.core.evidence import shares, waiting
 from headgate.core.evidence.difference import Floats, log_mean
 from headgate.core.evidence.errors import PASS
-from headgate.core.evidence.shares import Shares
+from headgate.core.evidence.shares import Answers, Shares
 
 NOT_ANSWERS = frozenset({"missing"})
+
+MOST_WAITING = 64
+"""Bins that wait, at most; no layout that Headgate makes has as many. What is more is let go, so the status stays
+small whatever a pod counts."""
 
 
 @dataclass(frozen=True)
@@ -34,28 +40,36 @@ class PredictionBlock:
     stable: Mapping[str, int]
 
 
-def fold(seen: PredictionEvidence, blocks: list[PredictionBlock], margin: float) -> PredictionEvidence:
-    """The evidence after one more block of every output. `margin` is a difference of shares, such as 0.05."""
+def fold(
+    seen: PredictionEvidence, blocks: list[PredictionBlock], margin: float, seconds: float = 0.0
+) -> PredictionEvidence:
+    """The evidence after one more block of every output, which took `seconds`.
+
+    `margin` is a difference of shares, such as 0.05.
+    """
     earlier = {(o.output, o.layout): o for o in seen.outputs}
     outputs, gains = [], []
     for block in blocks:
         before = earlier.pop((block.output, block.layout), None)
-        after, gain = _fold_output(before, block, margin)
-        outputs.append(after)
-        gains.append(gain)
+        output, complete = _waited(before or OutputEvidence(output=block.output, layout=block.layout), block, seconds)
+        if complete:
+            output, gain = _fold_output(output, complete, margin)
+            gains.append(gain)
+        outputs.append(output)
     outputs += earlier.values()
-    events = [(o, e) for o in outputs for e in o.events]
-    if not events:
+    if not outputs:
         return seen
-    largest = max(events, key=lambda oe: abs(_shift(*oe)))
+    events = [(o, e) for o in outputs for e in o.events]
+    largest = max(events, key=lambda oe: abs(_shift(*oe)), default=None)
+    nothing_yet = [0.0 for o in outputs if not o.events]
     return PredictionEvidence(
-        logHarm=round(float(log_mean([v for _, e in events for v in (e.up, e.down)])), 4),
-        logSafe=round(min(v for _, e in events for v in (e.notUp, e.notDown)), 4),
+        logHarm=round(float(log_mean([v for _, e in events for v in (e.up, e.down)] or [0.0])), 4),
+        logSafe=round(min([v for _, e in events for v in (e.notUp, e.notDown)] + nothing_yet), 4),
         logDiffers=round(seen.logDiffers + (float(log_mean(gains)) if gains else 0.0), 4),
-        largestShift=round(100 * _shift(*largest), 2),
-        largestEvent=f"{largest[0].output}: {largest[1].event}",
-        candidateAnswers=outputs[0].candidateAnswers,
-        stableAnswers=outputs[0].stableAnswers,
+        largestShift=round(100 * _shift(*largest), 2) if largest else 0.0,
+        largestEvent=f"{largest[0].output}: {largest[1].event}" if largest else "",
+        candidateAnswers=outputs[0].candidateAnswers + _answers(outputs[0].candidateWaiting),
+        stableAnswers=outputs[0].stableAnswers + _answers(outputs[0].stableWaiting),
         outputs=outputs,
     )
 
@@ -103,25 +117,58 @@ def _shift(output: OutputEvidence, event: EventEvidence) -> float:
     return event.candidate / output.candidateAnswers - event.stable / output.stableAnswers
 
 
-def _fold_output(before: OutputEvidence | None, block: PredictionBlock, margin: float) -> tuple[OutputEvidence, float]:
+def _waited(
+    before: OutputEvidence, block: PredictionBlock, seconds: float
+) -> tuple[OutputEvidence, PredictionBlock | None]:
+    """The output after a block, and what of it is complete now, together with what waited for it."""
+    candidate = _together(before.candidateWaiting, block.candidate)
+    stable = _together(before.stableWaiting, block.stable)
+    n_c, n_s = (np.array([float(_answers(bins))]) for bins in (candidate, stable))
+    waited = waiting.age(
+        np.array([_answers(before.candidateWaiting) + _answers(before.stableWaiting)]),
+        np.array([before.waited]),
+        seconds,
+    )
+    ripe = waiting.ripe(n_c, n_s, waited)
+    if ripe.together[0] or ripe.expired[0] or max(len(candidate), len(stable)) > MOST_WAITING:
+        output = before.model_copy(update={"candidateWaiting": {}, "stableWaiting": {}, "waited": 0.0})
+        return output, PredictionBlock(block.output, block.layout, candidate, stable)
+    kept = {"candidateWaiting": _counted(candidate), "stableWaiting": _counted(stable)}
+    return before.model_copy(update={**kept, "waited": round(float(waited[0]), 3)}), None
+
+
+def _together(waiting: Mapping[str, int], new: Mapping[str, int]) -> dict[str, int]:
+    return {b: waiting.get(b, 0) + new.get(b, 0) for b in {**waiting, **new}}
+
+
+def _counted(bins: Mapping[str, int]) -> dict[str, int]:
+    """Only what says something."""
+    return {b: count for b, count in sorted(bins.items()) if count and b not in NOT_ANSWERS}
+
+
+def _answers(bins: Mapping[str, int]) -> int:
+    return sum(count for b, count in bins.items() if b not in NOT_ANSWERS)
+
+
+def _fold_output(before: OutputEvidence, block: PredictionBlock, margin: float) -> tuple[OutputEvidence, float]:
     events = events_of(sorted({*block.candidate, *block.stable}))
-    known = {e.event: e for e in before.events} if before else {}
+    known = {e.event: e for e in before.events}
     past = [known.get(name, EventEvidence(event=name)) for name in events]
-    n_c = sum(v for b, v in block.candidate.items() if b not in NOT_ANSWERS)
-    n_s = sum(v for b, v in block.stable.items() if b not in NOT_ANSWERS)
+    n_c, n_s = _answers(block.candidate), _answers(block.stable)
     y_c = np.array([[sum(block.candidate.get(b, 0) for b in bins) for bins in events.values()]], dtype=np.float64)
     y_s = np.array([[sum(block.stable.get(b, 0) for b in bins) for bins in events.values()]], dtype=np.float64)
-    state = Shares(
+    state = replace(
+        Shares.start(1, len(events)),
         candidate=_row(e.candidate for e in past),
         stable=_row(e.stable for e in past),
-        candidate_answers=_row([before.candidateAnswers if before else 0]),
-        stable_answers=_row([before.stableAnswers if before else 0]),
+        candidate_answers=_row([before.candidateAnswers]),
+        stable_answers=_row([before.stableAnswers]),
         up=_row(e.up for e in past),
         down=_row(e.down for e in past),
         not_up=_row(e.notUp for e in past),
         not_down=_row(e.notDown for e in past),
     )
-    new = shares.fold(state, y_c, _row([n_c]), y_s, _row([n_s]), margin)
+    new = shares.bet(state, Answers(y_c, _row([n_c]), y_s, _row([n_s])), margin)
     after = [
         EventEvidence(
             event=name,
@@ -135,13 +182,11 @@ def _fold_output(before: OutputEvidence | None, block: PredictionBlock, margin: 
         for i, name in enumerate(events)
     ]
     after += [e for name, e in known.items() if name not in events]
-    output = OutputEvidence(
-        output=block.output,
-        layout=block.layout,
-        candidateAnswers=int(new.candidate_answers[0, 0]),
-        stableAnswers=int(new.stable_answers[0, 0]),
-        events=after,
-    )
+    counted = {
+        "candidateAnswers": int(new.candidate_answers[0, 0]),
+        "stableAnswers": int(new.stable_answers[0, 0]),
+        "events": after,
+    }
     bins = [
         _bins(counts, answers, events)
         for counts, answers in (
@@ -151,7 +196,7 @@ def _fold_output(before: OutputEvidence | None, block: PredictionBlock, margin: 
             (y_s, _row([n_s])),
         )
     ]
-    return output, float(shares.log_e_same(*bins)[0])
+    return before.model_copy(update=counted), float(shares.log_e_same(*bins)[0])
 
 
 def _row(values: Iterable[float]) -> Floats:

@@ -12,14 +12,18 @@ Three e-processes, each a mixture over alternatives:
 The alternatives of the first two are odds ratios between the candidate and the edge of the null. Their weights were
 chosen by simulation for the shortest time to a verdict between a candidate that is twice and one that is a hundred
 times as bad; stable's own rate comes from earlier blocks and from before the rollout.
+
+Trials of one version alone wait for the other's: see `waiting`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.core.evidence import waiting
+from headgate.core.evidence.alone import log_e_alone
 from headgate.core.evidence.conditional import LARGEST_TOTAL, log_stake
 from headgate.core.evidence.difference import Bet, Floats, bet_at_most, log_e_at_least, log_mean, log_mixture
 
@@ -49,9 +53,27 @@ class Counts(NamedTuple):
     n_s: Floats
     y_s: Floats
 
+    @classmethod
+    def none(cls, rollouts: int) -> Self:
+        """No trials."""
+        return cls(*(np.zeros(rollouts) for _ in range(4)))
+
     def plus(self, other: "Counts") -> "Counts":
         """The sums."""
         return Counts(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def minus(self, other: "Counts") -> "Counts":
+        """The differences."""
+        return Counts(*(a - b for a, b in zip(self, other, strict=True)))
+
+    def where(self, chosen: NDArray[np.bool_]) -> "Counts":
+        """The counts of these rollouts, and 0 of the others."""
+        return Counts(*(np.where(chosen, part, 0.0) for part in self))
+
+    @property
+    def trials(self) -> Floats:
+        """Of both versions together."""
+        return self.n_c + self.n_s
 
 
 class History(NamedTuple):
@@ -69,12 +91,25 @@ class History(NamedTuple):
         """Nothing is known."""
         return cls(np.zeros(rollouts), np.zeros(rollouts), np.ones(rollouts))
 
+    @property
+    def trust(self) -> Floats:
+        """What one of its attempts counts for."""
+        return np.minimum(1.0, HISTORY_TRIALS / np.maximum(self.trials, 1.0))
+
+
+class Alone(NamedTuple):
+    """Trials and events of the candidate that were judged without stable's, each of shape (rollouts,)."""
+
+    trials: Floats
+    events: Floats
+
 
 @dataclass(frozen=True)
 class Rates:
     """The state of all three e-processes, for each rollout: what was counted, and ln e-values."""
 
     counts: Counts
+    """What the e-values know of. What is `waiting` comes on top."""
     history: History
     harm: Floats
     """Shape (rollouts, alternatives)."""
@@ -82,25 +117,34 @@ class Rates:
     safe: Floats
     stake: Floats
     """ln of what avoiding overshoot has won for harm; shape (rollouts,)."""
+    waiting: Counts
+    """A block that is not complete yet: trials of one version alone."""
+    waited: Floats
+    """Seconds since its first piece came; shape (rollouts,)."""
+    alone: Alone
 
     @classmethod
     def start(cls, history: History) -> Self:
         """Before the first block."""
         n = len(history.trials)
-        zeros = np.zeros(n)
+        zeros, none = np.zeros(n), Counts.none(n)
         harm, safe = np.zeros((n, len(ODDS))), np.zeros((n, len(SHARES)))
-        return cls(Counts(zeros, zeros, zeros, zeros), history, harm, harm, safe, zeros)
+        return cls(none, history, harm, harm, safe, zeros, none, zeros, Alone(zeros, zeros))
 
     def take(self, chosen: Rows) -> "Rates":
         """The rollouts of these indices."""
-        return Rates(
-            Counts(*(a[chosen] for a in self.counts)),
-            History(*(a[chosen] for a in self.history)),
-            self.harm[chosen],
-            self.worse[chosen],
-            self.safe[chosen],
-            self.stake[chosen],
-        )
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Rates(**{name: _taken(part, chosen) for name, part in parts.items()})
+
+    def put(self, chosen: Rows, rows: "Rates") -> "Rates":
+        """With `rows` in place of the rollouts of these indices."""
+        parts = {f.name: (getattr(self, f.name), getattr(rows, f.name)) for f in fields(self)}
+        return Rates(**{name: _replaced(*part, chosen) for name, part in parts.items()})
+
+    @property
+    def seen(self) -> Counts:
+        """Everything that was counted."""
+        return self.counts.plus(self.waiting)
 
     @property
     def log_harm(self) -> Floats:
@@ -120,22 +164,54 @@ class Rates:
     @property
     def stable_rate(self) -> Floats:
         """Stable's rate as estimated from what was seen, before and in this rollout."""
-        trusted = np.minimum(1.0, HISTORY_TRIALS / np.maximum(self.history.trials, 1.0))
-        events = self.counts.y_s + trusted * self.history.events + PRIOR_EVENTS
-        trials = self.counts.n_s + trusted * self.history.trials + PRIOR_TRIALS
-        return np.asarray(events / trials, dtype=np.float64)
+        return _estimate(self.history, self.counts.n_s, self.counts.y_s)
 
     @property
     def excess(self) -> Floats:
         """Bad answers of the candidate beyond those that stable would have given: what the rollout cost so far."""
-        return np.maximum(0.0, self.counts.y_c - self.stable_rate * self.counts.n_c)
+        return np.maximum(0.0, self.seen.y_c - self.stable_rate * self.seen.n_c)
+
+    @property
+    def settled(self) -> "Rates":
+        """Without what is waiting: all that the next weight may follow from."""
+        nothing = Counts.none(len(self.waited))
+        return replace(self, waiting=nothing, waited=np.zeros(len(self.waited)))
 
 
-def fold(state: Rates, block: Counts, margin: float, ceiling: float) -> Rates:
-    """The state after one more block.
+def fold(state: Rates, block: Counts, margin: float, ceiling: float, seconds: float = 0.0) -> Rates:
+    """The state after one more block, which took `seconds`.
 
     `margin` is a difference of rates, such as 0.005; `ceiling` the ln e-value of harm at which it decides.
     """
+    merged = state.waiting.plus(block)
+    waited = waiting.age(state.waiting.trials, state.waited, seconds)
+    together, expired = waiting.ripe(merged.n_c, merged.n_s, waited, waiting.CANDIDATE_ALONE)
+    open_ = ~(together | expired)
+    after = replace(state, waiting=merged.where(open_), waited=np.where(open_, waited, 0.0))
+    for chosen, judge in ((together, _compare), (expired, _let_go)):
+        rows = np.flatnonzero(chosen)
+        if len(rows):
+            judged = judge(after.take(rows), Counts(*(part[rows] for part in merged)), margin, ceiling)
+            after = after.put(rows, judged)
+    return after
+
+
+def fold_alone(state: Rates, block: Counts, margin: float, rate: float) -> Rates:
+    """The state after a block in which only the candidate served, against stable's earlier `rate`.
+
+    What was waiting is part of it: of stable it is only counted.
+    """
+    merged = state.waiting.plus(block._replace(n_s=np.zeros(len(block.n_s)), y_s=np.zeros(len(block.y_s))))
+    limit = np.array(min(rate + margin, 0.98))
+    q = _times(ODDS, limit)
+    y, n = merged.y_c[:, None], merged.n_c[:, None]
+    gained = y * np.log(q / limit) + (n - y) * np.log((1 - q) / (1 - limit))
+    harm = state.harm + gained / state.history.dispersion[:, None]
+    return replace(state.settled, counts=state.counts.plus(merged), harm=harm)
+
+
+def _compare(state: Rates, block: Counts, margin: float, ceiling: float) -> Rates:
+    """The state after a complete block: both versions have trials."""
     q_s = state.stable_rate[:, None]
     n_c, y_c, n_s, y_s = (a[:, None] for a in block)
     independent = 1 / state.history.dispersion[:, None]
@@ -152,14 +228,50 @@ def fold(state: Rates, block: Counts, margin: float, ceiling: float) -> Rates:
     return _without_overshoot(state, after, block, harm_bet, ceiling)
 
 
-def fold_alone(state: Rates, block: Counts, margin: float, rate: float) -> Rates:
-    """The state after a block in which only the candidate served, against stable's earlier `rate`."""
-    limit = np.array(min(rate + margin, 0.98))
-    q = _times(ODDS, limit)
-    y, n = block.y_c[:, None], block.n_c[:, None]
-    gained = y * np.log(q / limit) + (n - y) * np.log((1 - q) / (1 - limit))
-    counts = state.counts.plus(block._replace(n_s=np.zeros(len(y)), y_s=np.zeros(len(y))))
-    return replace(state, counts=counts, harm=state.harm + gained / state.history.dispersion[:, None])
+def _let_go(state: Rates, block: Counts, margin: float, ceiling: float) -> Rates:
+    """The state after trials of one version that waited in vain: of stable they are counted, the candidate's judged.
+
+    They can show harm and not its absence: a candidate that stable was not beside does not pass.
+    """
+    before = state.alone
+    after = Alone(before.trials + block.n_c, before.events + block.y_c)
+    now, then = ((_alone(state.history, part, margin), _alone(state.history, part, 0.0)) for part in (after, before))
+    return replace(
+        state,
+        counts=state.counts.plus(block),
+        harm=state.harm + now[0] - then[0],
+        worse=state.worse + now[1] - then[1],
+        alone=after,
+    )
+
+
+def _alone(history: History, seen: Alone, margin: float) -> Floats:
+    """ln e-values of all that the candidate did alone, against "worse than stable was by at most the margin"."""
+    q = _times(ODDS, _estimate(history, 0.0, 0.0)[:, None] + margin)
+    known = log_e_alone(*seen, history.trials, history.events, history.trust, q, margin)
+    return np.asarray(known / history.dispersion[:, None], dtype=np.float64)
+
+
+def _estimate(history: History, trials: Floats | float, events: Floats | float) -> Floats:
+    """Stable's rate from its history, these trials, and what is assumed of every version."""
+    rate = (events + history.trust * history.events + PRIOR_EVENTS) / (
+        trials + history.trust * history.trials + PRIOR_TRIALS
+    )
+    return np.asarray(rate, dtype=np.float64)
+
+
+def _taken(part: Any, chosen: Rows) -> Any:
+    """The rows of an array, or of each array of a tuple."""
+    return type(part)(*(a[chosen] for a in part)) if isinstance(part, tuple) else part[chosen]
+
+
+def _replaced(whole: Any, rows: Any, chosen: Rows) -> Any:
+    """The reverse of `_taken`."""
+    if isinstance(whole, tuple):
+        return type(whole)(*(_replaced(a, b, chosen) for a, b in zip(whole, rows, strict=True)))
+    found = whole.copy()
+    found[chosen] = rows
+    return found
 
 
 def _times(odds: Floats, rate: Floats) -> Floats:

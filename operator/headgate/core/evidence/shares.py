@@ -1,14 +1,16 @@
 """Has the share of an event moved by more than a margin? The accumulators of that question.
 
 Functions over numpy arrays with any number of rollouts along the first axis and the events of one output along the
-second; `predictions` uses them for one rollout, `simulate` for many.
+second; `predictions` uses them for one rollout, `simulate` for many. Answers of one version alone wait for the
+other's: see `waiting`.
 """
 
-from dataclasses import dataclass, fields
-from typing import Self
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple, Self
 
 import numpy as np
 
+from headgate.core.evidence import waiting
 from headgate.core.evidence.difference import Floats, log_e_at_least, log_e_at_most
 from headgate.core.evidence.rates import Rows
 
@@ -17,6 +19,15 @@ STRENGTH = 50.0
 
 MIN_ALTERNATIVE = 0.02
 """The harm test bets on a movement of at least this much beyond the margin."""
+
+
+class Answers(NamedTuple):
+    """A block: how many answers had each event, of shape (rollouts, events), and how many there were, (rollouts, 1)."""
+
+    y_c: Floats
+    n_c: Floats
+    y_s: Floats
+    n_s: Floats
 
 
 @dataclass(frozen=True)
@@ -33,25 +44,42 @@ class Shares:
     not_up: Floats
     """Against "the share rose by at least the margin"."""
     not_down: Floats
+    waiting: Answers
+    """A block that is not complete yet: answers of one version alone. The counts above are without it."""
+    waited: Floats
+    """Seconds since its first piece came; shape (rollouts, 1)."""
 
     @classmethod
     def start(cls, rollouts: int, events: int) -> Self:
         """Before the first block."""
         each, one = np.zeros((rollouts, events)), np.zeros((rollouts, 1))
-        return cls(each, each, one, one, each, each, each, each)
+        return cls(each, each, one, one, each, each, each, each, Answers(each, one, each, one), one)
 
     def take(self, chosen: Rows) -> "Shares":
         """The rollouts of these indices."""
-        return Shares(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
+        parts = {f.name: getattr(self, f.name)[chosen] for f in fields(self) if f.name != "waiting"}
+        return Shares(**parts, waiting=Answers(*(part[chosen] for part in self.waiting)))
 
 
-def fold(state: Shares, y_c: Floats, n_c: Floats, y_s: Floats, n_s: Floats, margin: float) -> Shares:
-    """The state after one more block: `y` of shape (rollouts, events), `n` of shape (rollouts, 1)."""
+def fold(state: Shares, block: Answers, margin: float, seconds: float = 0.0) -> Shares:
+    """The state after one more block, which took `seconds`."""
+    merged = Answers(*(a + b for a, b in zip(state.waiting, block, strict=True)))
+    waited = waiting.age(state.waiting.n_c + state.waiting.n_s, state.waited, seconds)
+    together, expired = waiting.ripe(merged.n_c, merged.n_s, waited)
+    done = together | expired
+    kept = Answers(*(np.where(done, 0.0, part) for part in merged))
+    after = bet(state, Answers(*(np.where(done, part, 0.0) for part in merged)), margin)
+    return replace(after, waiting=kept, waited=np.where(done, 0.0, waited))
+
+
+def bet(state: Shares, block: Answers, margin: float) -> Shares:
+    """The state after a complete block. Answers of one version alone are counted, and bet on nothing."""
     p_c, p_s = estimates(state.candidate, state.candidate_answers, state.stable, state.stable_answers)
-    counts = (y_c, n_c, y_s, n_s)
+    y_c, n_c, y_s, n_s = counts = block
     moved, room = margin + MIN_ALTERNATIVE, 0.9 * margin
     near = np.clip(p_c, p_s - room, p_s + room)
-    return Shares(
+    return replace(
+        state,
         candidate=state.candidate + y_c,
         stable=state.stable + y_s,
         candidate_answers=state.candidate_answers + n_c,

@@ -1,5 +1,7 @@
 """What is known of a block's failures given their total: the laws, and the stakes that avoid overshoot."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -9,7 +11,7 @@ from scipy.stats import binom, hypergeom, nchypergeom_fisher
 from headgate.core.evidence import rates
 from headgate.core.evidence.conditional import LARGEST_TOTAL, log_law, log_stake
 from headgate.core.evidence.difference import bet_at_most, log_mixture
-from headgate.core.evidence.rates import ODDS, ODDS_WEIGHTS, SHARES, Counts, History, Rates
+from headgate.core.evidence.rates import ODDS, ODDS_WEIGHTS, Counts, History, Rates
 
 trials = st.one_of(st.integers(0, 12), st.integers(0, 10**4), st.sampled_from([10**6, 10**9]))
 GRID = np.concatenate(
@@ -145,15 +147,7 @@ def test_the_stake_of_one_failure_in_two_attempts_is_known():
 def state(rollouts, harm, history=(0, 0), stake=0.0):
     """Rollouts that all have the same accumulators of harm."""
     known = History(*(np.full(rollouts, float(v)) for v in (*history, 1)))
-    start = Rates.start(known)
-    return Rates(
-        start.counts,
-        known,
-        np.tile(harm, (rollouts, 1)),
-        start.worse,
-        np.zeros((rollouts, len(SHARES))),
-        np.full(rollouts, stake),
-    )
+    return replace(Rates.start(known), harm=np.tile(harm, (rollouts, 1)), stake=np.full(rollouts, stake))
 
 
 def gains_of_all_outcomes(n_c, n_s, harm, margin, ceiling, history=(0, 0), stake=0.0):

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,8 +71,7 @@ def test_a_thousand_million_attempts_in_a_block_give_finite_evidence_at_once(n_c
 @pytest.mark.parametrize("failures", [1, 150, 300, 301, 10**6])
 def test_very_large_blocks_near_a_verdict_are_finite_too(failures):
     harm = np.full((1, len(ODDS)), CEILING - 0.3)
-    state = unknown()
-    state = Rates(state.counts, state.history, harm, state.worse, state.safe, state.stake)
+    state = replace(unknown(), harm=harm)
     for block in (
         (10**9, failures, 10**9, 0),
         (10**9, 0, 10**9, failures),
@@ -127,7 +127,7 @@ def test_stables_rate_starts_where_it_was(trials, share):
 
 def test_a_long_history_weighs_no_more_than_some_thousand_attempts():
     """So that a new day can differ: after as many attempts again the estimate is half way to what is seen now."""
-    state = rates.fold(history(10**6, 5000), counts((0, 0, 5000, 250)), MARGIN, CEILING)
+    state = rates.fold(history(10**6, 5000), counts((1, 0, 5000, 250)), MARGIN, CEILING)
     assert state.stable_rate[0] == pytest.approx((0.005 + 0.05) / 2, rel=0.02)
 
 

@@ -6,6 +6,7 @@ The stream is made of Seattle's hourly temperatures, out of a wheel in the cache
 import csv
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from headgate.api.status import PredictionEvidence
 from headgate.core.evidence import predictions, shares
 from headgate.core.evidence.difference import log_mean
 from headgate.core.evidence.predictions import PredictionBlock
-from headgate.core.evidence.shares import Shares, log_e_same
+from headgate.core.evidence.shares import Answers, Shares, log_e_same
 from setup import wheels
 
 SPLITS = 200
@@ -99,8 +100,8 @@ def test_the_mean_of_each_e_value_is_at_most_one_wherever_it_is_a_bet_against(n_
     many = len(y_c)
     before = Shares.start(many, 1)
     c, counted_c, s, counted_s = (np.full((many, 1), float(v)) for v in past)
-    before = Shares(c, s, counted_c, counted_s, before.up, before.down, before.not_up, before.not_down)
-    after = shares.fold(before, y_c, np.full((many, 1), n_c), y_s, np.full((many, 1), n_s), margin)
+    before = replace(before, candidate=c, stable=s, candidate_answers=counted_c, stable_answers=counted_s)
+    after = shares.fold(before, Answers(y_c, np.full((many, 1), n_c), y_s, np.full((many, 1), n_s)), margin)
     for name, sign in NULLS.items():
         nearer = inside if name in ("up", "not_down") else -inside
         edge = sign * margin
@@ -118,8 +119,8 @@ def test_outputs_that_are_folded_together_become_what_each_becomes_alone(seed, l
     for _ in range(looks):
         n_c, n_s = random.integers(0, 50, (3, 1)), random.integers(0, 200, (3, 1))
         y_c, y_s = (random.binomial(n, 0.3, (3, 2)) for n in (n_c, n_s))
-        together = shares.fold(together, y_c, n_c, y_s, n_s, 0.05)
-        parts = ((state, *(a[[i]] for a in (y_c, n_c, y_s, n_s))) for i, state in enumerate(alone))
+        together = shares.fold(together, Answers(y_c, n_c, y_s, n_s), 0.05)
+        parts = ((state, Answers(*(a[[i]] for a in (y_c, n_c, y_s, n_s)))) for i, state in enumerate(alone))
         alone = [shares.fold(*part, 0.05) for part in parts]
     for i, state in enumerate(alone):
         mine = together.take(np.array([i]))
@@ -132,8 +133,8 @@ def test_outputs_that_are_folded_together_become_what_each_becomes_alone(seed, l
     st.integers(0, 10**9), st.integers(0, 10**9), st.floats(0, 1), st.floats(0, 1), st.sampled_from([1e-6, 0.05, 0.9])
 )
 def test_a_thousand_million_answers_give_finite_evidence(n_c, n_s, p_c, p_s, margin):
-    block = row(int(n_c * p_c)), row(n_c), row(int(n_s * p_s)), row(n_s)
-    state = shares.fold(shares.fold(Shares.start(1, 1), *block, margin), *block, margin)
+    block = Answers(row(int(n_c * p_c)), row(n_c), row(int(n_s * p_s)), row(n_s))
+    state = shares.fold(shares.fold(Shares.start(1, 1), block, margin), block, margin)
     assert all(np.isfinite(getattr(state, name)).all() for name in NULLS)
 
 
@@ -167,7 +168,7 @@ def largest(seattle, margin):
         past_c, past_s = past_c + c, past_s + s
         cuts = [np.cumsum(part, axis=1)[:, :-1] for part in (c, s)]
         n_c, n_s = (part.sum(axis=1, keepdims=True) for part in (c, s))
-        state = shares.fold(state, cuts[0], n_c, cuts[1], n_s, margin)
+        state = shares.fold(state, Answers(cuts[0], n_c, cuts[1], n_s), margin)
         harm = np.maximum(harm, log_mean(np.concatenate([state.up, state.down], axis=1)))
         peaks = np.maximum(peaks, same)
     return harm, peaks
@@ -205,7 +206,7 @@ def test_the_status_says_the_same_of_that_stream(seattle):
         seen = predictions.fold(seen, [PredictionBlock("temp", "0123456789ab", *counted)], margin)
         cuts = [np.cumsum(part, axis=1)[:, :-1] for part in (c, s)]
         n_c, n_s = (part.sum(axis=1, keepdims=True) for part in (c, s))
-        state = shares.fold(state, cuts[0], n_c, cuts[1], n_s, margin)
+        state = shares.fold(state, Answers(cuts[0], n_c, cuts[1], n_s), margin)
         differs += float(log_e_same(past_c, past_s, c, s)[0])
         past_c, past_s = past_c + c, past_s + s
     # Four decimals are stored, for each block.
