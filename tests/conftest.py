@@ -1,4 +1,4 @@
-"""Settings of all unit tests. The folder of this file is importable in tests: `virtual_time`."""
+"""Settings of all unit tests. The folder of this file is importable in tests: `patience`, `ports`, `virtual_time`."""
 
 from hypothesis import settings
 

@@ -3,23 +3,16 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import httpx
+from patience import PATIENCE
+from ports import free_ports
 
 LABELS = {"HEADGATE_NAMESPACE": "ns", "HEADGATE_MODEL": "fraud", "HEADGATE_REVISION": "fraud-1a2b3c4d"}
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 class Served:
@@ -57,7 +50,9 @@ class Served:
     def wait_for(self, text: str) -> None:
         """Return when the process has logged `text` or ended."""
         with self._spoke:
-            said = self._spoke.wait_for(lambda: self._ended or any(text in line for line in self.lines), timeout=30)
+            said = self._spoke.wait_for(
+                lambda: self._ended or any(text in line for line in self.lines), timeout=PATIENCE
+            )
         assert said, self.lines
 
     @property
@@ -81,7 +76,7 @@ class Served:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(timeout=30)
+            return self.process.wait(timeout=PATIENCE)
         finally:
             self._reader.join()
             if self.process.stderr:

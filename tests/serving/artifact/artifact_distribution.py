@@ -7,7 +7,7 @@ from pathlib import Path
 
 from artifact_places import process_that_serves
 from artifact_registry import USER
-from serving_process import free_ports
+from ports import free_ports
 
 from setup import tools
 

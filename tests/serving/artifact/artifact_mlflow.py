@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from artifact_places import process_that_serves
-from serving_process import free_ports
+from ports import free_ports
 
 from setup import mlflow
 

@@ -9,7 +9,8 @@ import serving_models
 from conformance_clients import Clients
 from conformance_table import VERSION
 from onnx import TensorProto, helper
-from serving_process import Served, free_ports
+from serving_process import Served
+from ports import free_ports
 
 from bench.serving.cases import CASES as BENCH_CASES
 from bench.serving.cases import MODEL_NAME, write_model

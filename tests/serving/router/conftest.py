@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 from router_envoy import Router, running_router
 
+from headgate_serving.router.config import clusters
+
 
 @pytest.fixture(scope="session")
 def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
@@ -14,3 +16,10 @@ def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
         assert running.count("envoy_cluster_manager_cds_update_rejected") == 0
         assert running.count("envoy_http_rds_update_rejected") == 0
         assert "[lua]" not in (root / "log").read_text(), "a script failed"
+
+
+@pytest.fixture
+def long_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod that is ejected does not come back before the test ends, however busy the machine is."""
+    monkeypatch.setattr(clusters, "EJECTED_MS", 600_000)
+    monkeypatch.setattr(clusters, "LONGEST_EJECTED_MS", 600_000)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from prometheus_client import CollectorRegistry, generate_latest
 from router_envoy import Router
-from serving_process import LABELS, Served, free_ports
+from serving_process import LABELS, Served
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import serialize_byte_tensor
 
@@ -36,6 +36,7 @@ from headgate_serving.router.traffic import Intent, Target
 from headgate_serving.samples.settings import read_settings
 from headgate_serving.samples.sidecar import Sidecar
 from headgate_serving.server.model import load_model
+from ports import free_ports
 
 INFER = "/v2/models/fraud/infer"
 CITIES = np.array(["Oslo", "Rome", "Åre", ""], object)

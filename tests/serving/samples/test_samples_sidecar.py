@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from serving_process import LABELS, free_ports
+from serving_process import LABELS
+from ports import free_ports
 
 from headgate_serving.errors import ProfileInvalid
 from headgate_serving.monitor import build_profile

@@ -23,6 +23,9 @@ IDLE_TIMEOUT_MS = 20_000
 
 SLOW_START_MS = 10_000
 
+EJECTED_MS, LONGEST_EJECTED_MS = 5000, 30_000
+"""How long a pod that fails all the time is passed over: the first time, and at most."""
+
 MANY = 16_384
 """As a circuit breaker: never in the way. The runtime itself refuses what it can't queue."""
 
@@ -285,7 +288,7 @@ def _outlier_detection() -> dict[str, Any]:
         "enforcing_consecutive_gateway_failure": 0,
         "enforcing_success_rate": 0,
         "interval": duration(1000),
-        "base_ejection_time": duration(5000),
-        "max_ejection_time": duration(30_000),
+        "base_ejection_time": duration(EJECTED_MS),
+        "max_ejection_time": duration(LONGEST_EJECTED_MS),
         "max_ejection_percent": 100,
     }
