@@ -1,6 +1,7 @@
-"""The operator's process: settings, health, the lease, then kopf, the queue's workers and the resync.
+"""The operator's process: settings, health, election, and the work of the leader.
 
-Ends when any of them ends: the lease is lost, kopf stops, or a signal comes. Kubernetes starts it again.
+The process goes on whatever happens to the API server: who loses the lease stops its work and stands for election
+again, and when kopf ends or a watch turns out to be broken, the work begins anew with a list. Only a signal ends it.
 """
 
 import asyncio
@@ -9,145 +10,286 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 import kopf
 
 from headgate.api import API_VERSION
+from headgate.background import BackgroundReadings
 from headgate.core.model import Defaults
 from headgate.edges.kube import ApiServer, Kube
-from headgate.edges.lease import Elector, LeaseSettings
+from headgate.edges.lease import Connect, Election, LeaseSettings
 from headgate.edges.prometheus import Prometheus
 from headgate.edges.telemetry import Health, HealthServer, Telemetry
-from headgate.errors import HeadgateError
-from headgate.handlers import Informer, kopf_settings, register
+from headgate.errors import HeadgateError, NotFound, cause_of
+from headgate.handlers import kopf_settings, register
+from headgate.informer import Informer
 from headgate.observe import Observer
 from headgate.queue import Key, Queue
 from headgate.reconcile import Reconciler
 from headgate.settings import Settings, read_settings
+from headgate.threads import in_thread
 
 log = logging.getLogger("headgate")
 
 RESYNC_EVERY = 300.0
 """Seconds between two full lists; what a silently broken watch missed is found by then."""
 
+STUCK_AFTER = 600.0
+"""Seconds that a key may be due while no worker ends anything; after that the process is started again."""
+
+AGAIN_AFTER = 5.0
+"""Seconds before something is tried again that the API server refused or did not answer."""
+
+ENDS_WITHIN = 9.0
+"""Seconds that everything has to end, once it was told to."""
+
+
+class WatchesBroken(HeadgateError):
+    """The watches ended, or don't tell what there is: they begin anew."""
+
+    reason = "WatchesBroken"
+
+
+class Leader:
+    """The work of one time as the leader: watches, lists, queue and workers. Nothing of it outlives the lease."""
+
+    def __init__(self, operator: "Operator") -> None:
+        self._settings = operator.settings
+        self._kube = operator.kube
+        self.telemetry = operator.telemetry
+        self.queue = Queue(time.monotonic, lambda reason: self.telemetry.failures.labels(reason).inc())
+        self.informer = Informer(lambda plural, missed: self.telemetry.missed.labels(plural).inc(missed))
+        self._background = BackgroundReadings(operator.metrics, self.queue.add)
+        defaults = Defaults(self._settings.serving_image, self._settings.envoy_image, self._settings.image_pull_policy)
+        self.reconciler = Reconciler(
+            self._kube,
+            self.informer,
+            Observer(operator.metrics, defaults, self._settings.metrics_stale_seconds),
+            self._background,
+            self.telemetry,
+            lambda: operator.election.leading,
+        )
+        self.listed_at = time.monotonic()
+
+    async def work(self) -> None:
+        """Until cancelled. Raises HeadgateError where everything has to begin anew."""
+        loop = asyncio.get_running_loop()
+        registry = kopf.OperatorRegistry()
+        register(registry, self.queue, self.informer, self.reconciler.child_changed, loop.call_soon_threadsafe)
+        watching = asyncio.create_task(self._watch(registry), name="kopf")
+        listing = asyncio.create_task(self._list_until_it_works(), name="list")
+        tasks = {watching, listing}
+        try:
+            # Workers begin when everything was listed once: what is not known yet must not be taken for absent.
+            await _first_of(tasks)
+            tasks |= {
+                asyncio.create_task(self.queue.work(self.reconciler.reconcile), name=f"worker-{number}")
+                for number in range(self._settings.workers)
+            }
+            tasks.add(asyncio.create_task(self._resync(), name="resync"))
+            await _first_of(tasks - {listing})
+        finally:
+            await _end(tasks)
+            await self._background.close()
+
+    async def _watch(self, registry: kopf.OperatorRegistry) -> None:
+        operator = partial(
+            kopf.operator,
+            registry=registry,
+            settings=kopf_settings(),
+            standalone=True,
+            identity=cast(Any, self._settings.identity),  # kopf would ask the system for a user's name
+            clusterwide=not self._settings.namespaces,
+            namespaces=self._settings.namespaces,
+        )
+        try:
+            await in_thread("kopf", operator)
+        except Exception as error:
+            raise WatchesBroken(f"kopf has ended: {cause_of(error)}") from error
+        raise WatchesBroken("kopf has ended")
+
+    async def _list_until_it_works(self) -> None:
+        while True:
+            try:
+                return await self._list(after=0.0)
+            except NotFound:
+                raise  # the CustomResourceDefinitions are gone: to be waited for
+            except HeadgateError as error:
+                log.warning("what there is can't be listed: %s; again in %g s", cause_of(error), AGAIN_AFTER)
+                await asyncio.sleep(AGAIN_AFTER)
+
+    async def _list(self, after: float) -> None:
+        namespaces = self._settings.everywhere
+        for key in await self.informer.resync(self._kube, namespaces):
+            self.queue.add(key)
+        for namespace in namespaces:
+            for item in await self._kube.list(API_VERSION, "ModelDeployment", namespace, {}):
+                self.queue.add(Key(item["metadata"]["namespace"], item["metadata"]["name"]), after)
+        self.listed_at = time.monotonic()
+
+    async def _resync(self) -> None:
+        while True:
+            for _ in range(int(RESYNC_EVERY / 5)):
+                self.telemetry.queue_depth.set(len(self.queue))
+                self.telemetry.resync_age.set(time.monotonic() - self.listed_at)
+                await asyncio.sleep(5)
+            try:
+                await self._list(after=5.0)
+            except HeadgateError as error:
+                log.warning("resync: %s", cause_of(error))
+            if broken := self.informer.broken:
+                raise WatchesBroken(f"the watches of {', '.join(broken)} did not tell what two lists have found")
+
+    def health(self) -> Health:
+        """Alive, while the lists go on and workers come to an end of what is due."""
+        now = time.monotonic()
+        if (age := now - self.listed_at) > 3 * RESYNC_EVERY:
+            return Health(False, f"the last full list is {age:.0f} s old")
+        waits, ended = self.queue.overdue(), now - self.queue.ended_at
+        if waits > STUCK_AFTER and ended > STUCK_AFTER:
+            return Health(False, f"a ModelDeployment waits for {waits:.0f} s and no worker has ended for {ended:.0f} s")
+        return Health(True)
+
+    def ready(self) -> Health:
+        """Whether everything was listed, so that something is done."""
+        if unsynced := self.informer.unsynced:
+            return Health(False, f"leads, and has not listed {', '.join(unsynced)} yet")
+        return Health(True, "leads")
+
 
 class Operator:
     """All parts of the process, wired together."""
 
-    def __init__(self, settings: Settings, kube: Kube) -> None:
+    def __init__(self, settings: Settings, kube: Kube, connect: Connect) -> None:
         self.settings = settings
         self.kube = kube
         self.telemetry = Telemetry()
         self.metrics = Prometheus(settings.prometheus_url)
-        self.elector = Elector(
-            kube,
+        self._gained, self._lost = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self.election = Election(
+            connect,
             LeaseSettings(settings.pod_namespace, settings.lease_name, settings.identity, settings.lease_seconds),
             time.monotonic,
+            lambda leading: loop.call_soon_threadsafe(self._elected, leading),
         )
-        self.queue = Queue(time.monotonic, lambda reason: self.telemetry.failures.labels(reason).inc())
-        self.informer = Informer()
-        defaults = Defaults(settings.serving_image, settings.envoy_image, settings.image_pull_policy)
-        self.reconciler = Reconciler(
-            kube,
-            Observer(self.informer, self.metrics, defaults, settings.metrics_stale_seconds),
-            self.telemetry,
-            lambda: self.elector.leading,
-        )
-        self.resynced_at = time.monotonic()
+        self._leader: Leader | None = None
+        self._waits_for = "has not asked for its CustomResourceDefinitions yet"
+
+    def _elected(self, leading: bool) -> None:
+        (self._gained if leading else self._lost).set()
+        (self._lost if leading else self._gained).clear()
 
     def healthy(self) -> Health:
-        """Alive: while leading, the resync must not hang."""
-        age = time.monotonic() - self.resynced_at
-        if self.elector.leading and age > 3 * RESYNC_EVERY:
-            return Health(False, f"the last full list is {age:.0f} s old")
-        return Health(True)
+        """The liveness probe."""
+        return self._leader.health() if self._leader else Health(True, "stands by")
+
+    def ready(self) -> Health:
+        """The readiness probe: leads and knows what there is, or could take over at once."""
+        if self._leader:
+            return self._leader.ready()
+        return Health(not self._waits_for, self._waits_for or "stands by")
 
     async def run(self) -> int:
-        """Run until something ends; the process' exit status."""
-        server = HealthServer(self.telemetry, self.healthy, lambda: Health(True))
+        """Run until a signal comes; the process' exit status."""
+        server = HealthServer(self.telemetry, self.healthy, self.ready)
         await server.start(self.settings.port)
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         stop = asyncio.create_task(stopped.wait(), name="signal")
+        work = asyncio.create_task(self._work(), name="work")
+        election = asyncio.create_task(in_thread("lease", self.election.run), name="lease")
         try:
-            log.info("%s waits for the lease %s", self.settings.identity, self.settings.lease_name)
-            acquired = asyncio.create_task(self.elector.acquire(), name="acquire")
-            await asyncio.wait({acquired, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if not acquired.done():
-                acquired.cancel()
-                return 0
-            acquired.result()
-            log.info("%s leads", self.settings.identity)
-            return await self._lead(stop)
+            await _first_of({stop, work, election})
+            return 0
         finally:
-            await self.elector.release()
+            await _end({work})  # before the lease is released: the next leader must not find us at work
+            await _end({election, stop})
             await server.stop()
             await self.metrics.close()
 
-    async def _lead(self, stop: "asyncio.Task[object]") -> int:
-        self.telemetry.leading.set(1)
-        registry = kopf.OperatorRegistry()
-        register(registry, self.queue, self.informer, self.reconciler.child_changed)
-        tasks = {
-            stop,
-            asyncio.create_task(self.elector.keep(), name="lease"),
-            asyncio.create_task(
-                kopf.operator(
-                    registry=registry,
-                    settings=kopf_settings(),
-                    standalone=True,
-                    identity=cast(Any, self.settings.identity),  # kopf would ask the system for a user's name
-                    clusterwide=not self.settings.namespaces,
-                    namespaces=self.settings.namespaces,
-                ),
-                name="kopf",
-            ),
-            asyncio.create_task(self._resync(), name="resync"),
-            *(
-                asyncio.create_task(self.queue.work(self.reconciler.reconcile), name=f"worker-{i}")
-                for i in range(self.settings.workers)
-            ),
-        }
-        done, running = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        names = ", ".join(t.get_name() for t in done)
-        log.info("ending: %s ended", names)
-        for task in running:
-            task.cancel()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(8):
-                await asyncio.gather(*running, return_exceptions=True)
-        for task in done:
-            task.result()
-        return 0 if stop in done or any(t.get_name() == "kopf" for t in done) else 1
-
-    async def _resync(self) -> None:
+    async def _work(self) -> None:
+        """Lead whenever the lease is ours, for ever."""
         while True:
-            everywhere: list[str | None] = [None]
-            for namespace in self.settings.namespaces or everywhere:
-                try:
-                    for item in await self.kube.list(API_VERSION, "ModelDeployment", namespace, {}):
-                        self.queue.add(Key(item["metadata"]["namespace"], item["metadata"]["name"]), after=5.0)
-                except HeadgateError as error:
-                    log.warning("resync: %s", error)
-                else:
-                    self.resynced_at = time.monotonic()
-            for _ in range(int(RESYNC_EVERY / 5)):
-                self.telemetry.queue_depth.set(len(self.queue))
-                self.telemetry.resync_age.set(time.monotonic() - self.resynced_at)
-                await asyncio.sleep(5)
+            await self._crds_are_installed()
+            log.info("%s stands for election by the lease %s", self.settings.identity, self.settings.lease_name)
+            await self._gained.wait()
+            log.info("%s leads", self.settings.identity)
+            try:
+                await _until(self._lost, self._lead())
+            except HeadgateError as error:
+                log.warning("%s: %s; the work begins anew", error.reason, cause_of(error))
+                await asyncio.sleep(AGAIN_AFTER)
+
+    async def _lead(self) -> None:
+        self._leader = Leader(self)
+        self.telemetry.leading.set(1)
+        try:
+            await self._leader.work()
+        finally:
+            self._leader = None
+            self.telemetry.leading.set(0)
+            self.telemetry.forget_all()
+
+    async def _crds_are_installed(self) -> None:
+        """Wait for them: with GitOps the operator may well be there first."""
+        for kind in ("ModelDeployment", "ModelRevision"):
+            while why := await self._missing(kind):
+                if why != self._waits_for:
+                    log.warning("%s; asking again every %g s", why, AGAIN_AFTER)
+                self._waits_for = why
+                await asyncio.sleep(AGAIN_AFTER)
+        self._waits_for = ""
+
+    async def _missing(self, kind: str) -> str:
+        """Why objects of this kind can't be listed; empty if they can."""
+        try:
+            await self.kube.list(API_VERSION, kind, self.settings.everywhere[0], {})
+        except NotFound:
+            return f"waits for the CustomResourceDefinition of {kind} ({API_VERSION}): install the chart's crds"
+        except HeadgateError as error:
+            return f"can't list {kind}: {cause_of(error)}"
+        return ""
+
+
+async def _until(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Work until it ends or the event comes. Raises what the work raises."""
+    task, waiting = asyncio.create_task(work), asyncio.create_task(event.wait())
+    try:
+        await _first_of({task, waiting})
+    finally:
+        await _end({task, waiting})
+
+
+async def _first_of(tasks: "set[asyncio.Task[Any]]") -> None:
+    """Wait until one of them ends. Raises what it raised."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+
+
+async def _end(tasks: set["asyncio.Task[Any]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ENDS_WITHIN):
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _main() -> int:
     settings = read_settings(os.environ)
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("kopf").setLevel(logging.WARNING)
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)  # that it takes no signals in a thread
     logging.getLogger("httpx").setLevel(logging.WARNING)
     kube = await ApiServer.connect()
     try:
-        return await Operator(settings, kube).run()
+        return await Operator(settings, kube, ApiServer.connect).run()
     finally:
         await kube.close()
 

@@ -3,6 +3,7 @@
     HeadgateError
     ├── KubernetesError          the API server said no, or nothing
     │   ├── Conflict             somebody else wrote in between: look again
+    │   ├── NamespaceTerminating nothing can be created in a namespace that is being deleted
     │   └── NotFound
     ├── Unreadable               an object is not what this version of Headgate writes and reads
     ├── MetricsError             Prometheus said no, or nothing: hold
@@ -30,6 +31,12 @@ class Conflict(KubernetesError):
     reason = "Conflict"
 
 
+class NamespaceTerminating(KubernetesError):
+    """The namespace is being deleted: nothing can be created in it, and nothing has to be."""
+
+    reason = "NamespaceTerminating"
+
+
 class NotFound(KubernetesError):
     """The object is not there."""
 
@@ -52,3 +59,8 @@ class SettingsError(HeadgateError):
     """The operator can't start with these settings."""
 
     reason = "SettingsInvalid"
+
+
+def cause_of(error: BaseException) -> str:
+    """What to log of an error: its text, or its type where it has none, as time-outs and broken connections do."""
+    return str(error) or type(error).__name__

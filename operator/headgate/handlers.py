@@ -1,6 +1,8 @@
-"""kopf as informer: events become keys in the queue, objects become entries of indices. Nothing is decided here.
+"""kopf's event handlers: objects go to the informer, keys to the queue. Nothing is decided here.
 
-Only event and index handlers are used, so kopf writes nothing to any object: no finalizer, no annotation.
+Only event handlers are used, so kopf writes nothing to any object: no finalizer, no annotation. kopf runs in a thread
+of its own (and would call plain functions in further ones), while queue and informer belong to the main event loop: so
+every event is delivered to that loop.
 """
 
 from collections.abc import Callable
@@ -9,76 +11,46 @@ from typing import Any
 import kopf
 
 from headgate.api import GROUP, MODEL_LABEL, VERSION
-from headgate.errors import HeadgateError
-from headgate.observe import Children
+from headgate.informer import Informer
 from headgate.queue import Key, Queue
+
+Deliver = Callable[..., Any]
+"""Calls a function with arguments in the main event loop, soon and in order: its `call_soon_threadsafe`."""
 
 Changed = Callable[[str, str, str, int | None], None]
 """Told of each change of a child: kind, namespace, name, generation (None: it is gone)."""
 
-_WATCHED_CHILDREN = (("apps", "v1", "deployments"), ("", "v1", "pods"), ("", "v1", "services"))
-_INDEXED = {"deployments": ("apps", "v1"), "pods": ("", "v1"), "modelrevisions": (GROUP, VERSION)}
-_KINDS = {"deployments": "Deployment", "services": "Service"}
+_CHILDREN = (("apps", "v1", "deployments"), ("", "v1", "pods"), ("", "v1", "services"))
+_WATCHED = ((GROUP, VERSION, "modeldeployments"), (GROUP, VERSION, "modelrevisions"), *_CHILDREN)
+_APPLIED = {"deployments": "Deployment", "services": "Service"}
 
 
-class NotSynced(HeadgateError):
-    """What there is in the cluster is not known yet."""
-
-    reason = "NotSynced"
-
-
-class Informer:
-    """What kopf has seen, by ModelDeployment. A `ChildSource`."""
-
-    def __init__(self) -> None:
-        self._indices: dict[str, Any] = {}
-
-    def children(self, namespace: str, model: str) -> Children:
-        """All children of one ModelDeployment. Raises NotSynced before kopf has told: unknown is not empty."""
-        if not self._indices:
-            raise NotSynced("kopf has not listed the children yet")
-        found = {name: list(index.get((namespace, model), ())) for name, index in self._indices.items()}
-        return Children(found.get("deployments", []), found.get("pods", []), found.get("modelrevisions", []))
-
-    def bind(self, **indices: Any) -> None:
-        """kopf hands its indices to handlers; they stay the same objects."""
-        self._indices = indices
-
-
-def register(registry: kopf.OperatorRegistry, queue: Queue, informer: Informer, changed: Changed) -> None:
+def register(
+    registry: kopf.OperatorRegistry, queue: Queue, informer: Informer, changed: Changed, deliver: Deliver
+) -> None:
     """Add all handlers to `registry`."""
-    _register_login(registry)
-    _register_indices(registry)
 
-    @kopf.on.event(GROUP, VERSION, "modeldeployments", registry=registry)
-    def modeldeployment_changed(namespace: str | None, name: str, **kwargs: Any) -> None:
-        informer.bind(**{plural: kwargs[plural] for plural in _INDEXED})
-        queue.add(Key(namespace or "", name))
+    def take(plural: str, event_type: str | None, item: Any) -> None:
+        """One event, in the main event loop."""
+        informer.seen(plural, event_type, item)
+        meta = item["metadata"]
+        namespace, name = meta.get("namespace") or "", meta["name"]
+        if kind := _APPLIED.get(plural):
+            changed(kind, namespace, name, None if event_type == "DELETED" else meta.get("generation", 0))
+        if plural == "modeldeployments":
+            queue.add(Key(namespace, name))
+        elif plural != "modelrevisions" and (model := (meta.get("labels") or {}).get(MODEL_LABEL)):
+            queue.add(Key(namespace, model))
 
-    def child_changed(namespace: str | None, event: Any, resource: Any, labels: Any, **_: Any) -> None:
-        meta = event["object"]["metadata"]
-        if kind := _KINDS.get(resource.plural):
-            gone = event["type"] == "DELETED"
-            changed(kind, namespace or "", meta["name"], None if gone else meta.get("generation", 0))
-        if model := labels.get(MODEL_LABEL):
-            queue.add(Key(namespace or "", model))
+    async def seen(event: Any, resource: Any, **_: Any) -> None:
+        deliver(take, resource.plural, event["type"], event["object"])
 
-    for group, version, plural in _WATCHED_CHILDREN:
-        kopf.on.event(group, version, plural, id=f"{plural}_changed", registry=registry)(child_changed)
+    for group, version, plural in _WATCHED:
+        kopf.on.event(group, version, plural, id=f"{plural}_changed", registry=registry)(seen)
 
-
-def _register_login(registry: kopf.OperatorRegistry) -> None:
     @kopf.on.login(registry=registry)
-    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
-
-
-def _register_indices(registry: kopf.OperatorRegistry) -> None:
-    def by_model(namespace: str | None, body: Any, labels: Any, **_: Any) -> dict[tuple[str, str], dict[str, Any]]:
-        return {(namespace or "", labels.get(MODEL_LABEL, "")): dict(body)}
-
-    for plural, (group, version) in _INDEXED.items():
-        kopf.index(group, version, plural, id=plural, registry=registry)(by_model)
 
 
 def kopf_settings() -> kopf.OperatorSettings:
@@ -92,7 +64,8 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.watching.connect_timeout = 30
     settings.watching.chunk_size = 500
     settings.networking.request_timeout = 30
+    settings.process.ultimate_exiting_timeout = None  # the process goes on when kopf has ended
     settings.persistence.finalizer = f"{GROUP}/unused"
-    for group, version, plural in _WATCHED_CHILDREN:
+    for group, version, plural in _CHILDREN:
         settings.watching.label_selectors[group, version, plural] = MODEL_LABEL
     return settings

@@ -1,7 +1,11 @@
-"""Gathers one Observation: the object, what belongs to it, its metrics. Called by `reconcile`; decides nothing."""
+"""Gathers one Observation: the object, what belongs to it, its metrics. Called by `reconcile`; decides nothing.
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+Only what a decision may need is read here, within a few seconds; what may come later is in `background`.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -13,18 +17,18 @@ from headgate.api.spec import Spec, Traffic
 from headgate.api.status import Rollout, Status
 from headgate.core import shadow
 from headgate.core.children import workload_of
-from headgate.core.evidence.drift import FeatureDrift, follow
-from headgate.core.evidence.history import SPAN, STEP, blocks_of
-from headgate.core.following import FOLLOWING_SERIES, released
-from headgate.core.following import LOOK_BACK as FOLLOWING_LOOK_BACK
+from headgate.core.manifests.runtime import REVISION_COPY
 from headgate.core.metrics import SERIES, Comparison, metrics_from
-from headgate.core.model import Blind, Defaults, Drift, Fresh, Metrics, Observation, Quiet, RevisionView, Workload
+from headgate.core.model import Blind, Defaults, Fresh, Metrics, Observation, Quiet, RevisionView, Workload
 from headgate.core.pairs import PAIR_SERIES, pairs_from
 from headgate.core.past import HISTORY_SECONDS, PAST_SERIES, before, slow_before
 from headgate.edges.prometheus import MetricsSource
 from headgate.errors import MetricsError
 
 Object = Mapping[str, Any]
+
+METRICS_SECONDS = 6.0
+"""For all questions to Prometheus of one look together."""
 
 _USES_METRICS = frozenset({"Pending", "Shadow", "Canary", "Promoting", "Soaking"})
 
@@ -39,7 +43,7 @@ class Children:
 
 
 class ChildSource(Protocol):
-    """Where children are read from: kopf's indices, or a dictionary in tests."""
+    """Where children are read from: the informer, or a dictionary in tests."""
 
     def children(self, namespace: str, model: str) -> Children:
         """All children of one ModelDeployment."""
@@ -49,18 +53,15 @@ class ChildSource(Protocol):
 class Observer:
     """Reads what `decide` needs."""
 
-    children: ChildSource
     metrics: MetricsSource
     defaults: Defaults
     stale_after: float
-    clock: Callable[[], float] = time.time
 
-    async def observe(self, raw: Object, with_drift: bool) -> Observation:
+    async def observe(self, raw: Object, found: Children) -> Observation:
         """The Observation of a ModelDeployment. Raises pydantic's ValidationError for what can't be read."""
         meta = raw["metadata"]
         namespace, name = meta["namespace"], meta["name"]
         spec, status = Spec.model_validate(raw["spec"]), Status.model_validate(raw.get("status") or {})
-        found = self.children.children(namespace, name)
         workloads = _workloads(found)
         return Observation(
             namespace=namespace,
@@ -70,12 +71,10 @@ class Observer:
             spec=spec,
             status=status,
             defaults=self.defaults,
-            revisions={v.name: v for v in map(_revision, found.revisions)},
+            revisions={v.name: v for v in map(revision_view, found.revisions)},
             workloads=workloads,
             router=_router(found, name),
             metrics=await self._metrics(namespace, name, spec, status, workloads),
-            drift=await self._drift(namespace, name, spec, status) if with_drift else None,
-            released=await self._released(namespace, name, status, found),
         )
 
     async def _metrics(
@@ -86,96 +85,52 @@ class Observer:
             return Quiet()
         if rollout.phase == "Pending" and not workloads.get(rollout.revision, Workload()).rolled_out:
             return Quiet()
-        if shadow.compares_pairs(spec, rollout):
-            return await self._pairs(namespace, name, stable.revision, rollout)
         labels = {
             "headgate_namespace": namespace,
             "headgate_model": name,
             "headgate_revision": f"{stable.revision}|{rollout.revision}",
         }
-        patience = patience_of(spec.traffic)
+        try:
+            async with asyncio.timeout(METRICS_SECONDS):
+                now = await self.metrics.now()
+                if shadow.compares_pairs(spec, rollout):
+                    return await self._pairs(labels, now, stable.revision, rollout)
+                return await self._attempts(labels, now, spec, stable.revision, rollout)
+        except MetricsError as error:
+            return Blind(str(error))
+        except TimeoutError:
+            return Blind(f"Prometheus did not answer within {METRICS_SECONDS:g} seconds.")
+
+    async def _attempts(
+        self, labels: Mapping[str, str], now: float, spec: Spec, stable: str, rollout: Rollout
+    ) -> Metrics:
+        """What both versions have answered since the last look; before the first one, also what stable did before."""
         slow_after = seconds(spec.rollout.latency.threshold) if spec.rollout.latency else None
-        who = Comparison(stable.revision, rollout.revision, patience, slow_after)
+        who = Comparison(stable, rollout.revision, patience_of(spec.traffic), slow_after)
         cursor = None if rollout.phase == "Shadow" else rollout.cursor
-        before_canary = rollout.phase == "Shadow" or not spec.rollout.shadow
-        try:
-            read = await self.metrics.samples(SERIES, labels, cursor)
-            found = metrics_from(read.series, read.now, cursor, who, self.stale_after)
-            if cursor is not None or not isinstance(found, Fresh) or not before_canary:
-                return found
-            past = await self.metrics.samples(
-                PAST_SERIES, {**labels, "headgate_revision": stable.revision}, None, HISTORY_SECONDS
-            )
-        except MetricsError as error:
-            return Blind(str(error))
-        slow = found.slow and replace(found.slow, before=slow_before(past.series, found.cursor, who, found.slow.edge))
-        return replace(found, before=before(past.series, found.cursor, who), slow=slow)
+        begins = cursor is None and (rollout.phase == "Shadow" or not spec.rollout.shadow)
+        current = self.metrics.samples(SERIES, labels, now, cursor)
+        if not begins:
+            return metrics_from(await current, now, cursor, who, self.stale_after)
+        of_stable = {**labels, "headgate_revision": stable}
+        series, past = await asyncio.gather(
+            current, self.metrics.samples(PAST_SERIES, of_stable, now, None, HISTORY_SECONDS)
+        )
+        found = metrics_from(series, now, cursor, who, self.stale_after)
+        if not isinstance(found, Fresh):
+            return found
+        slow = found.slow and replace(found.slow, before=slow_before(past, found.cursor, who, found.slow.edge))
+        return replace(found, before=before(past, found.cursor, who), slow=slow)
 
-    async def _released(self, namespace: str, name: str, status: Status, found: Children) -> frozenset[str]:
-        if not status.retiring:
-            return frozenset()
-        labels = {"headgate_namespace": namespace, "headgate_model": name}
-        routers = [
-            pod["metadata"]["name"]
-            for pod in found.pods
-            if not _label(pod, REVISION_LABEL) and (pod.get("status") or {}).get("phase") == "Running"
-        ]
-        try:
-            read = await self.metrics.samples(FOLLOWING_SERIES, labels, None, FOLLOWING_LOOK_BACK)
-        except MetricsError:
-            return frozenset()
-        return released(status.retiring, routers, read.series, read.now - self.clock())
-
-    async def _pairs(self, namespace: str, name: str, stable: str, rollout: Rollout) -> Metrics:
+    async def _pairs(self, labels: Mapping[str, str], now: float, stable: str, rollout: Rollout) -> Metrics:
         """What a shadow has shown since the last look."""
-        candidate = rollout.revision
-        labels = {
-            "headgate_namespace": namespace,
-            "headgate_model": name,
-            "headgate_revision": f"{stable}|{candidate}",
-        }
-        try:
-            read = await self.metrics.samples(PAIR_SERIES, labels, rollout.cursor)
-        except MetricsError as error:
-            return Blind(str(error))
-        return pairs_from(read.series, read.now, rollout.cursor, stable, candidate, self.stale_after)
-
-    async def _drift(self, namespace: str, name: str, spec: Spec, status: Status) -> Drift | None:
-        if status.stable is None:
-            return None
-        labels = {
-            "headgate_namespace": namespace,
-            "headgate_model": name,
-            "headgate_revision": status.stable.revision,
-        }
-        try:
-            reference = await self.metrics.totals("headgate_feature_reference", labels, ("feature", "bin", "layout"))
-            if not reference:
-                return Drift()
-            layouts = "|".join(sorted({layout for _, _, layout in reference}))
-            live = await self.metrics.history("headgate_feature_bin_total", {**labels, "layout": layouts}, SPAN, STEP)
-        except MetricsError:
-            return None
-        return Drift(tuple(_features(blocks_of(live), reference, spec.monitoring.drift.tolerance)))
+        series = await self.metrics.samples(PAIR_SERIES, labels, now, rollout.cursor)
+        return pairs_from(series, now, rollout.cursor, stable, rollout.revision, self.stale_after)
 
 
 def patience_of(traffic: Traffic) -> float | None:
     """Seconds after which the router has stable rescue a candidate's request; None where it doesn't."""
     return seconds(traffic.timeout) * eighths_waited_for(traffic) / 8 if traffic.retryOnStable else None
-
-
-def _features(
-    live: Mapping[tuple[str, str], Sequence[Mapping[str, float]]],
-    reference: Mapping[tuple[str, ...], float],
-    tolerance: float,
-) -> list[FeatureDrift]:
-    features: dict[tuple[str, str], dict[str, float]] = {}
-    for (feature, bin_, layout), count in reference.items():
-        features.setdefault((feature, layout), {})[bin_] = count
-    return [
-        follow(feature, live.get((feature, layout), ()), bins, tolerance, len(features))
-        for (feature, layout), bins in sorted(features.items())
-    ]
 
 
 def _workloads(found: Children) -> dict[str, Workload]:
@@ -195,10 +150,25 @@ def _label(obj: Object, label: str) -> str:
     return str((obj["metadata"].get("labels") or {}).get(label, ""))
 
 
-def _revision(raw: Object) -> RevisionView:
+def revision_view(raw: Object) -> RevisionView:
+    """A ModelRevision, as the API server gives it. Raises pydantic's ValidationError."""
     return RevisionView(
         name=raw["metadata"]["name"],
         spec=RevisionSpec.model_validate(raw["spec"]),
         status=RevisionStatus.model_validate(raw.get("status") or {}),
         created=raw["metadata"].get("creationTimestamp") or "",
+    )
+
+
+def revision_kept_on(deployment: Object) -> RevisionView | None:
+    """The ModelRevision that a Deployment was made of, from the copy in its annotation; None without one."""
+    kept = (deployment["metadata"].get("annotations") or {}).get(REVISION_COPY)
+    if not kept:
+        return None
+    copy = json.loads(kept)
+    return RevisionView(
+        name=deployment["metadata"]["name"],
+        spec=RevisionSpec.model_validate(copy["spec"]),
+        status=RevisionStatus.model_validate(copy["status"]),
+        recorded=False,
     )

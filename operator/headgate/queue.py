@@ -1,15 +1,17 @@
 """A queue of keys: each key waits at most once, is worked on by at most one worker, and comes back when it should.
 
-`handlers` puts keys in, workers hand them to `reconcile`. Failures come back with growing delays.
+`handlers` puts keys in, workers hand them to `reconcile`. Failures come back with growing delays. All of it belongs to
+the thread of the event loop: a key that another thread puts in between two steps of a worker could be lost for ever.
 """
 
 import asyncio
 import heapq
 import logging
+import threading
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from headgate.errors import HeadgateError
+from headgate.errors import HeadgateError, NamespaceTerminating, cause_of
 
 log = logging.getLogger("headgate.queue")
 
@@ -39,12 +41,23 @@ class Queue:
         self._busy: set[Key] = set()
         self._failures: dict[Key, int] = {}
         self._changed = asyncio.Event()
+        self._thread = threading.get_ident()
+        self.ended_at = clock()
+        """When a worker last came to the end of a key, well or not."""
 
     def __len__(self) -> int:
         return len(self._due)
 
+    def overdue(self) -> float:
+        """Seconds that the key which is due for longest has been waiting for a worker; 0 where none is due."""
+        return max(0.0, self._clock() - min(self._due.values(), default=self._clock()))
+
     def add(self, key: Key, after: float = 0.0) -> None:
-        """Look at `key` in `after` seconds, or earlier if that was said before."""
+        """Look at `key` in `after` seconds, or earlier if that was said before. RuntimeError in another thread."""
+        if threading.get_ident() != self._thread:
+            raise RuntimeError(
+                "Queue.add was called outside of the event loop's thread; handlers have to be coroutines"
+            )
         due = self._clock() + after
         if self._due.get(key, float("inf")) <= due:
             return
@@ -60,6 +73,7 @@ class Queue:
             try:
                 await self._once(key, do)
             finally:
+                self.ended_at = self._clock()
                 self._busy.discard(key)
                 self._changed.set()
 
@@ -72,7 +86,8 @@ class Queue:
             known = isinstance(error, HeadgateError)
             reason = error.reason if isinstance(error, HeadgateError) else type(error).__name__
             self._on_failure(reason)
-            log.warning("%s/%s: %s; again in %.1f s", *key, error, delay, exc_info=not known)
+            level = logging.DEBUG if isinstance(error, NamespaceTerminating) else logging.WARNING
+            log.log(level, "%s/%s: %s; again in %.1f s", *key, cause_of(error), delay, exc_info=not known)
             self.add(key, delay)
             return
         self._failures.pop(key, None)

@@ -5,6 +5,7 @@ advance is on record before any pod changes. It is written with the resourceVers
 in between, nothing was decided and the key comes back. Each further step is one idempotent request.
 """
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -18,6 +19,8 @@ from pydantic import ValidationError
 from headgate.api import API_VERSION
 from headgate.api.revision import RevisionStatus, as_manifest
 from headgate.api.status import Status
+from headgate.background import BackgroundReadings
+from headgate.core import phases
 from headgate.core.decide import decide
 from headgate.core.manifests import (
     Manifest,
@@ -28,17 +31,18 @@ from headgate.core.manifests import (
     runtime_manifests,
 )
 from headgate.core.model import Event, Observation, Plan, RevisionView
+from headgate.core.revisions import revision_name
 from headgate.core.times import stamp
 from headgate.edges.kube import Kube
 from headgate.edges.telemetry import Telemetry
-from headgate.errors import HeadgateError, KubernetesError, NotFound, Unreadable
-from headgate.observe import Observer
+from headgate.errors import HeadgateError, KubernetesError, NamespaceTerminating, NotFound, Unreadable, cause_of
+from headgate.observe import Children, ChildSource, Observer, revision_kept_on, revision_view
 from headgate.queue import Key
 
 log = logging.getLogger("headgate.reconcile")
 
-DRIFT_EVERY = 15.0
-"""Seconds between two looks at the drift of one model's inputs."""
+LONGEST_LOOK = 60.0
+"""Seconds for one look at a ModelDeployment, however many of its requests hang."""
 
 REAPPLY_EVERY = 300.0
 """Seconds after which children are applied again even if nothing seems to have changed."""
@@ -54,6 +58,12 @@ class NotLeading(HeadgateError):
     reason = "NotLeading"
 
 
+class TooSlow(HeadgateError):
+    """A look was given up; the next one goes on from what there is."""
+
+    reason = "TooSlow"
+
+
 @dataclass(frozen=True)
 class _Applied:
     content: str
@@ -66,16 +76,24 @@ class Reconciler:
     """Everything that one look needs. Keeps nothing that a restart may not lose."""
 
     kube: Kube
+    children: ChildSource
     observer: Observer
+    background: BackgroundReadings
     telemetry: Telemetry
     leading: Callable[[], bool]
     clock: Callable[[], float] = time.time
     _applied: dict[tuple[str, ...], "_Applied"] = field(default_factory=dict)
     _recorded: dict[tuple[str, str], RevisionStatus] = field(default_factory=dict)
-    _drift_looked: dict[Key, float] = field(default_factory=dict)
 
     async def reconcile(self, key: Key) -> float | None:
-        """One look. Returns the seconds until the next one."""
+        """One look. Returns the seconds until the next one. Raises HeadgateError."""
+        try:
+            async with asyncio.timeout(LONGEST_LOOK):
+                return await self._look(key)
+        except TimeoutError as error:
+            raise TooSlow(f"the API server did not answer everything within {LONGEST_LOOK:g} s") from error
+
+    async def _look(self, key: Key) -> float | None:
         try:
             raw = await self.kube.get(API_VERSION, "ModelDeployment", key.namespace, key.name)
         except NotFound:
@@ -84,26 +102,50 @@ class Reconciler:
         if raw["metadata"].get("deletionTimestamp"):
             return None
         with self.telemetry.decision_seconds.time():
-            observation = await self._observe(key, raw)
+            children = self.children.children(key.namespace, key.name)
+            observation = await self._observe(key, raw, children)
             plan = decide(observation, self.clock())
             await self._act(observation, plan, raw)
+        self.background.refresh(key, observation.spec, plan.status, children.pods)
         self.telemetry.show(key.namespace, key.name, plan.status)
+        self.telemetry.reconciled_at.set(self.clock())
         return plan.look_again_after
 
-    async def _observe(self, key: Key, raw: Manifest) -> Observation:
+    async def _observe(self, key: Key, raw: Manifest, children: Children) -> Observation:
         try:
-            return self._with_own_records(await self.observer.observe(raw, self._drift_is_due(key)))
+            o = await self.observer.observe(raw, children)
+            o = self._with_own_records(replace(o, revisions=await self._with_lost_records(o, children)))
+            known = self.background.newest(key, o.status)
+            return replace(o, drift=known.drift, released=known.released)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise Unreadable(f"{error.title} at {where}: {first['msg']}; nothing is changed") from error
+
+    async def _with_lost_records(self, o: Observation, children: Children) -> dict[str, RevisionView]:
+        """All ModelRevisions that are in use: one that the cache lacks is asked for, for absent there is not absent.
+
+        One that is really gone (somebody deleted it) is made again as its Deployment says that it was.
+        """
+        views = dict(o.revisions)
+        for name in sorted((phases.needed(o.status) | {revision_name(o.name, o.spec)}) - set(views)):
+            try:
+                views[name] = revision_view(await self.kube.get(API_VERSION, "ModelRevision", o.namespace, name))
+            except NotFound:
+                kept = (revision_kept_on(each) for each in children.deployments)
+                views |= {view.name: view for view in kept if view and view.name == name}
+        return views
 
     def _with_own_records(self, o: Observation) -> Observation:
         """The cache of ModelRevisions may lag behind what we wrote; a decision is recorded once, as it was taken."""
         views = dict(o.revisions)
         for name, view in o.revisions.items():
             written = self._recorded.get((o.namespace, name))
-            if written and len(written.decisions) > len(view.status.decisions):
+            lags = written and (
+                len(written.decisions) > len(view.status.decisions)
+                or (written.baseline is not None and view.status.baseline is None)
+            )
+            if written and lags:
                 views[name] = replace(view, status=written)
             else:
                 self._recorded.pop((o.namespace, name), None)
@@ -143,6 +185,8 @@ class Reconciler:
 
     async def _bring_revision(self, o: Observation, view: RevisionView) -> None:
         before = o.revisions.get(view.name)
+        if before and not before.recorded:
+            before = None
         if before is None:
             await self._apply(revision_manifest(o, view), force=True)
         if before is None or before.status != view.status:
@@ -245,14 +289,10 @@ class Reconciler:
         }
         try:
             await self.kube.create(body)
+        except NamespaceTerminating as error:
+            log.debug("event %s of %s/%s: %s", event.reason, o.namespace, o.name, error)
         except KubernetesError as error:
-            log.warning("event %s of %s/%s: %s", event.reason, o.namespace, o.name, error)
-
-    def _drift_is_due(self, key: Key) -> bool:
-        if self.clock() - self._drift_looked.get(key, 0.0) < DRIFT_EVERY:
-            return False
-        self._drift_looked[key] = self.clock()
-        return True
+            log.warning("event %s of %s/%s: %s", event.reason, o.namespace, o.name, cause_of(error))
 
     def _must_lead(self) -> None:
         if not self.leading():
@@ -260,4 +300,15 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         self.telemetry.forget(key.namespace, key.name)
-        self._drift_looked.pop(key, None)
+        self.background.forget(key)
+        for ident in [ident for ident in self._applied if ident[1] == key.namespace and _is_of(ident[2], key.name)]:
+            del self._applied[ident]
+        for record in [
+            record for record in self._recorded if record[0] == key.namespace and _is_of(record[1], key.name)
+        ]:
+            del self._recorded[record]
+
+
+def _is_of(child: str, model: str) -> bool:
+    """Whether a child has this name: the model's own, or one that begins with it."""
+    return child == model or child.startswith(f"{model}-")

@@ -35,8 +35,8 @@ class Settings(BaseModel):
     """Port of health and metrics."""
     lease_name: str = "headgate"
     """Name of the Lease, in the operator's namespace."""
-    lease_seconds: float = Field(default=10.0, ge=3)
-    """How long a silent leader stays leader."""
+    lease_seconds: float = Field(default=15.0, ge=3)
+    """After how long without a renewal of the lease another replica takes over; the leader stops at two thirds."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     """Least severe messages to log."""
     pod_name: str = ""
@@ -48,6 +48,11 @@ class Settings(BaseModel):
     def namespaces(self) -> list[str]:
         """`watch_namespaces` as a list."""
         return [n.strip() for n in self.watch_namespaces.split(",") if n.strip()]
+
+    @property
+    def everywhere(self) -> list[str | None]:
+        """The namespaces to list; [None] for all at once."""
+        return [*self.namespaces] or [None]
 
     @property
     def identity(self) -> str:

@@ -1,11 +1,11 @@
 """An API server in a dictionary, and a Prometheus that says what it is told to say."""
 
+import asyncio
 import copy
 import itertools
 import math
 
 from headgate.api import MODEL_LABEL
-from headgate.edges.prometheus import Samples
 from headgate.errors import Conflict, KubernetesError, MetricsError, NotFound
 from headgate.observe import Children
 
@@ -97,6 +97,9 @@ class FakeKube:
         self._note("delete", kind, name)
         self.objects.pop((kind, namespace, name), None)
 
+    async def close(self):
+        self.closed = True
+
     def _note(self, verb, kind, name):
         self.before(verb, kind, name)
         self.requests.append((verb, kind, name))
@@ -128,7 +131,10 @@ class FakeMetrics:
     """`edges.prometheus.MetricsSource` that answers with what was put into it."""
 
     def __init__(self):
-        self.now = 0.0
+        self.time = 0.0
+        self.times_asked = 0
+        self.takes = 0.0
+        """Seconds for an answer."""
         self.series = ()
         self.sums = {}
         self.points = ()
@@ -137,15 +143,27 @@ class FakeMetrics:
         """How many questions are answered."""
         self.asked = []
 
-    async def samples(self, metrics, labels, since, look_back=60.0):
+    async def now(self):
+        self.times_asked += 1
+        await self._wait()
+        if self.error:
+            raise self.error
+        return self.time
+
+    async def samples(self, metrics, labels, now, since, look_back=60.0):
         self.asked.append((metrics, labels, since, look_back))
         if self.error or len(self.asked) > self.error_after:
             raise self.error or MetricsError("no more")
-        wanted = [s for s in self.series if s.labels.get("__name__") in metrics]
-        return Samples(self.now, tuple(wanted))
+        await self._wait()
+        return tuple(s for s in self.series if s.labels.get("__name__") in metrics)
+
+    async def _wait(self):
+        if self.takes:
+            await asyncio.sleep(self.takes)
 
     async def totals(self, metric, labels, by):
         self.asked.append((metric, labels, by))
+        await self._wait()
         if self.error:
             raise self.error
         return self.sums.get(metric, {})

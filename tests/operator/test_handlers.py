@@ -1,30 +1,38 @@
-"""kopf as informer: events become keys, objects become children, nothing else happens."""
+"""kopf's events become keys in the queue and objects in the informer; nothing else happens."""
 
+import asyncio
+import threading
 from types import SimpleNamespace
 
 import kopf
 import pytest
+from kopf._core.actions.invocation import invoke
 
-from headgate.errors import HeadgateError
-from headgate.handlers import Informer, kopf_settings, register
+from headgate.handlers import kopf_settings, register
+from headgate.informer import Informer
 from headgate.queue import Key, Queue
+from headgate.threads import in_thread
+
+MODEL = {"headgate.dev/model": "fraud"}
 
 
 class Wired:
     """Handlers as they are registered, without a cluster."""
 
-    def __init__(self):
+    def __init__(self, deliver=lambda do, *about: do(*about)):
         self.queue, self.informer, self.changed = Queue(lambda: 0.0), Informer(), []
         self.registry = kopf.OperatorRegistry()
-        register(self.registry, self.queue, self.informer, lambda *about: self.changed.append(about))
+        register(self.registry, self.queue, self.informer, lambda *about: self.changed.append(about), deliver)
         self.watchers = {h.selector.any_name or h.selector.plural: h.fn for h in self.registry._watching._handlers}
-        self.indexers = {h.id: h.fn for h in self.registry._indexing._handlers}
 
-    def child(self, plural, type_="MODIFIED", labels=None, **meta):
-        labels = {"headgate.dev/model": "fraud"} if labels is None else labels
-        event = {"type": type_, "object": {"metadata": {"name": "x", **meta}}}
-        resource = SimpleNamespace(plural=plural)
-        self.watchers[plural](namespace="models", event=event, resource=resource, labels=labels)
+    def event(self, plural, type_="MODIFIED", labels=MODEL, name="x", **meta):
+        """What kopf hands to a handler."""
+        item = {"metadata": {"name": name, "namespace": "models", "labels": labels, **meta}}
+        return {"event": {"type": type_, "object": item}, "resource": SimpleNamespace(plural=plural)}
+
+    async def child(self, plural, *about, **more):
+        """As kopf calls it."""
+        await invoke(self.watchers[plural], kwargs=self.event(plural, *about, **more))
 
     @property
     def queued(self):
@@ -36,28 +44,28 @@ def wired():
     return Wired()
 
 
-def test_a_model_that_changed_is_looked_at(wired):
-    indices = {name: {} for name in ("deployments", "pods", "modelrevisions")}
-    wired.watchers["modeldeployments"](namespace="models", name="fraud", event={}, **indices)
+async def test_a_model_that_changed_is_looked_at(wired):
+    await wired.child("modeldeployments", name="fraud", labels={})
     assert wired.queued == [Key("models", "fraud")]
 
 
 @pytest.mark.parametrize("plural", ["deployments", "pods", "services"])
-def test_a_child_that_changed_leads_to_a_look_at_its_model(wired, plural):
-    wired.child(plural, generation=3)
+async def test_a_child_that_changed_leads_to_a_look_at_its_model(wired, plural):
+    await wired.child(plural, generation=3)
     assert wired.queued == [Key("models", "fraud")]
 
 
-def test_a_child_without_the_label_is_nobodys(wired):
-    wired.child("pods", labels={})
+async def test_a_child_without_the_label_is_nobodys(wired):
+    await wired.child("pods", labels=None)
+    await wired.child("pods", labels={})
     assert wired.queued == []
 
 
-def test_changes_and_removals_of_applied_children_are_told(wired):
-    wired.child("deployments", generation=3)
-    wired.child("services")
-    wired.child("deployments", "DELETED", generation=3)
-    wired.child("pods", "DELETED")
+async def test_changes_and_removals_of_applied_children_are_told(wired):
+    await wired.child("deployments", generation=3)
+    await wired.child("services")
+    await wired.child("deployments", "DELETED", generation=3)
+    await wired.child("pods", "DELETED")
     assert wired.changed == [
         ("Deployment", "models", "x", 3),
         ("Service", "models", "x", 0),
@@ -65,25 +73,49 @@ def test_changes_and_removals_of_applied_children_are_told(wired):
     ]
 
 
-def test_objects_are_indexed_by_their_model(wired):
-    body = {"metadata": {"name": "x"}}
-    for plural in ("deployments", "pods", "modelrevisions"):
-        found = wired.indexers[plural](namespace="models", body=body, labels={"headgate.dev/model": "fraud"})
-        assert found == {("models", "fraud"): body}
+async def test_events_from_other_threads_are_worked_on_in_the_main_loop_and_none_is_lost():
+    loop, threads, each = asyncio.get_running_loop(), 4, 300
+    wired = Wired(loop.call_soon_threadsafe)
+    seen_in, plain = set(), wired.informer.seen
+
+    def seen(*about):
+        seen_in.add(threading.get_ident())
+        plain(*about)
+
+    wired.informer.seen = seen
+
+    async def hammer(thread):
+        for number in range(each):
+            labels = {"headgate.dev/model": f"m{thread}-{number}"}
+            await wired.child("deployments", name=f"d{thread}-{number}", labels=labels)
+            await wired.child("modeldeployments", name=f"m{thread}-{number}", labels=None)
+
+    async def work(key):
+        done.add(key)
+        if len(done) == threads * each:
+            all_done.set()
+
+    done, all_done = set(), asyncio.Event()
+    workers = [asyncio.create_task(wired.queue.work(work)) for _ in range(4)]
+    await asyncio.gather(*(in_thread("kopf", lambda thread=thread: hammer(thread)) for thread in range(threads)))
+    await all_done.wait()
+    for worker in workers:
+        worker.cancel()
+    await asyncio.gather(*workers, return_exceptions=True)
+    assert done == {Key("models", f"m{thread}-{number}") for thread in range(threads) for number in range(each)}
+    assert len(wired.changed) == threads * each
+    assert seen_in == {threading.get_ident()}
 
 
-def test_children_are_read_from_the_indices_of_kopf(wired):
-    store = {("models", "fraud"): [{"metadata": {"name": "a"}}]}
-    wired.informer.bind(deployments=store, pods={}, modelrevisions=store)
-    found = wired.informer.children("models", "fraud")
-    assert [d["metadata"]["name"] for d in found.deployments] == ["a"]
-    assert (found.pods, len(found.revisions)) == ([], 1)
-    assert wired.informer.children("other", "fraud").deployments == []
+async def test_the_queue_refuses_other_threads():
+    queue = Queue(lambda: 0.0)
 
+    async def add():
+        queue.add(Key("models", "fraud"))
 
-def test_before_kopf_has_seen_anything_nothing_is_known_rather_than_empty(wired):
-    with pytest.raises(HeadgateError):
-        wired.informer.children("models", "fraud")
+    with pytest.raises(RuntimeError, match="thread"):
+        await in_thread("other", add)
+    assert len(queue) == 0
 
 
 def test_kopf_writes_nothing_and_watches_what_is_ours():
@@ -91,11 +123,12 @@ def test_kopf_writes_nothing_and_watches_what_is_ours():
     assert settings.posting.enabled is False
     assert settings.peering.standalone is True
     assert settings.watching.client_timeout > settings.watching.server_timeout
+    assert settings.process.ultimate_exiting_timeout is None, "kopf would kill the process that goes on without it"
 
 
-def test_only_event_and_index_handlers_are_used(wired):
-    assert set(wired.watchers) == {"modeldeployments", "deployments", "pods", "services"}
-    assert set(wired.indexers) == {"deployments", "pods", "modelrevisions"}
+def test_only_event_handlers_are_used(wired):
+    assert set(wired.watchers) == {"modeldeployments", "modelrevisions", "deployments", "pods", "services"}
+    assert not wired.registry._indexing._handlers
     assert not wired.registry._changing._handlers
     assert not wired.registry._spawning._handlers
     assert not wired.registry._webhooks._handlers

@@ -1,26 +1,23 @@
 """What one look gathers."""
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
 from fakes import FakeKube, FakeMetrics
 from pydantic import ValidationError
-from world import DEFAULTS, Behaviour, World
+from world import DEFAULTS, World
 
 from headgate.api.revision import as_manifest
 from headgate.api.spec import Traffic
 from headgate.core.evidence.counters import Series
-from headgate.core.following import ALIVE, ROUTES
 from headgate.core.histogram import patience_edge
 from headgate.core.manifests import revision_manifest, router_manifests, runtime_manifests
 from headgate.core.metrics import SERIES
-from headgate.core.model import Before, Blind, Drift, Fresh, Quiet
+from headgate.core.model import Before, Blind, Fresh, Quiet
 from headgate.core.pairs import PAIR_SERIES
 from headgate.core.past import HISTORY_SECONDS, PAST_SERIES
 from headgate.errors import MetricsError
-from headgate.observe import Observer, patience_of
+from headgate.observe import METRICS_SECONDS, Children, Observer, patience_of, revision_kept_on
 from headgate_serving.router.config.budget import LATENCY_EDGES_MS, candidate_try_ms
+from virtual_time import run
 
 
 class Scene:
@@ -28,8 +25,8 @@ class Scene:
 
     def __init__(self, world):
         self.kube, self.metrics = FakeKube(), FakeMetrics()
-        self.observer = Observer(self.kube, self.metrics, DEFAULTS, stale_after=30.0)
-        self.metrics.now = world.now
+        self.observer = Observer(self.metrics, DEFAULTS, stale_after=30.0)
+        self.metrics.time = world.now
         o = world.observe()
         for view in world.revisions.values():
             self.kube.put({**revision_manifest(o, view), "status": as_manifest(view.status)})
@@ -48,8 +45,8 @@ class Scene:
             counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas"), wanted)
             found["status"] = {"observedGeneration": 99, **counts}
 
-    async def observe(self, with_drift=False):
-        return await self.observer.observe(self.raw, with_drift)
+    async def observe(self):
+        return await self.observer.observe(self.raw, self.kube.children("models", "fraud"))
 
 
 @pytest.fixture
@@ -127,7 +124,7 @@ async def test_fresh_samples_become_a_block(canary):
         Series(labels, ((cursor, 10.0), (cursor + 2, 15.0))),
         Series(ready, ((cursor, 1.0), (cursor + 2, 1.0))),
     )
-    canary.metrics.now = cursor + 3
+    canary.metrics.time = cursor + 3
     found = (await canary.observe()).metrics
     assert isinstance(found, Fresh)
     assert (found.cursor, found.attempts.candidate_attempts) == (cursor + 2, 5)
@@ -214,66 +211,12 @@ async def test_nothing_is_asked_before_the_candidates_pods_are_ready():
     assert isinstance((await scene.observe()).metrics, Blind)
 
 
-REFERENCE = {("age", "n00 [0,9]", "l1"): 1000.0, ("age", "n01 (9,20]", "l1"): 1000.0, ("sex", "c00 1", "l1"): 2000.0}
-
-
-def counted(at, **counts):
-    """Counters of one pod at points in time, up to each of which it had counted so many rows."""
-    bins = {"young": ("age", "n00 [0,9]"), "old": ("age", "n01 (9,20]"), "sex": ("sex", "c00 1")}
-    return [
-        Series(
-            {"feature": bins[name][0], "bin": bins[name][1], "layout": "l1", "instance": "pod"},
-            tuple(zip(at, np.cumsum(gained).tolist(), strict=True)),
-        )
-        for name, gained in counts.items()
-    ]
-
-
-async def test_drift_is_read_from_stables_counts_of_the_last_day_in_the_profiles_layout(canary):
-    canary.metrics.sums = {"headgate_feature_reference": REFERENCE}
-    canary.metrics.points = counted([0.0], young=[9000], sex=[9000])
-    age, sex = (await canary.observe(with_drift=True)).drift.features
-    assert (age.feature, age.rows, age.distance, age.drifted) == ("age", 9000, 0.5, True)
-    assert (sex.feature, sex.rows, sex.distance, sex.drifted) == ("sex", 9000, 0.0, False)
-    metric, labels, looked = canary.metrics.asked[-1]
-    assert (metric, looked) == ("headgate_feature_bin_total", (24 * 3600, 1800))
-    assert labels["headgate_revision"] == canary.raw["status"]["stable"]["revision"]
-    assert labels["layout"] == "l1"
-
-
-async def test_a_change_is_found_after_a_long_quiet_time_and_forgotten_when_it_is_over(canary):
-    canary.metrics.sums = {"headgate_feature_reference": REFERENCE}
-    quiet, changed = [1000] * 47, [1400]
-    at = [1800.0 * n for n in range(50)]
-    canary.metrics.points = counted(at[:48], young=[10**6, *quiet], old=[10**6, *quiet])
-    assert not (await canary.observe(with_drift=True)).drift.features[0].drifted
-    canary.metrics.points = counted(at[:49], young=[10**6, *quiet, *changed], old=[10**6, *quiet, 600])
-    age = (await canary.observe(with_drift=True)).drift.features[0]
-    assert age.distance < age.limit
-    assert age.drifted
-    healed = {"young": [10**6, *quiet, 1400, 5000], "old": [10**6, *quiet, 600, 5000]}
-    canary.metrics.points = counted(at, **healed)
-    assert not (await canary.observe(with_drift=True)).drift.features[0].drifted
-
-
-async def test_a_profile_without_traffic_is_no_drift(canary):
-    canary.metrics.sums = {"headgate_feature_reference": REFERENCE}
-    assert [f.drifted for f in (await canary.observe(with_drift=True)).drift.features] == [False, False]
-
-
-async def test_drift_is_unknown_when_it_was_not_looked_at_or_cannot_be_asked_for(canary):
-    assert (await canary.observe(with_drift=False)).drift is None
-    assert (await canary.observe(with_drift=True)).drift == Drift()
-    canary.metrics.error = MetricsError("no")
-    assert (await canary.observe(with_drift=True)).drift is None
-
-
 async def test_a_model_without_children_is_observed_as_empty():
     raw = {
         "metadata": {"namespace": "models", "name": "fraud", "uid": "u"},
         "spec": {"model": {"version": "v1", "uri": "file:///m"}},
     }
-    o = await Observer(FakeKube(), FakeMetrics(), DEFAULTS, 30.0).observe(raw, with_drift=True)
+    o = await Observer(FakeMetrics(), DEFAULTS, 30.0).observe(raw, Children())
     assert (o.revisions, o.workloads, o.status.phase, o.generation) == ({}, {}, "Pending", 0)
     assert (o.router.ready, o.metrics, o.drift) == (0, Quiet(), None)
 
@@ -290,27 +233,47 @@ async def test_a_status_of_a_newer_operator_can_be_read(canary):
     assert (await canary.observe()).status.rollout.phase == "Canary"
 
 
-def following(now, *revisions):
-    """What the router's pod says."""
-    labels = {"headgate_router": "fraud-router-x", "headgate_namespace": "models", "headgate_model": "fraud"}
-    alive = Series({**labels, "__name__": ALIVE}, ((now, 0.1),))
-    return (alive, *(Series({**labels, "__name__": ROUTES, "headgate_revision": r}, ((now, 1.0),)) for r in revisions))
+async def test_the_time_is_asked_for_once_in_a_look(canary):
+    await canary.observe()
+    assert (canary.metrics.times_asked, len(canary.metrics.asked)) == (1, 1)
 
 
-async def test_pods_are_released_when_the_routers_that_run_have_left_them():
+def pending():
+    """A scene in which v2 is ready, and its canary may open."""
     world = World().ask("v1").settled("Stable")
-    world.ask("v2", Behaviour(failing=0.5)).until("RollingBack")
-    world.now += 60
-    (retiring,) = world.status.retiring
-    scene = Scene(world)
-    scene.observer = replace(scene.observer, clock=lambda: world.now)
-    for name, phase in (("fraud-router-x", "Running"), ("fraud-router-y", "Succeeded")):
-        labels = {"headgate.dev/model": "fraud", "headgate.dev/component": "router"}
-        meta = {"name": name, "namespace": "models", "labels": labels}
-        scene.kube.put({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "status": {"phase": phase}})
-    scene.metrics.series = following(world.now, "fraud-1", retiring.revision)
-    assert (await scene.observe()).released == frozenset()
-    scene.metrics.series = following(world.now, "fraud-1")
-    assert (await scene.observe()).released == {retiring.revision}
-    scene.metrics.error = MetricsError("away")
-    assert (await scene.observe()).released == frozenset()
+    world.ask("v2").look()
+    return world, Scene(world)
+
+
+def test_what_a_canary_needs_to_open_is_read_at_the_same_time():
+    async def story(clock):
+        world, scene = pending()
+        both = (world.status.stable.revision, world.status.candidate.revision)
+        scene.metrics.series = [each for revision in both for each in seven_attempts(revision, world.now)]
+        scene.metrics.takes, start = 2.0, clock()
+        assert isinstance((await scene.observe()).metrics, Fresh)
+        assert clock() - start == pytest.approx(4.0), "the time, then both readings together"
+
+    run(story)
+
+
+def test_a_prometheus_that_is_too_slow_makes_blind_after_a_bounded_time():
+    async def story(clock):
+        _, scene = pending()
+        scene.metrics.takes, start = 4.0, clock()
+        found = (await scene.observe()).metrics
+        assert isinstance(found, Blind)
+        assert f"{METRICS_SECONDS:g} seconds" in found.message
+        assert clock() - start == pytest.approx(METRICS_SECONDS)
+
+    run(story)
+
+
+def test_a_deployment_keeps_what_its_record_holds():
+    world, scene = pending()
+    candidate = world.status.candidate.revision
+    kept = revision_kept_on(scene.kube.find("Deployment", candidate))
+    view = world.revisions[candidate]
+    assert (kept.name, kept.spec, kept.recorded) == (candidate, view.spec, False)
+    assert kept.status.baseline == view.status.baseline is not None
+    assert revision_kept_on(scene.kube.find("Deployment", "fraud-router")) is None

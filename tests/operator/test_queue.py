@@ -9,10 +9,10 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from virtual_time import run
 
 from headgate.errors import MetricsError
 from headgate.queue import LONGEST_DELAY, Key, Queue
+from virtual_time import run
 
 A, B, C = (Key("models", name) for name in "abc")
 

@@ -5,6 +5,7 @@ from fakes import FakeKube, FakeMetrics
 from world import DEFAULTS, START
 
 from headgate.api import API_VERSION
+from headgate.background import BackgroundReadings
 from headgate.core.evidence.counters import Series
 from headgate.edges.telemetry import Telemetry
 from headgate.errors import Conflict, KubernetesError
@@ -26,8 +27,18 @@ class Cluster:
 
     def restarted(self):
         """A new operator, which knows nothing."""
-        observer = Observer(self.kube, self.metrics, DEFAULTS, 30.0)
-        return Reconciler(self.kube, observer, self.telemetry, lambda: self.leading, lambda: self.now)
+        observer = Observer(self.metrics, DEFAULTS, 30.0)
+        self.news = []
+        self.background = BackgroundReadings(self.metrics, self.news.append, lambda: self.now)
+        return Reconciler(
+            self.kube,
+            self.kube,
+            observer,
+            self.background,
+            self.telemetry,
+            lambda: self.leading,
+            lambda: self.now,
+        )
 
     def ask(self, version, **spec):
         meta = {"namespace": "models", "name": "fraud"}
@@ -45,9 +56,11 @@ class Cluster:
 
     async def look(self, seconds=1.0):
         self.now += seconds
-        self.metrics.now = self.now
+        self.metrics.time = self.now
         self.kube.requests.clear()
-        return await self.reconciler.reconcile(KEY)
+        again = await self.reconciler.reconcile(KEY)
+        await self.background.settled()
+        return again
 
     def ready(self):
         """All pods that are asked for are ready."""
@@ -77,8 +90,8 @@ class Cluster:
         """v1 is stable."""
         await self.look()
         self.ready()
-        await self.look()
-        await self.look(15)
+        for seconds in (1, 1, 15, 1):
+            await self.look(seconds)
         return self
 
     async def canary(self):

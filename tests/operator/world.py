@@ -194,7 +194,7 @@ class World:
         behaviour = self.behaviours[self.version_of(name)]
         up = behaviour.starts_in is not None and self.now - self._started[name] >= behaviour.starts_in
         if name in self.crashed:
-            return Workload(1, 0, False, Problem("CrashLoopBackOff", "Container runtime ended with Error."))
+            return Workload(1, 0, False, Problem("CrashLoopBackOff", "Container runtime ended with Error.", ends=2))
         return Workload(1, int(up), up, None if up else behaviour.problem, DIGEST if up else None)
 
     def _metrics(self) -> Metrics:

@@ -81,6 +81,11 @@ class RevisionStatus(StatusModel):
     decisions: list[DecisionRecord] = []
     conditions: list[Condition] = []
 
+    @property
+    def kept(self) -> "RevisionStatus":
+        """The part that the pods depend on."""
+        return RevisionStatus(baseline=self.baseline)
+
 
 def as_manifest(model: StatusModel | SpecModel) -> dict[str, Any]:
     """JSON form without unset optional fields, as it is written to the API server."""

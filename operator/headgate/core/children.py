@@ -1,7 +1,8 @@
 """From Deployments and pods, as the API server gives them, to `Workload`s. Pure; called by `observe`."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from headgate.core.model import Address, Problem, Workload
@@ -29,17 +30,38 @@ def workload_of(deployment: Object | None, pods: Iterable[Object]) -> Workload:
     ready = status.get("readyReplicas") or 0
     seen = (status.get("observedGeneration") or 0) >= (deployment["metadata"].get("generation") or 0)
     updated = status.get("updatedReplicas") or 0
-    own = [p for p in pods if not p["metadata"].get("deletionTimestamp")]
+    own = [p for p in pods if not _is_ending(p)]
     rolled_out = bool(seen and wanted > 0 and updated == wanted and ready >= wanted)
-    problems = () if rolled_out else (p for p in [*map(problem_of, own), _creation_problem(status)] if p)
+    problems = () if rolled_out else [p for p in [*map(problem_of, own), _creation_problem(status)] if p]
     return Workload(
         replicas=status.get("replicas") or 0,
         ready=ready,
         rolled_out=rolled_out,
-        problem=next(iter(problems), None),
+        problem=_the_worst(problems),
         digest=next((d for d in map(_fetched_digest, own) if d), None),
         addresses=tuple(sorted(a for a in map(_address, own) if a)),
     )
+
+
+def _is_ending(pod: Object) -> bool:
+    """Whether a pod goes, or has gone, for its node's sake or its owner's: what it says is no evidence.
+
+    Pods that were evicted or preempted, or that ended with their node, stay as objects in phase Failed until they are
+    collected, with the exit status of a process that was killed.
+    """
+    status = pod.get("status") or {}
+    disrupted = any(
+        c.get("type") == "DisruptionTarget" and c.get("status") == "True" for c in status.get("conditions") or []
+    )
+    return bool(pod["metadata"].get("deletionTimestamp")) or status.get("phase") in ("Failed", "Succeeded") or disrupted
+
+
+def _the_worst(problems: Sequence[Problem]) -> Problem | None:
+    """The first, with all the ends that pods tell of the same reason."""
+    if not problems:
+        return None
+    first = problems[0]
+    return replace(first, ends=sum(p.ends for p in problems if p.reason == first.reason))
 
 
 def _address(pod: Object) -> Address | None:
@@ -74,24 +96,33 @@ def _container_problem(container: Object) -> Problem | None:
     state = container.get("state") or {}
     waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
     last = (container.get("lastState") or {}).get("terminated") or {}
-    if ended and ended.get("exitCode"):
+    if ended.get("exitCode") and not _was_lost(ended):
         return _ended(container, ended)
-    if waiting.get("reason") == "CrashLoopBackOff" or (last.get("exitCode") and not container.get("ready")):
+    crashed = waiting.get("reason") == "CrashLoopBackOff" or (last.get("exitCode") and not container.get("ready"))
+    if crashed and not _was_lost(last):
         return _ended(container, last)
     if waiting.get("reason") in _HINTS:
         return _problem(waiting["reason"], waiting.get("message") or "")
     return None
 
 
+def _was_lost(terminated: Object) -> bool:
+    """Whether the kubelet found the container gone, as after a reboot of its node, and knows nothing of its end."""
+    return terminated.get("reason") in ("ContainerStatusUnknown", "Unknown")
+
+
 def _ended(container: Object, terminated: Object) -> Problem:
     told = _termination_message(terminated)
+    running = bool((container.get("state") or {}).get("running"))
+    ends = int(container.get("restartCount") or 0) + (not running)
     if told.get("reason"):
-        return Problem(str(told["reason"]), str(told.get("message") or ""))
+        return Problem(str(told["reason"]), str(told.get("message") or ""), ends)
     reason = terminated.get("reason") or "CrashLoopBackOff"
     return Problem(
         "OOMKilled" if reason == "OOMKilled" else "CrashLoopBackOff",
         f"Container {container.get('name')} ended with {reason} (exit code {terminated.get('exitCode', '?')}). "
         "Look at its logs with kubectl logs --previous.",
+        ends,
     )
 
 

@@ -1,10 +1,14 @@
 """The sentences in which decisions are told, with the figures they were taken on. Used by `phases`."""
 
 import math
+from collections.abc import Sequence
 
 from headgate.api.quantities import seconds
 from headgate.api.status import Budget, Evidence, LatencyEvidence, Rollout, ShadowEvidence, Status
 from headgate.core.model import Observation, Workload
+
+_NAMED = 5
+"""Pods and revisions that a message names at most."""
 
 
 def _times(log_e: float) -> str:
@@ -103,6 +107,39 @@ def deadline_exceeded(o: Observation, rollout: Rollout) -> str:
         return told + "send more traffic, widen spec.rollout.margins, or ask for the old version again."
     return told + (
         "send more traffic, raise spec.rollout.shadow.fraction, lower its minAgreement, or take the shadow out."
+    )
+
+
+def still_pending(o: Observation, status: Status, rollout: Rollout) -> str:
+    """What a version waits for that should have been ready long ago."""
+    if status.traffic and status.stable is None:
+        return f"{rollout.version} is ready, and no router sends it requests: look at the pods of {o.name}-router."
+    return f"The pods of {rollout.version} were not ready within {o.spec.rollout.deadline}: kubectl describe them."
+
+
+def still_soaking(o: Observation, rollout: Rollout) -> str:
+    """A soak that can't end: without metrics nobody knows how the new version does."""
+    return (
+        f"{rollout.version} has all the traffic for longer than {o.spec.rollout.soak}, and there are no metrics to "
+        "judge it by. The old version's pods stay until there are."
+    )
+
+
+def routers_behind(status: Status, routers: Sequence[str]) -> str:
+    """Whom a promotion waits for."""
+    who = f"these pods still do: {', '.join(routers[:_NAMED])}" if routers else "it is not known which pods still do"
+    return (
+        f"All requests should go to the new version, and {_stable(status)} still gets some; {who}. Restart a router "
+        "whose agent does not follow. The promotion goes on after five minutes; the old version's pods stay until "
+        "every router has left them."
+    )
+
+
+def waiting_for_routers(revisions: Sequence[str]) -> str:
+    """Why pods stay that nobody needs."""
+    return (
+        f"The pods of {', '.join(revisions[:_NAMED])} stay until every router pod has said, in headgate_router_routes, "
+        "that it sends them nothing. Is Prometheus there, and does it scrape the routers' port agent-metrics?"
     )
 
 

@@ -6,7 +6,7 @@ waits for stable until the budget ends. To be fair, an answer of stable that too
 against stable as well. Times are those of a version's own answers, so there is no rescue among them either.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
@@ -71,6 +71,7 @@ def metrics_from(
         slow=_slow(gained, edges, who),
         predictions=blocks,
         predictions_expected=expected,
+        behind=_behind(reading.increments, who),
     )
 
 
@@ -84,6 +85,19 @@ def _attempts(gained: _Gained, edges: list[float], who: Comparison) -> AttemptBl
         stable_attempts=stable_attempts,
         stable_failures=min(stable_attempts, gained[ERRORS, who.stable, None] + max(0, late)),
     )
+
+
+def _behind(increments: Iterable[Increment], who: Comparison) -> tuple[str, ...]:
+    """Pods of routers that have sent stable more than what the candidate had failed there."""
+    too_many = Counter[str]()
+    for i in increments:
+        name, revision = i.labels.get("__name__"), i.labels.get(REVISION)
+        router = i.labels.get("pod") or i.labels.get("instance", "")
+        if name in (SUCCESSES, ERRORS) and revision == who.stable:
+            too_many[router] += i.gained
+        elif name == ERRORS and revision == who.candidate:
+            too_many[router] -= i.gained
+    return tuple(sorted(router for router, attempts in too_many.items() if attempts > 0))
 
 
 def _slow(gained: _Gained, edges: list[float], who: Comparison) -> Slow | None:

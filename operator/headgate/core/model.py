@@ -27,6 +27,8 @@ class Problem:
 
     reason: str
     message: str
+    ends: int = 0
+    """How often containers have ended for this reason: starts of one pod, and of several."""
 
 
 @dataclass(frozen=True, order=True)
@@ -60,6 +62,8 @@ class RevisionView:
     spec: RevisionSpec
     status: RevisionStatus
     created: str = ""
+    recorded: bool = True
+    """False for one that is gone and has to be made again."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,8 @@ class Fresh:
     """None: not asked for, or no answer was timed yet."""
     interval: float = 1.0
     """Seconds between two scrapes."""
+    behind: tuple[str, ...] = ()
+    """Routers that have sent stable more than what the candidate had failed."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@
        +--deadline-------+--------evidence failed------+------------------------------+--> RollingBack --> RolledBack
 
 Where the spec asks for it, Shadow comes between Pending and Canary: copies of requests, whose answers nobody gets. It
-ends when enough pairs agree, or as a canary does. The first version of a model goes from Pending to Stable.
+ends when enough pairs agree, or as a canary does. The first version of a model goes from Pending to Stable, when its
+pods are ready and a router sends them requests.
 """
 
 from collections.abc import Callable
@@ -35,6 +36,10 @@ _CRASHING = frozenset(
     }
 )
 """The version's own faults; a full node or a place that can't be reached may pass."""
+_MAY_HAPPEN_ONCE = frozenset({"CrashLoopBackOff", "OOMKilled", "ServingCrashed"})
+"""Of those, the ends that a node or a person may have brought about as well."""
+_CRASHES = 2
+"""So often such an end has to be seen, on another start or another pod, before it is the version's own fault."""
 _HARM = {
     "errors": ("ErrorsHigher", messages.errors_higher),
     "predictions": ("PredictionsShifted", messages.predictions_shifted),
@@ -44,6 +49,8 @@ _HARM = {
 """Reason and message by the signal that carries the evidence."""
 _EXPOSED = frozenset({"Canary", "Promoting", "Soaking"})
 _JUDGED = _EXPOSED | {"Shadow"}
+_FOLLOWED_WITHIN = 300.0
+"""Seconds that Promoting waits for all routers. Stable's pods stay afterwards too, until each router has left them."""
 _LOOK_AGAIN = {"Pending": 5.0, "Shadow": 1.0, "Canary": 1.0, "Promoting": 1.0, "Soaking": 2.0, "RollingBack": 2.0}
 _IDLE_LOOK = 30.0
 
@@ -73,9 +80,17 @@ def reason_to_roll_back(o: Observation, status: Status) -> tuple[str, str] | Non
     ):
         return "RiskBudgetSpent", messages.budget_spent(status, budget)
     workload = o.workloads.get(rollout.revision)
-    if workload and workload.ready == 0 and workload.problem and workload.problem.reason in _CRASHING:
+    if workload and workload.problem and _is_crashing(workload):
         return "CandidateCrashing", f"No pod of {rollout.version} is left: {workload.problem.message}"
     return None
+
+
+def _is_crashing(workload: Workload) -> bool:
+    """Whether no pod is left, by the version's own fault."""
+    problem = workload.problem
+    if problem is None or workload.ready or problem.reason not in _CRASHING:
+        return False
+    return problem.reason not in _MAY_HAPPEN_ONCE or problem.ends >= _CRASHES
 
 
 def advance(o: Observation, status: Status, now: float) -> Status:
@@ -106,7 +121,12 @@ def _pending(o: Observation, status: Status, rollout: Rollout, now: float) -> St
             return transitions.roll_back(status, "NeverReady", messages.never_ready(o, rollout, workload), now)
         return status
     if status.stable is None:
-        return transitions.go_live(status, now)
+        # Routers get ready by the first version that they route to.
+        return (
+            transitions.go_live(status, now)
+            if status.traffic and o.router.ready
+            else transitions.route_first(status, now)
+        )
     if isinstance(o.metrics, Fresh) and (asked := o.spec.rollout.shadow):
         evidence = learn.begin_shadow(o, o.metrics)
         return transitions.open_shadow(status, routed_percent(asked.fraction), evidence, o.metrics.cursor, now)
@@ -144,10 +164,11 @@ def _canary(o: Observation, status: Status, rollout: Rollout, now: float) -> Sta
 
 def _promoting(o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
     """The routers have followed when stable gets nothing but what it rescues."""
-    if not isinstance(o.metrics, Fresh) or seconds_since(rollout.since, now) < transitions.DRAIN_SECONDS / 2:
+    waits = seconds_since(rollout.since, now)
+    if not isinstance(o.metrics, Fresh) or waits < transitions.DRAIN_SECONDS / 2:
         return status
     seen = o.metrics.attempts
-    if seen.stable_attempts > seen.candidate_failures:
+    if seen.stable_attempts > seen.candidate_failures and waits < _FOLLOWED_WITHIN:
         return status
     return transitions.soak(status, o.spec.rollout.soak, now)
 

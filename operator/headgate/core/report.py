@@ -7,7 +7,7 @@ from headgate.api import MODEL_LABEL, REVISION_LABEL
 from headgate.api.quantities import seconds
 from headgate.api.status import Condition, RevisionRef, Rollout, Status
 from headgate.core import messages
-from headgate.core.model import Blind, Event, Observation, Workload
+from headgate.core.model import Blind, Event, Fresh, Observation, Workload
 from headgate.core.times import seconds_since, stamp
 
 _ROLLING = frozenset({"Pending", "Shadow", "Canary", "Promoting", "Soaking", "RollingBack"})
@@ -15,7 +15,11 @@ _UNDECIDED = frozenset({"Shadow", "Canary"})
 _FAILED = frozenset({"RollingBack", "RolledBack"})
 _LONG_RETIRING = 90.0
 """Seconds after which it is said that pods stay which nobody needs."""
+_LONG_PROMOTING = 60.0
+"""Seconds after which it is said which routers still send requests to the old version."""
 _COMPARED = frozenset({"Shadow", "Canary", "Promoting", "Soaking"})
+
+_NOT_YET = "The first version is not ready yet."
 
 Told = tuple[str, str, str]
 """Status, reason and message of a condition."""
@@ -37,10 +41,11 @@ def with_observations(o: Observation, status: Status, now: float) -> Status:
             "candidateWeight": weight,
         }
     )
+    stalled = _stalled(o, status, now)
     told = {
         "Ready": _ready(o, status),
-        "Reconciling": _reconciling(status, now),
-        "Stalled": _stalled(o, status, now),
+        "Reconciling": _reconciling(status, stalled),
+        "Stalled": stalled,
         "RolloutHealthy": _rollout_healthy(o, status),
         "DriftDetected": _drift(o, status),
     }
@@ -62,7 +67,7 @@ def events(before: Status, after: Status) -> tuple[Event, ...]:
         earlier = was.get(c.type)
         if earlier and (earlier.status, earlier.reason) == (c.status, c.reason):
             continue
-        if (c.type in ("Stalled", "DriftDetected") and c.status == "True") or (
+        if (c.type in ("Stalled", "DriftDetected") and c.status == "True" and after.phase != "RolledBack") or (
             c.type == "RolloutHealthy" and c.status == "Unknown" and c.reason == "MetricsUnavailable"
         ):
             found.append(Event("Warning", c.reason, c.message))
@@ -96,7 +101,7 @@ def _ready(o: Observation, status: Status) -> Told:
         problem = o.workloads.get(rollout.revision, Workload()).problem if rollout else None
         if problem:
             return "False", problem.reason, problem.message
-        return "False", "Pending", "The first version is not ready yet."
+        return "False", "Pending", rollout.message if rollout and status.traffic else _NOT_YET
     if status.stable.ready == 0 or o.router.ready == 0:
         what = "router" if o.router.ready == 0 else f"stable version {status.stable.version}"
         return "False", "NoReadyPods", f"No pod of the {what} is ready."
@@ -105,30 +110,62 @@ def _ready(o: Observation, status: Status) -> Told:
     return "True", "Serving", f"{status.stable.version} is serving."
 
 
-def _reconciling(status: Status, now: float) -> Told:
+def _reconciling(status: Status, stalled: Told) -> Told:
+    """Never true while Stalled is: kstatus takes the first of both for the state."""
     rollout = status.rollout
+    if stalled[0] == "True":
+        return "False", "Stalled", "Nothing goes on by itself: see the condition Stalled."
     if rollout and rollout.phase in _ROLLING:
         return "True", rollout.phase, f"{rollout.version} is being rolled out: {rollout.message}"
-    if late := [r.revision for r in status.retiring if seconds_since(r.since, now) > _LONG_RETIRING]:
-        return (
-            "True",
-            "WaitingForRouters",
-            f"The pods of {', '.join(late)} stay until every router pod has said, in headgate_router_routes, that it "
-            "sends them nothing. Is Prometheus there, and does it scrape the routers' port agent-metrics?",
-        )
     return "False", "Done", "Nothing is being rolled out."
 
 
 def _stalled(o: Observation, status: Status, now: float) -> Told:
+    """What keeps the rollout from going on, the gravest first. After a rollback: why it was."""
     rollout = status.rollout
-    if rollout is None or rollout.phase not in _ROLLING:
-        return "False", "NotStalled", ""
-    problem = o.workloads.get(rollout.revision, Workload()).problem
-    if problem:
-        return "True", problem.reason, f"{rollout.version}: {problem.message}"
-    if rollout.phase in _UNDECIDED and seconds_since(rollout.startedAt, now) > seconds(o.spec.rollout.deadline):
-        return "True", "DeadlineExceeded", messages.deadline_exceeded(o, rollout)
+    waits = _waits_for_routers(status, now)
+    if rollout and rollout.phase == "RolledBack":
+        told = f"{rollout.version} was rolled back: {rollout.message}"
+        return "True", rollout.reason, " ".join(t for t in (told, waits) if t)
+    if o.router.ready == 0 and o.router.problem:
+        return "True", o.router.problem.reason, f"The router: {o.router.problem.message}"
+    if rollout and rollout.phase in _ROLLING:
+        problem = o.workloads.get(rollout.revision, Workload()).problem
+        if problem:
+            return "True", problem.reason, f"{rollout.version}: {problem.message}"
+        if late := _late(o, status, rollout, now):
+            return late
+    if waits:
+        return "True", "WaitingForRouters", waits
     return "False", "NotStalled", ""
+
+
+def _late(o: Observation, status: Status, rollout: Rollout, now: float) -> Told | None:
+    """A phase that lasts longer than it should, and whom it waits for."""
+    deadline = seconds(o.spec.rollout.deadline)
+    if rollout.phase in _UNDECIDED and seconds_since(rollout.startedAt, now) > deadline:
+        return "True", "DeadlineExceeded", messages.deadline_exceeded(o, rollout)
+    if rollout.phase == "Pending" and seconds_since(rollout.startedAt, now) > deadline:
+        return "True", "DeadlineExceeded", messages.still_pending(o, status, rollout)
+    if rollout.phase == "Promoting" and seconds_since(rollout.since, now) > _LONG_PROMOTING:
+        return "True", "RoutersBehind", _routers_behind(o, status)
+    if rollout.phase == "Soaking" and seconds_since(rollout.since, now) > seconds(o.spec.rollout.soak) + deadline:
+        return "True", "DeadlineExceeded", messages.still_soaking(o, rollout)
+    return None
+
+
+def _routers_behind(o: Observation, status: Status) -> str:
+    """With names where they are known at this look; without new metrics the message stays what it was."""
+    before = next((c for c in o.status.conditions if (c.type, c.reason) == ("Stalled", "RoutersBehind")), None)
+    if isinstance(o.metrics, Fresh):
+        return messages.routers_behind(status, o.metrics.behind)
+    return before.message if before else messages.routers_behind(status, ())
+
+
+def _waits_for_routers(status: Status, now: float) -> str:
+    """What is to be said of pods that nobody needs and that stay; empty where there are none."""
+    late = [r.revision for r in status.retiring if seconds_since(r.since, now) > _LONG_RETIRING]
+    return messages.waiting_for_routers(late) if late else ""
 
 
 def _rollout_healthy(o: Observation, status: Status) -> Told:

@@ -41,6 +41,17 @@ def start(status: Status, candidate: RevisionRef, risk_budget: float, now: float
     return status.model_copy(update={"rollout": rollout, "candidate": candidate, "retiring": retiring})
 
 
+def route_first(status: Status, now: float) -> Status:
+    """The first version is ready: the routers may follow. It is not live before one of them does."""
+    rollout, _ = _both(status)
+    if status.traffic:
+        return status
+    message = f"{rollout.version} is ready; waiting for a router that sends it requests."
+    return _phase(status, "Pending", "RoutersFollow", message, now).model_copy(
+        update={"traffic": [_all_to(rollout.revision)]}
+    )
+
+
 def go_live(status: Status, now: float) -> Status:
     """The first version has nothing to be compared with: it gets all the traffic when it is ready."""
     rollout, candidate = _both(status)

@@ -9,13 +9,14 @@ import json
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import aiohttp
 from kubernetes.aio import client as kubernetes_client
 from kubernetes.aio import config as kubernetes_config
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.dynamic.client import DynamicClient
 
 from headgate.api import API_VERSION
-from headgate.errors import Conflict, KubernetesError, NotFound
+from headgate.errors import Conflict, KubernetesError, NamespaceTerminating, NotFound, cause_of
 
 Object = dict[str, Any]
 
@@ -46,8 +47,10 @@ class Kube(Protocol):
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object:
         """One object. Raises NotFound."""
 
-    async def list(self, api_version: str, kind: str, namespace: str | None, labels: Mapping[str, str]) -> list[Object]:
-        """All objects with these labels, in one namespace or (None) in all."""
+    async def list(
+        self, api_version: str, kind: str, namespace: str | None, labels: Mapping[str, str | None]
+    ) -> list[Object]:
+        """All objects with these labels (None: any value), in one namespace or (None) in all."""
 
     async def create(self, manifest: Object) -> Object:
         """Create an object. Raises Conflict where it exists."""
@@ -63,6 +66,9 @@ class Kube(Protocol):
 
     async def delete(self, api_version: str, kind: str, namespace: str, name: str) -> None:
         """Delete an object and what it owns, in the background. An object that isn't there is no error."""
+
+    async def close(self) -> None:
+        """Close all connections."""
 
 
 def path_of(api_version: str, kind: str, namespace: str | None, name: str = "", subresource: str = "") -> str:
@@ -100,9 +106,11 @@ class ApiServer:
         """See `Kube`."""
         return await self._request("get", path_of(api_version, kind, namespace, name))
 
-    async def list(self, api_version: str, kind: str, namespace: str | None, labels: Mapping[str, str]) -> list[Object]:
+    async def list(
+        self, api_version: str, kind: str, namespace: str | None, labels: Mapping[str, str | None]
+    ) -> list[Object]:
         """See `Kube`."""
-        selector = ",".join(f"{k}={v}" for k, v in labels.items())
+        selector = ",".join(k if v is None else f"{k}={v}" for k, v in labels.items())
         found = await self._request("get", path_of(api_version, kind, namespace), label_selector=selector or None)
         items: list[Object] = found.get("items", [])
         return items
@@ -149,8 +157,8 @@ class ApiServer:
             body: Object = json.loads(await response.read())
         except ApiException as error:
             raise _translated(error, method, path) from error
-        except (OSError, TimeoutError, json.JSONDecodeError) as error:
-            raise KubernetesError(f"{method} {path}: {error or type(error).__name__}") from error
+        except (aiohttp.ClientError, OSError, TimeoutError, json.JSONDecodeError) as error:
+            raise KubernetesError(f"{method} {path}: {cause_of(error)}") from error
         return body
 
 
@@ -162,7 +170,11 @@ def _own_path(manifest: Object, subresource: str = "") -> str:
 def _translated(error: ApiException, method: str, path: str) -> KubernetesError:
     kind = {404: NotFound, 409: Conflict}.get(error.status, KubernetesError)
     try:
-        detail = json.loads(error.body or "")["message"]
-    except (ValueError, KeyError, TypeError):
-        detail = error.reason
+        told = json.loads(error.body or "")
+        detail = told["message"]
+        causes = {cause.get("reason") for cause in (told.get("details") or {}).get("causes") or ()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        detail, causes = error.reason, set()
+    if "NamespaceTerminating" in causes:
+        kind = NamespaceTerminating
     return kind(f"{method} {path}: {error.status} {detail}")

@@ -5,7 +5,6 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol
 
 import httpx
@@ -21,23 +20,23 @@ LOOK_BACK = 60.0
 """Seconds before the cursor that are read too, for each series' last sample before it."""
 
 
-@dataclass(frozen=True)
-class Samples:
-    """What Prometheus has, and its own time (seconds since the epoch) when it was asked."""
-
-    now: float
-    series: tuple[Series, ...]
-
-
 class MetricsSource(Protocol):
     """What Headgate needs of a Prometheus."""
 
-    async def samples(
-        self, metrics: tuple[str, ...], labels: Mapping[str, str], since: float | None, look_back: float = LOOK_BACK
-    ) -> Samples:
-        """Raw samples of all series of `metrics` with `labels`, from `look_back` seconds before `since` to now.
+    async def now(self) -> float:
+        """Prometheus' own time, in seconds since the epoch: ours may be off. Raises MetricsError."""
 
-        `since` None: before now. Raises MetricsError.
+    async def samples(
+        self,
+        metrics: tuple[str, ...],
+        labels: Mapping[str, str],
+        now: float,
+        since: float | None,
+        look_back: float = LOOK_BACK,
+    ) -> tuple[Series, ...]:
+        """Raw samples of all series of `metrics` with `labels`, from `look_back` seconds before `since` to `now`.
+
+        `since` None: before `now`. Raises MetricsError.
         """
 
     async def totals(self, metric: str, labels: Mapping[str, str], by: tuple[str, ...]) -> dict[tuple[str, ...], float]:
@@ -90,15 +89,19 @@ class Prometheus:
         await self._client.aclose()
 
     async def samples(
-        self, metrics: tuple[str, ...], labels: Mapping[str, str], since: float | None, look_back: float = LOOK_BACK
-    ) -> Samples:
+        self,
+        metrics: tuple[str, ...],
+        labels: Mapping[str, str],
+        now: float,
+        since: float | None,
+        look_back: float = LOOK_BACK,
+    ) -> tuple[Series, ...]:
         """See `MetricsSource`."""
-        now = await self._now()
         span = look_back if since is None else min(now - since + look_back, LONGEST_RANGE)
         names = "|".join(metrics)
         selector = _selector({**labels}, name_pattern=names)
         data = await self._query(f"{selector}[{max(1, math.ceil(span))}s]", at=now)
-        return Samples(now, tuple(Series(r.metric, tuple(r.values)) for r in data.result))
+        return tuple(Series(r.metric, tuple(r.values)) for r in data.result)
 
     async def totals(self, metric: str, labels: Mapping[str, str], by: tuple[str, ...]) -> dict[tuple[str, ...], float]:
         """See `MetricsSource`."""
@@ -107,7 +110,7 @@ class Prometheus:
 
     async def history(self, metric: str, labels: Mapping[str, str], span: float, step: float) -> tuple[Series, ...]:
         """See `MetricsSource`. The past does not change: it is read once for each step, and kept until the next."""
-        now = await self._now()
+        now = await self.now()
         end = math.floor(now / step) * step
         selector = _selector(labels, name_pattern=metric)
         self._past = {asked: past for asked, past in self._past.items() if past[0] >= end - step}
@@ -130,8 +133,8 @@ class Prometheus:
             raise MetricsError(f"{self.url} gave an answer that is none: {error.errors()[0]['msg']}.") from error
         return {tuple(sorted(r.metric.items())): tuple(r.values) for r in data.result}
 
-    async def _now(self) -> float:
-        """Prometheus' own clock: ours may be off."""
+    async def now(self) -> float:
+        """See `MetricsSource`."""
         try:
             return _Scalar.model_validate(await self._raw("query", {"query": "time()"})).result[0]
         except ValidationError as error:

@@ -5,12 +5,13 @@ Served on one port: `/metrics`, `/healthz` (alive), `/readyz` (leading, or waiti
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from headgate.api.status import PHASES, Status
+from headgate.core.evidence.combine import CAPITAL as SIGNALS
 
 MODEL = ("headgate_namespace", "headgate_model")
 
@@ -31,6 +32,15 @@ class Telemetry:
         self.leading = Gauge("headgate_leading", "Whether this replica decides.", registry=self.registry)
         self.queue_depth = Gauge("headgate_queue_depth", "Keys that wait for a look.", registry=self.registry)
         self.resync_age = Gauge("headgate_resync_age_seconds", "Age of the last full list.", registry=self.registry)
+        self.reconciled_at = Gauge(
+            "headgate_reconciled_timestamp_seconds", "When a look last succeeded.", registry=self.registry
+        )
+        self.missed = Counter(
+            "headgate_watch_missed",
+            "Changes that a list has found and the watch had not told.",
+            ("resource",),
+            registry=self.registry,
+        )
         self.decision_seconds = Histogram(
             "headgate_decision_seconds", "Time of one look at a ModelDeployment.", registry=self.registry
         )
@@ -56,36 +66,57 @@ class Telemetry:
             (*MODEL, "headgate_revision", "role", "version"),
             registry=self.registry,
         )
+        self.condition = Gauge(
+            "headgate_condition",
+            "1 for the present status and reason of each condition of a ModelDeployment.",
+            (*MODEL, "type", "status", "reason"),
+            registry=self.registry,
+        )
+        self._shown: dict[tuple[str, str], dict[_Sample, float]] = {}
 
     def show(self, namespace: str, model: str, status: Status) -> None:
-        """Bring the gauges of one ModelDeployment up to date."""
-        self.forget(namespace, model)
+        """Bring the gauges of one ModelDeployment up to date; only what differs is touched."""
+        before = self._shown.get((namespace, model), {})
+        now = {(gauge, (namespace, model, *labels)): value for gauge, labels, value in self._samples(status)}
+        for gauge, labels in before.keys() - now.keys():
+            gauge.remove(*labels)
+        for (gauge, labels), value in now.items():
+            if before.get((gauge, labels)) != value:
+                gauge.labels(*labels).set(value)
+        self._shown[namespace, model] = now
+
+    def _samples(self, status: Status) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
+        """Gauge, labels after those of the model, and value."""
         for phase in PHASES:
-            self.phase.labels(namespace, model, phase).set(status.phase == phase)
+            yield self.phase, (phase,), float(status.phase == phase)
         for target in status.traffic:
-            self.weight.labels(namespace, model, target.revision, target.role).set(target.weight)
+            yield self.weight, (target.revision, target.role), target.weight
         for role, ref in (("stable", status.stable), ("candidate", status.candidate)):
             if ref:
-                self.revision_info.labels(namespace, model, ref.revision, role, ref.version).set(1)
+                yield self.revision_info, (ref.revision, role, ref.version), 1.0
+        for condition in status.conditions:
+            yield self.condition, (condition.type, condition.status, condition.reason), 1.0
         if status.rollout:
             seen = status.rollout.evidence
-            tests = {
-                "combined": seen.logHarm,
-                "errors": seen.errors.logHarm,
-                "errors_safe": seen.errors.logSafe,
-                "predictions": seen.predictions.logHarm,
-                "predictions_safe": seen.predictions.logSafe,
-            }
-            if seen.shadow:
-                tests |= {"shadow": seen.shadow.logHarm, "shadow_safe": seen.shadow.logSafe}
-            for test, value in tests.items():
-                self.log_e.labels(namespace, model, test).set(value)
+            yield self.log_e, ("combined",), seen.logHarm
+            for signal in SIGNALS:
+                if found := getattr(seen, signal):
+                    yield self.log_e, (signal,), found.logHarm
+                    yield self.log_e, (f"{signal}_safe",), found.logSafe
 
     def forget(self, namespace: str, model: str) -> None:
-        """Drop the gauges of one ModelDeployment."""
-        labels = {"headgate_namespace": namespace, "headgate_model": model}
-        for gauge in (self.phase, self.weight, self.log_e, self.revision_info):
-            gauge.remove_by_labels(labels)
+        """Drop everything that is told of one ModelDeployment."""
+        for gauge, labels in self._shown.pop((namespace, model), {}):
+            gauge.remove(*labels)
+        self.rollbacks.remove_by_labels({"headgate_namespace": namespace, "headgate_model": model})
+
+    def forget_all(self) -> None:
+        """Of all: another replica tells now."""
+        for namespace, model in list(self._shown):
+            self.forget(namespace, model)
+
+
+_Sample = tuple[Gauge, tuple[str, ...]]
 
 
 class HealthServer:

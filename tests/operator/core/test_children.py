@@ -67,20 +67,20 @@ def deployment(replicas=2, ready=2, updated=2, generation=3, observed=3, total=N
 )
 def test_the_fetchers_words_are_the_problem(reason):
     ended = terminated(1, message=told(reason, "what, where, what to do"))
-    assert problem_of(pod(init=[status("fetch", ended=ended)])) == Problem(reason, "what, where, what to do")
+    assert problem_of(pod(init=[status("fetch", ended=ended)])) == Problem(reason, "what, where, what to do", 1)
 
 
 def test_they_stay_the_problem_while_the_kubelet_waits_to_try_again():
     waiting = {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}
     last = terminated(1, message=told("DigestMismatch", "it is another artifact"))
     again = pod(init=[status("fetch", waiting=waiting, last=last)])
-    assert problem_of(again) == Problem("DigestMismatch", "it is another artifact")
+    assert problem_of(again) == Problem("DigestMismatch", "it is another artifact", 2)
 
 
 def test_they_stay_the_problem_while_it_is_tried_again():
     last = terminated(1, message=told("ModelInvalid", "opset 99"))
     again = pod(status("runtime", running=True, last=last), init=[FETCHED])
-    assert problem_of(again) == Problem("ModelInvalid", "opset 99")
+    assert problem_of(again) == Problem("ModelInvalid", "opset 99", 1)
 
 
 def test_a_container_that_has_recovered_is_no_problem():
@@ -182,7 +182,7 @@ def test_no_deployment_is_an_empty_workload():
 def test_the_problem_of_a_workload_is_that_of_its_first_bad_pod():
     bad = pod(init=[status("fetch", ended=terminated(1, message=told("ArtifactNotFound", "gone")))])
     found = workload_of(deployment(ready=1), [pod(SERVING, init=[FETCHED]), bad])
-    assert found.problem == Problem("ArtifactNotFound", "gone")
+    assert found.problem == Problem("ArtifactNotFound", "gone", 1)
     assert (found.ready, found.digest) == (1, "sha256:12")
 
 
@@ -218,3 +218,59 @@ def test_only_pods_that_are_ready_have_an_address():
         at("e", "10.0.0.5", "True", deletionTimestamp="2026-11-20T12:00:00Z"),
     ]
     assert workload_of(deployment(), pods).addresses == (Address("a", "10.0.0.1"), Address("b", "10.0.0.2"))
+
+
+CRASHED = status("runtime", ended=terminated(137))
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"phase": "Failed", "reason": "Evicted"},
+        {"phase": "Failed", "reason": "NodeShutdown"},
+        {"phase": "Failed", "reason": "Terminated"},
+        {"phase": "Failed", "reason": "Preempting"},
+        {"phase": "Failed"},
+        {"phase": "Succeeded"},
+        {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]},
+    ],
+)
+def test_a_pod_that_its_node_has_ended_is_no_evidence_against_the_version(about):
+    gone = pod(CRASHED, init=[FETCHED])
+    gone["status"] |= about
+    starting = pod(status("runtime", waiting={"reason": "ContainerCreating"}), init=[FETCHED])
+    assert workload_of(deployment(ready=0), [gone, starting]).problem is None
+
+
+@pytest.mark.parametrize("reason", ["ContainerStatusUnknown", "Unknown"])
+def test_a_container_that_was_lost_with_its_node_is_no_evidence_either(reason):
+    for lost in (
+        status("runtime", ended=terminated(137, reason)),
+        status("runtime", running=True, last=terminated(255, reason)),
+    ):
+        assert problem_of(pod(lost, init=[FETCHED])) is None
+
+
+def ended(restarts, **more):
+    return {**status("runtime", **more), "restartCount": restarts}
+
+
+@pytest.mark.parametrize(
+    ("container", "ends"),
+    [
+        (ended(0, ended=terminated(1)), 1),
+        (ended(0, waiting={"reason": "CrashLoopBackOff"}, last=terminated(1)), 1),
+        (ended(1, running=True, last=terminated(1)), 1),
+        (ended(1, ended=terminated(1), last=terminated(1)), 2),
+        (ended(4, waiting={"reason": "CrashLoopBackOff"}, last=terminated(1)), 5),
+    ],
+)
+def test_how_often_a_container_has_ended_is_counted(container, ends):
+    assert problem_of(pod(container, init=[FETCHED])).ends == ends
+
+
+def test_the_ends_of_several_pods_are_added_up_if_they_have_the_same_reason():
+    once = pod(ended(0, ended=terminated(1)), init=[FETCHED])
+    out_of_memory = pod(ended(0, ended=terminated(137, "OOMKilled")), init=[FETCHED])
+    found = workload_of(deployment(replicas=3, ready=0), [once, out_of_memory, once]).problem
+    assert (found.reason, found.ends) == ("CrashLoopBackOff", 2)

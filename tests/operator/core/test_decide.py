@@ -359,7 +359,7 @@ def test_a_candidate_without_pods_is_rolled_back_where_the_version_is_to_blame(r
     world = serving()
     world.ask("v2").until("Soaking")
     o = later(world)
-    gone = Workload(1, 0, False, Problem(reason, "that is why"))
+    gone = Workload(1, 0, False, Problem(reason, "that is why", ends=2))
     plan = decide(replace(o, workloads={**o.workloads, o.status.rollout.revision: gone}), world.now + 1)
     assert (plan.status.phase == "RollingBack") == rolled_back
     still_there = replace(gone, ready=1)
@@ -603,8 +603,11 @@ def test_pods_stay_until_every_router_has_left_them_and_the_user_can_go_on_meanw
     world.until("RolledBack")
     world.looks(120)
     assert world.running() == {"v1", "v2"}
-    waiting = world.conditions["Reconciling"]
-    assert (waiting.status, waiting.reason) == ("True", "WaitingForRouters")
+    stalled = world.conditions["Stalled"]
+    assert (stalled.status, stalled.reason) == ("True", "ErrorsHigher")
+    assert world.status.retiring[0].revision in stalled.message
+    assert "agent-metrics" in stalled.message
+    assert world.conditions["Reconciling"].status == "False"
     world.ask("v3").until("Canary")
     assert world.running() == {"v1", "v2", "v3"}
     world.routers_follow = True

@@ -71,7 +71,7 @@ def read(series, now=103.0, cursor=100.0, who=WHO):
 
 def test_attempts_are_answers_and_errors():
     found = read(ROUTED)
-    assert found == Fresh(102, AttemptBlock(10, 3, 92, 2), interval=2.0)
+    assert found == Fresh(102, AttemptBlock(10, 3, 92, 2), interval=2.0, behind=("router-1",))
 
 
 def test_attempts_of_all_routers_and_pods_add_up():
@@ -237,3 +237,15 @@ def test_when_stable_does_not_count_none_are_expected():
 def test_bins_that_gained_nothing_are_in_the_block_too():
     (block,) = read([*ROUTED, bins(STABLE, 7, 7), bins(CANDIDATE, 0, 0)]).predictions
     assert (block.candidate, block.stable) == ({"c00 no": 0}, {"c00 no": 0})
+
+
+def test_the_routers_that_still_send_stable_something_are_named():
+    def router(name, stable, failed):
+        about = {"target": f"{name}:9901", "pod": name}
+        return [
+            endpoints("rq_success", STABLE, 0, stable, **about),
+            endpoints("rq_error", CANDIDATE, 0, failed, **about),
+        ]
+
+    found = read([ROUTED[-1], *router("behind", 5, 2), *router("rescues", 2, 2), *router("idle", 0, 0)])
+    assert found.behind == ("behind",)

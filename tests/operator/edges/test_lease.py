@@ -5,10 +5,10 @@ import logging
 
 import pytest
 from fakes import FakeKube
-from virtual_time import run
 
-from headgate.edges.lease import Elector, LeaseSettings
+from headgate.edges.lease import Election, Elector, LeaseSettings
 from headgate.errors import Conflict, KubernetesError
+from virtual_time import run
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +88,7 @@ async def test_a_lease_that_nobody_renews_is_taken_over_after_its_duration_by_ou
     kube.lease["renewTime"] = "2099-01-01T00:00:00.000000Z"
     b, start = elector(kube, clock, "b"), clock()
     await b.acquire()
-    assert 10 <= clock() - start <= 12
+    assert 15 <= clock() - start <= 17
     assert (kube.lease["holderIdentity"], kube.lease["leaseTransitions"]) == ("b", 2)
 
 
@@ -177,7 +177,7 @@ async def test_who_is_overtaken_by_another_write_does_not_lead(clock):
 
     kube.before = somebody_is_faster
     waiting = asyncio.create_task(b.acquire())
-    await asyncio.sleep(13)
+    await asyncio.sleep(18)
     assert kube.lease["holderIdentity"] == "c"
     assert not b.leading
     await waiting
@@ -259,3 +259,67 @@ async def test_an_empty_lease_is_free(clock):
     kube.put({"kind": "Lease", "metadata": {"namespace": "models", "name": "headgate"}})
     await elector(kube, clock, "a").acquire()
     assert kube.lease["holderIdentity"] == "a"
+
+
+@story
+async def test_the_times_are_those_of_kubernetes_own_components(clock):
+    found = LeaseSettings("models", "headgate", "a")
+    assert (found.duration, found.renew_deadline, found.renew_every) == (15, 10, 2)
+
+
+@story
+async def test_the_old_leader_has_stopped_before_another_may_begin(clock):
+    kube = Leases()
+    a, b = elector(kube, clock, "a"), elector(kube, clock, "b")
+    await a.acquire()
+    waiting = asyncio.create_task(b.acquire())
+    stopped = None
+    while not b.leading:
+        await asyncio.sleep(0.1)
+        if stopped is None and not a.leading:
+            stopped = clock()
+    assert clock() - stopped >= 4
+    await waiting
+
+
+@pytest.mark.parametrize(
+    "error", [KubernetesError("429 too many requests"), TimeoutError(), ConnectionResetError(), ValueError()]
+)
+def test_the_cause_of_a_failed_renewal_is_in_the_log(error, caplog):
+    caplog.set_level(logging.WARNING, logger="headgate.lease")
+
+    async def told(clock):
+        kube = Leases()
+        a = elector(kube, clock)
+        await a.acquire()
+        kube.error = error
+        await a.keep()
+
+    run(told)
+    cause = str(error) or ("did not answer" if isinstance(error, TimeoutError) else type(error).__name__)
+    assert caplog.messages
+    assert all(cause in message for message in caplog.messages)
+    assert caplog.messages[-1].startswith("lost the lease")
+
+
+@story
+async def test_who_lost_the_lease_stands_for_election_again_and_releases_it_at_the_end(clock):
+    kube, changes = Leases(), []
+
+    async def connect():
+        return kube
+
+    election = Election(connect, LeaseSettings("models", "headgate", "a"), clock, changes.append)
+    running = asyncio.create_task(election.run())
+    await asyncio.sleep(1)
+    assert (election.leading, changes) == (True, [True])
+    kube.error = KubernetesError("the API server is gone")
+    await asyncio.sleep(30)
+    assert (election.leading, changes) == (False, [True, False])
+    kube.error = None
+    await asyncio.sleep(5)
+    assert (election.leading, changes) == (True, [True, False, True])
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert kube.lease["holderIdentity"] == ""
+    assert kube.closed

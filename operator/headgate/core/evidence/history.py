@@ -1,4 +1,4 @@
-"""From the counters of all pods at points in time to the blocks of rows in between. Called by `observe` for drift.
+"""From the counters of all pods at points in time to the blocks of rows in between. Called by `background` for drift.
 
 Between two points a counter has gained its difference. Where any counter of a pod is lower than before, its process
 began anew, and all of them count from 0; so does a pod that was not there at the first point. What a pod counted

@@ -4,8 +4,9 @@ The pod template depends on the ModelRevision alone (and its baseline, fixed whe
 of role restarts a pod. A custom engine has Headgate's monitor beside it; Headgate's own server has one inside.
 """
 
-from urllib.parse import urlsplit
+import json
 
+from headgate.api import GROUP
 from headgate.api.revision import as_manifest
 from headgate.core.manifests.availability import autoscaler, disruption_budget
 from headgate.core.manifests.metadata import (
@@ -20,6 +21,9 @@ from headgate.core.model import Observation, RevisionView
 
 HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
 _INFERENCE_PORTS = [{"name": "http", "containerPort": HTTP_PORT}, {"name": "grpc", "containerPort": GRPC_PORT}]
+REVISION_COPY = f"{GROUP}/revision-copy"
+"""Annotation of a Deployment: what its ModelRevision holds, to make it again should somebody delete it."""
+
 DRAIN_SECONDS = 5
 """Between a pod's end being known and its SIGTERM, so that all routers have forgotten it."""
 
@@ -45,10 +49,12 @@ def _deployment(o: Observation, view: RevisionView) -> Manifest:
     }
     if o.spec.runtime.autoscaling is None:
         spec["replicas"] = o.spec.runtime.replicas
+    about = metadata(o, view.name, "runtime", view.name)
+    copy = {"spec": as_manifest(view.spec), "status": as_manifest(view.status.kept)}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": metadata(o, view.name, "runtime", view.name),
+        "metadata": {**about, "annotations": {REVISION_COPY: json.dumps(copy, sort_keys=True)}},
         "spec": spec,
     }
 
@@ -60,7 +66,7 @@ def _pod(o: Observation, view: RevisionView) -> Manifest:
     mounts = [{"name": "artifact", "mountPath": "/artifact"}, {"name": "baseline", "mountPath": "/baseline"}]
     read_only = [{**m, "readOnly": True} for m in mounts]
     custom = view.spec.runtime.is_custom
-    claim_mounts = [{"name": f"pvc-{c}", "mountPath": f"/pvc/{c}", "readOnly": True} for c in claims]
+    claim_mounts = [{"name": volume, "mountPath": f"/pvc/{c}", "readOnly": True} for volume, c in claims.items()]
     return {
         **{k: v for k, v in template.items() if v},
         "automountServiceAccountToken": False,
@@ -76,7 +82,10 @@ def _pod(o: Observation, view: RevisionView) -> Manifest:
             {"name": "artifact", "emptyDir": {}},
             {"name": "baseline", "emptyDir": {}},
             *([{"name": "tmp", "emptyDir": {}}] if custom else []),
-            *({"name": f"pvc-{c}", "persistentVolumeClaim": {"claimName": c, "readOnly": True}} for c in claims),
+            *(
+                {"name": volume, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+                for volume, claim in claims.items()
+            ),
         ],
     }
 
@@ -193,7 +202,11 @@ def _service(o: Observation, view: RevisionView) -> Manifest:
     }
 
 
-def _claims(view: RevisionView) -> list[str]:
-    """Names of the PersistentVolumeClaims that hold the artifact and its baseline."""
+def _claims(view: RevisionView) -> dict[str, str]:
+    """Volume to the PersistentVolumeClaim that holds the artifact, or its baseline.
+
+    By number: the name of a claim may have dots and 253 characters, that of a volume may not.
+    """
     uris = [view.spec.model.uri, view.status.baseline.uri if view.status.baseline else ""]
-    return sorted({urlsplit(u).netloc for u in uris if u.startswith("pvc://")})
+    names = {uri.removeprefix("pvc://").partition("/")[0] for uri in uris if uri.startswith("pvc://")}
+    return {f"pvc-{number}": claim for number, claim in enumerate(sorted(names))}

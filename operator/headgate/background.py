@@ -1,0 +1,175 @@
+"""Readings that decide nothing and may take long: how far inputs have drifted, and which retired pods can go.
+
+`reconcile` takes the newest ones into its Observation and asks for new ones after it has acted, so no decision waits
+for them. At most one reading of a model and a few of all models run at a time. Nothing here outlives the leader.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from headgate.api import REVISION_LABEL
+from headgate.api.spec import Spec
+from headgate.api.status import Retiring, Status
+from headgate.core.evidence.counters import Series
+from headgate.core.evidence.drift import FeatureDrift, follow
+from headgate.core.evidence.history import SPAN, STEP, blocks_of
+from headgate.core.following import FOLLOWING_SERIES, LOOK_BACK, released
+from headgate.core.model import Drift
+from headgate.edges.prometheus import MetricsSource
+from headgate.errors import MetricsError
+from headgate.observe import Object
+from headgate.queue import Key
+
+log = logging.getLogger("headgate.background")
+
+DRIFT_EVERY = 15.0
+"""Seconds between two readings of the drift of one model's inputs."""
+
+READING_SECONDS = 30.0
+"""Seconds for one reading, whatever Prometheus does."""
+
+AT_A_TIME = 4
+"""Readings of all models."""
+
+
+@dataclass(frozen=True)
+class Readings:
+    """The newest that is known of one model."""
+
+    drift: Drift | None = None
+    """None: not read since the last look."""
+    released: frozenset[str] = frozenset()
+    """Retiring revisions that no router sends requests to any more."""
+
+
+@dataclass
+class _Known:
+    drift: Drift | None = None
+    drift_of: str = ""
+    drift_at: float = -DRIFT_EVERY
+    drifted: tuple[str, ...] | None = None
+    """Features, at the reading before."""
+    released: frozenset[tuple[str, str]] = frozenset()
+    """Revisions with the time since when they retire: one that was in use again retires anew."""
+    reading: "asyncio.Task[None] | None" = None
+
+
+@dataclass
+class BackgroundReadings:
+    """The newest readings of all models."""
+
+    metrics: MetricsSource
+    on_news: Callable[[Key], None]
+    """Told of each model of which something new is known."""
+    clock: Callable[[], float] = time.time
+    _known: dict[Key, _Known] = field(default_factory=dict)
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_A_TIME))
+
+    def newest(self, key: Key, status: Status) -> Readings:
+        """What is known of a model with this status. A drift is told once."""
+        known = self._known.get(key)
+        if known is None:
+            return Readings()
+        drift, known.drift = known.drift, None
+        current = drift if status.stable and status.stable.revision == known.drift_of else None
+        gone = frozenset(r.revision for r in status.retiring if (r.revision, r.since) in known.released)
+        return Readings(current, gone)
+
+    def refresh(self, key: Key, spec: Spec, status: Status, pods: Sequence[Object]) -> None:
+        """Read anew what this status needs, unless that is being done or was done a moment ago."""
+        known = self._known.setdefault(key, _Known())
+        if known.reading and not known.reading.done():
+            return
+        with_drift = status.stable is not None and self.clock() - known.drift_at >= DRIFT_EVERY
+        if status.retiring or with_drift:
+            routers = _running_routers(pods)
+            known.reading = asyncio.create_task(self._read(key, known, spec, status, routers, with_drift))
+
+    def forget(self, key: Key) -> None:
+        """The model is gone."""
+        known = self._known.pop(key, None)
+        if known and known.reading:
+            known.reading.cancel()
+
+    async def settled(self) -> None:
+        """Wait for the end of all readings that run."""
+        running = [known.reading for known in self._known.values() if known.reading]
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Cancel everything."""
+        for key in list(self._known):
+            self.forget(key)
+
+    async def _read(
+        self, key: Key, known: _Known, spec: Spec, status: Status, routers: Sequence[str], with_drift: bool
+    ) -> None:
+        try:
+            async with self._slots, asyncio.timeout(READING_SECONDS):
+                if status.retiring and await self._read_released(key, known, status.retiring, routers):
+                    self.on_news(key)
+                if with_drift and status.stable:
+                    known.drift_at, known.drift_of = self.clock(), status.stable.revision
+                    known.drift = await self._drift(key, known.drift_of, spec.monitoring.drift.tolerance)
+                    before, known.drifted = known.drifted, tuple(f.feature for f in known.drift.features if f.drifted)
+                    if known.drifted != before:
+                        self.on_news(key)
+        except (MetricsError, TimeoutError) as error:
+            log.debug("%s/%s: %s", *key, error)
+        except Exception:
+            log.exception("%s/%s: what decides nothing could not be read", *key)
+
+    async def _read_released(
+        self, key: Key, known: _Known, retiring: Sequence[Retiring], routers: Sequence[str]
+    ) -> bool:
+        """Whether more is released than was known."""
+        now = await self.metrics.now()
+        series = await self.metrics.samples(FOLLOWING_SERIES, _labels(key), now, None, LOOK_BACK)
+        found = released(retiring, routers, series, now - self.clock())
+        before, known.released = (
+            known.released,
+            frozenset((r.revision, r.since) for r in retiring if r.revision in found),
+        )
+        return bool(known.released - before)
+
+    async def _drift(self, key: Key, stable: str, tolerance: float) -> Drift:
+        labels = _labels(key) | {"headgate_revision": stable}
+        reference = await self.metrics.totals("headgate_feature_reference", labels, ("feature", "bin", "layout"))
+        if not reference:
+            return Drift()
+        layouts = "|".join(sorted({layout for _, _, layout in reference}))
+        live = await self.metrics.history("headgate_feature_bin_total", {**labels, "layout": layouts}, SPAN, STEP)
+        return Drift(tuple(_features(live, reference, tolerance)))
+
+
+def _features(
+    live: Sequence[Series], reference: Mapping[tuple[str, ...], float], tolerance: float
+) -> list[FeatureDrift]:
+    blocks = blocks_of(live)
+    features: dict[tuple[str, str], dict[str, float]] = {}
+    for (feature, bin_, layout), count in reference.items():
+        features.setdefault((feature, layout), {})[bin_] = count
+    return [
+        follow(feature, blocks.get((feature, layout), ()), bins, tolerance, len(features))
+        for (feature, layout), bins in sorted(features.items())
+    ]
+
+
+def _labels(key: Key) -> dict[str, str]:
+    return {"headgate_namespace": key.namespace, "headgate_model": key.name}
+
+
+def _running_routers(pods: Sequence[Object]) -> list[str]:
+    return [
+        pod["metadata"]["name"]
+        for pod in pods
+        if not _labels_of(pod).get(REVISION_LABEL) and (pod.get("status") or {}).get("phase") == "Running"
+    ]
+
+
+def _labels_of(pod: Object) -> dict[str, Any]:
+    return pod["metadata"].get("labels") or {}

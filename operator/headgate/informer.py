@@ -1,0 +1,171 @@
+"""What there is in the cluster, by ModelDeployment: filled by lists, kept current by kopf's events.
+
+`handlers` hands every event to `Informer.seen`; `__main__` calls `Informer.resync` first and then every few minutes;
+`observe` reads. A list replaces what was known, because kopf's own indices keep for ever what was deleted while a watch
+was broken (after "410 Gone" it tells what there is, not what is gone). All of it belongs to the main event loop.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from headgate.api import API_VERSION, MODEL_LABEL
+from headgate.edges.kube import Kube
+from headgate.errors import HeadgateError
+from headgate.observe import Children
+from headgate.queue import Key
+
+log = logging.getLogger("headgate.informer")
+
+Object = Mapping[str, Any]
+
+KINDS = {
+    "deployments": ("apps/v1", "Deployment"),
+    "pods": ("v1", "Pod"),
+    "modelrevisions": (API_VERSION, "ModelRevision"),
+}
+"""The resources whose objects are kept, by plural."""
+
+
+_BROKEN_AFTER = 2
+
+
+class NotSynced(HeadgateError):
+    """What there is in the cluster is not known yet."""
+
+    reason = "NotSynced"
+
+
+@dataclass
+class _Store:
+    """The objects of one resource, by namespace and name."""
+
+    objects: dict[Key, Object] = field(default_factory=dict)
+    by_model: dict[Key, dict[Key, Object]] = field(default_factory=lambda: defaultdict(dict))
+    synced: bool = False
+    unconfirmed: set[Key] = field(default_factory=set)
+    """Objects that a list has shown to be new, changed or gone, and of which no event has come since."""
+    broken: int = 0
+    """How many lists in a row have found that the list before them had been right and no event came."""
+    touched: set[Key] = field(default_factory=set)
+    """Objects of which an event came since the running list was asked for: the event is newer than the list."""
+
+    def put(self, item: Object) -> Key:
+        """Remember an object in its newest form; the model that it belongs to."""
+        ident, model = _ident(item), _model(item)
+        if ident in self.objects:
+            self.remove(ident)
+        self.objects[ident] = self.by_model[model][ident] = item
+        return model
+
+    def remove(self, ident: Key) -> Key | None:
+        """Forget an object; the model that it belonged to."""
+        item = self.objects.pop(ident, None)
+        if item is None:
+            return None
+        model = _model(item)
+        del self.by_model[model][ident]
+        if not self.by_model[model]:
+            del self.by_model[model]
+        return model
+
+    def replace(self, items: Iterable[Object], namespace: str | None) -> set[Key]:
+        """Bring all objects of a namespace (None: of all) in line with a list; the models of those that differed."""
+        listed = {_ident(item): item for item in items}
+        gone = [
+            ident
+            for ident in self.objects
+            if ident not in listed and ident not in self.touched and namespace in (None, ident.namespace)
+        ]
+        new = [
+            item
+            for ident, item in listed.items()
+            if ident not in self.touched and _version(self.objects.get(ident)) != _version(item)
+        ]
+        self.unconfirmed.update(gone, map(_ident, new))
+        return {model for ident in gone if (model := self.remove(ident))} | {self.put(item) for item in new}
+
+    def missed(self) -> int:
+        """How many changes the list before this one has found of which no event came; at the start of a list."""
+        missed = len(self.unconfirmed)
+        self.broken = self.broken + 1 if missed else 0
+        self.unconfirmed.clear()
+        return missed
+
+
+class Informer:
+    """The children of all ModelDeployments. A `ChildSource`."""
+
+    def __init__(self, on_missed: Callable[[str, int], None] = lambda *_: None) -> None:
+        self._on_missed = on_missed
+        self._stores = {plural: _Store() for plural in KINDS}
+
+    @property
+    def unsynced(self) -> tuple[str, ...]:
+        """The resources of which there was no list yet."""
+        return tuple(plural for plural, store in self._stores.items() if not store.synced)
+
+    def children(self, namespace: str, model: str) -> Children:
+        """All children of one ModelDeployment. Raises NotSynced before they were listed: unknown is not empty."""
+        if self.unsynced:
+            raise NotSynced(f"these resources are not listed yet: {', '.join(self.unsynced)}")
+        key = Key(namespace, model)
+        found = {plural: list(store.by_model.get(key, {}).values()) for plural, store in self._stores.items()}
+        return Children(found["deployments"], found["pods"], found["modelrevisions"])
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """The resources whose watch told nothing of what two lists in a row have found."""
+        return tuple(plural for plural, store in self._stores.items() if store.broken >= _BROKEN_AFTER)
+
+    def seen(self, plural: str, event_type: str | None, item: Object) -> None:
+        """An event of a watch, or an object of the list that a watch begins with (type None)."""
+        store = self._stores.get(plural)
+        if store is None:
+            return
+        ident = _ident(item)
+        store.touched.add(ident)
+        store.unconfirmed.discard(ident)
+        if event_type == "DELETED":
+            store.remove(ident)
+        elif not _is_older(item, store.objects.get(ident)):
+            store.put(item)
+
+    async def resync(self, kube: Kube, namespaces: Iterable[str | None]) -> frozenset[Key]:
+        """List everything once; the models of which something was not known. Raises HeadgateError where it can't."""
+        found = set[Key]()
+        everywhere = tuple(namespaces)
+        for plural, (api_version, kind) in KINDS.items():
+            store = self._stores[plural]
+            if missed := store.missed():
+                log.warning("the watch of %s did not tell of %d changes that a list has found", plural, missed)
+                self._on_missed(plural, missed)
+            for namespace in everywhere:
+                store.touched.clear()
+                found |= store.replace(await kube.list(api_version, kind, namespace, {MODEL_LABEL: None}), namespace)
+            store.synced = True
+        return frozenset(found)
+
+
+def _ident(item: Object) -> Key:
+    meta = item["metadata"]
+    return Key(meta.get("namespace") or "", meta["name"])
+
+
+def _model(item: Object) -> Key:
+    meta = item["metadata"]
+    return Key(meta.get("namespace") or "", (meta.get("labels") or {}).get(MODEL_LABEL, ""))
+
+
+def _version(item: Object | None) -> object:
+    return item and (item["metadata"].get("uid"), item["metadata"].get("resourceVersion"))
+
+
+def _is_older(item: Object, known: Object | None) -> bool:
+    """Whether `item` is an earlier version of the same object: versions are numbers that grow."""
+    if known is None or item["metadata"].get("uid") != known["metadata"].get("uid"):
+        return False
+    versions = [str(each["metadata"].get("resourceVersion", "")) for each in (item, known)]
+    return all(v.isdecimal() for v in versions) and int(versions[0]) < int(versions[1])

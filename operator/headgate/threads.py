@@ -1,0 +1,60 @@
+"""A coroutine in an event loop and a thread of its own, awaited from another loop.
+
+`__main__` runs the lease and kopf's watches like this: a main loop that is busy for seconds must not lose the lease,
+and kopf, when it ends, cancels every task of its loop.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+ENDS_WITHIN = 8.0
+"""Seconds that a cancelled coroutine may take to end; after that its thread is left alone and ends with the process."""
+
+
+async def in_thread(name: str, main: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    """What `main()` returns or raises. To cancel this cancels `main()`, and waits for its end."""
+    caller = asyncio.get_running_loop()
+    ended: asyncio.Future[Result] = caller.create_future()
+    inner: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Result]]] = []
+
+    async def body() -> Result:
+        task = asyncio.ensure_future(main())
+        inner.append((asyncio.get_running_loop(), task))
+        return await task
+
+    def tell(result: Result | None, error: BaseException | None) -> None:
+        if ended.done():
+            return
+        if error is None:
+            ended.set_result(result)  # type: ignore[arg-type]
+        else:
+            ended.set_exception(error)
+
+    def run() -> None:
+        result: Result | None = None
+        error: BaseException | None = None
+        try:
+            result = asyncio.run(body())
+        except asyncio.CancelledError:
+            error = RuntimeError(f"{name} was cancelled from inside")
+        except BaseException as raised:
+            error = raised
+        with suppress(RuntimeError):  # the caller's loop may be closed by now
+            caller.call_soon_threadsafe(tell, result, error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    try:
+        return await asyncio.shield(ended)
+    except asyncio.CancelledError:
+        for loop, task in inner:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(task.cancel)
+        await asyncio.wait({ended}, timeout=ENDS_WITHIN)
+        if ended.done():
+            ended.exception()
+        raise

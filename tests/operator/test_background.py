@@ -1,0 +1,192 @@
+"""Readings that decide nothing: taken beside the looks, and never waited for."""
+
+import asyncio
+import logging
+
+import numpy as np
+import pytest
+from fakes import FakeMetrics
+from world import Behaviour, World
+
+from headgate.api.spec import Spec
+from headgate.background import AT_A_TIME, DRIFT_EVERY, READING_SECONDS, BackgroundReadings, Readings
+from headgate.core.evidence.counters import Series
+from headgate.core.following import ALIVE, ROUTES
+from headgate.core.model import Drift
+from headgate.errors import MetricsError
+from headgate.queue import Key
+from virtual_time import run
+
+KEY = Key("models", "fraud")
+
+
+class Scene:
+    """The readings of one model."""
+
+    def __init__(self, world):
+        self.world, self.metrics, self.news = world, FakeMetrics(), []
+        self.pods = []
+        self.readings = BackgroundReadings(self.metrics, self.news.append, lambda: self.world.now)
+
+    async def read(self, seconds=DRIFT_EVERY):
+        """Read once, `seconds` after the last time; what is known then."""
+        self.world.now += seconds
+        self.metrics.time = self.world.now
+        status = self.world.status
+        self.readings.refresh(KEY, Spec.model_validate(self.world.spec), status, self.pods)
+        await self.readings.settled()
+        return self.readings.newest(KEY, status)
+
+
+@pytest.fixture
+def stable():
+    return Scene(World().ask("v1").settled("Stable"))
+
+
+REFERENCE = {("age", "n00 [0,9]", "l1"): 1000.0, ("age", "n01 (9,20]", "l1"): 1000.0, ("sex", "c00 1", "l1"): 2000.0}
+
+
+def counted(at, **counts):
+    """Counters of one pod at points in time, up to each of which it had counted so many rows."""
+    bins = {"young": ("age", "n00 [0,9]"), "old": ("age", "n01 (9,20]"), "sex": ("sex", "c00 1")}
+    return [
+        Series(
+            {"feature": bins[name][0], "bin": bins[name][1], "layout": "l1", "instance": "pod"},
+            tuple(zip(at, np.cumsum(gained).tolist(), strict=True)),
+        )
+        for name, gained in counts.items()
+    ]
+
+
+async def test_drift_is_read_from_stables_counts_of_the_last_day_in_the_profiles_layout(stable):
+    stable.metrics.sums = {"headgate_feature_reference": REFERENCE}
+    stable.metrics.points = counted([0.0], young=[9000], sex=[9000])
+    age, sex = (await stable.read()).drift.features
+    assert (age.feature, age.rows, age.distance, age.drifted) == ("age", 9000, 0.5, True)
+    assert (sex.feature, sex.rows, sex.distance, sex.drifted) == ("sex", 9000, 0.0, False)
+    metric, labels, looked = stable.metrics.asked[-1]
+    assert (metric, looked) == ("headgate_feature_bin_total", (24 * 3600, 1800))
+    assert labels["headgate_revision"] == stable.world.status.stable.revision
+    assert labels["layout"] == "l1"
+
+
+async def test_a_change_is_found_after_a_long_quiet_time_and_forgotten_when_it_is_over(stable):
+    stable.metrics.sums = {"headgate_feature_reference": REFERENCE}
+    quiet, changed = [1000] * 47, [1400]
+    at = [1800.0 * n for n in range(50)]
+    stable.metrics.points = counted(at[:48], young=[10**6, *quiet], old=[10**6, *quiet])
+    assert not (await stable.read()).drift.features[0].drifted
+    stable.metrics.points = counted(at[:49], young=[10**6, *quiet, *changed], old=[10**6, *quiet, 600])
+    age = (await stable.read()).drift.features[0]
+    assert age.distance < age.limit
+    assert age.drifted
+    healed = {"young": [10**6, *quiet, 1400, 5000], "old": [10**6, *quiet, 600, 5000]}
+    stable.metrics.points = counted(at, **healed)
+    assert not (await stable.read()).drift.features[0].drifted
+
+
+async def test_a_look_is_asked_for_when_the_drifted_features_change_and_not_otherwise(stable):
+    stable.metrics.sums = {"headgate_feature_reference": REFERENCE}
+    stable.metrics.points = counted([0.0], young=[9000], sex=[9000])
+    await stable.read()
+    await stable.read()
+    assert stable.news == [KEY]
+
+
+async def test_a_profile_without_traffic_is_no_drift(stable):
+    stable.metrics.sums = {"headgate_feature_reference": REFERENCE}
+    assert [f.drifted for f in (await stable.read()).drift.features] == [False, False]
+
+
+async def test_drift_is_told_once_and_is_unknown_when_it_cannot_be_asked_for(stable):
+    assert (await stable.read()).drift == Drift()
+    assert (await stable.read(1.0)).drift is None, "not due yet, and told before"
+    stable.metrics.error = MetricsError("no")
+    assert (await stable.read()).drift is None
+
+
+async def test_the_drift_of_an_older_stable_version_is_not_told(stable):
+    await stable.read()
+    await stable.read()
+    stable.readings._known[KEY].drift = Drift()
+    other = stable.world.status.model_copy(
+        update={"stable": stable.world.status.stable.model_copy(update={"revision": "other"})}
+    )
+    assert stable.readings.newest(KEY, other).drift is None
+
+
+def following(now, *revisions):
+    """What the router's pod says."""
+    labels = {"headgate_router": "fraud-router-x", "headgate_namespace": "models", "headgate_model": "fraud"}
+    alive = Series({**labels, "__name__": ALIVE}, ((now, 0.1),))
+    return (alive, *(Series({**labels, "__name__": ROUTES, "headgate_revision": r}, ((now, 1.0),)) for r in revisions))
+
+
+def router_pod(name, phase):
+    labels = {"headgate.dev/model": "fraud", "headgate.dev/component": "router"}
+    return {"metadata": {"name": name, "namespace": "models", "labels": labels}, "status": {"phase": phase}}
+
+
+@pytest.fixture
+def retiring():
+    world = World().ask("v1").settled("Stable")
+    world.ask("v2", Behaviour(failing=0.5)).until("RollingBack")
+    scene = Scene(world)
+    scene.pods = [router_pod("fraud-router-x", "Running"), router_pod("fraud-router-y", "Succeeded")]
+    return scene
+
+
+async def test_pods_are_released_when_the_routers_that_run_have_left_them(retiring):
+    (gone,) = retiring.world.status.retiring
+    retiring.metrics.series = following(retiring.world.now + 60, "fraud-1", gone.revision)
+    assert (await retiring.read(60)).released == frozenset()
+    retiring.metrics.series = following(retiring.world.now + 60, "fraud-1")
+    retiring.news.clear()
+    assert (await retiring.read(60)).released == {gone.revision}
+    assert retiring.news == [KEY], "so that the pods go at once"
+
+
+async def test_who_retires_anew_has_to_be_left_anew(retiring):
+    (gone,) = retiring.world.status.retiring
+    retiring.metrics.series = following(retiring.world.now + 60, "fraud-1")
+    await retiring.read(60)
+    later = gone.model_copy(update={"since": "2027-03-01T00:00:00Z"})
+    status = retiring.world.status.model_copy(update={"retiring": [later]})
+    assert retiring.readings.newest(KEY, status).released == frozenset()
+
+
+async def test_nobody_is_released_while_prometheus_is_away(retiring):
+    retiring.metrics.error = MetricsError("away")
+    assert (await retiring.read(60)).released == frozenset()
+
+
+def test_a_reading_that_hangs_ends_and_only_a_few_run_at_a_time(caplog):
+    caplog.set_level(logging.CRITICAL)
+
+    async def story(clock):
+        metrics, start = FakeMetrics(), clock()
+        metrics.takes = 1000.0
+        readings = BackgroundReadings(metrics, lambda _: None, clock)
+        world = World().ask("v1").settled("Stable")
+        spec = Spec.model_validate(world.spec)
+        for number in range(3 * AT_A_TIME):
+            for _ in range(3):
+                readings.refresh(Key("models", f"m{number}"), spec, world.status, [])
+        assert clock() == start, "nobody waits for it"
+        await asyncio.sleep(1)
+        assert len(metrics.asked) == AT_A_TIME
+        await readings.settled()
+        assert clock() - start == pytest.approx(3 * READING_SECONDS)
+        assert readings.newest(Key("models", "m0"), world.status) == Readings()
+
+    run(story)
+
+
+async def test_a_model_that_is_gone_is_read_no_more(stable):
+    stable.metrics.takes = 1000.0
+    stable.readings.refresh(KEY, Spec.model_validate(stable.world.spec), stable.world.status, [])
+    reading = stable.readings._known[KEY].reading
+    stable.readings.forget(KEY)
+    await asyncio.gather(reading, return_exceptions=True)
+    assert reading.cancelled()
+    assert stable.readings.newest(KEY, stable.world.status) == Readings()

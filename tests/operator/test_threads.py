@@ -1,0 +1,58 @@
+"""A coroutine in a loop and a thread of its own."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from headgate.threads import in_thread
+
+
+async def test_it_runs_elsewhere_and_its_result_comes_back():
+    async def where():
+        return threading.get_ident()
+
+    assert await in_thread("test", where) != threading.get_ident()
+
+
+async def test_what_it_raises_comes_back():
+    async def fails():
+        raise LookupError("no")
+
+    with pytest.raises(LookupError, match="no"):
+        await in_thread("test", fails)
+
+
+async def test_it_is_cancelled_with_who_waits_for_it_and_may_tidy_up():
+    began, ended = threading.Event(), []
+
+    async def works():
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append("tidied up")
+
+    task = asyncio.create_task(in_thread("test", works))
+    await asyncio.to_thread(began.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended == ["tidied up"]
+
+
+async def test_it_goes_on_while_the_main_loop_is_busy():
+    ticks, enough = [], threading.Event()
+
+    async def ticking():
+        while len(ticks) < 20:
+            ticks.append(time.monotonic())
+            await asyncio.sleep(0.001)
+        enough.set()
+
+    task = asyncio.create_task(in_thread("test", ticking))
+    await asyncio.sleep(0)
+    assert enough.wait(60), "the main loop does nothing else meanwhile"
+    await task
