@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headgate.errors import MetricsError
+from headgate.errors import MetricsError, NamespaceTerminating
 from headgate.queue import LONGEST_DELAY, Key, Queue
 from virtual_time import run
 
@@ -236,3 +236,42 @@ def test_whatever_was_asked_for_is_looked_at_by_then_or_as_soon_as_a_worker_is_f
         assert len(looks.done) <= len(asked)
 
     run(play)
+
+
+@story
+async def test_it_is_known_how_long_the_oldest_key_has_been_due(clock):
+    queue = Queue(clock)
+    assert queue.overdue() == 0
+    queue.add(A, after=5)
+    await asyncio.sleep(3)
+    assert queue.overdue() == 0
+    await asyncio.sleep(12)
+    assert queue.overdue() == 10
+
+
+@story
+async def test_it_is_known_when_a_worker_last_came_to_an_end_well_or_not(clock):
+    queue, looks = Queue(clock), Looks(clock, takes=1)
+    looks.answers[A] = [MetricsError("no")]
+    begun = queue.ended_at
+    queue.add(A, after=4)
+    async with working(queue, looks):
+        await asyncio.sleep(5.2)
+    assert queue.ended_at - begun == pytest.approx(5.0)
+
+
+def test_a_namespace_that_is_being_deleted_is_not_worth_a_warning(caplog):
+    caplog.set_level(logging.INFO, logger="headgate.queue")
+
+    async def fails(key):
+        raise NamespaceTerminating("it is being terminated") if key == A else MetricsError("no")
+
+    async def told(clock):
+        queue = Queue(clock)
+        queue.add(A)
+        queue.add(B)
+        async with working(queue, fails):
+            await asyncio.sleep(0.1)
+
+    run(told)
+    assert [r.getMessage() for r in caplog.records] == ["models/b: no; again in 0.5 s"]

@@ -1,5 +1,8 @@
 """One look, against an API server in a dictionary: what is sent, in which order, and when nothing is."""
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 from fakes import FakeKube, FakeMetrics
 from world import DEFAULTS, START
@@ -8,10 +11,11 @@ from headgate.api import API_VERSION
 from headgate.background import BackgroundReadings
 from headgate.core.evidence.counters import Series
 from headgate.edges.telemetry import Telemetry
-from headgate.errors import Conflict, KubernetesError
+from headgate.errors import Conflict, KubernetesError, NamespaceTerminating
 from headgate.observe import Observer
 from headgate.queue import Key
-from headgate.reconcile import REAPPLY_EVERY, NotLeading, Reconciler
+from headgate.reconcile import LONGEST_LOOK, REAPPLY_EVERY, NotLeading, Reconciler, TooSlow
+from virtual_time import run
 
 KEY = Key("models", "fraud")
 
@@ -381,3 +385,103 @@ async def test_a_decision_keeps_its_evidence_though_the_cache_of_revisions_lags(
     assert decision["decision"] == "Promoted"
     assert cluster.status["rollout"]["candidateRequests"] > decision["candidateRequests"]
     assert decision["evidence"]["errors"]["candidateAttempts"] == decision["candidateRequests"]
+
+
+def test_a_rollback_does_not_wait_for_what_decides_nothing():
+    async def story(clock):
+        cluster = await Cluster().canary()
+        for question in ("totals", "history"):
+            setattr(cluster.metrics, question, hang)
+        await cluster.reconciler.reconcile(KEY)
+        cluster.background._known[KEY].drift_at = -1e9
+        await cluster.reconciler.reconcile(KEY)
+        cluster.serve(candidate=(10, 90))
+        cluster.now += 1
+        cluster.metrics.time = cluster.now
+        start = clock()
+        await cluster.reconciler.reconcile(KEY)
+        assert cluster.status["phase"] == "RollingBack"
+        assert clock() == start
+        await cluster.background.close()
+
+    run(story)
+
+
+async def hang(*_):
+    await asyncio.Event().wait()
+
+
+def test_a_look_whose_requests_hang_is_given_up_after_what_decides_was_written():
+    async def story(clock):
+        cluster = await Cluster().canary()
+        cluster.serve(candidate=(10, 90))
+        cluster.now += 1
+        cluster.metrics.time = cluster.now
+        cluster.kube.create = hang
+        start = clock()
+        with pytest.raises(TooSlow):
+            await cluster.reconciler.reconcile(KEY)
+        assert clock() - start == pytest.approx(LONGEST_LOOK)
+        assert (cluster.status["phase"], cluster.routed) == ("RollingBack", {"stable": 100})
+
+    run(story)
+
+
+def without_records(cluster):
+    """The cache has lost the ModelRevisions, or has not heard of them."""
+    plain = cluster.kube.children
+    cluster.kube.children = lambda *of: replace(plain(*of), revisions=())
+
+
+async def test_a_record_that_the_cache_lacks_is_asked_for_and_no_pod_is_restarted(cluster):
+    await cluster.canary()
+    before = {ident: o for ident, o in cluster.kube.objects.items() if ident[0] in ("Deployment", "ModelRevision")}
+    without_records(cluster)
+    cluster.reconciler = cluster.restarted()
+    await cluster.look()
+    candidate = cluster.status["candidate"]["revision"]
+    assert cluster.kube.find("ModelRevision", candidate)["status"]["baseline"]
+    for (kind, namespace, name), was in before.items():
+        now = cluster.kube.find(kind, name, namespace)
+        assert now["metadata"]["generation"] == was["metadata"]["generation"]
+        assert now.get("status") == was.get("status")
+
+
+async def test_while_a_record_can_not_be_asked_for_nothing_is_done(cluster):
+    await cluster.canary()
+    without_records(cluster)
+    cluster.kube.failing["get", "ModelRevision"] = KubernetesError("503")
+    with pytest.raises(KubernetesError):
+        await cluster.look()
+    assert cluster.kube.writes == []
+
+
+@pytest.mark.parametrize("role", ["stable", "candidate"])
+async def test_a_record_that_somebody_deleted_is_made_again_as_it_was(cluster, role):
+    await cluster.canary()
+    revision = cluster.status[role]["revision"]
+    lost = cluster.kube.objects.pop(("ModelRevision", "models", revision))
+    generation = cluster.kube.find("Deployment", revision)["metadata"]["generation"]
+    cluster.reconciler = cluster.restarted()
+    await cluster.look()
+    found = cluster.kube.find("ModelRevision", revision)
+    assert found["spec"] == lost["spec"]
+    assert found["status"].get("baseline") == lost["status"].get("baseline")
+    assert cluster.kube.find("Deployment", revision)["metadata"]["generation"] == generation
+    await cluster.look()
+    assert not [w for w in cluster.kube.writes if w[1] == "ModelRevision"], "once"
+
+
+async def test_events_in_a_namespace_that_is_being_deleted_are_not_worth_a_warning(cluster, caplog):
+    cluster.kube.failing["create", "Event"] = NamespaceTerminating("forbidden: it is being terminated")
+    await cluster.look()
+    assert not [r for r in caplog.records if r.levelname in ("WARNING", "ERROR")]
+
+
+async def test_nothing_is_kept_of_a_model_that_is_gone(cluster):
+    await cluster.canary()
+    cluster.kube.objects.clear()
+    await cluster.look()
+    assert not cluster.reconciler._applied
+    assert not cluster.reconciler._recorded
+    assert not cluster.background._known

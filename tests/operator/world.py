@@ -91,6 +91,7 @@ class World:
     """What is known of stable when a canary opens."""
     interval: float = 1.0
     """Seconds between two scrapes."""
+    router: Workload = field(default_factory=lambda: Workload(2, 2, True))
     routers_follow: bool = True
     """Whether the routers say that they have left the revisions that retire."""
     generation: int = 0
@@ -152,7 +153,7 @@ class World:
             defaults=DEFAULTS,
             revisions=dict(self.revisions),
             workloads={name: self._workload(name) for name in self._started},
-            router=Workload(2, 2, True),
+            router=self.router,
             metrics=self._metrics(),
             drift=self.drift,
             released=frozenset(r.revision for r in self.status.retiring) if self.routers_follow else frozenset(),
@@ -273,6 +274,7 @@ def check(o, plan):
         "DriftDetected",
     }
     assert all(c.reason for c in status.conditions)
+    check_conditions(status)
     assert set(o.revisions) <= set(plan.revisions), "a record is never dropped, only forgotten"
     for name, before in o.revisions.items():
         after = plan.revisions[name]
@@ -280,6 +282,17 @@ def check(o, plan):
         assert after.status.decisions[: len(before.status.decisions)] == before.status.decisions
     assert not set(plan.forget) & plan.keep
     assert plan.look_again_after
+
+
+def check_conditions(status):
+    """What tools that know only the conventions conclude from: kstatus, `kubectl wait`."""
+    told = {c.type: c for c in status.conditions}
+    assert (told["Stalled"].status, told["Reconciling"].status) != ("True", "True"), "which of them comes first, counts"
+    if status.phase == "RolledBack":
+        assert told["Stalled"].status == "True"
+        assert told["Stalled"].reason == status.rollout.reason
+    if status.phase == "Stable":
+        assert status.stable
 
 
 def check_traffic(status, plan):

@@ -2,16 +2,18 @@
 
 import json
 from dataclasses import replace
+from datetime import datetime
 from itertools import pairwise
 
 import pytest
-from world import DIGEST, Behaviour, World
+from world import DIGEST, Behaviour, World, stored
 
 from headgate.api.revision import as_manifest
 from headgate.api.spec import Spec
 from headgate.core.decide import decide
 from headgate.core.evidence.drift import FeatureDrift
-from headgate.core.model import Before, Drift, Problem, Workload
+from headgate.core.evidence.errors import AttemptBlock
+from headgate.core.model import Before, Drift, Fresh, Problem, Quiet, Workload
 
 GOOD, BAD = Behaviour(), Behaviour(failing=0.1)
 
@@ -613,3 +615,111 @@ def test_pods_stay_until_every_router_has_left_them_and_the_user_can_go_on_meanw
     world.routers_follow = True
     world.look()
     assert world.running() == {"v1", "v3"}
+
+
+def test_the_first_version_is_not_live_before_a_router_sends_it_requests():
+    world = World(router=Workload(2, 0)).ask("v1")
+    world.looks(10)
+    assert (world.status.phase, world.routed()) == ("Pending", {"v1": 100})
+    assert world.status.stable is None
+    ready = world.conditions["Ready"]
+    assert (ready.status, ready.message) == ("False", "v1 is ready; waiting for a router that sends it requests.")
+    world.router = Workload(2, 1)
+    world.look()
+    assert (world.status.phase, world.conditions["Ready"].status) == ("Stable", "True")
+
+
+def test_a_router_that_can_not_start_is_said():
+    problem = Problem("ErrImagePull", "no such image")
+    world = World(router=Workload(2, 0, False, problem)).ask("v1")
+    world.looks(10)
+    stalled = world.conditions["Stalled"]
+    assert (stalled.status, stalled.reason) == ("True", "ErrImagePull")
+    assert stalled.message == "The router: no such image"
+
+
+def test_a_first_version_that_no_router_follows_is_said_after_the_deadline():
+    world = World(router=Workload(2, 0), rollout={"deadline": "1m"}).ask("v1")
+    world.looks(40, seconds=2.0)
+    stalled = world.conditions["Stalled"]
+    assert (stalled.status, stalled.reason) == ("True", "DeadlineExceeded")
+    assert "fraud-router" in stalled.message
+
+
+def test_a_spec_that_changes_before_the_first_version_is_live_takes_its_place():
+    world = World(router=Workload(2, 0)).ask("v1")
+    world.looks(10)
+    world.ask("v2").looks(10)
+    assert world.routed() == {"v2": 100}
+    world.router = Workload(2, 2, True)
+    world.look()
+    assert (world.status.phase, world.status.stable.version) == ("Stable", "v2")
+
+
+def promoting(world, seconds, metrics):
+    """What is decided when the promotion has lasted so long."""
+    o = later(world)
+    return decide(replace(o, metrics=metrics), seconds + datetime.fromisoformat(o.status.rollout.since).timestamp())
+
+
+def test_a_promotion_says_which_routers_it_waits_for_and_goes_on_without_them():
+    world = serving()
+    world.ask("v2").until("Promoting")
+    behind = Fresh(world.now + 1, AttemptBlock(50, 0, 50, 0), behind=("fraud-router-x",))
+    early = promoting(world, 30, behind).status
+    assert next(c for c in early.conditions if c.type == "Stalled").status == "False"
+    plan = promoting(world, 70, behind)
+    stalled = next(c for c in plan.status.conditions if c.type == "Stalled")
+    assert (plan.status.phase, stalled.status, stalled.reason) == ("Promoting", "True", "RoutersBehind")
+    assert "fraud-router-x" in stalled.message
+    world.status = stored(plan.status)
+    again = promoting(world, 72, Quiet())
+    assert next(c for c in again.status.conditions if c.type == "Stalled").message == stalled.message
+    plan = promoting(world, 301, behind)
+    assert plan.status.phase == "Soaking"
+    assert {world.version_of(name) for name in plan.keep} == {"v1", "v2"}
+
+
+def test_a_soak_that_can_not_end_is_said():
+    world = serving(rollout={"soak": "10s", "deadline": "1m"})
+    world.ask("v2").until("Soaking")
+    world.blind = True
+    world.looks(40, seconds=2.0)
+    assert world.status.phase == "Soaking"
+    stalled = world.conditions["Stalled"]
+    assert (stalled.status, stalled.reason) == ("True", "DeadlineExceeded")
+    assert "metrics" in stalled.message
+
+
+@pytest.mark.parametrize("phase", ["Canary", "Promoting", "Soaking"])
+@pytest.mark.parametrize("reason", ["CrashLoopBackOff", "OOMKilled", "ServingCrashed"])
+def test_a_single_crash_may_have_been_the_nodes(phase, reason):
+    world = serving()
+    world.ask("v2").until(phase)
+    o = replace(later(world), metrics=Quiet())
+    gone = Workload(1, 0, False, Problem(reason, "exit status 137", ends=1))
+    candidate = o.status.rollout.revision
+    assert decide(replace(o, workloads={**o.workloads, candidate: gone}), world.now + 1).status.phase == phase
+    again = replace(gone, problem=replace(gone.problem, ends=2))
+    plan = decide(replace(o, workloads={**o.workloads, candidate: again}), world.now + 1)
+    assert (plan.status.phase, plan.status.rollout.reason) == ("RollingBack", "CandidateCrashing")
+
+
+def test_a_rollback_is_a_failure_for_those_who_read_conditions_alone():
+    world = serving()
+    world.ask("v2", BAD).until("RolledBack")
+    told = {type_: (c.status, c.reason) for type_, c in world.conditions.items()}
+    assert told["Stalled"] == ("True", "ErrorsHigher")
+    assert told["Reconciling"] == ("False", "Stalled")
+    assert "v2 was rolled back" in world.conditions["Stalled"].message
+
+
+def test_pods_that_stay_though_no_router_says_so_are_told_after_the_first_rollout():
+    world = World(routers_follow=False, rollout={"soak": "10s"}).ask("v1")
+    world.until("Stable")
+    world.ask("v2").until("Stable")
+    world.looks(60, seconds=2.0)
+    stalled = world.conditions["Stalled"]
+    assert (stalled.status, stalled.reason) == ("True", "WaitingForRouters")
+    assert "agent-metrics" in stalled.message
+    assert (world.conditions["Ready"].status, world.conditions["Reconciling"].status) == ("True", "False")

@@ -1,12 +1,14 @@
 """The API server's client, against a small web server: paths, verbs, what errors become."""
 
+import asyncio
+
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.aio import client
 
 from headgate.edges.kube import PLURALS, ApiServer, path_of
-from headgate.errors import Conflict, KubernetesError, NotFound
+from headgate.errors import Conflict, KubernetesError, NamespaceTerminating, NotFound
 
 SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "models", "name": "fraud"}}
 DEPLOYMENT = {**SERVICE, "apiVersion": "apps/v1", "kind": "Deployment"}
@@ -150,3 +152,50 @@ async def test_a_server_that_is_gone_is_an_error_of_ours(server, kube):
     await server.server.close()
     with pytest.raises(KubernetesError):
         await kube.get("v1", "Service", "models", "fraud")
+
+
+async def test_a_namespace_that_is_being_deleted_is_told_apart(server, kube):
+    causes = [{"reason": "NamespaceTerminating", "message": "namespace models is being terminated"}]
+    server.status, server.body = 403, {"message": "forbidden", "details": {"causes": causes}}
+    with pytest.raises(NamespaceTerminating, match="403 forbidden"):
+        await kube.create(SERVICE)
+    server.body = {"message": "forbidden", "details": {"causes": None}}
+    with pytest.raises(KubernetesError) as plain:
+        await kube.create(SERVICE)
+    assert type(plain.value) is KubernetesError
+
+
+async def test_a_label_of_any_value_is_asked_for_by_its_name(server, kube):
+    await kube.list("v1", "Pod", None, {"headgate.dev/model": None})
+    assert server.requests[0][2]["labelSelector"] == "headgate.dev/model"
+
+
+class Rude:
+    """Accepts, and closes or breaks off, as a load balancer does before an API server that starts again."""
+
+    def __init__(self, answer):
+        self._answer = answer
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1")
+        configuration = client.Configuration()
+        configuration.host = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self.kube = ApiServer(client.ApiClient(configuration))
+        return self.kube
+
+    async def __aexit__(self, *_):
+        await self.kube.close()
+        self._server.close()
+
+    async def _serve(self, reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(self._answer)
+        writer.close()
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", b"nonsense\r\n\r\n"])
+async def test_a_connection_that_breaks_is_a_failed_request_with_its_cause(answer):
+    async with Rude(answer) as kube:
+        with pytest.raises(KubernetesError) as failed:
+            await kube.get("v1", "Service", "models", "fraud")
+    assert not str(failed.value).endswith(": ")

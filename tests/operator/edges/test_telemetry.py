@@ -5,9 +5,20 @@ import socket
 from contextlib import suppress
 
 import pytest
+from prometheus_client import Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
-from headgate.api.status import Evidence, RateEvidence, RevisionRef, Rollout, Status, TrafficTarget
+from headgate.api.status import (
+    Condition,
+    Evidence,
+    LatencyEvidence,
+    RateEvidence,
+    RevisionRef,
+    Rollout,
+    ShadowEvidence,
+    Status,
+    TrafficTarget,
+)
 from headgate.edges.telemetry import Health, HealthServer, Telemetry
 
 MODEL = {"headgate_namespace": "models", "headgate_model": "fraud"}
@@ -63,6 +74,43 @@ def test_what_is_over_is_shown_no_more():
     assert values(telemetry, "headgate_traffic_weight") == {}
     assert values(telemetry, "headgate_evidence_log_e") == {}
     assert list(values(telemetry, "headgate_revision_info")) == [("fraud-b", "stable", "v2")]
+
+
+def test_every_signal_that_is_compared_is_shown():
+    telemetry = Telemetry()
+    seen = Evidence(latency=LatencyEvidence(logHarm=0.5, logSafe=3.5), shadow=ShadowEvidence(logSafe=4.5))
+    telemetry.show(
+        "models", "fraud", CANARY.model_copy(update={"rollout": ROLLOUT.model_copy(update={"evidence": seen})})
+    )
+    evidence = values(telemetry, "headgate_evidence_log_e")
+    assert (evidence["latency",], evidence["latency_safe",], evidence["shadow_safe",]) == (0.5, 3.5, 4.5)
+    compared = {name for name in Evidence.model_fields if hasattr(getattr(seen, name), "logHarm")}
+    assert {name for (name,) in evidence} >= compared | {f"{name}_safe" for name in compared}
+
+
+def test_conditions_are_shown_with_their_reason_and_only_the_present_one():
+    telemetry = Telemetry()
+    for value, reason in (("False", "NotStalled"), ("True", "OOMKilled")):
+        condition = Condition(type="Stalled", status=value, reason=reason, lastTransitionTime="2026-11-20T12:00:00Z")
+        telemetry.show("models", "fraud", CANARY.model_copy(update={"conditions": [condition]}))
+    assert values(telemetry, "headgate_condition") == {("Stalled", "True", "OOMKilled"): 1}
+
+
+def test_who_leads_no_more_tells_of_no_model():
+    telemetry = Telemetry()
+    telemetry.show("models", "fraud", CANARY)
+    telemetry.forget_all()
+    assert values(telemetry, "headgate_rollout_phase") == {}
+
+
+def test_what_stays_the_same_is_not_touched(monkeypatch):
+    telemetry = Telemetry()
+    telemetry.show("models", "fraud", CANARY)
+    touched = []
+    monkeypatch.setattr(Gauge, "labels", lambda *about: touched.append(about))
+    monkeypatch.setattr(Gauge, "remove", lambda *about: touched.append(about))
+    telemetry.show("models", "fraud", CANARY)
+    assert touched == []
 
 
 def test_a_model_is_forgotten_without_the_others():

@@ -1,0 +1,160 @@
+"""The process as a whole: what it waits for, when it leads, when it is well. Threads are stood in for."""
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+
+import pytest
+from fakes import FakeKube
+
+from headgate import __main__ as process
+from headgate.api import API_VERSION
+from headgate.errors import KubernetesError, NotFound
+from headgate.settings import Settings
+
+SETTINGS = Settings(serving_image="serving", envoy_image="envoy", port=0, pod_name="a", workers=1)
+
+
+class Cluster(FakeKube):
+    """An API server that may lack the CRDs, and kopf's place in the process."""
+
+    def __init__(self):
+        super().__init__()
+        self.installed, self.trouble = True, None
+        self.kopf = asyncio.Queue()
+        """What ends kopf: an error, or None."""
+        self.watching = 0
+
+    async def list(self, api_version, kind, namespace, labels):
+        if self.trouble:
+            raise self.trouble
+        if api_version == API_VERSION and not self.installed:
+            raise NotFound(f"no {kind}")
+        return await super().list(api_version, kind, namespace, labels)
+
+    async def in_thread(self, name, main):
+        """In place of `threads.in_thread`."""
+        if name != "kopf":
+            return await main()
+        self.watching += 1
+        if error := await self.kopf.get():
+            raise error
+        return None
+
+
+@pytest.fixture
+async def cluster(monkeypatch):
+    found = Cluster()
+    monkeypatch.setattr(process, "in_thread", found.in_thread)
+    monkeypatch.setattr(process, "AGAIN_AFTER", 0.001)
+    return found
+
+
+@asynccontextmanager
+async def running(cluster):
+    async def connect():
+        return cluster
+
+    operator = process.Operator(SETTINGS, cluster, connect)
+    task = asyncio.create_task(operator.run())
+    try:
+        yield operator
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition):
+    """Wait for it with patience."""
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+def leads(operator):
+    return operator.ready().detail == "leads"
+
+
+async def test_it_leads_when_everything_was_listed(cluster):
+    async with running(cluster) as operator:
+        await until(lambda: leads(operator))
+        assert operator.healthy().well
+        assert operator.telemetry.registry.get_sample_value("headgate_leading") == 1
+    assert cluster.find("Lease", "headgate", "headgate-system")["spec"]["holderIdentity"] == ""
+
+
+async def test_installed_before_its_crds_it_says_so_and_works_when_they_are_there(cluster):
+    cluster.installed = False
+    async with running(cluster) as operator:
+        await until(lambda: "CustomResourceDefinition" in operator.ready().detail)
+        assert not operator.ready().well
+        assert operator.healthy().well, "to start again would not help"
+        assert cluster.watching == 0
+        cluster.installed = True
+        await until(lambda: leads(operator))
+        assert (operator.ready().well, cluster.watching) == (True, 1)
+
+
+async def test_what_can_not_be_listed_is_tried_again_and_said(cluster, caplog):
+    caplog.set_level(logging.WARNING, logger="headgate")
+    cluster.trouble = KubernetesError("503 the API server starts")
+    async with running(cluster) as operator:
+        await until(lambda: "503" in operator.ready().detail)
+        cluster.trouble = None
+        await until(lambda: leads(operator))
+    assert len([m for m in caplog.messages if "503" in m]) == 1, "once"
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("etcdserver: no leader"), ConnectionResetError()])
+async def test_when_kopf_ends_the_work_begins_anew_and_the_process_goes_on(cluster, error):
+    async with running(cluster) as operator:
+        await until(lambda: leads(operator))
+        before = operator._leader
+        cluster.kopf.put_nowait(error)
+        await until(lambda: operator._leader not in (None, before) and leads(operator))
+        assert cluster.watching == 2
+        assert operator.election.leading, "the lease stays ours"
+
+
+async def test_crds_that_are_removed_while_it_leads_are_waited_for(cluster):
+    async with running(cluster) as operator:
+        await until(lambda: leads(operator))
+        cluster.installed = False
+        cluster.kopf.put_nowait(RuntimeError("404 not found"))
+        await until(lambda: "CustomResourceDefinition" in operator.ready().detail)
+        cluster.installed = True
+        await until(lambda: leads(operator))
+
+
+async def test_who_loses_the_lease_stops_its_work_and_stands_for_election_again(cluster):
+    async with running(cluster) as operator:
+        await until(lambda: leads(operator))
+        before = operator._leader
+        operator._elected(False)
+        await until(lambda: operator._leader is None)
+        assert operator.ready().detail == "stands by"
+        assert operator.telemetry.registry.get_sample_value("headgate_leading") == 0
+        operator._elected(True)
+        await until(lambda: leads(operator))
+        assert operator._leader is not before
+
+
+async def test_every_model_is_looked_at_after_a_start(cluster):
+    meta = {"namespace": "models", "name": "fraud"}
+    spec = {"model": {"version": "v1", "uri": "file:///models/v1"}}
+    cluster.put({"apiVersion": API_VERSION, "kind": "ModelDeployment", "metadata": meta, "spec": spec})
+    async with running(cluster):
+        await until(lambda: cluster.find("Deployment", "fraud-router"))
+
+
+async def test_it_is_not_well_when_lists_or_workers_hang(cluster):
+    async with running(cluster) as operator:
+        await until(lambda: leads(operator))
+        leader = operator._leader
+        leader.listed_at -= 4 * process.RESYNC_EVERY
+        assert "list" in operator.healthy().detail
+        leader.listed_at += 4 * process.RESYNC_EVERY
+        leader.queue.overdue = lambda: 2 * process.STUCK_AFTER
+        assert operator.healthy().well, "others are worked on"
+        leader.queue.ended_at -= 2 * process.STUCK_AFTER
+        assert "no worker" in operator.healthy().detail
