@@ -20,8 +20,8 @@ from .watch import DEMO, MODEL, SYSTEM, Watcher
 EPILOGUE = f"""
 Look around:
   make cluster-shell                                 a shell with kubectl and helm; in there, for example:
-    kubectl get md -n {DEMO}                  what is served, and what was on its way
-    kubectl describe md {MODEL} -n {DEMO}     the whole story, in events and conditions
+    kubectl get modeldeployment -n {DEMO}      what is served, and what was on its way
+    kubectl describe modeldeployment {MODEL} -n {DEMO}  the whole story, in events and conditions
     kubectl get modelrevisions -n {DEMO} -o yaml   each decision with its evidence
     kubectl logs -n {SYSTEM} -l app.kubernetes.io/component=operator
 `make clean` ends it."""

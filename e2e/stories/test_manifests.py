@@ -34,7 +34,7 @@ def test_bad_manifests_are_refused_with_the_field_by_both(headgate: Headgate, na
         if not re.search(rf"\b{re.escape(last_word(case.field))}\b", said):
             wrong.append(f"{case.name}: the API server said: {said or 'created'}")
     assert not wrong, "\n".join(wrong)
-    assert headgate.cluster.get("md", f"--namespace={namespace}")["items"] == []
+    assert headgate.cluster.get("modeldeployments", f"--namespace={namespace}")["items"] == []
 
 
 def test_good_manifests_are_taken_by_both(headgate: Headgate, namespace: str, tmp_path: Path) -> None:

@@ -75,16 +75,16 @@ def applying_it_again_changes_nothing(census: Model, before: Seen) -> None:
 
 
 def columns_show_it(census: Model) -> None:
-    """`kubectl get md`."""
-    table = census.world.cluster.kubectl("get", "md", f"--namespace={census.namespace}").splitlines()
+    """`kubectl get modeldeployment`."""
+    table = census.world.cluster.kubectl("get", "mdep", f"--namespace={census.namespace}").splitlines()
     titles, row = table[0].split(), table[1].split()
     assert titles == ["NAME", "READY", "PHASE", "STABLE", "CANDIDATE", "WEIGHT", "AGE"]
     assert row[:4] == ["census", "False", "RolledBack", "v2"]
 
 
 def description_tells_it(census: Model) -> None:
-    """`kubectl describe md`: conditions and events."""
-    text = census.world.cluster.kubectl("describe", "md", census.name, f"--namespace={census.namespace}")
+    """`kubectl describe modeldeployment`: conditions and events."""
+    text = census.world.cluster.kubectl("describe", "mdep", census.name, f"--namespace={census.namespace}")
     for condition in ("Ready", "Reconciling", "Stalled", "RolloutHealthy", "DriftDetected"):
         assert condition in text
     decisions = ["Live", "Promoted", "RolledBack", "RolledBack"]

@@ -137,7 +137,7 @@ def model_deployment_crd() -> Schema:
     return _crd(
         "ModelDeployment",
         "modeldeployments",
-        ["md"],
+        ["mdep"],
         {
             "schema": schema,
             "subresources": {
