@@ -222,3 +222,13 @@ def test_values_that_cannot_be_right_are_refused(
     done = helm("template", "headgate", CHART, f"--values={place}")
     assert done.returncode != 0
     assert complaint in done.stderr
+
+
+def test_the_notes_name_both_ports_that_an_own_prometheus_has_to_scrape(helm: Helm, tmp_path: Path) -> None:
+    place = tmp_path / "values.yaml"
+    place.write_text(yaml.safe_dump(OWN))
+    done = helm("install", "headgate", CHART, f"--values={place}", "--dry-run=client")
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = done.stdout.rpartition("NOTES:")[2]
+    assert '"metrics"' in told
+    assert '"agent-metrics"' in told
