@@ -4,12 +4,14 @@ Used by the spec models to check them and by everything behind to compute with t
 """
 
 import re
+from decimal import Decimal
 
 DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
 SIZE_PATTERN = r"^[1-9][0-9]{0,8}(Ki|Mi|Gi)?$"
 PERCENT_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,4})?%$"
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_NANOSECONDS = {unit: round(seconds * 1e9) for unit, seconds in _SECONDS.items()}
 
 
 def seconds(duration: str) -> float:
@@ -19,9 +21,16 @@ def seconds(duration: str) -> float:
     return sum(float(n) * _SECONDS[unit] for n, unit in re.findall(r"([0-9.]+)(ms|s|m|h)", duration))
 
 
+def nanoseconds(duration: str) -> int:
+    """`1.5ms` -> 1500000: exact, each part cut off to whole nanoseconds, as Go and so the API server count them."""
+    if not re.fullmatch(DURATION_PATTERN[1:-1], duration):
+        raise ValueError(f"{duration!r} is no duration such as 200ms, 90s, 1h30m")
+    return sum(int(Decimal(n) * _NANOSECONDS[unit]) for n, unit in re.findall(r"([0-9.]+)(ms|s|m|h)", duration))
+
+
 def cores(quantity: object) -> float:
     """CPU as Kubernetes writes it: `500m` -> 0.5, `2` -> 2.0. Raises ValueError for anything else."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(m?)", str(quantity))
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(m?)", str(quantity))
     if not found:
         raise ValueError(f"{quantity!r} is no amount of CPU such as 500m or 2")
     return float(found[1]) / (1000 if found[2] else 1)

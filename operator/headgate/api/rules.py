@@ -4,11 +4,15 @@ The schema generator writes the CEL form into the CRD; the models' validators ru
 applies one table of manifests to both and compares the verdicts.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from headgate.api.quantities import fraction, seconds
+from headgate.api.quantities import fraction, nanoseconds, seconds
+
+MOST_OF_A_NAME = 253
+"""Characters of the name of a Kubernetes object."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,15 @@ class Rule:
         return {"rule": self.cel, "message": self.message}
 
 
+def _cel(regex: str) -> str:
+    """As it stands in a string of CEL."""
+    return regex.replace("\\", "\\\\")
+
+
+def _whole(regex: str, text: str) -> bool:
+    return re.fullmatch(regex, text) is not None
+
+
 def percent_between(low: float, high: float) -> Rule:
     """A percentage string above `low` and at most `high` percent."""
     return Rule(
@@ -34,12 +47,14 @@ def percent_between(low: float, high: float) -> Rule:
     )
 
 
-def longer_than_zero() -> Rule:
-    """A duration string above zero."""
+def duration_between(shortest: str, longest: str) -> Rule:
+    """A duration string from `shortest` to `longest`."""
+    low, high = nanoseconds(shortest), nanoseconds(longest)
     return Rule(
-        cel="self.matches('[1-9]')",
-        holds=lambda text: seconds(text) > 0,
-        message="must be longer than zero",
+        # What Go can't hold, from 292 years on, is an error in CEL: it is refused too.
+        cel=f"duration(self) >= duration('{shortest}') && duration(self) <= duration('{longest}')",
+        holds=lambda text: low <= nanoseconds(text) <= high,
+        message=f"must be a duration from {shortest} to {longest}",
     )
 
 
@@ -50,8 +65,30 @@ URI_STARTS = (
 
 KNOWN_SCHEME = Rule(
     cel=f"self.matches('^({'|'.join(URI_STARTS)}).+')",
-    holds=lambda uri: any(uri.startswith(start) and len(uri) > len(start) for start in URI_STARTS),
+    holds=lambda uri: re.match(f"({'|'.join(URI_STARTS)}).", uri) is not None,
     message="must be a URI with one of the schemes " + ", ".join(URI_STARTS),
+)
+
+DNS_NAME = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+"""The name of most Kubernetes objects: a DNS-1123 subdomain."""
+
+_CLAIM = rf"pvc://{DNS_NAME}(/.*)?"
+_SHORT_CLAIM = rf"pvc://[^/]{{1,{MOST_OF_A_NAME}}}(/.*)?"
+
+CLAIM_NAME = Rule(
+    cel=f"!self.startsWith('pvc://') || (self.matches('^{_cel(_CLAIM)}$') && self.matches('^{_SHORT_CLAIM}$'))",
+    holds=lambda uri: not uri.startswith("pvc://") or (_whole(_CLAIM, uri) and _whole(_SHORT_CLAIM, uri)),
+    message="must be pvc://CLAIM/PATH, where CLAIM is the name of a PersistentVolumeClaim: lower case letters, digits, "
+    "dashes and dots",
+)
+
+# A name, perhaps with a port and a user, or an IPv6 address in brackets: nothing that a parser of URIs stumbles over.
+_PLACE = r"[a-z0-9]+:(//([A-Za-z0-9._~%!$&()*+,;=:@-]*|\[[0-9A-Fa-f:.]+\](:[0-9]+)?)([/?#].*)?|/([^/].*)?)"
+
+READABLE_URI = Rule(
+    cel=f"self.matches('^{_cel(_PLACE)}$') && !self.matches('[[:cntrl:]]')",
+    holds=lambda uri: _whole(_PLACE, uri) and not re.search(r"[\x00-\x1f\x7f]", uri),
+    message="must have a host, bucket or claim that can be one (an IPv6 address in brackets), and no control characters",
 )
 
 PLAIN_HTTP_NEEDS_DIGEST = Rule(

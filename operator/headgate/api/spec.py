@@ -22,14 +22,18 @@ def _obey(rule: Rule) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _ruled(rule: Rule) -> Any:
-    """Field metadata: `rule` both as a validator here and as CEL in the CRD."""
-    return Field(json_schema_extra={"x-kubernetes-validations": [dict(rule.manifest())]})
+def _ruled(*several: Rule) -> Any:
+    """Field metadata: the rules as CEL in the CRD. `_obey` has them checked here."""
+    return Field(json_schema_extra={"x-kubernetes-validations": [dict(rule.manifest()) for rule in several]})
 
 
-Duration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=20)]
-_POSITIVE = rules.longer_than_zero()
-PositiveDuration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=20), _ruled(_POSITIVE), _obey(_POSITIVE)]
+_ANSWER_TIME = rules.duration_between("1ms", "1h")
+AnswerTime = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=20), _ruled(_ANSWER_TIME), _obey(_ANSWER_TIME)]
+"""How long an answer may take: what routers can count and Envoy can wait."""
+_PERIOD = rules.duration_between("1ms", "8760h")
+Period = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=20), _ruled(_PERIOD), _obey(_PERIOD)]
+_PAUSE = rules.duration_between("0s", "8760h")
+Pause = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=20), _ruled(_PAUSE), _obey(_PAUSE)]
 _MARGIN = rules.percent_between(0, 50)
 _SHARE = rules.percent_between(0, 100)
 Share = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), _ruled(_SHARE), _obey(_SHARE)]
@@ -37,16 +41,14 @@ _AGREEMENT = rules.percent_between(50, 99.9)
 Agreement = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), _ruled(_AGREEMENT), _obey(_AGREEMENT)]
 Tolerance = Annotated[float, Field(ge=0, le=1_000_000)]
 Margin = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), _ruled(_MARGIN), _obey(_MARGIN)]
-Uri = Annotated[str, Field(min_length=1, max_length=2048), _ruled(rules.KNOWN_SCHEME), _obey(rules.KNOWN_SCHEME)]
+_URI = (rules.KNOWN_SCHEME, rules.CLAIM_NAME, rules.READABLE_URI)
+Uri = Annotated[str, Field(min_length=1, max_length=2048), _ruled(*_URI), *map(_obey, _URI)]
 HeaderName = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 CookieName = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9_-]+$")]
 ModelName = Annotated[str, Field(max_length=40, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
 _SIZES, _NAMES = fallback_rules.SIZES, fallback_rules.OUTPUTS_DIFFER
 RequestValue = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-:<-~]+$")]
-SecretName = Annotated[
-    str,
-    Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
-]
+ObjectName = Annotated[str, Field(min_length=1, max_length=rules.MOST_OF_A_NAME, pattern=f"^{rules.DNS_NAME}$")]
 Claim = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-~]+$")]
 Words = Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=50)]
 Opaque = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
@@ -101,9 +103,9 @@ class PodTemplate(SpecModel):
     """Taints that the pods tolerate."""
     affinity: Opaque | None = None
     """Node and pod affinity, as in a pod."""
-    priorityClassName: Annotated[str, Field(max_length=253)] | None = None  # noqa: N815
+    priorityClassName: ObjectName | None = None  # noqa: N815
     """The pods' priority class."""
-    serviceAccountName: Annotated[str, Field(max_length=253)] | None = None  # noqa: N815
+    serviceAccountName: ObjectName | None = None  # noqa: N815
     """The pods' service account. No token is mounted."""
     imagePullSecrets: Annotated[list[Opaque], Field(max_length=20)] = []  # noqa: N815
     """Secrets to pull the runtime's image with."""
@@ -172,7 +174,7 @@ class RateLimit(SpecModel):
 class Tls(SpecModel):
     """TLS at the routers, instead of plain text. A changed Secret is followed without a restart."""
 
-    secret: SecretName
+    secret: ObjectName
     """A Secret of the type kubernetes.io/tls, with tls.crt and tls.key."""
     verifyClients: bool = False  # noqa: N815
     """Let in only clients with a certificate that ca.crt of the Secret vouches for."""
@@ -183,7 +185,7 @@ class ApiKeys(SpecModel):
 
     RULES = (rules.CLIENTS_OWN_HEADER,)
 
-    secret: SecretName
+    secret: ObjectName
     """A Secret of which each key is a client's name, and the value the client's key, of at least 16 characters."""
     header: HeaderName = "x-api-key"
     """The header with the key. It is not passed on to the model."""
@@ -192,7 +194,7 @@ class ApiKeys(SpecModel):
 class Jwt(SpecModel):
     """Clients show a token (`Authorization: Bearer …`) that is signed, has not expired, and is made for this model."""
 
-    secret: SecretName
+    secret: ObjectName
     """A Secret of which the key jwks.json holds the public keys that sign tokens. It is followed without a restart."""
     issuer: Claim
     """The claim `iss` that a token has to have."""
@@ -260,7 +262,7 @@ class Traffic(SpecModel):
         fallback_rules.LOW_CONFIDENCE_ENDS_STATIC,
     )
 
-    timeout: PositiveDuration = "1s"
+    timeout: AnswerTime = "1s"
     """The latency budget: an answer that is later is a failure."""
     retryOnStable: bool = True  # noqa: N815
     """Whether stable answers a request that the candidate failed. The failure still counts as evidence."""
@@ -295,7 +297,7 @@ class Step(SpecModel):
 
     weight: Annotated[float, Field(gt=0, le=100)]
     """The candidate's share of the traffic in percent."""
-    hold: PositiveDuration = "1m"
+    hold: Period = "1m"
     """How long to stay, at least."""
 
 
@@ -311,7 +313,7 @@ class Margins(SpecModel):
 class Latency(SpecModel):
     """When an answer is slow, and how much more often the candidate's may be."""
 
-    threshold: PositiveDuration
+    threshold: AnswerTime
     """An answer that takes longer is a slow one."""
     margin: Margin = "1%"
     """Slow answers: percentage points above stable's rate."""
@@ -358,9 +360,9 @@ class Rollout(SpecModel):
     """Begin with copies of requests, whose answers nobody gets. Without it a rollout begins with the canary."""
     latency: Latency | None = None
     """Compare how many answers are slow. Without it, only an answer beyond the latency budget is a bad one."""
-    soak: Duration = "10m"
+    soak: Pause = "10m"
     """How long the old version stays warm after promotion; until then a rollback is one write."""
-    deadline: PositiveDuration = "2h"
+    deadline: Period = "2h"
     """How long a candidate may take to become ready before it is rolled back; a rollout that takes longer says so."""
 
 

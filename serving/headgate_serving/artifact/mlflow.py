@@ -10,14 +10,14 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode
 
 import httpx
 
 from ..errors import ArtifactInvalid, ArtifactNotFound, ArtifactUnreachable
 from .digest import MANIFEST, MAX_FILES, Manifest, read_manifest
 from .sources import Listing, Source, listed_below
-from .web import Web, whole, without_query
+from .web import Web, parts_of, whole, without_query
 
 STORES = ("s3", "gs")
 """Where the files may be, besides the server's own proxy."""
@@ -52,7 +52,7 @@ class MlflowSource:
     def _found(self) -> Source:
         uri = self._uri
         for _ in range(_HOPS):  # a version may name a run, which names a place
-            parts = urlsplit(uri)
+            parts = parts_of(uri)
             match parts.scheme:
                 case "models" | "runs":
                     uri = self._tracking.whereabouts(uri)

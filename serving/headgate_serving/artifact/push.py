@@ -8,13 +8,14 @@ import shutil
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import httpx
 
 from ..errors import ArtifactExists, ArtifactInvalid, ArtifactNotFound, ArtifactUnreachable
 from .digest import MANIFEST, Manifest
 from .sources import Source, bucket_and_key, source_for
+from .web import parts_of
 
 Files = Mapping[str, Path]
 PUSHABLE = ("file", "s3", "gs", "oci")
@@ -22,7 +23,7 @@ PUSHABLE = ("file", "s3", "gs", "oci")
 
 def push(folder: Path, manifest: Manifest, uri: str, client: httpx.Client, *, overwrite: bool = False) -> bool:
     """Upload to the place that the URI names; False if the very same artifact is there already."""
-    scheme = urlsplit(uri).scheme
+    scheme = parts_of(uri).scheme
     if scheme not in PUSHABLE:
         raise ArtifactInvalid(
             f"{uri}: can't be pushed to; give a path or a URI of {', '.join(PUSHABLE)}"
@@ -75,7 +76,7 @@ def _pushers(manifest: Manifest, client: httpx.Client) -> dict[str, Callable[[st
 
 def _to_disk(uri: str, files: Files) -> None:
     """Copy to a folder beside the place, and rename: the place has all of it or nothing."""
-    to = Path(unquote(urlsplit(uri).path))
+    to = Path(unquote(parts_of(uri).path))
     beside = to.parent / f".{to.name}.{uuid.uuid4().hex}"
     try:
         for path, file in files.items():

@@ -15,13 +15,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urljoin
 
 import httpx
 
 from ..errors import AccessDenied, ArtifactInvalid, ArtifactUnreachable
 from .digest import FileEntry
-from .web import CHUNK, Web, check_status, translated, without_query
+from .web import CHUNK, Web, check_status, parts_of, translated, without_query
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _ACCEPT = f"{MANIFEST_TYPE}, application/octet-stream, */*;q=0.1"
@@ -86,8 +86,8 @@ class Registry:
         if self._send("HEAD", f"{self._base}/blobs/sha256:{entry.sha256}").status_code == 200:
             return
         begun = self._checked(self._send("POST", f"{self._base}/blobs/uploads/"))
-        place = urljoin(f"{self._base}/blobs/uploads/", begun.headers.get("location", ""))
-        url = f"{place}{'&' if urlsplit(place).query else '?'}{urlencode({'digest': f'sha256:{entry.sha256}'})}"
+        place = _joined(f"{self._base}/blobs/uploads/", begun.headers.get("location", ""))
+        url = f"{place}{'&' if parts_of(place).query else '?'}{urlencode({'digest': f'sha256:{entry.sha256}'})}"
         headers = {"content-type": "application/octet-stream", "content-length": str(entry.size)}
         self._checked(self._send("PUT", url, content, headers))
 
@@ -103,7 +103,7 @@ class Registry:
         content: bytes | Iterator[bytes] | None = None,
         more: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        ours = urlsplit(url).netloc == urlsplit(self._root).netloc
+        ours = parts_of(url).netloc == parts_of(self._root).netloc
         headers = {**(self._headers() if ours else {}), **(more or {})}
         with translated(without_query(url)):
             return self._client.request(method, url, content=content, headers=headers)
@@ -126,7 +126,7 @@ class Registry:
     def _token(self, challenge: str, basic: str | None) -> str:
         asked = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
         realm = asked.get("realm", "")
-        if not realm.startswith("https://") and not _plain_allowed(urlsplit(realm).netloc):
+        if not realm.startswith("https://") and not _plain_allowed(parts_of(realm).netloc):
             raise ArtifactUnreachable(f"{self._root} wants a token from {without_query(realm)!r}, which is not https")
         query = urlencode({"scope": self._scope, **({"service": asked["service"]} if "service" in asked else {})})
         shown = without_query(realm)
@@ -138,6 +138,13 @@ class Registry:
             return str(told.get("token") or told["access_token"])
         except (ValueError, KeyError, AttributeError) as error:
             raise AccessDenied(f"{shown} gave no token for {self._scope}") from error
+
+
+def _joined(base: str, place: str) -> str:
+    try:
+        return urljoin(base, place)
+    except ValueError as error:
+        raise ArtifactUnreachable(f"{base} answered with a place that is none: {error}") from error
 
 
 def _credentials(host: str) -> str | None:
@@ -167,7 +174,7 @@ def _credentials(host: str) -> str | None:
 def _plain_allowed(host: str) -> bool:
     if host in os.environ.get("HEADGATE_PLAIN_REGISTRIES", "").split(","):
         return True
-    name = urlsplit(f"//{host}").hostname or ""
+    name = parts_of(f"//{host}").hostname or ""
     try:
         return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:

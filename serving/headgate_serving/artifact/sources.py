@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote
 
 import httpx
 
@@ -23,7 +23,7 @@ from ..errors import (
     PathOutside,
 )
 from .digest import MANIFEST, Manifest, build_manifest, check_together, checked_path, read_manifest
-from .web import CHUNK, HttpSource
+from .web import CHUNK, HttpSource, parts_of, without_query
 
 SCHEMES = ("file", "pvc", "http", "https", "s3", "gs", "oci", "hf", "models", "runs")
 
@@ -90,14 +90,14 @@ class LocalSource:
 
 def source_for(uri: str, client: httpx.Client, pvc_root: Path) -> Source:
     """The place that a URI names; ArtifactInvalid for a URI that can't be one."""
-    parts = urlsplit(uri)
+    parts = parts_of(uri)
     path = _plain(parts)
     match parts.scheme:
         case "file" | "pvc":
             return _mounted(parts, path, pvc_root)
         case "http" | "https":
-            if not parts.netloc:
-                raise ArtifactInvalid(f"{uri}: no host")
+            if not parts.hostname:
+                raise ArtifactInvalid(f"{without_query(uri)}: no host")
             return HttpSource(uri, client)
         case "s3" | "gs":
             return _in_bucket(uri, client)
@@ -147,9 +147,14 @@ def _on_disk(root: Path, claim: Path | None = None) -> Source:
     """A folder or a file; a folder with the file `oci-layout` is an OCI layout."""
     from .oci import LAYOUT, Layout, OciSource
 
-    inside = claim is None or root.resolve().is_relative_to(claim.resolve())
-    if inside and (root / LAYOUT).is_file():
-        return OciSource(Layout(root), str(root))
+    try:
+        inside = claim is None or root.resolve().is_relative_to(claim.resolve())
+        if inside and (root / LAYOUT).is_file():
+            return OciSource(Layout(root), str(root))
+    except OSError as error:
+        raise _unreadable(root, error) from error
+    except RuntimeError as error:  # a link to itself
+        raise ArtifactInvalid(f"{root}: {error}") from error
     return LocalSource(root, claim)
 
 

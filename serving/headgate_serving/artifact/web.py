@@ -5,10 +5,11 @@
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import httpx
 
@@ -18,6 +19,7 @@ from .digest import MANIFEST, Manifest, read_manifest
 CHUNK = 1 << 20
 MAX_MANIFEST = 16 << 20
 _TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 
 
@@ -88,7 +90,7 @@ class HttpSource:
     """A file, or a folder with a manifest, behind `http(s)://`. No redirect from TLS to plain is followed."""
 
     def __init__(self, uri: str, client: httpx.Client) -> None:
-        self._uri = urlsplit(uri)
+        self._uri = parts_of(uri)
         self._web = Web(client)
 
     def listing(self) -> Manifest | None:
@@ -147,9 +149,25 @@ def whole(pieces: Iterator[bytes], shown: str, limit: int = MAX_MANIFEST) -> byt
     return bytes(raw)
 
 
+def parts_of(uri: str) -> SplitResult:
+    """A URI's parts; ArtifactInvalid for what has none, such as `http://[x`. Whoever wrote it: a user, or a server."""
+    if _NO_TEXT.search(uri):
+        raise ArtifactInvalid(f"{without_query(uri)!a} holds a control character, or half of one")
+    try:
+        parts = urlsplit(uri)
+        _ = parts.port  # read when it is asked for
+    except ValueError as error:
+        raise ArtifactInvalid(f"{without_query(uri)} is no URI: {error}") from error
+    return parts
+
+
 def without_query(url: str) -> str:
     """A URL as it may be shown: a query may hold a signature, the host's part a password."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        scheme, separator, rest = url.partition("?")[0].partition("//")
+        return scheme + separator + rest.rpartition("@")[2]
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 

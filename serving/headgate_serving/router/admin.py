@@ -15,6 +15,7 @@ import aiohttp
 POLL_SECONDS = 0.01
 
 _CLUSTERS, _VERSION, _WARMING = "cluster_manager", "cds.version_text", "warming_clusters"
+_ROUTES = "http.inference.rds.headgate"
 
 
 class Admin:
@@ -27,6 +28,13 @@ class Admin:
         """The version of `cds` or `rds.headgate` that Envoy follows, or None when it isn't there to ask."""
         stats = await self._stats(rf"\.{of}\.version_text$")
         return None if stats is None else next((str(value) for value in stats.values()), "")
+
+    async def versions(self) -> tuple[str, str] | None:
+        """Of `cds` and `rds.headgate`, both at a time; None when there is no Envoy."""
+        stats = await self._stats(rf"^({_CLUSTERS}\.cds|{_ROUTES})\.version_text$")
+        if stats is None:
+            return None
+        return str(stats.get(f"{_CLUSTERS}.{_VERSION}", "")), str(stats.get(f"{_ROUTES}.version_text", ""))
 
     async def wait_for_clusters(self, version: str, patience: float) -> bool:
         """Whether Envoy follows `version` of CDS within `patience` seconds, and knows the pods of all clusters.

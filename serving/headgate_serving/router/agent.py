@@ -1,21 +1,22 @@
 """The router's agent: follows `status.traffic` and the pods of the revisions, and writes them down for Envoy.
 
 `headgate-router-agent` starts here. Two mirrors wake the loop; each turn of it reads both, asks `step` what
-Envoy should follow, and applies that. Whatever can't be read changes nothing: Envoy goes on with the last
-good state.
+Envoy should follow, and applies that. A split that can't be read changes nothing: Envoy goes on with the last good
+one. Whatever else can't be read, or is refused by Envoy, is left as it was, and the split is followed all the same.
 """
 
 import argparse
 import asyncio
 import json
 import logging
+import math
 import random
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -24,13 +25,15 @@ from typing import Any
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import load_incluster_config
 
+from headgate_serving.router.acceptance import Acceptance
 from headgate_serving.router.admin import Admin
-from headgate_serving.router.config import Layout, bootstrap_document, names
+from headgate_serving.router.config import Documents, Layout, bootstrap_document, names
 from headgate_serving.router.copies.following import Copies
 from headgate_serving.router.discovery import Discovery
 from headgate_serving.router.endpoints import Endpoints, endpoints_by_revision
 from headgate_serving.router.errors import EnvoyBehind, RouterError
 from headgate_serving.router.fallback.server import StandIn
+from headgate_serving.router.fallback.wishes import parse_fallback
 from headgate_serving.router.files import ClusterWatcher, XdsFolder
 from headgate_serving.router.holding import Holding
 from headgate_serving.router.kube import ApiMirror, Mirror, deployment_selection, slices_selection
@@ -67,6 +70,10 @@ class Agent:
     tell: Callable[[Intent, Endpoints], None] = lambda *_: None
     """Who else has to know what there is; must not fail, nor take time."""
     stand_in: StandIn | None = None
+    acceptance: Acceptance = field(init=False)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _served: bool = False
+    """Whether requests have had somewhere to go here."""
     _alone: bool = False
     """Whether Envoy follows what was published."""
     _alone_from: float = field(init=False)
@@ -79,22 +86,35 @@ class Agent:
 
     def __post_init__(self) -> None:
         self._alone_from = self.clock() + ALONE_AFTER_SECONDS
+        self.acceptance = Acceptance(self.folder, self.envoy)
 
     async def run(self) -> None:
         """Until cancelled, or until a mirror breaks in a way that nobody foresaw."""
-        changed = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.deployments.run(changed.set))
-            tasks.create_task(self.slices.run(changed.set))
-            tasks.create_task(self._follow(changed))
+            tasks.create_task(self.deployments.run(self.wake))
+            tasks.create_task(self.slices.run(self.wake))
+            tasks.create_task(self._follow())
 
-    async def _follow(self, changed: asyncio.Event) -> None:
+    def wake(self) -> None:
+        """Something has changed: take a turn."""
+        self._changed.set()
+
+    async def ready(self) -> bool:
+        """Whether Envoy follows routes that lead to a version, or to a fallback; from then on always.
+
+        Traffic that is empty or can't be read later takes no router out: it answers as well as any other.
+        """
+        if not self._served:
+            self._served = self.folder.serves and await self.envoy.versions() == self.folder.versions
+        return self._served
+
+    async def _follow(self) -> None:
         while True:
-            changed.clear()
+            self._changed.clear()
             await self.turn()
             try:
                 async with asyncio.timeout(None if self._look_at is None else self._look_at - self.clock()):
-                    await changed.wait()
+                    await self._changed.wait()
             except TimeoutError:
                 continue
 
@@ -123,6 +143,8 @@ class Agent:
         else:
             self._complaint = ""
         self.metrics.show_weights(intent)
+        if not self.acceptance.settled:
+            self._look_at = min(self._look_at or math.inf, self.clock() + AGAIN_SECONDS)
         if written:
             log.info("wrote %d files for %s", written, describe(intent))
         return written > 0
@@ -145,12 +167,14 @@ class Agent:
         return published.deployment, published.slices
 
     async def _bring_up(self, deployment: Mapping[str, Any], slices: Iterable[Mapping[str, Any]]) -> Intent:
-        again = self._look_at
-        intent = parse_deployment(deployment)
+        again, wrong = self._look_at, list[str]()
+        if self._memory is not None:
+            self._memory = await self.acceptance.settle(self._memory)
+        intent = self.acceptance.amended(parse_deployment(deployment, self.acceptance.last_good))
         self.folder.start_with(
             bootstrap_document(self.metrics.namespace, self.metrics.model, self.folder.layout, intent, self.protection)
         )
-        endpoints = endpoints_by_revision(slices)
+        endpoints = endpoints_by_revision(slices, wrong.append)
         memory = self._memory or Memory(self.folder.clusters(), {})
         self.tell(intent, endpoints)
         documents, self._memory = step(memory, intent, endpoints, self.clock())
@@ -159,16 +183,35 @@ class Agent:
         self._show_routes(self._routed | known)
         # Nobody is sent to a fallback before it is there, or after it has gone.
         if self.stand_in and intent.fallback:
-            await self.stand_in.follow(intent.fallback, deployment)
-        await self.folder.apply(documents, self.envoy)
+            await self.stand_in.follow(intent.fallback, self._as_followed(deployment, intent))
+        await self._write(documents, intent, self._memory, deployment)
         if self.stand_in and not intent.fallback:
-            await self.stand_in.follow(intent.fallback, deployment)
+            await self.stand_in.follow(intent.fallback, self._as_followed(deployment, intent))
         self._look_at = min((at for at in (again, self._memory.next_look) if at is not None), default=None)
         if self._routed - known and not await self.envoy.follows(self.folder.version(self.folder.layout.routes)):
             self._look_at = self.clock() + AGAIN_SECONDS
         else:
             self._show_routes(known)
-        return intent
+        return replace(intent, ignored=(*intent.ignored, *wrong))
+
+    async def _write(self, documents: Documents, intent: Intent, memory: Memory, deployment: Mapping[str, Any]) -> None:
+        spec = deployment.get("spec")
+        wishes = spec if isinstance(spec, Mapping) else {}
+        self.acceptance.asks(intent, memory, wishes)
+        await self.folder.apply(documents, self.envoy)
+        self.acceptance.asks(intent, memory, wishes, self.folder.versions)
+        self._memory = await self.acceptance.settle(memory)
+
+    def _as_followed(self, deployment: Mapping[str, Any], intent: Intent) -> Mapping[str, Any]:
+        """The chain as it is written; that of before, where the newest is not the one that is followed."""
+        spec = deployment.get("spec")
+        wishes = spec.get("traffic") if isinstance(spec, Mapping) else None
+        if not isinstance(wishes, Mapping) or parse_fallback(wishes, self.model)[0] != intent.fallback:
+            try:
+                wishes = json.loads(self.folder.text(self.folder.layout.fallback) or "{}")
+            except ValueError:
+                wishes = {}
+        return {"spec": {"traffic": wishes}}
 
     def _show_routes(self, revisions: frozenset[str]) -> None:
         self._routed = revisions
@@ -248,13 +291,14 @@ async def _serve(options: argparse.Namespace) -> None:
         if options.published:
             agent.published = partial(read_published, options.published)
         agent.stand_in = stand_in = StandIn(options.namespace, options.model, folder, metrics.registry)
-        discovery = Discovery(folder, metrics.refusals.labels(options.namespace, options.model).inc)
+        discovery = Discovery(folder, partial(_refused, metrics, agent))
+        agent.acceptance.refuses = discovery.refuses
         folder.changed = discovery.changed
         mounted = Mounted(protection, folder, metrics.show_usable)
         mounted.look()
         envoys = await discovery.serve()
         await stand_in.begin()
-        web = Web(lambda: folder.complete, metrics.registry, admin)
+        web = Web(lambda: folder.complete, agent.ready, metrics.registry, admin)
         served = await web.serve(options.bind, options.port)
         holding = Holding(Path(layout.admin_socket), layout.bind, layout.inference_port, lambda: web.draining)
         try:
@@ -264,6 +308,11 @@ async def _serve(options: argparse.Namespace) -> None:
             await served.cleanup()
             await stand_in.cleanup()
             await envoys.cleanup()
+
+
+def _refused(metrics: Metrics, agent: Agent) -> None:
+    metrics.refusals.labels(metrics.namespace, metrics.model).inc()
+    agent.wake()
 
 
 async def _all(*parts: Coroutine[None, None, None]) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -23,6 +24,10 @@ log = logging.getLogger(__name__)
 AGAIN_SECONDS = 1.0
 """When a document is sent again that Envoy did not take."""
 
+FIRST_REFUSED_AFTER = 3
+"""An Envoy that has nothing yet says nothing when it refuses: it asks again and again. One that has just started asks
+for what another one got, but once."""
+
 
 class Discovery:
     """The answers; `folder` tells it of changes, in the event loop's thread. It tells of what Envoy does not take."""
@@ -34,6 +39,7 @@ class Discovery:
         self._sent: dict[PurePosixPath, str] = {}
         self._over = False
         self._refusals = dict[PurePosixPath, str]()
+        self._asked_first = defaultdict[PurePosixPath, list[float]](list)
 
     async def serve(self) -> web.AppRunner:
         """Start; the caller ends it by `cleanup`."""
@@ -48,6 +54,21 @@ class Discovery:
     def changed(self, path: PurePosixPath) -> None:
         """Answer who waits for this document."""
         self._news.pop(path, asyncio.Event()).set()
+
+    def refuses(self, path: PurePosixPath) -> bool:
+        """Whether Envoy does not take this document as it is now."""
+        return bool(version := self._folder.version(path)) and self._refusals.get(path) == version
+
+    def _asks_again(self, path: PurePosixPath, has: str) -> bool:
+        """Whether it has been told, by the version that it has, and did not take it."""
+        version = self._folder.version(path)
+        if not version or version != self._sent.get(path) or version == has:
+            return False
+        if has or self._refusals.get(path) == version:
+            return True
+        now = asyncio.get_running_loop().time()
+        times = self._asked_first[path] = [at for at in self._asked_first[path] if now - at < AGAIN_SECONDS] + [now]
+        return len(times) >= FIRST_REFUSED_AFTER
 
     def _refused(self, path: PurePosixPath, version: str) -> None:
         """Envoy asks again after it was told: it goes on with what it has. Said once for a version."""
@@ -68,9 +89,14 @@ class Discovery:
         if path is None:
             return web.Response(status=404)
         has = asked.get("version_info", "")
-        if has and has != (version := self._folder.version(path)) == self._sent.get(path):
-            self._refused(path, version)
-            await asyncio.sleep(AGAIN_SECONDS)
+        if self._asks_again(path, has):
+            self._refused(path, self._folder.version(path))
+            # What comes instead is sent at once.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN_SECONDS):
+                    await self._news[path].wait()
+        elif has and has == self._refusals.get(path):
+            del self._refusals[path]
         try:
             async with asyncio.timeout(HOLD_SECONDS):
                 while (version := self._folder.version(path)) in ("", has) and not self._over:

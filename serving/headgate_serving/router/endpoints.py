@@ -4,12 +4,11 @@ The agent calls `endpoints_by_revision` with all slices of its model; `config` w
 revision from the result.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from ipaddress import ip_address
 from typing import Any, TypeAlias
-
-from headgate_serving.router.errors import InvalidEndpoint
 
 REVISION_LABEL = "headgate.dev/revision"
 PORT_NAME, GRPC_PORT_NAME, SAMPLES_PORT_NAME = "http", "grpc", "samples"
@@ -46,15 +45,20 @@ class Endpoint:
 Endpoints: TypeAlias = Mapping[str, tuple[Endpoint, ...]]
 
 
-def endpoints_by_revision(slices: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Endpoint, ...]]:
-    """Endpoints of each revision, sorted, each pod once, but those that end and serve no more."""
+def endpoints_by_revision(
+    slices: Iterable[Mapping[str, Any]], complain: Callable[[str], None] = lambda _: None
+) -> dict[str, tuple[Endpoint, ...]]:
+    """Endpoints of each revision, sorted, each pod once, but those that end and serve no more.
+
+    A slice, or an endpoint in it, that can't be read is left out, and `complain` hears of it: the others are followed.
+    """
     found: dict[str, dict[str, Endpoint]] = {}
     for item in slices:
-        revision = (item.get("metadata", {}).get("labels") or {}).get(REVISION_LABEL)
-        if not revision:
+        revision = _revision(item)
+        if revision is None:
             continue
         known = found.setdefault(revision, {})
-        for endpoint in _read_slice(item):
+        for endpoint in _read_slice(item, complain):
             who = endpoint.pod or endpoint.address
             # A pod may be in two slices, for a moment while it moves between them, or for ever with two IP
             # families.
@@ -82,26 +86,56 @@ def serving(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
     return tuple(endpoint for endpoint in usable(endpoints) if endpoint.state is not State.UNREADY)
 
 
-def _read_slice(item: Mapping[str, Any]) -> list[Endpoint]:
-    name = item.get("metadata", {}).get("name", "?")
+def _revision(item: Mapping[str, Any]) -> str | None:
+    labels = (item.get("metadata") or {}).get("labels")
+    revision = labels.get(REVISION_LABEL) if isinstance(labels, Mapping) else None
+    return revision if revision and isinstance(revision, str) else None
+
+
+def _read_slice(item: Mapping[str, Any], complain: Callable[[str], None]) -> list[Endpoint]:
+    name = item["metadata"].get("name", "?")
     try:
-        ports = {port.get("name"): int(port["port"]) for port in item.get("ports") or ()}
+        ports = _ports(item)
         if PORT_NAME not in ports or item.get("addressType") not in {"IPv4", "IPv6"}:
             return []
-        return [
-            Endpoint(
-                address=endpoint["addresses"][0],
-                port=ports[PORT_NAME],
-                pod=(endpoint.get("targetRef") or {}).get("name", ""),
-                state=state,
-                grpc_port=ports.get(GRPC_PORT_NAME, 0),
-                samples_port=ports.get(SAMPLES_PORT_NAME, 0),
-            )
-            for endpoint in item.get("endpoints") or ()
-            if (state := _state(endpoint.get("conditions") or {})) is not None
-        ]
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise InvalidEndpoint(f"EndpointSlice {name} can't be read: {error!r}") from error
+        entries = list(item.get("endpoints") or ())
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        complain(f"EndpointSlice {name}: its ports can't be read: {error!r}")
+        return []
+    found = list[Endpoint]()
+    for number, entry in enumerate(entries):
+        try:
+            state = _state(entry.get("conditions") or {})
+            if state is not None:
+                found.append(_endpoint(entry, state, ports))
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            complain(f"EndpointSlice {name}: endpoint {number} can't be read: {error!r}")
+    return found
+
+
+def _ports(item: Mapping[str, Any]) -> dict[str, int]:
+    """Those that requests go to. A port of a slice need not have a number: it then stands for all ports."""
+    ours = (PORT_NAME, GRPC_PORT_NAME, SAMPLES_PORT_NAME)
+    found = {port["name"]: port.get("port") for port in item.get("ports") or () if port.get("name") in ours}
+    for name, number in found.items():
+        if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 65535:
+            raise ValueError(f"port {name} is {number!r}")
+    return found
+
+
+def _endpoint(entry: Mapping[str, Any], state: State, ports: Mapping[str, int]) -> Endpoint:
+    address, pod = entry["addresses"][0], (entry.get("targetRef") or {}).get("name", "")
+    ip_address(address if isinstance(address, str) and "%" not in address else "")
+    if not isinstance(pod, str):
+        raise TypeError(f"targetRef.name is {pod!r}")
+    return Endpoint(
+        address=address,
+        port=ports[PORT_NAME],
+        pod=pod,
+        state=state,
+        grpc_port=ports.get(GRPC_PORT_NAME, 0),
+        samples_port=ports.get(SAMPLES_PORT_NAME, 0),
+    )
 
 
 def _state(conditions: Mapping[str, bool | None]) -> State | None:

@@ -5,7 +5,6 @@ RouterError
 ├── InvalidTraffic      the ModelDeployment asks for a split that can't be right; the last good one stays
 ├── EnvoyBehind         Envoy doesn't take its new clusters; look again in a second
 ├── PublishedUnreadable what the operator published for routers without an API server is no such thing
-├── InvalidEndpoint     an EndpointSlice that can't be read; the last good configuration stays
 ├── UnusableSecret      a mounted Secret is not there or can't be used; look again in two seconds
 └── SourceUnavailable   the API server doesn't answer; try again with backoff
     └── WatchExpired    the watch lost its place (410 Gone); list again at once
@@ -18,15 +17,11 @@ class RouterError(Exception):
 
 
 class InvalidTraffic(RouterError):
-    """`status.traffic` or `spec.traffic` can't be followed."""
+    """`status.traffic` can't be followed, or a part of the spec can't be read."""
 
 
 class EnvoyBehind(RouterError):
     """Envoy does not follow what was written for it."""
-
-
-class InvalidEndpoint(RouterError):
-    """An EndpointSlice can't be read."""
 
 
 class PublishedUnreadable(RouterError):

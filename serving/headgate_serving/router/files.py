@@ -31,6 +31,9 @@ class ClusterWatcher(Protocol):
     async def follows(self, version: str) -> bool:
         """Whether Envoy follows `version` of its routes now."""
 
+    async def versions(self) -> tuple[str, str] | None:
+        """What Envoy follows of its clusters and of its routes; None when there is no Envoy."""
+
 
 @dataclass
 class XdsFolder:
@@ -70,6 +73,18 @@ class XdsFolder:
         """Of a document; empty where there is none."""
         text = self.text(path)
         return str(orjson.loads(text)["version_info"]) if text else ""
+
+    @property
+    def versions(self) -> tuple[str, str]:
+        """Of clusters and routes."""
+        return self.version(self.layout.clusters), self.version(self.layout.routes)
+
+    @property
+    def serves(self) -> bool:
+        """Whether the routes lead somewhere: to a version, or to what stands in for one."""
+        tables = self._resources(self.layout.routes)
+        hosts = [host for table in tables for host in table.get("virtual_hosts", ())]
+        return any("route" in route for host in hosts for route in host.get("routes", ()))
 
     def clusters(self) -> dict[str, dict[str, Any]]:
         """The clusters as they are written now, by name."""

@@ -1,6 +1,6 @@
 """What one client may ask for, read from `spec.traffic` of the raw ModelDeployment.
 
-`traffic.parse_deployment` calls `parse_limits`. As with matches, what can't be read is left out and said.
+`traffic.parse_deployment` calls `parse_max_body` and `parse_rate`. What can't be read is said.
 """
 
 import re
@@ -40,18 +40,20 @@ class Limits:
 NO_WISHES = Limits()
 
 
-def parse_limits(wishes: Mapping[str, Any]) -> tuple[Limits, tuple[str, ...]]:
-    """The limits in `spec.traffic`, and what is wrong with those that can't be read."""
-    max_body, rate, wrong = DEFAULT_MAX_BODY, None, list[str]()
+def parse_max_body(wishes: Mapping[str, Any]) -> tuple[int, tuple[str, ...]]:
+    """Bytes of the largest body by `spec.traffic`, and what is wrong with it if that can't be read."""
     try:
-        max_body = _bytes(wishes.get("maxBody"))
+        return _bytes(wishes.get("maxBody")), ()
     except ValueError as error:
-        wrong.append(f"spec.traffic.maxBody: {error}")
+        return DEFAULT_MAX_BODY, (f"spec.traffic.maxBody: {error}",)
+
+
+def parse_rate(wishes: Mapping[str, Any]) -> tuple[RateLimit | None, tuple[str, ...]]:
+    """The limit in `spec.traffic`; None without one, and where it can't be read, which is said."""
     try:
-        rate = _rate(wishes.get("rateLimit"))
+        return _rate(wishes.get("rateLimit")), ()
     except ValueError as error:
-        wrong.append(f"spec.traffic.rateLimit: {error}")
-    return Limits(max_body, rate), tuple(wrong)
+        return None, (f"spec.traffic.rateLimit: {error}",)
 
 
 def _bytes(size: object) -> int:

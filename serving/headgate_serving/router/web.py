@@ -1,7 +1,7 @@
 """The agent's own port: health, readiness, metrics, and the drain that precedes the end of a pod."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from aiohttp import web
@@ -20,9 +20,19 @@ class Drainable(Protocol):
 
 
 class Web:
-    """The handlers, and the server around them."""
+    """The handlers, and the server around them.
 
-    def __init__(self, ready: Callable[[], bool], registry: CollectorRegistry, envoy: Drainable) -> None:
+    `started` says that Envoy finds its configuration, `ready` that requests have somewhere to go.
+    """
+
+    def __init__(
+        self,
+        started: Callable[[], bool],
+        ready: Callable[[], Awaitable[bool]],
+        registry: CollectorRegistry,
+        envoy: Drainable,
+    ) -> None:
+        self._started = started
         self._ready = ready
         self._registry = registry
         self._envoy = envoy
@@ -34,6 +44,7 @@ class Web:
         app.add_routes(
             [
                 web.get("/healthz", self._healthz),
+                web.get("/startupz", self._startupz),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
                 # Where Envoy has its own: a pod names one path for all its ports.
@@ -49,10 +60,15 @@ class Web:
     async def _healthz(self, _: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
-    async def _readyz(self, _: web.Request) -> web.Response:
-        if self._ready():
+    async def _startupz(self, _: web.Request) -> web.Response:
+        if self._started():
             return web.Response(text="ok\n")
         return web.Response(status=503, text="Envoy's configuration is not written yet\n")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        if await self._ready():
+            return web.Response(text="ok\n")
+        return web.Response(status=503, text="this router has had no version yet, or Envoy does not follow it yet\n")
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

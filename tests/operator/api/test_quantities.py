@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.api.quantities import fraction, routed_percent, seconds
+from headgate.api.quantities import cores, fraction, nanoseconds, routed_percent, seconds
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,30 @@ def test_a_duration_in_seconds(text, expected):
 def test_what_is_no_duration(text):
     with pytest.raises(ValueError, match="no duration"):
         seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1ms", 10**6),
+        ("0.9999999ms", 999_999),
+        ("1h0.0001ms", 3600 * 10**9 + 100),
+        ("9999999999h", 3600 * 10**9 * 9999999999),
+    ],
+)
+def test_a_duration_in_whole_nanoseconds(text, expected):
+    assert nanoseconds(text) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [("500m", 0.5), (2, 2.0), ("1.5", 1.5)])
+def test_cpus(text, expected):
+    assert cores(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "9" * 400, "1Mi", None, "-1"])
+def test_what_is_no_amount_of_cpu(text):
+    with pytest.raises(ValueError, match="no amount of CPU"):
+        cores(text)
 
 
 @given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59))

@@ -239,6 +239,22 @@ def wrong_uris(tmp_path: Path) -> dict[str, tuple[str, str, str]]:
         "another scheme": ("ftp://host/x", "ArtifactInvalid", "scheme"),
         "no scheme": ("/models/fraud", "ArtifactInvalid", "scheme"),
         "no host": ("https:///x", "ArtifactInvalid", "no host"),
+        "a port and no host": ("https://:443/x.onnx", "ArtifactInvalid", "no host"),
+        "half a bracket": ("https://me:secret@[x/m.onnx", "ArtifactInvalid", "https://[x/m.onnx is no URI"),
+        "half a bracket for a bucket": ("s3://[x/m", "ArtifactInvalid", "is no URI"),
+        "half a bracket for another bucket": ("gs://x]/m", "ArtifactInvalid", "is no URI"),
+        "half a bracket for a claim": ("pvc://[x", "ArtifactInvalid", "is no URI"),
+        "half a bracket for a registry": ("oci://[x/m:1", "ArtifactInvalid", "is no URI"),
+        "half a bracket for an owner": ("hf://[x/m", "ArtifactInvalid", "is no URI"),
+        "half a bracket for a model": ("models://[x/1", "ArtifactInvalid", "is no URI"),
+        "half a bracket for a run": ("runs://[x/1", "ArtifactInvalid", "is no URI"),
+        "half a bracket for a file": ("file://[x/1", "ArtifactInvalid", "is no URI"),
+        "brackets without an address": ("oci://[:::::]/m:1", "ArtifactInvalid", "is no URI"),
+        "a host that becomes another": ("https://a\u2100b/m.onnx", "ArtifactInvalid", "is no URI"),
+        "two lines": ("s3://models/fraud\n/1", "ArtifactInvalid", "control character"),
+        "half a character": ("gs://models/\ud800", "ArtifactInvalid", "control character"),
+        "a name that no disk takes": (f"pvc://claim/{'a' * 300}", "ArtifactNotFound", "no file or folder"),
+        "a port that is none": ("https://models.example:99999/m.onnx", "ArtifactInvalid", "Port out of range"),
     }
 
 
@@ -252,7 +268,11 @@ def test_an_engine_that_knows_its_own_files_takes_any_folder(tmp_path: Path, fet
 
 NAMES = (
     *("nothing there", "no model inside", "no .onnx file", "a link outwards", "two slashes", "dots", "encoded dots"),
-    *("dots for a claim", "no claim", "another scheme", "no scheme", "no host"),
+    *("dots for a claim", "no claim", "another scheme", "no scheme", "no host", "a port and no host"),
+    *(f"half a bracket{what}" for what in ("", " for a bucket", " for another bucket", " for a claim")),
+    *(f"half a bracket for {what}" for what in ("a registry", "an owner", "a model", "a run", "a file")),
+    *("brackets without an address", "a host that becomes another", "two lines", "half a character"),
+    *("a name that no disk takes", "a port that is none"),
 )
 
 

@@ -41,6 +41,7 @@ class FakeEnvoy:
     folder: XdsFolder
     keeps_up: bool = True
     takes_routes: bool = True
+    there: bool = True
     asked: list = field(default_factory=list)
 
     async def wait_for_clusters(self, version, patience):
@@ -50,6 +51,10 @@ class FakeEnvoy:
     async def follows(self, version):
         assert version == self.folder.version(self.folder.layout.routes)
         return self.takes_routes
+
+    async def versions(self):
+        clusters, routes = self.folder.versions
+        return (clusters if self.keeps_up else "", routes if self.takes_routes else "") if self.there else None
 
 
 @dataclass
@@ -210,7 +215,6 @@ async def test_a_new_agent_lets_old_clusters_linger_too(world):
     [
         pytest.param(lambda world: world.split((OLD, "stable", 55)), id="weights that don't add up"),
         pytest.param(lambda world: world.deployments.objects.clear(), id="the ModelDeployment is gone"),
-        pytest.param(lambda world: world.slices.objects.update(x=slice_of({"addresses": []})), id="a broken slice"),
     ],
 )
 async def test_what_cannot_be_read_changes_nothing(world, break_it):
@@ -225,6 +229,265 @@ async def test_what_cannot_be_read_changes_nothing(world, break_it):
     assert world.files() == before
     # The next look is the next change, not a deadline that has passed.
     assert world.agent._look_at is None
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param(slice_of({"addresses": []}), id="no address"),
+        pytest.param(slice_of(endpoint()) | {"ports": [{"name": "http"}]}, id="a port without a number"),
+        pytest.param({"metadata": {"labels": {"headgate.dev/revision": OLD}}, "addressType": "IPv4"}, id="no ports"),
+    ],
+)
+async def test_a_slice_that_cannot_be_read_holds_up_neither_pods_nor_a_rollback(world, broken, caplog):
+    world.split((OLD, "stable", 50), (NEW, "candidate", 50))
+    world.pods(**{OLD: "10.0.0.1", NEW: "10.0.0.2"})
+    await world.agent.turn()
+    world.slices.objects["broken"] = broken
+    world.slices.objects[OLD] = slice_of(endpoint(address="10.0.0.7"), revision=OLD)
+    world.split((OLD, "stable", 100))
+    await world.agent.turn()
+    assert world.routed() == {OLD}
+    assert "10.0.0.7" in world.folder.text(world.layout.endpoints(f"{OLD}.attempts"))
+    assert ("EndpointSlice" in caplog.text) == ("ports" in broken)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param({"traffic": {"timeout": "0.5ms"}}, id="half a millisecond"),
+        pytest.param({"traffic": {"timeout": "9999999999h"}}, id="a million years"),
+        pytest.param({"traffic": {"timeout": {}}}, id="a timeout that is an object"),
+        pytest.param({"traffic": {"timeout": "200ms", "retryOnStable": "yes"}}, id="yes as text"),
+        pytest.param({"traffic": {"timeout": "200ms", "match": {"header": "x"}}}, id="a match that is no list"),
+        pytest.param({"traffic": ["all"]}, id="traffic that is a list"),
+        pytest.param({"traffic": {"timeout": "200ms"}, "rollout": "slow"}, id="a rollout that is text"),
+        pytest.param("none", id="a spec that is text"),
+    ],
+)
+async def test_a_spec_that_cannot_be_read_holds_up_no_rollback(world, spec, caplog):
+    world.split((OLD, "stable", 50), (NEW, "candidate", 50))
+    world.deployments.objects["fraud"]["spec"] = {"traffic": {"timeout": "200ms"}}
+    await world.agent.turn()
+    world.split((OLD, "stable", 100))
+    world.deployments.objects["fraud"]["spec"] = spec
+    assert await world.agent.turn()
+    assert world.routed() == {OLD}
+    assert '"timeout":"0.200s"' in world.folder.text(world.layout.routes), "as it was"
+    world.start()
+    await world.agent.turn()
+    assert '"timeout":"0.200s"' in world.folder.text(world.layout.routes), "a new agent knows it too"
+    assert "this agent can't follow spec: " in caplog.text
+
+
+@dataclass
+class Choosy:
+    """An Envoy that refuses documents with a text in them, and keeps what it has."""
+
+    folder: XdsFolder
+    hates: str = '"timeout":"0.300s"'
+    holds: dict = field(default_factory=dict)
+
+    def look(self):
+        for path in (self.folder.layout.clusters, self.folder.layout.routes):
+            if (text := self.folder.text(path)) and self.hates not in text:
+                self.holds[path] = self.folder.version(path)
+
+    def refuses(self, path):
+        return self.hates in (self.folder.text(path) or "")
+
+    async def wait_for_clusters(self, version, patience):
+        self.look()
+        return self.holds.get(self.folder.layout.clusters) == version
+
+    async def follows(self, version):
+        self.look()
+        return self.holds.get(self.folder.layout.routes) == version
+
+    async def versions(self):
+        self.look()
+        return tuple(self.holds.get(path, "") for path in (self.folder.layout.clusters, self.folder.layout.routes))
+
+
+@pytest.fixture
+def choosy(world):
+    def choose():
+        world.envoy = Choosy(world.folder)
+        world.agent = Agent(
+            "fraud", world.deployments, world.slices, world.folder, world.envoy, world.metrics, lambda: world.now
+        )
+        world.agent.acceptance.refuses = world.envoy.refuses
+
+    world.choose = choose
+    choose()
+    return world
+
+
+def wish(world, **traffic):
+    world.deployments.objects["fraud"]["spec"] = {"traffic": traffic}
+
+
+async def test_what_envoy_refuses_for_the_sake_of_the_spec_holds_up_no_rollback(choosy, caplog):
+    choosy.split((OLD, "stable", 50), (NEW, "candidate", 50))
+    wish(choosy, timeout="200ms", affinity={"cookie": "session"})
+    await choosy.agent.turn()
+    wish(choosy, timeout="300ms", affinity={"cookie": "session"})
+    await choosy.agent.turn()
+    assert choosy.agent._look_at is not None, "Envoy has not said yet what it makes of it"
+    choosy.split((OLD, "stable", 100))
+    wish(choosy, timeout="300ms", affinity={"cookie": "session"})
+    await choosy.agent.turn()
+    assert await choosy.envoy.versions() == choosy.folder.versions, "Envoy follows"
+    assert choosy.routed() == {OLD}
+    routes = choosy.folder.text(choosy.layout.routes)
+    assert '"timeout":"0.200s"' in routes
+    assert "session" in routes
+    assert "Envoy does not take what is made of it" in caplog.text
+    before = choosy.files()
+    for _ in range(3):
+        await choosy.agent.turn()
+    assert choosy.files() == before, "it is not tried again and again"
+
+
+async def test_the_next_wish_after_a_refused_one_is_followed(choosy):
+    choosy.split((OLD, "stable", 100))
+    for timeout in ("200ms", "300ms", "300ms", "400ms"):
+        wish(choosy, timeout=timeout)
+        await choosy.agent.turn()
+    assert '"timeout":"0.400s"' in choosy.folder.text(choosy.layout.routes)
+    assert await choosy.envoy.versions() == choosy.folder.versions
+
+
+async def test_a_candidate_comes_and_goes_while_a_wish_is_refused(choosy):
+    choosy.split((OLD, "stable", 100))
+    wish(choosy, timeout="200ms")
+    await choosy.agent.turn()
+    choosy.split((OLD, "stable", 50), (NEW, "candidate", 50))
+    wish(choosy, timeout="300ms")
+    await choosy.agent.turn()
+    await choosy.agent.turn()
+    assert choosy.routed() == {OLD, NEW}
+    assert await choosy.envoy.versions() == choosy.folder.versions
+    choosy.split((OLD, "stable", 100))
+    wish(choosy, timeout="300ms")
+    await choosy.agent.turn()
+    assert choosy.routed() == {OLD}
+    assert await choosy.envoy.versions() == choosy.folder.versions
+
+
+async def test_clusters_that_envoy_refuses_hold_up_no_rollback(choosy):
+    """Here with a candidate that comes at the same time, so that routes wait for the clusters."""
+    choosy.envoy.hates = '"num_retries":1'
+    choosy.split((OLD, "stable", 100))
+    wish(choosy, timeout="200ms", retryOnStable=False)
+    await choosy.agent.turn()
+    choosy.split((OLD, "stable", 50), (NEW, "candidate", 50))
+    wish(choosy, timeout="200ms", retryOnStable=True)
+    await choosy.agent.turn()
+    assert choosy.routed() == {OLD}
+    await choosy.agent.turn()
+    assert choosy.routed() == {OLD, NEW}, "without retries, as it was"
+    choosy.split((OLD, "stable", 100))
+    wish(choosy, timeout="200ms", retryOnStable=True)
+    await choosy.agent.turn()
+    assert choosy.routed() == {OLD}
+    assert await choosy.envoy.versions() == choosy.folder.versions
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["after an earlier agent", "with an Envoy that has nothing yet"])
+async def test_a_new_agent_follows_the_split_though_envoy_refuses_the_spec(choosy, known):
+    choosy.split((OLD, "stable", 100))
+    if known:
+        wish(choosy, timeout="200ms")
+        await choosy.agent.turn()
+    wish(choosy, timeout="300ms")
+    choosy.start()
+    choosy.choose()
+    await choosy.agent.turn()
+    await choosy.agent.turn()
+    assert choosy.routed() == {OLD}
+    assert await choosy.envoy.versions() == choosy.folder.versions
+    assert f'"timeout":"{0.2 if known else 1.0:.3f}s"' in choosy.folder.text(choosy.layout.routes)
+
+
+async def test_a_split_that_envoy_refuses_changes_no_wish(choosy):
+    choosy.split((OLD, "stable", 100))
+    wish(choosy, timeout="200ms")
+    await choosy.agent.turn()
+    choosy.envoy.hates = NEW
+    choosy.split((OLD, "stable", 50), (NEW, "candidate", 50))
+    wish(choosy, timeout="200ms")
+    for _ in range(3):
+        await choosy.agent.turn()
+    choosy.envoy.hates = "nothing any more"
+    choosy.split((OLD, "stable", 50), (NEW, "candidate", 50))
+    wish(choosy, timeout="250ms")
+    await choosy.agent.turn()
+    assert choosy.routed() == {OLD, NEW}
+    assert '"timeout":"0.250s"' in choosy.folder.text(choosy.layout.routes)
+
+
+async def test_a_refusal_is_looked_at_at_once(world):
+    world.split((OLD, "stable", 100))
+    task = asyncio.create_task(world.agent.run())
+    turns = []
+
+    async def turn():
+        turns.append(1)
+        return False
+
+    await asyncio.sleep(0)
+    world.agent.turn = turn
+    world.agent.wake()
+    async with asyncio.timeout(5):
+        while not turns:  # noqa: ASYNC110 - another task
+            await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_router_is_ready_when_envoy_follows_routes_to_a_version_and_then_stays_so(world):
+    await world.agent.turn()
+    assert world.folder.complete
+    assert not await world.agent.ready(), "there is no version"
+    world.envoy.takes_routes = False
+    world.split((OLD, "stable", 100))
+    await world.agent.turn()
+    assert not await world.agent.ready(), "Envoy does not follow yet"
+    world.envoy.takes_routes, world.envoy.there = True, False
+    assert not await world.agent.ready(), "there is no Envoy"
+    world.envoy.there = True
+    assert await world.agent.ready()
+    world.split((OLD, "stable", 70))
+    await world.agent.turn()
+    world.deployments.objects["fraud"] = {"status": {"traffic": []}}
+    await world.agent.turn()
+    world.envoy.there = False
+    assert await world.agent.ready()
+
+
+async def test_a_new_agent_without_an_api_server_is_ready_when_envoy_follows_what_there_is(world):
+    world.split((OLD, "stable", 100))
+    await world.agent.turn()
+    world.start()
+    world.slices.synced = False
+    await world.agent.turn()
+    assert await world.agent.ready()
+
+
+async def test_a_router_that_starts_with_what_was_published_is_ready(world):
+    world.slices.synced = False
+    world.agent.published = lambda: publish("10.0.0.1")
+    world.now += ALONE_AFTER_SECONDS
+    await world.agent.turn()
+    assert await world.agent.ready()
+
+
+async def test_with_a_fallback_a_router_is_ready_before_there_is_a_version(world):
+    world.deployments.objects["fraud"] = {"spec": {"traffic": {"fallback": [{"modelDeployment": "simple"}]}}}
+    await world.agent.turn()
+    assert await world.agent.ready()
 
 
 async def test_what_an_agent_left_half_written_is_cleared_away(world):

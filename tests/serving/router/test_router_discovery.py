@@ -27,8 +27,11 @@ INFER = "/v2/models/fraud/infer"
 class Asking:
     """Asks as Envoy does."""
 
-    def __init__(self, folder: XdsFolder, session: aiohttp.ClientSession, refusals: list[int]) -> None:
+    def __init__(
+        self, folder: XdsFolder, session: aiohttp.ClientSession, refusals: list[int], discovery: Discovery
+    ) -> None:
         self.folder = folder
+        self.discovery = discovery
         self.refusals = refusals
         self._session = session
 
@@ -53,7 +56,7 @@ async def asking(tmp_path: Path) -> AsyncIterator[Asking]:
     runner = await discovery.serve()
     connector = aiohttp.UnixConnector(path=str(folder.layout.agent_socket), limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
-        yield Asking(folder, session, refusals)
+        yield Asking(folder, session, refusals, discovery)
     await runner.cleanup()
 
 
@@ -103,6 +106,40 @@ async def test_what_envoy_did_not_take_is_said_once_and_not_sent_again_at_once(
         assert least <= time.monotonic() - started < least + 0.2
     assert caplog.messages == [f"Envoy does not take version {bad} of rds.json, and goes on with what it has"]
     assert asking.refusals == [1]
+
+
+async def test_what_comes_in_place_of_a_refused_document_is_sent_at_once(asking: Asking) -> None:
+    routes = asking.folder.layout.routes
+    good = asking.put(routes, name="good")
+    asking.put(routes, name="bad")
+    await asking.ask("routes", good, "headgate")
+    again = asyncio.create_task(asking.ask("routes", good, "headgate"))
+    await asyncio.sleep(0.05)
+    assert asking.discovery.refuses(routes)
+    asking.put(routes, name="better")
+    assert not asking.discovery.refuses(routes)
+    started = time.monotonic()
+    assert (await again)[1]["resources"][0]["name"] == "better"
+    assert time.monotonic() - started < 0.5 * discovery_module.AGAIN_SECONDS
+
+
+async def test_an_envoy_that_has_just_started_refuses_nothing(asking: Asking) -> None:
+    routes = asking.folder.layout.routes
+    version = asking.put(routes, name="good")
+    for _ in range(2):
+        assert (await asking.ask("routes", "", "headgate"))[0] == 200
+    assert not asking.refusals
+    # It takes nothing, and asks again and again.
+    for _ in range(2):
+        assert (await asking.ask("routes", "", "headgate"))[0] == 200
+    assert asking.refusals == [1]
+    assert asking.discovery.refuses(routes)
+    # It takes it after all.
+    waiting = asyncio.create_task(asking.ask("routes", version, "headgate"))
+    await asyncio.sleep(0.05)
+    assert not asking.discovery.refuses(routes)
+    asking.put(routes, name="next")
+    assert (await waiting)[0] == 200
 
 
 @pytest.mark.parametrize(

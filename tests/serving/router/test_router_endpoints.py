@@ -1,7 +1,8 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headgate_serving.router.endpoints import Endpoint, State, endpoints_by_revision, serving, usable
-from headgate_serving.router.errors import InvalidEndpoint
 
 REVISION = "fraud-1a2b3c4d"
 
@@ -104,6 +105,78 @@ def test_a_slice_of_no_revision_is_passed_over():
     assert endpoints_by_revision([slice_of(endpoint()) | {"metadata": {"labels": None}}]) == {}
 
 
-def test_a_slice_that_cannot_be_read_is_an_error_and_not_an_empty_revision():
-    with pytest.raises(InvalidEndpoint, match="slice can't be read"):
-        endpoints_by_revision([slice_of({"addresses": []})])
+def with_ports(*ports):
+    return slice_of(endpoint("pod-x", "10.0.0.9")) | {"ports": list(ports)}
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        pytest.param(with_ports({"name": "http"}), id="a port without a number, which stands for all"),
+        pytest.param(with_ports({"name": "http", "port": None}), id="a port that is null"),
+        pytest.param(with_ports({"name": "http", "port": "8000"}), id="a port as text"),
+        pytest.param(with_ports({"name": "http", "port": True}), id="a port that is true"),
+        pytest.param(with_ports({"name": "http", "port": 0}), id="port 0"),
+        pytest.param(with_ports({"name": "http", "port": 65536}), id="a port that is none"),
+        pytest.param(with_ports({"name": "http", "port": 8000}, {"name": "grpc"}), id="gRPC without a number"),
+        pytest.param(with_ports(7), id="a port that is no object"),
+        pytest.param(slice_of() | {"ports": 7}, id="ports that are no list"),
+        pytest.param(slice_of() | {"endpoints": 7}, id="endpoints that are no list"),
+        pytest.param(slice_of() | {"addressType": ["IPv4"]}, id="a family that is a list"),
+        pytest.param(slice_of({"addresses": []}), id="no address"),
+        pytest.param(slice_of({}), id="no addresses"),
+        pytest.param(slice_of({"addresses": None}), id="addresses that are null"),
+        pytest.param(slice_of(endpoint(address="pod.example")), id="a name in place of an address"),
+        pytest.param(slice_of(endpoint(address="10.0.0.256")), id="an address that is none"),
+        pytest.param(slice_of(endpoint(address="fe80::1%eth0"), family="IPv6"), id="an address of one interface"),
+        pytest.param(slice_of(endpoint(address=7)), id="an address that is a number"),
+        pytest.param(slice_of(endpoint(pod=7)), id="a pod's name that is a number"),
+        pytest.param(slice_of(endpoint() | {"targetRef": "pod-a"}), id="a pod that is no object"),
+        pytest.param(slice_of(endpoint() | {"conditions": ["ready"]}), id="conditions that are no object"),
+        pytest.param(slice_of(None), id="an endpoint that is null"),
+    ],
+)
+def test_what_cannot_be_read_is_left_out_and_said_and_the_rest_is_followed(item):
+    said = []
+    good = slice_of(endpoint("pod-b", "10.0.0.2"))
+    good["endpoints"].append(endpoint("pod-c", "10.0.0.3"))
+    for slices in ([item, good], [good, item]):
+        found = endpoints_by_revision(slices, said.append)
+        assert [each.pod for each in found[REVISION]] == ["pod-b", "pod-c"]
+    assert len(said) == 2
+    assert "EndpointSlice slice: " in said[0]
+
+
+def test_the_other_endpoints_of_a_slice_are_followed():
+    said = []
+    slices = [slice_of(endpoint("pod-a", "10.0.0.1"), {"addresses": []}, endpoint("pod-c", "10.0.0.3"))]
+    assert [each.pod for each in endpoints_by_revision(slices, said.append)[REVISION]] == ["pod-a", "pod-c"]
+    assert "endpoint 1 can't be read" in said[0]
+
+
+def test_a_port_that_nobody_asks_needs_no_number():
+    item = with_ports({"name": "http", "port": 8000}, {"name": "metrics"}, {})
+    assert [each.pod for each in endpoints_by_revision([item])[REVISION]] == ["pod-x"]
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 70_000) | st.floats() | st.sampled_from(["http", "IPv4", "10.0.0.1"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["name", "port", "addresses", "conditions", "ready", "targetRef", "terminating"]), inner
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(ANYTHING, ANYTHING, ANYTHING, ANYTHING)
+def test_no_slice_whatever_is_in_it_holds_up_the_others(labels, family, ports, endpoints):
+    odd = {"metadata": {"name": "odd", "labels": labels}}
+    ours = odd | {"metadata": {"labels": {"headgate.dev/revision": REVISION}}}
+    rest = {"addressType": family, "ports": ports, "endpoints": endpoints}
+    found = endpoints_by_revision(
+        [odd | rest, ours | rest, ours | rest | {"addressType": "IPv4"}, slice_of(endpoint())]
+    )
+    assert any(each.pod == "pod-a" for each in found[REVISION])

@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,55 +14,74 @@ import grpc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from router_envoy import Router, answering, prepared, running_envoy
 from router_upstreams import Upstream, serving
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from headgate.api.quantities import DURATION_PATTERN
 from headgate.api.spec import Spec
 from headgate_serving.router.config import bootstrap
-from headgate_serving.router.limits import DEFAULT_MAX_BODY, MOST_REQUESTS, SECONDS, Limits, RateLimit, parse_limits
+from headgate_serving.router.limits import (
+    DEFAULT_MAX_BODY,
+    MOST_REQUESTS,
+    SECONDS,
+    Limits,
+    RateLimit,
+    parse_max_body,
+    parse_rate,
+)
 from headgate_serving.router.traffic import Intent, Target, parse_deployment
+from patience import PATIENCE
 
 INFER = "/v2/models/fraud/infer"
-HEADERS_WITHIN = 0.5
+HEADERS_WITHIN = 2.0
 
 
 @pytest.mark.parametrize(
-    ("wishes", "expected"),
+    ("wishes", "max_body", "rate"),
     [
-        ({}, Limits(DEFAULT_MAX_BODY)),
-        ({"maxBody": None, "rateLimit": None}, Limits()),
-        ({"maxBody": "1000"}, Limits(1000)),
-        ({"maxBody": "3Gi"}, Limits(3 << 30)),
-        ({"rateLimit": {"requests": 5}}, Limits(rate=RateLimit(5))),
+        ({}, DEFAULT_MAX_BODY, None),
+        ({"maxBody": None, "rateLimit": None}, DEFAULT_MAX_BODY, None),
+        ({"maxBody": "1000"}, 1000, None),
+        ({"maxBody": "3Gi"}, 3 << 30, None),
+        ({"rateLimit": {"requests": 5}}, DEFAULT_MAX_BODY, RateLimit(5)),
         (
             {"rateLimit": {"requests": 5, "unit": "Hour", "header": "X-Key"}},
-            Limits(rate=RateLimit(5, "Hour", "X-Key")),
+            DEFAULT_MAX_BODY,
+            RateLimit(5, "Hour", "X-Key"),
         ),
     ],
 )
-def test_limits_are_read(wishes, expected):
-    assert parse_limits(wishes) == (expected, ())
+def test_limits_are_read(wishes, max_body, rate):
+    assert parse_max_body(wishes) == (max_body, ())
+    assert parse_rate(wishes) == (rate, ())
 
 
 @pytest.mark.parametrize(
-    ("wishes", "complaint"),
+    ("size", "complaint"),
+    [(1000, "maxBody: 1000 is no size"), ("-1", "is no size"), ("1000000000Gi", "is no size"), ("1MB", "is no size")],
+)
+def test_a_size_that_can_not_be_read_is_said(size, complaint):
+    found, (wrong,) = parse_max_body({"maxBody": size})
+    assert found == DEFAULT_MAX_BODY
+    assert complaint in wrong
+
+
+@pytest.mark.parametrize(
+    ("limit", "complaint"),
     [
-        ({"maxBody": 1000}, "maxBody: 1000 is no size"),
-        ({"maxBody": "-1"}, "is no size"),
-        ({"maxBody": "1000000000Gi"}, "is no size"),
-        ({"maxBody": "1MB"}, "is no size"),
-        ({"rateLimit": 5}, "rateLimit: 5 is no object"),
-        ({"rateLimit": {}}, "requests is None"),
-        ({"rateLimit": {"requests": True}}, "requests is True"),
-        ({"rateLimit": {"requests": 10_000_001}}, "not a number from 1 to"),
-        ({"rateLimit": {"requests": 1, "unit": "Day"}}, "unit is 'Day'"),
-        ({"rateLimit": {"requests": 1, "header": ":path"}}, "is no name of a header"),
+        (5, "rateLimit: 5 is no object"),
+        ({}, "requests is None"),
+        ({"requests": True}, "requests is True"),
+        ({"requests": 10_000_001}, "not a number from 1 to"),
+        ({"requests": 1, "unit": "Day"}, "unit is 'Day'"),
+        ({"requests": 1, "header": ":path"}, "is no name of a header"),
     ],
 )
-def test_what_can_not_be_read_is_left_out_and_said(wishes, complaint):
-    limits, (wrong,) = parse_limits(wishes)
-    assert limits == Limits()
+def test_a_rate_that_can_not_be_read_is_said(limit, complaint):
+    found, (wrong,) = parse_rate({"rateLimit": limit})
+    assert found is None
     assert complaint in wrong
 
 
@@ -89,7 +108,7 @@ async def pod(strict: Router) -> AsyncIterator[Upstream]:
 async def follow(router: Router, pod: Upstream, limits: Limits) -> None:
     intent = Intent((Target(pod.name, "stable", 1000),))
     await router.follow(replace(intent, limits=limits), {pod.name: (pod.endpoint,)})
-    async with asyncio.timeout(5), aiohttp.ClientSession() as session:
+    async with asyncio.timeout(PATIENCE), aiohttp.ClientSession() as session:
         while not await router.follows_routes() or await ask(session, router) == 503:  # noqa: ASYNC110 - asks Envoy
             await asyncio.sleep(0.01)
     pod.requests = 0
@@ -109,7 +128,7 @@ async def raw(router: Router, *pieces: bytes, pause: float = 0.0) -> bytes:
             writer.write(piece)
             await writer.drain()
             await asyncio.sleep(pause)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             return await reader.read()
     except ConnectionResetError:
         return b""
@@ -256,10 +275,27 @@ statics = st.integers(0, 255).map(
     lambda value: {"static": {"outputs": [{"name": "y", "datatype": "UINT8", "shape": [-1], "data": [value]}]}}
 )
 fallbacks = st.builds(lambda models, last: models + last, st.lists(models, max_size=3), st.lists(statics, max_size=1))
+
+
+def accepted(section: str, field: str, value: object) -> bool:
+    """Whether the API server would take it, as the only wish."""
+    spec = {"model": {"version": "v1", "uri": "file:///m"}, section: {field: value}}
+    try:
+        Spec.model_validate(spec)
+    except ValidationError:
+        return False
+    return True
+
+
+times = st.one_of(
+    st.sampled_from(["1ms", "1.0009ms", "200ms", "59m59.9999s", "1h", "0.5ms", "9999999999h"]),
+    st.from_regex(DURATION_PATTERN, fullmatch=True, alphabet=st.characters(max_codepoint=127)),
+).filter(lambda text: accepted("traffic", "timeout", text))
 wishes = st.fixed_dictionaries(
     {},
     optional={
-        "timeout": st.sampled_from(["1ms", "200ms", "100h"]),
+        "timeout": times,
+        "retryOnStable": st.booleans(),
         "match": st.lists(matches, max_size=20),
         "affinity": selectors,
         "maxBody": st.sampled_from(["1", "999999999Gi", "64Mi"]),
@@ -292,6 +328,10 @@ def test_envoy_takes_whatever_the_api_server_takes(
     if any("static" in each for each in wished.get("fallback", ())):
         wished = wished | {"fallbackOnLowConfidence": bool(weight % 2)}
     spec = {"model": {"version": "v1", "uri": "file:///m"}, "traffic": wished, "rollout": {"shadow": rules}}
+    slow = spec["rollout"] | {"latency": {"threshold": "1ms" if weight % 2 else "999.9s"}}
+    with suppress(ValidationError):
+        Spec.model_validate(spec | {"rollout": slow})
+        spec["rollout"] = slow
     Spec.model_validate(spec)
     traffic = [
         {"revision": "fraud-1a2b3c4d", "role": "stable", "weight": (1000 - weight) / 10},
@@ -302,7 +342,7 @@ def test_envoy_takes_whatever_the_api_server_takes(
 
     async def followed() -> None:
         await strict.follow(intent, {})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not await strict.follows_routes():  # noqa: ASYNC110 - asks Envoy
                 await asyncio.sleep(0.01)
 

@@ -1,7 +1,15 @@
-import pytest
+from pathlib import PurePosixPath
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headgate_serving.router.config import Layout, bootstrap_document
+from headgate_serving.router.config.documents import discovery_response
 from headgate_serving.router.errors import InvalidTraffic
-from headgate_serving.router.traffic import Intent, Target, parse_deployment, parse_duration
+from headgate_serving.router.protection import UNPROTECTED
+from headgate_serving.router.step import Memory, step
+from headgate_serving.router.traffic import DEFAULT_TIMEOUT_MS, Intent, Target, parse_deployment, parse_duration
 
 STABLE = {"revision": "fraud-1a2b3c4d", "role": "stable", "weight": 90}
 CANDIDATE = {"revision": "fraud-9e8d7c6b", "role": "candidate", "weight": 10}
@@ -77,11 +85,9 @@ def test_who_has_users_gets_no_copies():
     assert not parse_deployment(deployment(STABLE, CANDIDATE | {"shadow": 10})).shadowed
 
 
-def test_a_section_of_the_wrong_kind_is_refused():
+def test_a_split_of_the_wrong_kind_is_refused():
     with pytest.raises(InvalidTraffic, match="traffic is 'all', not a list"):
         parse_deployment({"status": {"traffic": "all"}})
-    with pytest.raises(InvalidTraffic, match="retryOnStable is 'yes'"):
-        parse_deployment(deployment(retryOnStable="yes"))
 
 
 @pytest.mark.parametrize(
@@ -97,9 +103,129 @@ def test_what_is_no_duration_is_refused(text):
         parse_duration(text)
 
 
-def test_a_timeout_of_nothing_is_refused():
-    with pytest.raises(InvalidTraffic, match="at least 1 ms"):
-        parse_deployment(deployment(timeout="0s"))
+@pytest.mark.parametrize(
+    ("timeout", "complaint"),
+    [
+        ("0s", "from 1 ms to 3600000 ms"),
+        ("0.5ms", "from 1 ms to 3600000 ms"),
+        ("1h1ms", "from 1 ms to 3600000 ms"),
+        ("9999999999h", "from 1 ms to 3600000 ms"),
+        ("9" * 5000 + "h", "no duration"),
+        ("soon", "no duration"),
+        ("٣s", "no duration"),
+        (200, "no duration"),
+        ({}, "no duration"),
+    ],
+)
+def test_a_timeout_that_no_router_can_keep_holds_up_nothing(timeout, complaint):
+    last_good = {}
+    first = parse_deployment(deployment(STABLE, CANDIDATE, timeout=timeout), last_good)
+    assert (first.timeout_ms, len(first.targets)) == (DEFAULT_TIMEOUT_MS, 2)
+    assert parse_deployment(deployment(STABLE, CANDIDATE, timeout="200ms"), last_good).timeout_ms == 200
+    rolled_back = parse_deployment(deployment(STABLE | {"weight": 100}, timeout=timeout), last_good)
+    assert [target.role for target in rolled_back.targets] == ["stable"]
+    assert rolled_back.timeout_ms == 200
+    (said,) = rolled_back.ignored
+    assert complaint in said
+
+
+GOOD = {
+    "timeout": "200ms",
+    "retryOnStable": False,
+    "match": [{"header": "x-tester"}],
+    "affinity": {"cookie": "session"},
+    "maxBody": "1Mi",
+    "rateLimit": {"requests": 7},
+    "fallback": [{"modelDeployment": "simple"}],
+}
+GOOD_ROLLOUT = {"latency": {"threshold": "50ms"}, "shadow": {"tolerance": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("wishes", "rollout", "parts"),
+    [
+        *(({part: 7.5}, {}, 1) for part in GOOD),
+        ({}, {"latency": 7}, 1),
+        ({}, {"latency": {}}, 1),
+        ({}, {"latency": {"threshold": "2h"}}, 1),
+        ({}, {"shadow": 7}, 1),
+        ({}, {"shadow": {"tolerance": 10**400}}, 1),
+        (7, {}, 1),
+        ({}, 7, 1),
+        ("everything", "everything", 2),
+    ],
+)
+def test_each_part_that_cannot_be_read_is_what_it_was_and_the_others_are_followed(wishes, rollout, parts):
+    last_good = {}
+    raw = {"spec": {"traffic": GOOD, "rollout": GOOD_ROLLOUT}, "status": {"traffic": [STABLE, CANDIDATE]}}
+    before = parse_deployment(raw, last_good)
+    assert before.ignored == ()
+
+    def changed(old, new):
+        return {**old, **new} if isinstance(new, dict) else new
+
+    spec = {"traffic": changed(GOOD, wishes), "rollout": changed(GOOD_ROLLOUT, rollout)}
+    after = parse_deployment({"spec": spec, "status": {"traffic": [STABLE | {"weight": 100}]}}, last_good)
+    assert len(after.ignored) == parts
+    assert after.wishes == before.wishes
+    assert [target.role for target in after.targets] == ["stable"]
+    if isinstance(wishes, dict) and "timeout" not in wishes:
+        spec["traffic"]["timeout"] = "300ms"
+        assert parse_deployment({"spec": spec, "status": {}}, last_good).timeout_ms == 300
+
+
+def test_a_spec_that_is_none_is_what_it_was():
+    last_good = {}
+    before = parse_deployment({"spec": {"traffic": GOOD, "rollout": GOOD_ROLLOUT}}, last_good)
+    after = parse_deployment({"spec": [1], "status": {"traffic": [STABLE | {"weight": 100}]}}, last_good)
+    assert after.wishes == before.wishes
+    assert len(after.ignored) == 1
+
+
+KEYS = (
+    "timeout", "retryOnStable", "match", "affinity", "maxBody", "rateLimit", "fallback", "fallbackOnLowConfidence",
+    "header", "cookie", "exact", "prefix", "role", "requests", "unit", "modelDeployment", "static", "outputs", "name",
+    "datatype", "shape", "data", "text", "latency", "threshold", "shadow", "tolerance", "traffic", "rollout",
+)  # fmt: skip
+TEXTS = (
+    "1s",
+    "0.5ms",
+    "9999999999h",
+    "64Mi",
+    "x-tester",
+    "FP32",
+    "BYTES",
+    "INT64",
+    "stable",
+    "Hour",
+    "simple",
+    "\ud800",
+)
+GARBAGE = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(TEXTS)
+    | st.text(max_size=5)
+    | st.just("\ud800"),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6),
+    max_leaves=25,
+)
+SECTIONS = st.dictionaries(st.sampled_from(KEYS), GARBAGE, max_size=8)
+
+
+@given(st.lists(st.one_of(GARBAGE, st.fixed_dictionaries({"traffic": SECTIONS, "rollout": SECTIONS})), max_size=3))
+@settings(max_examples=300)
+def test_no_spec_whatever_is_in_it_holds_up_the_split(specs):
+    last_good = {}
+    for spec in specs:
+        intent = parse_deployment({"spec": spec, "status": {"traffic": [STABLE, CANDIDATE]}}, last_good)
+        assert [target.weight for target in intent.targets] == [900, 100]
+        documents, _ = step(Memory({}, {}), intent, {}, 0.0)
+        discovery_response(documents.routes)
+        discovery_response(*documents.clusters.values())
+        bootstrap_document("ns", "fraud", Layout(PurePosixPath("/xds")), intent, UNPROTECTED)
 
 
 @pytest.mark.parametrize(

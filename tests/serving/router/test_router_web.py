@@ -1,4 +1,3 @@
-import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from headgate_serving.router.admin import Admin
 from headgate_serving.router.metrics import Metrics
 from headgate_serving.router.traffic import Intent, Target
 from headgate_serving.router.web import Web
+from patience import eventually
 
 
 @dataclass
@@ -25,8 +25,11 @@ class FakeEnvoy:
 
 
 @asynccontextmanager
-async def asking(envoy, ready=True, registry=None):
-    runner = await Web(lambda: ready, registry or CollectorRegistry(), envoy).serve("127.0.0.1", 0)
+async def asking(envoy, started=True, ready=True, registry=None):
+    async def is_ready():
+        return ready
+
+    runner = await Web(lambda: started, is_ready, registry or CollectorRegistry(), envoy).serve("127.0.0.1", 0)
     host, port = runner.addresses[0][:2]
     try:
         async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
@@ -35,10 +38,11 @@ async def asking(envoy, ready=True, registry=None):
         await runner.cleanup()
 
 
-@pytest.mark.parametrize(("ready", "status"), [(True, 200), (False, 503)])
-async def test_the_agent_is_ready_when_envoy_can_start(ready, status):
-    async with asking(FakeEnvoy(), ready) as session:
-        assert (await session.get("/readyz")).status == status
+@pytest.mark.parametrize(("started", "ready"), [(True, True), (True, False), (False, False)])
+async def test_that_envoy_can_start_is_another_question_than_where_requests_can_go(started, ready):
+    async with asking(FakeEnvoy(), started, ready) as session:
+        assert (await session.get("/startupz")).status == (200 if started else 503)
+        assert (await session.get("/readyz")).status == (200 if ready else 503)
         assert (await session.get("/healthz")).status == 200
 
 
@@ -67,7 +71,11 @@ async def test_a_pod_that_does_not_end_after_all_goes_on(monkeypatch):
     envoy = FakeEnvoy()
     async with asking(envoy) as session:
         assert (await session.get("/drain?seconds=0")).status == 200
-        await asyncio.sleep(0.05)
+
+        async def both() -> bool:
+            return len(envoy.drained) == 2
+
+        await eventually(both)
     assert envoy.drained == [True, False]
 
 

@@ -180,7 +180,8 @@ def _agent(o: Observation) -> Manifest:
 
 def _threads(resources: Mapping[str, Any]) -> int:
     """Of Envoy: as many as it may have cores, and two if nothing says how many those are."""
-    cpu = next((part["cpu"] for which in ("limits", "requests") if "cpu" in (part := resources.get(which) or {})), None)
+    parts = [part for which in ("limits", "requests") if isinstance(part := resources.get(which), Mapping)]
+    cpu = next((part["cpu"] for part in parts if "cpu" in part), None)
     try:
         return max(LEAST_THREADS, math.ceil(cores(cpu)))
     except ValueError:

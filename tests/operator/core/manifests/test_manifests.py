@@ -304,7 +304,7 @@ def test_only_a_custom_engines_service_takes_copies():
 def test_the_pods_of_headgates_own_server_are_what_they_were():
     template = runtime(serving())["spec"]["template"]
     canonical = json.dumps(template, sort_keys=True)
-    unchanged = hashlib.sha256(canonical.encode()).hexdigest()[:16] == "9193749abe79f601"
+    unchanged = hashlib.sha256(canonical.encode()).hexdigest()[:16] == "a67e1dd0848ec492"
     assert unchanged, "an upgrade to this template restarts every serving pod"
 
 
@@ -329,12 +329,24 @@ def test_the_pod_goes_where_the_user_wants_it():
 def test_claims_are_mounted_read_only_in_the_fetcher_alone():
     world = serving()
     deployment = runtime(world)
-    claim = next(v for v in pod(deployment)["volumes"] if v["name"] == "pvc-models")
+    claim = next(v for v in pod(deployment)["volumes"] if v["name"] == "pvc-0")
     assert claim["persistentVolumeClaim"] == {"claimName": "models", "readOnly": True}
     mounts = {m["mountPath"]: m for m in container(deployment, "fetch")["volumeMounts"]}
     assert mounts["/pvc/models"]["readOnly"] is True
     assert all("pvc" not in m["mountPath"] for m in container(deployment, "runtime")["volumeMounts"])
     assert all(m["readOnly"] for m in container(deployment, "runtime")["volumeMounts"])
+
+
+@pytest.mark.parametrize("claim", ["my.claim", "a" * 253])
+def test_a_claim_may_have_a_name_that_no_volume_may_have(claim):
+    world = serving().ask("v9")
+    world.spec["model"] = {"version": "v9", "uri": f"pvc://{claim}/fraud/1"}
+    world.look()
+    deployment = runtime(world, "v9")
+    volumes = {v["name"]: v for v in pod(deployment)["volumes"]}
+    assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name) for name in volumes)
+    mount = next(m for m in container(deployment, "fetch")["volumeMounts"] if m["mountPath"] == f"/pvc/{claim}")
+    assert volumes[mount["name"]]["persistentVolumeClaim"]["claimName"] == claim
 
 
 def test_own_resources_and_image_replace_the_defaults():
@@ -371,6 +383,9 @@ def test_of_the_routers_one_may_go_at_a_time(routers):
         ({"requests": {"cpu": "2"}, "limits": {"cpu": 4}}, "4"),
         ({"limits": {"cpu": "3500m"}}, "4"),
         ({"limits": {"cpu": "many"}}, "2"),
+        ({"limits": 4}, "2"),
+        ({"limits": ["cpu"], "requests": {"cpu": "3"}}, "3"),
+        ({"limits": {"cpu": "9" * 400}}, "2"),
     ],
 )
 def test_envoy_has_a_thread_for_each_core_that_it_may_have(resources, threads):
