@@ -166,7 +166,13 @@ def _agent(o: Observation) -> Manifest:
         "ports": [{"name": "agent-metrics", "containerPort": AGENT_PORT}],
         # Beside Envoy's own time to wait, and not in its place: an agent that has crashed must not cut it short.
         "lifecycle": {"preStop": {"httpGet": {"path": f"/drain?seconds={DRAIN_SECONDS}", "port": AGENT_PORT}}},
-        "startupProbe": http_probe("/readyz", "agent-metrics", periodSeconds=1, failureThreshold=120),
+        # Envoy starts when its configuration is there; requests come when there is a version to send them to.
+        "startupProbe": http_probe("/startupz", "agent-metrics", periodSeconds=1, failureThreshold=120),
+        # Once ready a router stays so: an agent that hangs is begun anew by the liveness probe, long before this one
+        # takes an Envoy out that goes on without it.
+        "readinessProbe": http_probe(
+            "/readyz", "agent-metrics", periodSeconds=1, timeoutSeconds=5, failureThreshold=120
+        ),
         "livenessProbe": http_probe("/healthz", "agent-metrics", periodSeconds=10, timeoutSeconds=5),
         "securityContext": container_security(),
         "resources": {"requests": {"cpu": "20m", "memory": "80Mi"}, "limits": {"memory": "256Mi"}},

@@ -367,6 +367,18 @@ def test_with_an_autoscaler_nobody_else_sets_the_replicas():
     assert (metric["container"], metric["target"]["averageUtilization"]) == ("runtime", 50)
 
 
+def test_a_router_starts_with_its_configuration_and_is_ready_with_a_version():
+    agent = container(children(serving())["Deployment", "fraud-router"], "agent")
+    paths = {probe: agent[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
+    assert paths == {"startupProbe": "/startupz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
+    ready, alive = agent["readinessProbe"], agent["livenessProbe"]
+    assert ready["periodSeconds"] == 1, "requests wait for it"
+    three_failures = 3 * alive["periodSeconds"] + alive["timeoutSeconds"]
+    assert ready["failureThreshold"] * ready["periodSeconds"] > 2 * three_failures, (
+        "an agent that hangs takes nothing out"
+    )
+
+
 @pytest.mark.parametrize("routers", [1, 2])
 def test_of_the_routers_one_may_go_at_a_time(routers):
     found = children(serving(traffic={"routers": routers}))
