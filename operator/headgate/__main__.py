@@ -19,7 +19,6 @@ import kopf
 
 from headgate.api import API_VERSION
 from headgate.background import BackgroundReadings
-from headgate.core.model import Defaults
 from headgate.edges.kube import ApiServer, Kube
 from headgate.edges.lease import Connect, Election, LeaseSettings
 from headgate.edges.prometheus import Prometheus
@@ -64,7 +63,7 @@ class Leader:
         self.queue = Queue(time.monotonic, lambda reason: self.telemetry.failures.labels(reason).inc())
         self.informer = Informer(lambda plural, missed: self.telemetry.missed.labels(plural).inc(missed))
         self._background = BackgroundReadings(operator.metrics, self.queue.add)
-        defaults = Defaults(self._settings.serving_image, self._settings.envoy_image, self._settings.image_pull_policy)
+        defaults = self._settings.defaults
         self.reconciler = Reconciler(
             self._kube,
             self.informer,

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from headgate.api.rules import DNS_NAME
+from headgate.core.model import Defaults
 from headgate.errors import SettingsError
 
 PREFIX = "HEADGATE_"
@@ -23,6 +25,8 @@ class Settings(BaseModel):
     """Image of Envoy."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """Pull policy of those images."""
+    image_pull_secrets: str = Field(default="", pattern=rf"^({DNS_NAME}(,{DNS_NAME})*)?$")
+    """Secrets to pull those images with, by name in the namespaces of the ModelDeployments; separated by commas."""
     prometheus_url: str = "http://headgate-prometheus:9090"
     """The Prometheus that scrapes routers and runtimes."""
     metrics_stale_seconds: float = Field(default=30.0, gt=0)
@@ -43,6 +47,12 @@ class Settings(BaseModel):
     """Who we are in the Lease."""
     pod_namespace: str = "headgate-system"
     """The operator's own namespace."""
+
+    @property
+    def defaults(self) -> Defaults:
+        """What every resource gets."""
+        secrets = tuple(filter(None, self.image_pull_secrets.split(",")))
+        return Defaults(self.serving_image, self.envoy_image, self.image_pull_policy, secrets)
 
     @property
     def namespaces(self) -> list[str]:

@@ -138,6 +138,14 @@ def test_the_operator_is_told_everything_that_it_reads(render: Render) -> None:
     assert pod["containers"][0]["imagePullPolicy"] == "Never"
 
 
+def test_the_operator_is_told_with_what_others_pull_its_images(render: Render) -> None:
+    assert "HEADGATE_IMAGE_PULL_SECRETS" not in environment(render(OWN))
+    objects = render(with_values(OWN, servingImagePullSecrets=[{"name": "registry"}, {"name": "my.other"}]))
+    assert environment(objects)["HEADGATE_IMAGE_PULL_SECRETS"] == "registry,my.other"
+    ((_, pod),) = pods(objects)
+    assert "imagePullSecrets" not in pod
+
+
 def test_the_operator_understands_its_environment(render: Render) -> None:
     from headgate.settings import read_settings
 

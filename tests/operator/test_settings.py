@@ -2,6 +2,7 @@
 
 import pytest
 
+from headgate.core.model import Defaults
 from headgate.errors import SettingsError
 from headgate.settings import read_settings
 
@@ -19,6 +20,7 @@ def test_every_setting_has_a_variable():
         {
             **LEAST,
             "HEADGATE_IMAGE_PULL_POLICY": "Never",
+            "HEADGATE_IMAGE_PULL_SECRETS": "registry,my.other",
             "HEADGATE_PROMETHEUS_URL": "http://prometheus",
             "HEADGATE_METRICS_STALE_SECONDS": "45",
             "HEADGATE_WATCH_NAMESPACES": "a, b,,",
@@ -35,6 +37,7 @@ def test_every_setting_has_a_variable():
     assert (found.metrics_stale_seconds, found.workers, found.port) == (45.0, 8, 9000)
     assert (found.identity, found.pod_namespace, found.log_level) == ("operator-0", "system", "DEBUG")
     assert found.image_pull_policy == "Never"
+    assert found.defaults == Defaults("serving:1", "envoy:1", "Never", ("registry", "my.other"))
 
 
 def test_other_variables_are_passed_over():
@@ -57,6 +60,8 @@ def test_without_a_pod_name_the_identity_is_host_and_process():
         ("HEADGATE_PORT", "70000"),
         ("HEADGATE_LOG_LEVEL", "LOUD"),
         ("HEADGATE_IMAGE_PULL_POLICY", "Sometimes"),
+        ("HEADGATE_IMAGE_PULL_SECRETS", "A Secret"),
+        ("HEADGATE_IMAGE_PULL_SECRETS", "one,,two"),
     ],
 )
 def test_a_wrong_setting_is_named(variable, value):

@@ -88,7 +88,7 @@ _PLACE = r"[a-z0-9]+:(//([A-Za-z0-9._~%!$&()*+,;=:@-]*|\[[0-9A-Fa-f:.]+\](:[0-9]
 READABLE_URI = Rule(
     cel=f"self.matches('^{_cel(_PLACE)}$') && !self.matches('[[:cntrl:]]')",
     holds=lambda uri: _whole(_PLACE, uri) and not re.search(r"[\x00-\x1f\x7f]", uri),
-    message="must have a host, bucket or claim that can be one (an IPv6 address in brackets), and no control characters",
+    message="must have a host, bucket or claim that can be one (IPv6 in brackets), and no control characters",
 )
 
 PLAIN_HTTP_NEEDS_DIGEST = Rule(

@@ -19,6 +19,8 @@ class Defaults:
     serving_image: str
     envoy_image: str
     pull_policy: str = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
+    """Names of Secrets to pull these images with, in the namespaces of the ModelDeployments."""
 
 
 @dataclass(frozen=True)

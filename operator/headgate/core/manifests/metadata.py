@@ -63,6 +63,13 @@ def container_security() -> Manifest:
     }
 
 
+def pull_secrets(o: Observation, *more: Manifest) -> Manifest:
+    """The field of a pod with the Secrets to pull its images with: the operator's, and `more`. Nothing without any."""
+    ours = [{"name": name} for name in o.defaults.pull_secrets]
+    found = [*more, *(secret for secret in ours if secret not in more)]
+    return {"imagePullSecrets": found} if found else {}
+
+
 def http_probe(path: str, port: str, **timing: int) -> Manifest:
     """A probe over HTTP; `timing` in Kubernetes' own names."""
     return {"httpGet": {"path": path, "port": port}, **timing}

@@ -16,6 +16,7 @@ from headgate.core.manifests.metadata import (
     http_probe,
     metadata,
     pod_security,
+    pull_secrets,
     selector,
 )
 from headgate.core.manifests.protection import (
@@ -120,6 +121,7 @@ def _deployment(o: Observation) -> Manifest:
                     "annotations": {"prometheus.io/path": "/stats/prometheus"},
                 },
                 "spec": {
+                    **pull_secrets(o),
                     "serviceAccountName": router_name(o),
                     "automountServiceAccountToken": True,
                     "enableServiceLinks": False,

@@ -15,6 +15,7 @@ from headgate.core.manifests.metadata import (
     http_probe,
     metadata,
     pod_security,
+    pull_secrets,
     selector,
 )
 from headgate.core.model import Observation, RevisionView
@@ -69,6 +70,7 @@ def _pod(o: Observation, view: RevisionView) -> Manifest:
     claim_mounts = [{"name": volume, "mountPath": f"/pvc/{c}", "readOnly": True} for volume, c in claims.items()]
     return {
         **{k: v for k, v in template.items() if v},
+        **pull_secrets(o, *view.spec.runtime.podTemplate.imagePullSecrets),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": pod_security(),

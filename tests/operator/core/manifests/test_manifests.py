@@ -367,6 +367,34 @@ def test_with_an_autoscaler_nobody_else_sets_the_replicas():
     assert (metric["container"], metric["target"]["averageUtilization"]) == ("runtime", 50)
 
 
+def test_without_secrets_to_pull_with_none_are_named():
+    found = children(serving())
+    for kind, name in found:
+        if kind == "Deployment":
+            assert "imagePullSecrets" not in pod(found[kind, name])
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ([], ["registry", "other"]),
+        ([{"name": "mine"}], ["mine", "registry", "other"]),
+        ([{"name": "registry"}], ["registry", "other"]),
+    ],
+)
+@pytest.mark.parametrize("engine", [{}, {"engine": "custom", "image": "mine:1"}], ids=["own", "custom"])
+def test_all_pods_can_be_pulled_from_a_private_registry(own, expected, engine):
+    world = serving(runtime={"podTemplate": {"imagePullSecrets": own}} | engine)
+    o = world.observe()
+    o = replace(o, defaults=replace(o.defaults, pull_secrets=("registry", "other")))
+    (view,) = world.revisions.values()
+    router, runtime = (
+        next(m for m in each if m["kind"] == "Deployment") for each in (router_manifests(o), runtime_manifests(o, view))
+    )
+    assert pod(router)["imagePullSecrets"] == [{"name": "registry"}, {"name": "other"}]
+    assert [secret["name"] for secret in pod(runtime)["imagePullSecrets"]] == expected
+
+
 def test_a_router_starts_with_its_configuration_and_is_ready_with_a_version():
     agent = container(children(serving())["Deployment", "fraud-router"], "agent")
     paths = {probe: agent[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
