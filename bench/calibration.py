@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,8 @@ DOCUMENT = Path(__file__).parent.parent / "docs" / "evidence.md"
 BEGIN, END = "<!-- calibration: begin -->", "<!-- calibration: end -->"
 
 HALF_AN_HOUR = 1800.0
-AB_RUNS, BOUND_RUNS, KNOWN_RUNS, BUDGET_RUNS, PREDICTION_RUNS = 1000, 400, 1000, 1000, 300
+HALF_A_DAY = 43200.0
+AB_RUNS, BOUND_RUNS, KNOWN_RUNS, BUDGET_RUNS, PREDICTION_RUNS, FEW_RUNS = 1000, 400, 1000, 1000, 300, 500
 
 EQUAL = World(0.005, 0.005)
 FIXED = Policy(fixed_weight=10.0, margin=0.0, risk_budget=None)
@@ -45,6 +47,20 @@ REGIMES: dict[str, tuple[World, float | None]] = {
     "nothing known of stable before": (replace(EQUAL, history=0.0), None),
     "scrapes every 15 s": (replace(EQUAL, scrape=15.0), None),
 }
+
+FEW = World(0.05, 0.05, scrape=5.0)
+"""5 % failures: with few requests rarer ones are hardly ever seen, and could never be taken for harm."""
+
+FEW_REGIMES: dict[str, tuple[World, float]] = {
+    "0.05 a second": (replace(FEW, rps=0.05), 12.0),
+    "0.05 a second, failures 0.5 %": (replace(FEW, rps=0.05, stable_errors=0.005, candidate_errors=0.005), 12.0),
+    "0.05 a second, daily season, ± 80 %": (replace(FEW, rps=0.05, season=True), 12.0),
+    "0.05 a second, nothing known of stable before": (replace(FEW, rps=0.05, history=0.0), 12.0),
+    "0.5 a second": (replace(FEW, rps=0.5), 4.0),
+    "0.5 a second, common outage after an hour": (replace(FEW, rps=0.5, outage_at=3600.0), 4.0),
+    "5 a second": (replace(FEW, rps=5.0), 1.0),
+}
+"""With the hours that the rollouts take."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +98,44 @@ class Regime:
             return [self.name, _share(_rolled_back(fixed)), "", ""]
         ramp = simulate(self.world, Policy(), AB_RUNS, self.seed, HALF_AN_HOUR)
         return [self.name, _share(_rolled_back(fixed)), _share(_rolled_back(ramp)), _share(ramp.decision == PROMOTED)]
+
+
+@dataclass(frozen=True)
+class FewEqual:
+    """An equal candidate with few requests."""
+
+    name: str
+    world: World
+    hours: float
+    seed: int
+
+    def __call__(self) -> list[str]:
+        found, longest = [self.name, f"{self.hours:g}"], self.hours * 3600
+        for weight in (1.0, 10.0, 50.0):
+            fixed = simulate(self.world, replace(FIXED, fixed_weight=weight), AB_RUNS, self.seed, longest)
+            found.append(_share(_rolled_back(fixed)))
+        ramp = simulate(self.world, Policy(), AB_RUNS, self.seed, longest)
+        return [*found, _share(_rolled_back(ramp)), _share(ramp.decision == PROMOTED)]
+
+
+@dataclass(frozen=True)
+class FewBad:
+    """A bad candidate with few requests, on the ramp."""
+
+    rps: float
+    candidate: float
+    seed: int
+
+    def __call__(self) -> list[str]:
+        world = World(0.002, self.candidate, rps=self.rps, scrape=5.0)
+        outcome = simulate(world, Policy(), FEW_RUNS, self.seed, HALF_A_DAY)
+        return [
+            f"{self.rps:g}",
+            f"0.2 → {_points(self.candidate)} %",
+            _share(_rolled_back(outcome)),
+            f"{np.median(outcome.requests):,.0f} ({np.percentile(outcome.requests, 95):,.0f})",
+            f"{np.median(outcome.seconds) / 60:,.1f} ({np.percentile(outcome.seconds, 95) / 60:,.1f})",
+        ]
 
 
 @dataclass(frozen=True)
@@ -203,6 +257,25 @@ TABLES = {
         f"{100 * (0.01 + 2.58 * math.sqrt(0.01 * 0.99 / AB_RUNS)):.1f} % in 99 of 100 cases.",
         ["regime", "weight 10 %, margin 0: rolled back", "risk budget 20: rolled back", "promoted"],
     ),
+    "few": (
+        "Few requests, equal candidate: a scrape every 5 s, 5 % of stable's and of the candidate's requests fail, "
+        f"alpha 1 %, {AB_RUNS:,} rollouts in each line. Most scrapes bring requests of one version alone, or none. In "
+        "the outage half of all fail for five minutes.",
+        [
+            "requests",
+            "hours",
+            "weight 1 %, margin 0: rolled back",
+            "10 %",
+            "50 %",
+            "risk budget 20: rolled back",
+            "promoted",
+        ],
+    ),
+    "few_bad": (
+        f"Few requests, bad candidate: a scrape every 5 s, risk budget 20, margin 0.5 points, at most 12 hours, "
+        f"{FEW_RUNS:,} rollouts a line; medians, in brackets the 95th percentile.",
+        ["requests a second", "failures, stable → candidate", "rolled back", "candidate's requests", "minutes"],
+    ),
     "margin": (
         f"The margin: 0.5 points, weight 10 %, {AB_RUNS:,} rollouts a line. At 1 % the candidate is worse by just the "
         "margin.",
@@ -242,6 +315,10 @@ def rows() -> Iterator[Row]:
     """Every line of every table."""
     for seed, (name, (world, weight_every)) in enumerate(REGIMES.items(), start=1):
         yield Row("regimes", Regime(name, world, weight_every, seed))
+    for seed, (name, (world, hours)) in enumerate(FEW_REGIMES.items(), start=600):
+        yield Row("few", FewEqual(name, world, hours, seed))
+    for seed, (rps, candidate) in enumerate(product((0.02, 0.05, 0.5, 5.0), (1.0, 0.5, 0.2, 0.05)), start=700):
+        yield Row("few_bad", FewBad(rps, candidate, seed))
     for seed, (candidate, longest) in enumerate(((0.005, 3600.0), (0.008, 3600.0), (0.01, 3600.0), (0.015, 14400.0))):
         yield Row("margin", Margin(candidate, longest, 100 + seed))
     seed = 200

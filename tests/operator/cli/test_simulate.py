@@ -289,3 +289,10 @@ def test_what_the_api_server_refuses_is_not_simulated(case, simulate, written):
 def test_a_plot_that_can_not_be_written_is_told(simulate, tmp_path):
     place = tmp_path / "none" / "plot.png"
     refused(*simulate("--json", *QUICK, "--plot", place), f"can't draw {place}")
+
+
+def test_with_few_requests_a_candidate_that_always_fails_goes_within_its_budget(told):
+    few = ("--rps", "0.05", "--scrape", "5s", "--stable-errors", "0.002", "--runs", "200")
+    found = told(*few, "--candidate-errors", "1")
+    assert found["rolled_back"] >= 0.99
+    assert found["candidate_requests"]["p95"] <= 20

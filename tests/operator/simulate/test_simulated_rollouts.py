@@ -67,6 +67,22 @@ def test_a_candidate_that_always_fails_is_out_within_two_scrapes():
     assert np.mean(outcome.seconds <= 2) >= 0.9
 
 
+@pytest.mark.parametrize("rps", [0.05, 0.5, 5.0])
+def test_with_few_requests_a_candidate_that_always_fails_is_out_within_its_budget(rps):
+    outcome = simulate(World(0.002, 1.0, rps=rps, scrape=5.0), Policy(), 300, 1, 3600.0)
+    assert np.mean(outcome.decision == HARMFUL) >= 0.99
+    assert np.percentile(outcome.requests, 95) <= 20
+
+
+@pytest.mark.parametrize(("rps", "longest"), [(0.05, 14400.0), (0.5, 3600.0)])
+@pytest.mark.parametrize("weight", [1.0, 10.0, 50.0])
+def test_with_few_requests_an_equal_candidate_is_hardly_ever_taken_for_a_bad_one(rps, longest, weight):
+    """At alpha = 10 %: at most 48 of 300, which a binomial law of that share exceeds once in 2,000 times."""
+    policy = Policy(alpha=0.1, margin=0.0, fixed_weight=weight, risk_budget=None)
+    outcome = simulate(World(0.05, 0.05, rps=rps, scrape=5.0), policy, 300, 1, longest)
+    assert np.sum(outcome.decision == HARMFUL) <= 48
+
+
 def test_an_equal_candidate_is_promoted():
     outcome = run(World(0.005, 0.005), runs=100, longest=900.0)
     assert np.mean(outcome.decision == PROMOTED) >= 0.98

@@ -207,6 +207,6 @@ def _bins(counts: Floats, answers: Floats, events: Mapping[str, list[str]]) -> F
     """Counts of bins that exclude each other, from those of the events: cuts of a number are sums of bins."""
     cuts = [i for i, bins in enumerate(events.values()) if len(bins) > 1 or bins[0].startswith("n")]
     others = [i for i in range(len(events)) if i not in cuts]
-    apart = np.diff(counts[:, cuts], prepend=0.0)
+    apart = np.maximum(np.diff(counts[:, cuts], prepend=0.0), 0.0)  # a cut that came later has counted less
     rest = np.maximum(answers - apart.sum(axis=1, keepdims=True) - counts[:, others].sum(axis=1, keepdims=True), 0.0)
     return np.concatenate([apart, counts[:, others], rest], axis=1)

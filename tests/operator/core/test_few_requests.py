@@ -1,0 +1,128 @@
+"""A model that gets few requests: in most looks one version has none, and still what is bad goes."""
+
+import pytest
+from world import Behaviour, World, stored
+
+from headgate.core.evidence import errors
+from headgate.core.model import Before, Fresh
+
+LOOK = 5.0
+HALF_A_DAY = 12 * 3600
+
+
+def canary(requests, behaviour, rollout=None, before=None, stable=None):
+    """A world whose second version has just got its first traffic."""
+    world = World(interval=LOOK, rollout=rollout or {}, before=before or Before())
+    world.ask("v1", stable or Behaviour()).settled("Stable")
+    world.requests = requests
+    world.ask("v2", behaviour)
+    world.until("Canary")
+    return world
+
+
+def ended(world, seconds=HALF_A_DAY):
+    """Look every five seconds until the canary is decided."""
+    for _ in range(int(seconds / LOOK)):
+        plan = world.look(LOOK)
+        if plan.status.phase != "Canary":
+            return plan.status.rollout
+    return world.status.rollout
+
+
+@pytest.mark.parametrize(
+    ("requests", "seed"), [(0.005, 1), (0.02, 1), (0.02, 2), (0.05, 1), (0.05, 2), (0.5, 1), (0.5, 2), (5.0, 1)]
+)
+def test_a_candidate_that_always_fails_goes_within_its_budget(requests, seed):
+    world = World(interval=LOOK, seed=seed).ask("v1").settled("Stable")
+    world.requests = requests
+    world.ask("v2", Behaviour(failing=1.0)).until("Canary")
+    rollout = ended(world)
+    assert (rollout.phase, rollout.reason) == ("RollingBack", "ErrorsHigher")
+    assert rollout.candidateRequests <= rollout.budget.total
+    assert world.conditions["RolloutHealthy"].status == "False"
+    assert rollout.evidence.errors.candidateFailures == rollout.candidateRequests
+
+
+def test_what_it_cost_is_told_at_once_and_not_when_stable_has_requests_too():
+    world = canary(0.05, Behaviour(failing=1.0), rollout={"steps": [{"weight": 100, "hold": "1h"}]})
+    for _ in range(200):
+        evidence = world.look(LOOK).status.rollout.evidence.errors
+        if evidence.candidateAttempts >= 3:
+            break
+    assert evidence.waiting[:2] == [3, 3]
+    rollout = world.status.rollout
+    assert rollout.candidateRequests == 3
+    assert rollout.budget.spent == pytest.approx(3, abs=0.05)
+
+
+@pytest.mark.parametrize(("weight", "known"), [(100, Before(90, 0, 1.0, 1800.0)), (99, Before(90, 0, 1.0, 1800.0))])
+def test_a_candidate_that_gets_all_the_requests_goes_too(weight, known):
+    """Stable is hardly ever beside it, so it is compared with what stable was before."""
+    world = canary(0.05, Behaviour(failing=1.0), rollout={"steps": [{"weight": weight, "hold": "10h"}]}, before=known)
+    rollout = ended(world)
+    assert rollout.reason in {"ErrorsHigher", "RiskBudgetSpent"}
+    assert rollout.candidateRequests <= 21
+
+
+def test_a_good_candidate_stays():
+    rollout = ended(canary(0.2, Behaviour(failing=0.05), stable=Behaviour(failing=0.05)), seconds=3600)
+    assert rollout.phase == "Canary"
+    assert rollout.evidence.errors.candidateAttempts > 100
+
+
+def test_a_candidate_whose_answers_are_all_slow_goes():
+    world = canary(0.05, Behaviour(slow=1.0), rollout={"latency": {"threshold": "200ms", "margin": "1%"}})
+    rollout = ended(world)
+    assert (rollout.phase, rollout.reason) == ("RollingBack", "LatencyHigher")
+    assert rollout.candidateRequests < 40
+
+
+def test_a_candidate_that_predicts_something_else_goes():
+    rollout = ended(canary(0.1, Behaviour(positive=1.0), stable=Behaviour(positive=0.0)))
+    assert (rollout.phase, rollout.reason) == ("RollingBack", "PredictionsShifted")
+    assert rollout.candidateRequests < 200
+
+
+def test_the_weight_follows_nothing_that_waits():
+    """Else the failures of a block that is not complete would decide how it goes on, and the bet on it were no bet."""
+    one, other = (canary(0.05, Behaviour(failing=share), rollout={"maxWeight": 100}) for share in (0.0, 1.0))
+    for _ in range(2000):
+        weights, seen = zip(*((w.weight, w.status.rollout.evidence.errors) for w in (one, other)), strict=True)
+        used = [errors.settled(e).candidateAttempts for e in seen]
+        if any(used):
+            break
+        assert weights[0] == weights[1]
+        one.look(LOOK)
+        other.look(LOOK)
+    assert any(used)
+
+
+def test_an_operator_that_starts_anew_goes_on_with_what_waits():
+    """`World` stores the status after every look as the API server does; here twice, and nothing is counted twice."""
+    world = canary(0.05, Behaviour(failing=1.0))
+    waited = False
+    for _ in range(400):
+        world.status = stored(stored(world.status))
+        rollout = world.look(LOOK).status.rollout
+        waited = waited or bool(rollout.evidence.errors.waiting)
+        if rollout.phase != "Canary":
+            break
+    assert waited
+    assert rollout.reason == "ErrorsHigher"
+    measured = [p.status.rollout.evidence.errors for p in world.plans if p.status.rollout]
+    assert [e.candidateAttempts for e in measured] == sorted(e.candidateAttempts for e in measured)
+    assert rollout.candidateRequests == rollout.evidence.errors.candidateAttempts
+
+
+def test_metrics_that_bring_nothing_make_nothing_older_or_newer():
+    world = canary(0.05, Behaviour())
+    for _ in range(400):
+        world.look(LOOK)
+        if world.status.rollout.evidence.errors.waiting:
+            break
+    before = world.status.rollout.evidence.errors
+    world.quiet = True
+    world.looks(10, LOOK)
+    assert world.status.rollout.evidence.errors == before
+    world.quiet = False
+    assert isinstance(world.observe().metrics, Fresh)
