@@ -25,6 +25,7 @@ from typing import Any
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import load_incluster_config
 
+from headgate_serving.listening import AUTO, bind_address
 from headgate_serving.router.acceptance import Acceptance
 from headgate_serving.router.admin import Admin
 from headgate_serving.router.config import Documents, Layout, bootstrap_document, names
@@ -252,7 +253,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--pod", default=socket.gethostname(), help="name of this pod")
     parser.add_argument("--xds-dir", required=True, type=PurePosixPath, help="folder shared with Envoy")
     parser.add_argument("--published", type=Path, help="file with what to start with where there is no API server")
-    parser.add_argument("--bind", default="0.0.0.0", help="address to listen on; :: for IPv6")
+    parser.add_argument("--bind", default=AUTO, help="address to listen on, for Envoy too; auto: all, of IPv6 too")
     parser.add_argument("--port", default=8081, type=int, help="the agent's own port")
     add_arguments(parser)
     return parser.parse_args(arguments)
@@ -268,7 +269,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    layout, protection = Layout(options.xds_dir, options.bind), protection_of(options)
+    layout, protection = Layout(options.xds_dir, bind_address(options.bind)), protection_of(options)
     folder = XdsFolder(layout)
     folder.prepare()
     admin = Admin(Path(layout.admin_socket))
@@ -299,7 +300,7 @@ async def _serve(options: argparse.Namespace) -> None:
         envoys = await discovery.serve()
         await stand_in.begin()
         web = Web(lambda: folder.complete, agent.ready, metrics.registry, admin)
-        served = await web.serve(options.bind, options.port)
+        served = await web.serve(layout.bind, options.port)
         holding = Holding(Path(layout.admin_socket), layout.bind, layout.inference_port, lambda: web.draining)
         try:
             await _until_terminated(_all(agent.run(), mounted.run(), holding.run()))

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+from headgate_serving.listening import ALL_OF_IPV4, BOTH, listening_socket
 from headgate_serving.router.admin import Admin
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,8 @@ PATIENCE_SECONDS = 3.0
 
 LOOK_SECONDS = 0.02
 _PIECE = 1 << 16
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_LOOPBACK = {ALL_OF_IPV4: "127.0.0.1", BOTH: "127.0.0.1"}
+"""Where Envoy is reached: a pod has a loopback address of IPv4 even if the cluster has none."""
 
 
 class Holding:
@@ -94,11 +96,7 @@ class Holding:
         return there
 
     def _listening(self) -> socket.socket:
-        family = socket.AF_INET6 if ":" in self._bind else socket.AF_INET
-        where, both = (self._bind, self._port), self._bind == "::"
-        return socket.create_server(
-            where, family=family, backlog=socket.SOMAXCONN, reuse_port=True, dualstack_ipv6=both
-        )
+        return listening_socket(self._bind, self._port, socket.SOMAXCONN, reuse_port=True)
 
     async def _accept(
         self, back: "asyncio.Future[bool]", reader: asyncio.StreamReader, writer: asyncio.StreamWriter

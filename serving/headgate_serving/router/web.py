@@ -7,6 +7,8 @@ from typing import Protocol
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from headgate_serving.listening import listening_socket
+
 DRAIN_SECONDS = 5.0
 LONGEST_SECONDS = 600.0
 GO_ON_SECONDS = 60.0
@@ -54,7 +56,7 @@ class Web:
         )
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await runner.setup()
-        await web.TCPSite(runner, bind, port).start()
+        await web.SockSite(runner, listening_socket(bind, port)).start()
         return runner
 
     async def _healthz(self, _: web.Request) -> web.Response:

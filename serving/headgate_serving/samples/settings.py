@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from headgate_serving.listening import AUTO, bind_address
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -26,9 +28,9 @@ def read_settings(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Set
     parser.add_argument("--baseline", required=True, type=Path, help="folder with that of the version to compare with")
     parser.add_argument("--model", required=True, help="the model's name in the protocol")
     parser.add_argument("--engine", required=True, help="where the engine is, such as http://127.0.0.1:8000")
-    parser.add_argument("--host", default="0.0.0.0", help="address to listen at; :: for IPv6")
+    parser.add_argument("--host", default=AUTO, help="address to listen at; auto: all, of IPv6 too")
     parser.add_argument("--port", default=8002, type=int, help="port for samples and for /metrics")
     args = parser.parse_args(argv)
     variables = ("HEADGATE_NAMESPACE", "HEADGATE_MODEL", "HEADGATE_REVISION")
     labels = {name.lower(): environ.get(name, "") for name in variables}
-    return Settings(args.artifact, args.baseline, args.model, args.engine, args.host, args.port, labels)
+    return Settings(args.artifact, args.baseline, args.model, args.engine, bind_address(args.host), args.port, labels)

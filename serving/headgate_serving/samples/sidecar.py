@@ -16,6 +16,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
 from headgate_serving.errors import HeadgateServingError
+from headgate_serving.listening import listening_socket
 from headgate_serving.monitor import MonitorCollector
 from headgate_serving.monitor.files import baseline_profile, profile_in
 from headgate_serving.samples.batch import MOST_BYTES, PATH, unpacked
@@ -77,7 +78,7 @@ class Sidecar:
         app.add_routes([web.post(PATH, self._take), web.get("/metrics", self._metrics)])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await runner.setup()
-        await web.TCPSite(runner, self._settings.host, self._settings.port).start()
+        await web.SockSite(runner, listening_socket(self._settings.host, self._settings.port)).start()
         return runner
 
     async def prepare(self) -> None:

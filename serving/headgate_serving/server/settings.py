@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SettingsInvalid
+from ..listening import AUTO, bind_address
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -75,7 +76,7 @@ def read_settings(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Set
         f"compare with [HEADGATE_PROFILE, with {os.pathsep!r} between them]",
     )
     option("--baseline", None, "folder with the profile.json of the version to compare with")
-    option("--host", "0.0.0.0", "address to listen at")
+    option("--host", AUTO, "address to listen at; auto: all, of IPv6 too where there is any")
     option("--http-port", "8000", "port of the protocol")
     option("--grpc-port", "8001", "port of the protocol over gRPC; 0 for none")
     option("--metrics-port", "8002", "port of /metrics")
@@ -110,7 +111,7 @@ def _checked(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
         version=args.version or None,
         profiles=tuple(Path(path) for path in args.profile),
         baseline=Path(args.baseline) if args.baseline else None,
-        host=args.host,
+        host=bind_address(args.host),
         http_port=_whole("http port", args.http_port, 1, 65535),
         grpc_port=_whole("grpc port", args.grpc_port, 0, 65535),
         metrics_port=_whole("metrics port", args.metrics_port, 1, 65535),

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..errors import HeadgateServingError, SettingsInvalid
+from ..listening import listening_socket
 from ..termination import write_termination_log
 from .settings import Settings, read_settings
 
@@ -69,11 +70,7 @@ def listen(settings: Settings) -> Listeners:
 
 def _open(option: str, host: str, port: int) -> socket.socket:
     try:
-        if ":" in host:
-            return socket.create_server(
-                (host, port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=host == "::"
-            )
-        return socket.create_server((host, port), backlog=BACKLOG)
+        return listening_socket(host, port, BACKLOG)
     except OSError as error:
         raise SettingsInvalid(f"{option}: can't listen at {host}:{port}: {error.strerror or error}") from error
 
