@@ -723,3 +723,12 @@ def test_pods_that_stay_though_no_router_says_so_are_told_after_the_first_rollou
     assert (stalled.status, stalled.reason) == ("True", "WaitingForRouters")
     assert "agent-metrics" in stalled.message
     assert (world.conditions["Ready"].status, world.conditions["Reconciling"].status) == ("True", "False")
+
+
+def test_a_version_that_is_ready_and_can_not_be_judged_is_said_after_the_deadline():
+    world = serving(rollout={"deadline": "1m"})
+    world.blind = True
+    world.ask("v2").looks(40, seconds=2.0)
+    stalled = world.conditions["Stalled"]
+    assert (world.status.phase, stalled.status, stalled.reason) == ("Pending", "True", "DeadlineExceeded")
+    assert "no metrics" in stalled.message
