@@ -13,23 +13,26 @@ from demo.load import Load, Person, Plan
 from demo.openinference import Malformed
 from demo.tally import Tally
 from demo.traffic import Dropped, Pool
+from patience import PATIENCE
 
 PERSON = Person(openinference.request([40.0, 21.0]), 1)
 REVISION = "x-headgate-revision: census-1\r\n"
 GOOD = http(answer(), headers=REVISION)
+WAITS = 5.0
+"""Seconds after which an answer that does not come is given up: no busy machine takes so long for one that comes."""
 
 
 async def played(behaviour: Behaviour, plan: Plan, people: Sequence[Person] = (PERSON,)) -> dict[str, object]:
     async with server(behaviour) as seen:
         pool = Pool("127.0.0.1", seen.port, time.time, keep=4)
-        running = Load(plan, pool, "/v2/models/census/infer", Tally(0.5), time.time)
+        running = Load(plan, pool, "/v2/models/census/infer", Tally(PATIENCE), time.time)
         await running.run(people)
         return running.to_json()
 
 
 async def test_good_answers_are_counted_by_revision_and_by_truth() -> None:
     people = [PERSON, Person(PERSON.body, 0)]
-    state = await played(lambda _: GOOD, Plan(rate=200, seconds=0.2, timeout=1), people)
+    state = await played(lambda _: GOOD, Plan(rate=200, seconds=0.2, timeout=PATIENCE), people)
     assert state["totals"] == {
         **{"sent": 40, "pending": 0, "ok": 40, "failed": 0, "late": 0},
         **{"positive": 40, "correct": 20},
@@ -53,7 +56,7 @@ async def test_good_answers_are_counted_by_revision_and_by_truth() -> None:
     ids=["status", "empty", "impossible", "not a number", "closed", "half", "no HTTP", "silent"],
 )
 async def test_whatever_is_no_answer_is_a_failed_one(said: bytes | None, kind: str) -> None:
-    state = await played(lambda n: said if n == 3 else GOOD, Plan(rate=100, seconds=0.1, timeout=0.3))
+    state = await played(lambda n: said if n == 3 else GOOD, Plan(rate=100, seconds=0.1, timeout=WAITS))
     assert state["failures"] == {kind: 1}
     assert state["totals"]["ok"] == 9  # type: ignore[index]
     assert state["totals"]["pending"] == 0  # type: ignore[index]
@@ -63,22 +66,27 @@ async def test_a_refused_connection_is_a_failed_answer() -> None:
     async with server(lambda _: GOOD) as seen:
         port = seen.port
     pool = Pool("127.0.0.1", port, time.time)
-    running = Load(Plan(rate=100, seconds=0.05, timeout=1), pool, "/", Tally(0.5), time.time)
+    running = Load(Plan(rate=100, seconds=0.05, timeout=PATIENCE), pool, "/", Tally(0.5), time.time)
     await running.run([PERSON])
     assert running.to_json()["failures"] == {"dropped": 5}
 
 
 async def test_a_slow_server_does_not_slow_the_schedule_down() -> None:
-    begin = time.monotonic()
-    state = await played(lambda _: b"", Plan(rate=100, seconds=0.2, timeout=0.3))
-    assert state["totals"]["sent"] == 20  # type: ignore[index]
-    assert time.monotonic() - begin < 0.2 + 0.3 + 1
+    came = list[float]()
+
+    def silent(_: int) -> bytes:
+        came.append(time.monotonic())
+        return b""
+
+    state = await played(silent, Plan(rate=100, seconds=0.2, timeout=WAITS))
+    assert state["totals"]["sent"] == len(came) == 20  # type: ignore[index]
+    assert came[-1] - came[0] < WAITS, "the last one came before the first was given up"
     assert state["failures"] == {"timeout": 20}
 
 
 async def test_more_than_the_clients_can_hold_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "IN_FLIGHT", 5)
-    state = await played(lambda _: b"", Plan(rate=200, seconds=0.1, timeout=0.3))
+    state = await played(lambda _: b"", Plan(rate=200, seconds=0.1, timeout=WAITS))
     assert state["failures"] == {"timeout": 5, "overload": 15}
 
 
@@ -90,11 +98,11 @@ async def test_stop_ends_the_run_and_waits_for_answers() -> None:
 
     async with server(stop_at_the_third) as seen:
         pool = Pool("127.0.0.1", seen.port, time.time)
-        running = Load(Plan(rate=100, seconds=60, timeout=1), pool, "/", Tally(0.5), time.time)
+        running = Load(Plan(rate=100, seconds=60, timeout=PATIENCE), pool, "/", Tally(0.5), time.time)
         await running.run([PERSON])
     state = running.to_json()
     assert not state["running"]
-    assert 3 <= state["totals"]["ok"] == state["totals"]["sent"] < 100
+    assert 3 <= state["totals"]["ok"] == state["totals"]["sent"] < 3000
 
 
 async def test_connections_are_kept_and_taken_in_turn() -> None:

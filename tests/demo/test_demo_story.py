@@ -17,6 +17,7 @@ from demo.screen import Lines
 from demo.story import Part
 from demo.watch import Watcher
 from headgate.api.spec import Spec
+from patience import PATIENCE
 
 VALUES = {
     "VERSION": "v1",
@@ -211,11 +212,11 @@ def test_files_are_served_and_folders_are_not_listed(tmp_path: Path) -> None:
         thread = threading.Thread(target=serving.serve_forever)
         thread.start()
         base = f"http://127.0.0.1:{serving.server_port}"
-        with urllib.request.urlopen(f"{base}/v1/manifest.json", timeout=5) as response:
+        with urllib.request.urlopen(f"{base}/v1/manifest.json", timeout=PATIENCE) as response:
             assert response.read() == b"{}"
         for path in ("/v1/", "/none", "/../../etc/passwd"):
             with pytest.raises(urllib.error.HTTPError) as caught:
-                urllib.request.urlopen(base + path, timeout=5)
+                urllib.request.urlopen(base + path, timeout=PATIENCE)
             caught.value.close()
             assert caught.value.code == 404
         serving.shutdown()

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import httpx
+
 from patience import PATIENCE
 from ports import free_ports
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from artifact_places import process_that_serves
-from ports import free_ports
 
+from ports import free_ports
 from setup import mlflow
 
 # Run by the server's own Python: a run with the folder, versions of a model, a logged model.

@@ -10,7 +10,9 @@ from conformance_table import Call, Case, Rest
 from google.protobuf import json_format
 from tritonclient.grpc import service_pb2_grpc
 
-TIMEOUT = 20.0
+from patience import PATIENCE
+
+TIMEOUT = PATIENCE
 _COMPRESSION = {"": None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
 
 

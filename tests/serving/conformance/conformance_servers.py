@@ -10,12 +10,12 @@ from conformance_clients import Clients
 from conformance_table import VERSION
 from onnx import TensorProto, helper
 from serving_process import Served
-from ports import free_ports
 
 from bench.serving.cases import CASES as BENCH_CASES
 from bench.serving.cases import MODEL_NAME, write_model
 from bench.serving.process import Running
 from bench.serving.servers import PEERS, Place
+from ports import free_ports
 
 MAX_BODY = 100_000
 TYPES = {

@@ -21,6 +21,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from serving_process import Served
 from tritonclient.utils import InferenceServerException
 
+from patience import PATIENCE
+
 X = np.arange(8, dtype=np.float32).reshape(2, 4)
 TEXT = np.array([["a"], ["größer"]], object)
 SERVICE = "inference.GRPCInferenceService"
@@ -151,7 +153,7 @@ def test_compression(synchronous: tuple[Any, ModuleType], algorithm: str) -> Non
 
 def test_infer_grpc(rpc: Any) -> None:
     wanted = [grpc_client.InferRequestedOutput(name) for name in ("Y", "SAID")]
-    result = rpc.infer("mixed", inputs_of(grpc_client), outputs=wanted, request_id="r1", client_timeout=10)
+    result = rpc.infer("mixed", inputs_of(grpc_client), outputs=wanted, request_id="r1", client_timeout=PATIENCE)
     assert result.get_response().id == "r1"
     check(result)
     assert result.as_numpy("PICK") is None
@@ -169,7 +171,7 @@ def test_async_infer_grpc(rpc: Any) -> None:
     for _ in range(5):
         rpc.async_infer("mixed", inputs_of(grpc_client), lambda result, error: answers.put(error or result))
     for _ in range(5):
-        check(answers.get(timeout=20))
+        check(answers.get(timeout=PATIENCE))
 
 
 def test_stream(rpc: Any) -> None:
@@ -178,7 +180,7 @@ def test_stream(rpc: Any) -> None:
     for number in range(5):
         model = "other" if number == 2 else "mixed"
         rpc.async_stream_infer(model, inputs_of(grpc_client), request_id=str(number))
-    said = [answers.get(timeout=20) for _ in range(5)]
+    said = [answers.get(timeout=PATIENCE) for _ in range(5)]
     rpc.stop_stream()
     failed = said.pop(2)
     assert isinstance(failed, InferenceServerException)
@@ -236,8 +238,8 @@ async def test_asynchronous_stream(served: Served) -> None:
 )
 def test_health_check(channel: grpc.Channel, service: str, status: int) -> None:
     health = health_pb2_grpc.HealthStub(channel)
-    assert health.Check(health_pb2.HealthCheckRequest(service=service), timeout=10).status == status
-    watch = health.Watch(health_pb2.HealthCheckRequest(service=service), timeout=10)
+    assert health.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE).status == status
+    watch = health.Watch(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE)
     assert next(watch).status == status
     watch.cancel()
 
@@ -245,9 +247,9 @@ def test_health_check(channel: grpc.Channel, service: str, status: int) -> None:
 def test_health_of_what_is_not_there(channel: grpc.Channel) -> None:
     health, asked = health_pb2_grpc.HealthStub(channel), health_pb2.HealthCheckRequest(service="other")
     with pytest.raises(grpc.RpcError) as failed:
-        health.Check(asked, timeout=10)
+        health.Check(asked, timeout=PATIENCE)
     assert failed.value.code() is grpc.StatusCode.NOT_FOUND
-    watch = health.Watch(asked, timeout=10)
+    watch = health.Watch(asked, timeout=PATIENCE)
     assert next(watch).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
     watch.cancel()
 
@@ -263,7 +265,7 @@ def test_reflection_is_enough_to_make_a_call(channel: grpc.Channel) -> None:
         request_serializer=request.SerializeToString,
         response_deserializer=response.FromString,
     )
-    assert ask(request(name="mixed"), timeout=10).ready
+    assert ask(request(name="mixed"), timeout=PATIENCE).ready
 
 
 def test_reflection_of_what_is_not_there(channel: grpc.Channel) -> None:

@@ -12,6 +12,8 @@ from conformance_requests import asked
 from conformance_servers import MAX_BODY
 from serving_process import Served
 
+from patience import PATIENCE
+
 INFER = "/v2/models/fraud/infer"
 
 
@@ -87,7 +89,7 @@ def test_drains_at_sigterm(tmp_path_factory: pytest.TempPathFactory) -> None:
     body = orjson.dumps(asked())
     head = f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\nexpect: 100-continue\r\n\r\n"
     try:
-        with socket.create_connection((host, int(port)), timeout=20) as connection:
+        with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
             connection.sendall(head.encode())
             assert b" 100 Continue" in connection.recv(1000)  # so it knows of the request
             connection.sendall(body[:10])

@@ -185,8 +185,9 @@ def wait_until_healthy(url: str, process: "subprocess.Popen[bytes]") -> None:
 
 def _say(routes: Mapping[str, Any], version: str) -> None:
     """A page that says by which routes an answer was given."""
+    pages = routes["virtual_hosts"][0]["routes"]
     page = {"match": {"path": VERSION}, "direct_response": {"status": 200, "body": {"inline_string": version}}}
-    routes["virtual_hosts"][0]["routes"].insert(0, page)
+    pages.insert(0, {**pages[0], **page})  # with the exemptions of /healthz
 
 
 def version_of(path: PurePosixPath) -> object:

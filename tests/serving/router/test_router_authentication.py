@@ -27,6 +27,7 @@ from headgate_serving.router.limits import Limits, RateLimit
 from headgate_serving.router.mounted import Mounted
 from headgate_serving.router.protection import ApiKeys, Protection, Tokens
 from headgate_serving.router.traffic import Intent, Target
+from patience import PATIENCE
 from stories.tokens import AUDIENCE, ISSUER, Signer, by_secret, encoded, jwks, unsigned
 
 INFER = "/v2/models/fraud/infer"
@@ -84,7 +85,7 @@ async def serving_pod(guard: Guarded, limits: Limits | None = None, **good: str)
 
 
 async def until_status(guard: Guarded, status: int, **headers: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while (await ask(guard, **headers))[0] != status:  # noqa: ASYNC110 - asks Envoy
             await asyncio.sleep(0.01)
 
@@ -145,7 +146,7 @@ async def test_calls_of_grpc_need_a_key_too(by_keys: Guarded) -> None:
         def call(*metadata: tuple[str, str]) -> grpc.aio.UnaryUnaryCall:
             return stub.ModelInfer(service_pb2.ModelInferRequest(), metadata=metadata)
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while await call(("x-api-key", SHOP)).code() != grpc.StatusCode.OK:  # noqa: ASYNC110 - asks Envoy
                 await asyncio.sleep(0.02)
         upstream.requests = 0
@@ -328,7 +329,7 @@ def test_envoy_takes_whatever_the_api_server_and_the_agent_take(by_keys: Guarded
     by_keys.router.folder.hold(by_keys.router.layout.extension(FILTER), text)
 
     async def followed() -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while version not in str(await by_keys.router.admin._ask("GET", "/config_dump?resource=ecds_filters")):  # noqa: ASYNC110 - asks Envoy
                 await asyncio.sleep(0.01)
 

@@ -13,6 +13,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 
 from headgate_serving.router import kube
 from headgate_serving.router.kube import ApiMirror, backoff, deployment_selection, slices_selection
+from patience import PATIENCE
 
 
 def item(name, version, **more):
@@ -83,7 +84,7 @@ async def mirroring(api: FakeApi) -> AsyncIterator[ApiMirror]:
 
 
 async def eventually(check):
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while not check():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.005)

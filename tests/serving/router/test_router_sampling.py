@@ -36,6 +36,7 @@ from headgate_serving.router.traffic import Intent, Target
 from headgate_serving.samples.settings import read_settings
 from headgate_serving.samples.sidecar import Sidecar
 from headgate_serving.server.model import load_model
+from patience import PATIENCE
 from ports import free_ports
 
 INFER = "/v2/models/fraud/infer"
@@ -122,7 +123,6 @@ class Scene:
         self.copies.follow(intent, {self.revision: (pod,)})
         await self.router.follow(intent, {self.revision: (pod,)})
         await until(self.router.follows_routes)
-        await asyncio.sleep(0.2)
 
     async def post(self, body: bytes, **headers: str) -> int:
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -152,7 +152,18 @@ def bins_in(text: str) -> dict[str, float]:
     return {series: float(value) for series, _, value in lines if "_created{" not in series}
 
 
-async def until(done: Callable[[], Awaitable[object]], seconds: float = 10) -> None:
+async def settled(scene: Scene) -> None:
+    """Wait until no more samples come."""
+
+    async def so() -> bool:
+        before = await scene.outcomes()
+        await asyncio.sleep(0.5)
+        return bool(before) and before == await scene.outcomes()
+
+    await until(so)
+
+
+async def until(done: Callable[[], Awaitable[object]], seconds: float = PATIENCE) -> None:
     async with asyncio.timeout(seconds):
         while not await done():  # noqa: ASYNC110 - asks Envoy, or waits for a count
             await asyncio.sleep(0.02)
@@ -253,7 +264,7 @@ async def test_a_part_is_sampled_and_how_large_it_is_is_said(scene: Scene) -> No
     ) == pytest.approx(0.1)
     for _ in range(20):
         await asyncio.gather(*(over_json(scene, some_rows(1)) for _ in range(50)))
-    await asyncio.sleep(0.5)
+    await settled(scene)
     outcomes = await scene.outcomes()
     assert set(outcomes) == {"counted"}
     assert 50 <= outcomes["counted"] <= 160
@@ -296,10 +307,9 @@ async def test_a_shadow_and_samples_share_the_copies(scene: Scene) -> None:
     scene.copies.follow(intent, pods)
     await scene.router.follow(intent, pods)
     await until(scene.router.follows_routes)
-    await asyncio.sleep(0.2)
     for _ in range(100):
         await over_json(scene, some_rows(1))
-    await asyncio.sleep(0.5)
+    await settled(scene)
 
     def pairs() -> float | None:
         names = ("headgate_namespace", "headgate_model", "headgate_revision", "headgate_baseline", "agree")

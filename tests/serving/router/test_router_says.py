@@ -19,6 +19,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from headgate_serving.router.config.access_log import FIELDS
 from headgate_serving.router.protection import Protection
 from headgate_serving.router.traffic import Intent, Target
+from patience import PATIENCE
 
 _numbers = count()
 INFER = "/v2/models/fraud/infer"
@@ -37,7 +38,7 @@ async def pair(router: Router) -> AsyncIterator[tuple[Upstream, Upstream]]:
 async def follow(router: Router, stable: Upstream, candidate: Upstream) -> None:
     targets = (Target(stable.name, "stable", 0), Target(candidate.name, "candidate", 1000))
     await router.follow(Intent(targets, 10_000), {pod.name: (pod.endpoint,) for pod in (stable, candidate)})
-    async with asyncio.timeout(5), aiohttp.ClientSession() as session:
+    async with asyncio.timeout(PATIENCE), aiohttp.ClientSession() as session:
         candidate.behaviour = "error"
         for pod in (stable, candidate):
             while (await ask(session, router)).get("x-headgate-revision") != pod.name:  # noqa: ASYNC110 - asks Envoy
@@ -57,7 +58,7 @@ def log_of(router: Router) -> str:
 
 async def line_about(router: Router, prediction: str) -> dict[str, Any]:
     """The line of Envoy's log about one prediction."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while True:
             lines = [json.loads(line) for line in log_of(router).splitlines() if line.startswith("{")]
             if found := [line for line in lines if line.get("prediction") == prediction]:
@@ -123,7 +124,7 @@ async def test_a_line_says_whom_a_request_was_meant_for_and_who_answered(router:
     assert (line["role"], line["revision"], line["pod"]) == ("candidate", stable.name, f"{stable.name}-pod")
     assert (line["method"], line["path"], line["status"], line["tries"]) == ("POST", INFER, 200, 2)
     assert (line["request_bytes"], line["response_bytes"]) == (2, len(stable.name))
-    assert 0 <= line["milliseconds"] < 5000
+    assert line["milliseconds"] >= 0
     assert "grpc_status" not in line
     assert "hidden" not in log_of(router)
     assert "127.0.0.1" not in json.dumps(line)
@@ -134,7 +135,7 @@ async def test_a_call_has_its_line_and_its_id_too(router: Router) -> None:
     async with serving_grpc(pod), grpc.aio.insecure_channel(router.url.removeprefix("http://")) as channel:
         await router.follow(Intent((Target(pod.name, "stable", 1000),)), {pod.name: (pod.endpoint,)})
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while await (call := stub.ModelInfer(service_pb2.ModelInferRequest())).code() != grpc.StatusCode.OK:  # noqa: ASYNC110 - asks Envoy
                 await asyncio.sleep(0.02)
         pod.behaviour = grpc.StatusCode.NOT_FOUND

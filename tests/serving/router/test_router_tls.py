@@ -23,6 +23,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from headgate_serving.router.mounted import Mounted
 from headgate_serving.router.protection import Protection, Tls
 from headgate_serving.router.traffic import Intent, Target
+from patience import PATIENCE
 from stories.certificates import Pair, authority
 
 INFER = "/v2/models/fraud/infer"
@@ -96,7 +97,7 @@ async def serving_pod(router: Secured, context: ssl.SSLContext) -> AsyncIterator
     pod = Upstream("fraud-1a2b3c4d")
     async with serving(pod):
         await router.router.follow(Intent((Target(pod.name, "stable", 1000),)), {pod.name: (pod.endpoint,)})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while await ask(router, context) != 200:  # noqa: ASYNC110 - asks Envoy
                 await asyncio.sleep(0.01)
         pod.requests = 0
@@ -126,7 +127,7 @@ async def refused(router: Secured, context: ssl.SSLContext) -> None:
 
 
 async def until_shown(router: Secured, pair: Pair) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while await asyncio.to_thread(shown, router) != pair.certificate.serial_number:  # noqa: ASYNC110 - asks Envoy
             await asyncio.sleep(0.01)
 
@@ -154,7 +155,7 @@ async def test_http_1_http_2_and_grpc_over_tls(open_to_all: Secured) -> None:
         trusted = grpc.ssl_channel_credentials(OURS.pem.encode())
         async with grpc.aio.secure_channel(f"127.0.0.1:{open_to_all.port}", trusted) as channel:
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 while await (call := stub.ModelInfer(service_pb2.ModelInferRequest())).code() != grpc.StatusCode.OK:  # noqa: ASYNC110 - asks Envoy
                     await asyncio.sleep(0.02)
             assert (await call).model_name == upstream.name
@@ -172,7 +173,7 @@ async def test_plain_http_and_old_versions_are_refused(open_to_all: Secured) -> 
             reader, writer = await asyncio.open_connection("127.0.0.1", open_to_all.port)
             writer.write(sent)
             with contextlib.suppress(ConnectionError):
-                answer = await asyncio.wait_for(reader.read(), 5)
+                answer = await asyncio.wait_for(reader.read(), PATIENCE)
                 assert answer == b"" or answer[0] == TLS_ALERT
             writer.transport.abort()
         old = trusting(OURS)
@@ -203,7 +204,7 @@ async def test_another_authority_for_clients_is_followed(mutual: Secured, tmp_pa
     server = OURS.issue("fraud.ns.svc")
     async with serving_pod(mutual, before) as pod:
         mutual.replace(tls_crt=server.pem, tls_key=server.key, ca_crt=OTHERS.pem)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 with contextlib.suppress(aiohttp.ClientError):
                     if await ask(mutual, after) == 200:
@@ -293,7 +294,7 @@ async def test_without_a_certificate_nothing_is_served_and_probes_are_answered(t
         reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
         writer.write(f"POST {INFER} HTTP/1.1\r\nHost: fraud\r\n\r\n".encode())
         with contextlib.suppress(ConnectionError):
-            assert await asyncio.wait_for(reader.read(), 5) == b""
+            assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
         writer.transport.abort()
         # A certificate alone lets nobody in either: nobody vouches for clients yet.
         router.replace(tls_crt=server.pem, tls_key=server.key)
@@ -301,7 +302,7 @@ async def test_without_a_certificate_nothing_is_served_and_probes_are_answered(t
         await refused(router, context)
         await refused(router, trusting(OURS))
         router.replace(tls_crt=server.pem, tls_key=server.key, ca_crt=CLIENTS.pem)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 with contextlib.suppress(aiohttp.ClientError):
                     if await ask(router, context) == 503:  # there is no pod

@@ -15,13 +15,14 @@ import httpx
 import numpy as np
 import pytest
 from serving_process import LABELS
-from ports import free_ports
 
 from headgate_serving.errors import ProfileInvalid
 from headgate_serving.monitor import build_profile
 from headgate_serving.monitor.profile import Column
 from headgate_serving.samples.batch import Sample, packed
 from headgate_serving.samples.message import Message
+from patience import PATIENCE
+from ports import free_ports
 
 METADATA = {
     "name": "fraud",
@@ -98,7 +99,7 @@ def monitor(engine: Engine, tmp_path: Path) -> Iterator[Monitor]:
     yield started
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def answers(monitor: Monitor) -> bool:
@@ -109,7 +110,7 @@ def answers(monitor: Monitor) -> bool:
     return True
 
 
-def until(done: Callable[[], bool], seconds: float = 15) -> None:
+def until(done: Callable[[], bool], seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < deadline
@@ -150,7 +151,7 @@ def test_samples_are_refused_until_the_engine_says_what_it_serves_and_counted_fr
 
 def test_a_profile_of_another_model_ends_it_and_says_why(engine: Engine, monitor: Monitor) -> None:
     engine.metadata = METADATA | {"inputs": [{"name": "Z", "datatype": "FP32", "shape": [-1]}]}
-    assert monitor.process.wait(15) == ProfileInvalid.exit_status
+    assert monitor.process.wait(PATIENCE) == ProfileInvalid.exit_status
     said = json.loads(monitor.words.read_text())
     assert said["reason"] == "ProfileInvalid"
     assert "this one has no x" in said["message"]

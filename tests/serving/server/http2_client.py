@@ -12,6 +12,7 @@ import h2.events
 import h2.settings
 
 from headgate_serving.server.frames import frame
+from patience import PATIENCE
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
@@ -21,7 +22,7 @@ Pairs = Sequence[tuple[bytes, bytes]]
 
 async def until(happened: Callable[[], object]) -> None:
     """Let the server work until it has happened."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not happened():  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.001)
 
@@ -125,7 +126,7 @@ class Client:
 
     async def until(self, happened: Callable[[], bool]) -> None:
         """Read until it has happened, or the server has hung up."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not happened() and not self.closed:
                 await self.hear()
 
@@ -185,7 +186,7 @@ class Rude:
     async def frame(self) -> tuple[int, int, int, bytes] | None:
         """The next one: kind, flags, stream and payload; None if the server has hung up."""
         try:
-            first = await asyncio.wait_for(self._reader.readexactly(9), 20)
+            first = await asyncio.wait_for(self._reader.readexactly(9), PATIENCE)
             payload = await self._reader.readexactly(int.from_bytes(first[:3], "big"))
         except (asyncio.IncompleteReadError, ConnectionError):
             return None

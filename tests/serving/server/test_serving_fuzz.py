@@ -12,6 +12,7 @@ from serving_process import Served
 
 from bench.serving.fuzz import Answer, Client, found_wrong
 from bench.serving.fuzz_requests import MAX_BODY, Attempt, attempt, save_model, slow
+from patience import PATIENCE
 
 REFUSED = Answer(400, {}, b'{"error": "no"}')
 
@@ -30,7 +31,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 async def ask(served: Served, *attempts: Attempt) -> None:
     client = Client(served.address)
     for asked in attempts:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             answers = await client.ask(asked)
         assert found_wrong(asked, answers) == [], asked.raw[:2000]
     await client.hang_up()

@@ -11,6 +11,7 @@ import pytest
 from headgate_serving.server import http1
 from headgate_serving.server.http1 import Answer, Exchange, Server
 from headgate_serving.server.listener import READ_WITHIN, SEND_WITHIN, Limits
+from patience import PATIENCE
 
 TEXT = b"content-type: text/plain\r\n"
 LARGE = 3 * http1._WITHOUT_PARSER
@@ -38,7 +39,7 @@ class Front:
 
     async def asked(self, count: int = 1) -> list[Exchange]:
         """Wait until so many wait for an answer."""
-        async with self._came, asyncio.timeout(5):
+        async with self._came, asyncio.timeout(PATIENCE):
             await self._came.wait_for(lambda: len(self.waiting) >= count)
         return self.waiting
 
@@ -88,7 +89,7 @@ class Client:
 
     async def answer(self, *, head_only: bool = False) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body of the next one."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             status, headers = int(head[0].split()[1]), dict(line.split(": ", 1) for line in head[1:-2])
             length = 0 if head_only or status == 100 else int(headers["content-length"])
@@ -103,7 +104,7 @@ class Client:
 
     async def closed(self) -> bool:
         """Whether the server hung up, and sent no more before it did."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             with suppress(ConnectionResetError):
                 return await self.reader.read() == b""
         return True
@@ -150,7 +151,7 @@ async def client(front: Front) -> Client:
 
 async def until(condition: Callable[[], object]) -> None:
     """Let the loop turn until the server has seen what was sent to it."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110 - it has no event for this
             await asyncio.sleep(0)
 
@@ -354,7 +355,7 @@ async def test_who_leaves_while_waiting_is_not_waited_for(front: Front, client: 
     while not (front.gone.is_set() or rudely):  # whether it is still reading is known when the moment has passed
         await asyncio.sleep(0.001)
         front.seconds_pass(1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await front.gone.wait()
     exchange.answer(Answer(200, TEXT, b"too late"))
     assert front.server.held == 0

@@ -22,6 +22,7 @@ from headgate_serving.server import runner as runner_module
 from headgate_serving.server.model import Model, Run, Tensor, load_model
 from headgate_serving.server.runner import INLINE_SECONDS, JOINED_BYTES, Job, Outcome, Runner
 from headgate_serving.server.telemetry import Telemetry
+from patience import PATIENCE
 
 SLOW, QUICK = INLINE_SECONDS * 100, INLINE_SECONDS / 100_000
 
@@ -43,7 +44,7 @@ class Asked(Job):
         self._done.set()
 
     async def outcome(self) -> Outcome:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await self._done.wait()
         assert len(self.outcomes) == 1
         return self.outcomes[0]
@@ -72,7 +73,7 @@ class Watched:
         return self._run(inputs, outputs, run)
 
     async def until_it_runs(self) -> None:
-        assert await asyncio.to_thread(self.begun.acquire, timeout=10)
+        assert await asyncio.to_thread(self.begun.acquire, timeout=PATIENCE)
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ import pytest
 import serving_models as models
 from serving_process import Served
 
+from patience import PATIENCE
+
 INFER = "/v2/models/fraud/infer"
 SCORE = {"inputs": [{"name": "X", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}
 DIES = """
@@ -54,7 +56,7 @@ def counted(served: Served, name: str) -> float:
 
 def ends(pid: int) -> bool:
     """Whether the process is gone within some seconds, or waits for somebody to ask how it ended."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -72,7 +74,9 @@ def test_who_comes_while_a_crashed_process_is_replaced_waits_and_is_answered(ser
     os.kill(first, signal.SIGSEGV)
     with ThreadPoolExecutor(8) as clients:  # each with a new connection
         answers = list(
-            clients.map(lambda _: httpx.post(f"http://{served.address}{INFER}", json=SCORE, timeout=30), range(16))
+            clients.map(
+                lambda _: httpx.post(f"http://{served.address}{INFER}", json=SCORE, timeout=PATIENCE), range(16)
+            )
         )
     assert [answer.status_code for answer in answers] == [200] * 16
     assert served.child != first
@@ -95,9 +99,9 @@ def test_what_crashes_at_once_or_again_and_again_is_left_to_the_kubelet(tmp_path
 
 def test_a_run_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     models.looping(tmp_path / "model.onnx")
-    served = Served(tmp_path, "--run-timeout", "0.3", log=tmp_path / "termination-log")
+    served = Served(tmp_path, "--run-timeout", "2", log=tmp_path / "termination-log")
     try:
-        answer = served.client.post(INFER, json=FOR_EVER, timeout=30)
+        answer = served.client.post(INFER, json=FOR_EVER, timeout=PATIENCE)
         assert answer.status_code == 500
         assert "was stopped" in answer.json()["error"]
         assert served.client.post(INFER, json=loop(3)).json()["outputs"][0]["data"] == [3.0, 4.0]
@@ -110,15 +114,15 @@ def test_a_run_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
 def test_who_gives_a_timeout_is_told_when_it_is_over(tmp_path: Path) -> None:
     """A model that was never slow runs on the loop's own thread, where nobody can look at the clock."""
     models.looping(tmp_path / "model.onnx")
-    served = Served(tmp_path, "--run-timeout", "1", "--threads", "1", log=tmp_path / "termination-log")
+    served = Served(tmp_path, "--run-timeout", "4", "--threads", "1", log=tmp_path / "termination-log")
     try:
-        assert served.client.post(INFER, json=FOR_EVER, timeout=30).status_code == 500
+        assert served.client.post(INFER, json=FOR_EVER, timeout=PATIENCE).status_code == 500
         asked = time.monotonic()
-        answer = served.client.post(INFER, json=FOR_EVER | {"parameters": {"timeout": 100_000}}, timeout=30)
+        answer = served.client.post(INFER, json=FOR_EVER | {"parameters": {"timeout": 100_000}}, timeout=PATIENCE)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert "deadline passed" in answer.json()["error"]
-        assert 0.1 <= time.monotonic() - asked < 1
-        assert served.client.post(INFER, json=loop(3), timeout=30).status_code == 200  # when that run was stopped
+        assert time.monotonic() - asked >= 0.1  # and before the run was stopped, which would be another answer
+        assert served.client.post(INFER, json=loop(3), timeout=PATIENCE).status_code == 200  # when that run was stopped
         dropped = {key: value for key, value in served.metrics().items() if "requests_dropped_total" in key}
         assert [value for key, value in dropped.items() if 'reason="deadline"' in key] == [1]
     finally:
@@ -128,11 +132,11 @@ def test_who_gives_a_timeout_is_told_when_it_is_over(tmp_path: Path) -> None:
 def test_a_run_that_can_not_be_stopped_takes_its_process_along_and_not_the_server(tmp_path: Path) -> None:
     models.looping(tmp_path / "model.onnx")
     log = tmp_path / "termination-log"
-    served = Served(tmp_path, "--run-timeout", "0.3", log=log, before=CAN_NOT_BE_STOPPED)
+    served = Served(tmp_path, "--run-timeout", "2", log=log, before=CAN_NOT_BE_STOPPED)
     try:
         with pytest.raises(httpx.HTTPError):
-            served.client.post(INFER, json=FOR_EVER, timeout=30)
-        assert served.client.post(INFER, json=loop(3), timeout=30).status_code == 200
+            served.client.post(INFER, json=FOR_EVER, timeout=PATIENCE)
+        assert served.client.post(INFER, json=loop(3), timeout=PATIENCE).status_code == 200
         assert counted(served, "headgate_worker_restarts_total") == 1
         assert any("gave up a run of the model that hangs" in line for line in served.lines)
     finally:
@@ -143,7 +147,7 @@ def test_what_is_running_at_sigterm_is_answered(tmp_path: Path) -> None:
     models.looping(tmp_path / "model.onnx")
     served = Served(tmp_path, log=tmp_path / "termination-log")
     with ThreadPoolExecutor(1) as client:
-        waiting = client.submit(served.client.post, INFER, json=loop(3_000_000), timeout=30)
+        waiting = client.submit(served.client.post, INFER, json=loop(3_000_000), timeout=PATIENCE)
         while not counted(served, "headgate_requests_in_flight"):
             pass
         served.process.send_signal(signal.SIGTERM)
@@ -166,7 +170,7 @@ class Client(threading.Thread):
         try:
             afterwards = 0
             while afterwards < 30:
-                connection = http.client.HTTPConnection(self.host, int(self.port), timeout=20)
+                connection = http.client.HTTPConnection(self.host, int(self.port), timeout=PATIENCE)
                 self.connections += 1
                 while afterwards < 30:
                     afterwards += self.told_to_end.is_set()
@@ -185,7 +189,7 @@ class Client(threading.Thread):
 
 def test_sigterm_under_load_loses_no_request(tmp_path: Path) -> None:
     models.score(tmp_path / "model.onnx")
-    served = Served(tmp_path, "--drain-delay", "2", log=tmp_path / "termination-log")
+    served = Served(tmp_path, "--drain-delay", "10", log=tmp_path / "termination-log")
     told_to_end = threading.Event()
     clients = [Client(served.address, told_to_end) for _ in range(6)]
     for client in clients:
@@ -209,7 +213,7 @@ def test_told_to_end_while_it_starts_it_ends(tmp_path: Path) -> None:
     models.score(tmp_path / "model.onnx")
     before = "import os, signal\nos.register_at_fork(before=lambda: os.kill(os.getpid(), signal.SIGTERM))"
     process = Served(tmp_path, log=tmp_path / "termination-log", before=before)
-    assert process.process.wait(timeout=20) == 0
+    assert process.process.wait(timeout=PATIENCE) == 0
     assert process.stop() == 0
 
 
