@@ -30,8 +30,9 @@ test: setup lint unit ## lint, unit tests, and the stories on a real cluster, wh
 	[ -n "$$was_up" ] || $(MAKE) --no-print-directory cluster-down || result=1; \
 	exit $$result
 
+# By files, for tests of one file mostly share what is slow to start. How many at a time: tests/conftest.py.
 unit: venv ## unit tests
-	@$(BIN)/python -m pytest tests -q
+	@$(BIN)/python -m pytest tests -q --numprocesses auto --dist loadfile
 
 e2e: images cluster-up ## the stories on a real cluster, which stays up
 	@$(BIN)/python -m pytest e2e/stories

@@ -1,8 +1,16 @@
 """Settings of all unit tests. The folder of this file is importable in tests: `patience`, `ports`, `virtual_time`."""
 
+import os
+
+import pytest
 from hypothesis import settings
 
 # The same examples in every run: a failure belongs to the change that is tested. `--hypothesis-profile=default`
 # looks further.
 settings.register_profile("same-examples", derandomize=True)
 settings.load_profile("same-examples")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Of `make unit`: one more than there are cores, for many tests wait for others' processes. Each has its Envoy."""
+    return min(8, 1 + len(os.sched_getaffinity(0)))

@@ -73,11 +73,8 @@ def test_who_comes_while_a_crashed_process_is_replaced_waits_and_is_answered(ser
     first = served.child
     os.kill(first, signal.SIGSEGV)
     with ThreadPoolExecutor(8) as clients:  # each with a new connection
-        answers = list(
-            clients.map(
-                lambda _: httpx.post(f"http://{served.address}{INFER}", json=SCORE, timeout=PATIENCE), range(16)
-            )
-        )
+        url = f"http://{served.address}{INFER}"
+        answers = list(clients.map(lambda _: httpx.post(url, json=SCORE, timeout=PATIENCE), range(16)))
     assert [answer.status_code for answer in answers] == [200] * 16
     assert served.child != first
     assert counted(served, "headgate_worker_restarts_total") == 1
