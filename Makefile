@@ -15,17 +15,20 @@ CODE := operator/headgate serving/headgate_serving e2e tests
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# Last it says which clusters of other checkouts run, and what a test that was killed has left; it ends none.
 setup: ## install what is missing on this machine, or say what to install
 	@$(PYTHON) -m setup
+	@$(PYTHON) -m cluster others
 
 venv:
 	@$(PYTHON) -m setup venv
+	@$(PYTHON) -m cluster others
 
 demo: setup images cluster-up ## a rollout of a good and of a bad model version on a real cluster
 	@$(BIN)/python -m demo
 
 test: setup lint unit ## lint, unit tests, and the stories on a real cluster, which ends if it was not up before
-	@was_up=$$($(BIN)/python -m cluster status >/dev/null 2>&1 && echo yes); \
+	@was_up=$$($(PYTHON) -m cluster status >/dev/null 2>&1 && echo yes); export CLUSTER_OWNER="make test:$$$$"; \
 	$(MAKE) --no-print-directory e2e; result=$$?; \
 	[ -n "$$was_up" ] || $(MAKE) --no-print-directory cluster-down || result=1; \
 	exit $$result
@@ -87,14 +90,16 @@ lock: venv ## pin the newest versions of all dependencies
 		$(PIN) - --output-file requirements/mlflow.txt
 	@echo uv | $(PIN) - --output-file requirements/uv.txt
 
+# Who starts it is noted with it: this make, or the one that has called it.
 cluster-up: setup ## start the embedded Kubernetes, or keep it if it is up
-	@$(BIN)/python -m cluster up
+	@CLUSTER_OWNER="$${CLUSTER_OWNER:-make $(MAKECMDGOALS):$$PPID}" $(BIN)/python -m cluster up
 
-cluster-down: venv ## end it; nothing of it is left
-	@$(BIN)/python -m cluster down
+# What ends and shows clusters needs no environment: a checkout that was made anew has none.
+cluster-down: ## end it; nothing of it is left
+	@$(PYTHON) -m cluster down
 
-cluster-status: venv ## show its processes, logs and kubeconfig
-	@$(BIN)/python -m cluster status
+cluster-status: ## show its processes, logs and kubeconfig
+	@$(PYTHON) -m cluster status
 
 cluster-shell: setup ## a shell in its network, with kubectl and helm
 	@$(BIN)/python -m cluster shell
@@ -102,8 +107,9 @@ cluster-shell: setup ## a shell in its network, with kubectl and helm
 cluster-kubeconfig: venv ## print the path of its kubeconfig
 	@$(BIN)/python -m cluster kubeconfig
 
-clean: ## end this checkout's cluster and remove what was built here
-	@if [ -x $(BIN)/python ]; then $(BIN)/python -m cluster down; fi
+clean: ## end the cluster of this path, whoever started it, and remove what was built here
+	@$(PYTHON) -m cluster clean
+	@$(PYTHON) -m cluster others
 	@rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@find operator serving e2e tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 

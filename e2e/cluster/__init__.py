@@ -9,7 +9,20 @@
 `python -m cluster` is the same from a shell. With CLUSTER=existing everything goes to the cluster of KUBECONFIG.
 """
 
-from .access import Cluster
+from typing import TYPE_CHECKING
+
 from .errors import ClusterError, CommandFailed, ComponentFailed, NotAllowed
 
 __all__ = ["Cluster", "ClusterError", "CommandFailed", "ComponentFailed", "NotAllowed"]
+
+if TYPE_CHECKING:
+    from .access import Cluster
+
+
+def __getattr__(name: str) -> object:
+    """`Cluster` when it is asked for: it needs what a checkout installs, and `make clean` has to work without."""
+    if name == "Cluster":
+        from .access import Cluster
+
+        return Cluster
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,7 +22,7 @@ import yaml
 import images
 from setup import cache, progress, tools
 
-from . import containerd, instance, network
+from . import containerd, ending, instance, network
 from .errors import CommandFailed, NotAllowed
 from .layout import NODE, Layout, default_name
 
@@ -54,7 +54,7 @@ class Cluster:
     def down(self) -> None:
         """Take an embedded cluster down. One of the user's own stays."""
         if self.layout:
-            instance.down(self.layout)
+            ending.down(self.layout)
 
     def enter(self) -> None:
         """Move this thread, and what it starts from now on, into the cluster's network.

@@ -8,11 +8,13 @@ import json
 import subprocess
 import tempfile
 from pathlib import Path
-
-from images import Built
+from typing import TYPE_CHECKING
 
 from .errors import CommandFailed
 from .layout import Layout
+
+if TYPE_CHECKING:
+    from images import Built
 
 # Where containerd 1.x puts its shims' sockets, whatever its configuration says.
 SHIM_SOCKETS = Path("/run/containerd/s")

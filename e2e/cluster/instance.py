@@ -1,4 +1,4 @@
-"""One embedded cluster: brought up, looked at, taken down. `access.py` is what users of a cluster see.
+"""One embedded cluster: brought up and looked at. `access.py` is what its users see, `ending.py` takes it down.
 
 `up` keeps a cluster that is healthy and was started from the same inputs. Anything else under the name, such as
 what a run that was killed left behind, is taken down first.
@@ -7,9 +7,7 @@ what a run that was killed left behind, is taken down first.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -19,8 +17,8 @@ from pathlib import Path
 import images
 from setup import cache, progress, tools
 
-from . import certificates, cgroups, components, containerd, kernel, network, processes
-from .errors import ComponentFailed, NotAllowed
+from . import certificates, cgroups, components, containerd, ending, kernel, network, processes, records
+from .errors import ComponentFailed
 from .layout import DNS_IP, NODE, NODE_IP, Layout
 from .processes import Process
 
@@ -31,29 +29,20 @@ POLL = 0.05
 
 def up(layout: Layout) -> None:
     """Bring the cluster up, or keep it."""
-    _need_root()
+    ending.need_root()
     with cache.lock(f"cluster-{layout.name}"):
         inputs = _inputs(layout)
-        if _recorded_inputs(layout) == inputs and _healthy(layout):
+        record = records.read(layout)
+        if record is not None and record.inputs == inputs and _healthy(layout):
             return
-        _down(layout)
+        ending.end(layout)
         _start(layout, inputs)
-
-
-def down(layout: Layout) -> None:
-    """Take the cluster down, and whatever an earlier one of this name left."""
-    _need_root()
-    with cache.lock(f"cluster-{layout.name}"):
-        _down(layout)
 
 
 def status(layout: Layout) -> list[Process]:
     """The processes of the cluster as recorded; empty if there is none."""
-    try:
-        record = json.loads(layout.record.read_text())
-    except FileNotFoundError:
-        return []
-    return [Process(**process) for process in record["processes"]]
+    record = records.read(layout)
+    return list(record.processes) if record is not None else []
 
 
 @contextlib.contextmanager
@@ -71,7 +60,7 @@ def without(layout: Layout, name: str) -> Iterator[None]:
     finally:
         _ended(crashed)
         after = [processes.start(layout, component) if process is crashed else process for process in before]
-        _record(layout, _recorded_inputs(layout) or "", after)
+        records.update(layout, after)
         _wait(layout, after, name, lambda: _api_ready(layout))
 
 
@@ -87,27 +76,12 @@ def kubectl(layout: Layout, *arguments: str) -> list[str]:
     return layout.enter(kube, "kubectl", f"--kubeconfig={layout.kubeconfig}", *arguments)
 
 
-def _need_root() -> None:
-    if os.geteuid() != 0:
-        raise NotAllowed(
-            "The embedded cluster makes namespaces and cgroups and needs root. "
-            "Run this as root, or use a cluster of your own: CLUSTER=existing KUBE_CONTEXT=<its context>."
-        )
-
-
 def _inputs(layout: Layout) -> str:
     """Hash of everything that a running cluster was made from."""
     pause = images.build("pause")
     commands = [part for component in components.components(layout) for part in component.argv]
     contents = components.configuration(layout, pause.reference).values()
     return cache.digest(DNS.read_text(), *commands, *contents)
-
-
-def _recorded_inputs(layout: Layout) -> str | None:
-    try:
-        return str(json.loads(layout.record.read_text())["inputs"])
-    except (OSError, ValueError, KeyError):
-        return None
 
 
 def _healthy(layout: Layout) -> bool:
@@ -133,6 +107,7 @@ def _start(layout: Layout, inputs: str) -> None:
     progress.say(f"cluster {layout.name}: starting (logs in {layout.logs})")
     pause = images.build("pause")
     layout.state.mkdir(parents=True)
+    records.write(layout, records.new(inputs))
     certificates.issue(layout)
     for path, content in components.configuration(layout, pause.reference).items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,24 +118,17 @@ def _start(layout: Layout, inputs: str) -> None:
     everything = components.components(layout)
     # The API server waits for etcd by itself, and containerd for nobody.
     started += [processes.start(layout, each) for each in everything if not each.needs_api]
-    _record(layout, inputs, started)
+    records.update(layout, started)
     _wait(layout, started, "kube-apiserver", lambda: _api_ready(layout))
     _import(layout, started, pause)
     kernel.save(layout)
     started += [processes.start(layout, each) for each in everything if each.needs_api]
-    _record(layout, inputs, started)
+    records.update(layout, started)
     _apply_dns(layout, started)
     _wait(layout, started, "kubelet", lambda: _node_ready(layout))
     _wait(layout, started, "kube-controller-manager", lambda: _default_account(layout))
     kernel.restore(layout)
     progress.say(f"cluster {layout.name}: ready after {time.monotonic() - begin:.1f} s")
-
-
-def _record(layout: Layout, inputs: str, started: list[Process]) -> None:
-    content = {"inputs": inputs, "processes": [process.to_json() for process in started]}
-    unfinished = layout.record.with_suffix(".new")
-    unfinished.write_text(json.dumps(content, indent=2))
-    unfinished.rename(layout.record)
 
 
 def _wait(layout: Layout, started: list[Process], name: str, ready: Callable[[], bool]) -> None:
@@ -203,15 +171,3 @@ def _default_account(layout: Layout) -> bool:
     # Pods are refused until their namespace has its account.
     argv = kubectl(layout, "get", "serviceaccount", "default", "--namespace=default")
     return subprocess.run(argv, check=False, capture_output=True).returncode == 0
-
-
-def _down(layout: Layout) -> None:
-    if (cgroups.tracking_tree() / layout.cgroup).exists():
-        cgroups.kill(layout.cgroup)
-    kernel.restore(layout)
-    containerd.remove_traces(layout)
-    network.unmount_below(layout.state)
-    network.remove(layout)
-    cgroups.remove(layout.cgroup)
-    if layout.state.exists():
-        shutil.rmtree(layout.state)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from . import cgroups
-from .components import Component
 from .layout import Layout
+
+if TYPE_CHECKING:
+    from .components import Component
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,6 @@ class Process:
     @property
     def alive(self) -> bool:
         return start_time(self.pid) == self.started
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def start_time(pid: int) -> int | None:
