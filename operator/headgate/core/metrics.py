@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from headgate.core.evidence.counters import Increment, Series, read_since, scrape_interval
+from headgate.core.evidence.counters import START_SERIES, Increment, Series, read_since, scrape_interval
 from headgate.core.evidence.errors import AttemptBlock
 from headgate.core.evidence.predictions import PredictionBlock
 from headgate.core.histogram import ANSWERED, ANSWERED_WITHIN, common_edges, edge_of, patience_edge, slow_edge
@@ -21,7 +21,7 @@ SUCCESSES = "envoy_cluster_endpoint_rq_success"
 ERRORS = "envoy_cluster_endpoint_rq_error"
 PREDICTIONS = "headgate_prediction_bin_total"
 RUNTIME_READY = "headgate_ready"
-SERIES = (SUCCESSES, ERRORS, ANSWERED, ANSWERED_WITHIN, PREDICTIONS, RUNTIME_READY)
+SERIES = (SUCCESSES, ERRORS, ANSWERED, ANSWERED_WITHIN, PREDICTIONS, RUNTIME_READY, *START_SERIES)
 
 REVISION = "headgate_revision"
 

@@ -7,13 +7,13 @@ it is known when an agent was scraped, and pairs count from 0 however soon after
 from collections import Counter
 from collections.abc import Iterable
 
-from headgate.core.evidence.counters import Series, read_since
+from headgate.core.evidence.counters import STARTED, Series, read_since
 from headgate.core.metrics import REVISION
 from headgate.core.model import Blind, PairBlock, Paired, Quiet
 
 PAIRS = "headgate_shadow_pairs_total"
 ROUTED = "headgate_router_weight"
-PAIR_SERIES = (PAIRS, ROUTED)
+PAIR_SERIES = (PAIRS, ROUTED, STARTED)
 
 
 def pairs_from(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from headgate.core.evidence.counters import Series, gained_by_window, scrape_interval
+from headgate.core.evidence.counters import START_SERIES, Series, gained_by_window, restarts, scrape_interval
 from headgate.core.evidence.difference import Floats
 from headgate.core.evidence.dispersion import dispersion
 from headgate.core.histogram import ANSWERED, ANSWERED_WITHIN, common_edges, edge_of, patience_edge
@@ -19,7 +19,7 @@ HISTORY_SECONDS = 1800.0
 """Long enough for a few hundred bad answers of a busy model and for rare bursts to show; short enough to be like what
 comes next, and to be read in one answer of a few megabytes."""
 
-PAST_SERIES = (SUCCESSES, ERRORS, ANSWERED, ANSWERED_WITHIN, RUNTIME_READY)
+PAST_SERIES = (SUCCESSES, ERRORS, ANSWERED, ANSWERED_WITHIN, RUNTIME_READY, *START_SERIES)
 
 
 def before(series: Iterable[Series], cursor: float, who: Comparison) -> Before:
@@ -70,12 +70,12 @@ def _pod(s: Series) -> str:
     return s.labels.get("envoy_endpoint_hostname") or s.labels.get("envoy_endpoint_address", "")
 
 
-def _by_pod(series: Iterable[Series], name: str, pods: Sequence[str], edges: Floats) -> Floats:
+def _by_pod(series: Sequence[Series], name: str, pods: Sequence[str], edges: Floats) -> Floats:
     """Gains of one counter, added up over the routers; shape (windows, pods)."""
-    found = np.zeros((len(edges) - 1, len(pods)))
+    found, anew = np.zeros((len(edges) - 1, len(pods))), restarts(series)
     for s in series:
         if s.labels.get("__name__") == name:
-            found[:, pods.index(_pod(s))] += gained_by_window(s.samples, edges)
+            found[:, pods.index(_pod(s))] += gained_by_window(s.samples, edges, anew.get(s.target, ()))
     return found
 
 
@@ -85,11 +85,11 @@ def _late(series: Sequence[Series], edges: Floats, who: Comparison) -> Floats:
     return np.maximum(_answers(series, edges, None) - _answers(series, edges, patience), 0)
 
 
-def _answers(series: Iterable[Series], edges: Floats, within: float | None) -> Floats:
+def _answers(series: Sequence[Series], edges: Floats, within: float | None) -> Floats:
     """Answers within an edge of the histogram (None: all); shape (windows, 1), as no router says of which pod."""
-    found = np.zeros((len(edges) - 1, 1))
+    found, anew = np.zeros((len(edges) - 1, 1)), restarts(series)
     for s in series:
         name = s.labels.get("__name__")
         if (name == ANSWERED and within is None) or (name == ANSWERED_WITHIN and edge_of(s.labels) == within):
-            found[:, 0] += gained_by_window(s.samples, edges)
+            found[:, 0] += gained_by_window(s.samples, edges, anew.get(s.target, ()))
     return found

@@ -103,8 +103,8 @@ class Discovery:
                     await self._news[path].wait()
         except TimeoutError:
             return web.Response(status=304)
-        if self._over:
-            return web.Response(status=503)
+        if self._over or request.transport is None or request.transport.is_closing():
+            return web.Response(status=503)  # the Envoy that asked may be gone, and another one there that has nothing
         self._sent[path] = version
         return web.Response(text=self._folder.text(path), content_type="application/json")
 

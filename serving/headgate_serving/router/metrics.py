@@ -3,6 +3,7 @@
 `agent` makes it and writes into it; `web` shows it.
 """
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -20,7 +21,10 @@ class Metrics:
     router: str
     """The name of this pod."""
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    since: float = field(default_factory=time.time)
+    """When this process began to count."""
     weight: Gauge = field(init=False)
+    started: Gauge = field(init=False)
     routes: Gauge = field(init=False)
     writes: Counter = field(init=False)
     errors: Counter = field(init=False)
@@ -37,6 +41,8 @@ class Metrics:
         what = "Percentage of the traffic that the router was told to send to a revision"
         labels = (*whose, "headgate_revision")
         add("weight", Gauge("headgate_router_weight", what, labels, registry=self.registry))
+        what = "When this process began to count"
+        add("started", Gauge("headgate_start_time_seconds", what, labels, registry=self.registry))
         what = "1 for each revision that requests may still reach by this router; its pods have to stay"
         add("routes", Gauge("headgate_router_routes", what, (*labels, "headgate_router"), registry=self.registry))
         what = "Files that were written for Envoy"
@@ -57,8 +63,10 @@ class Metrics:
     def show_weights(self, intent: Intent) -> None:
         """Only the revisions in traffic have a weight."""
         self.weight.clear()
+        self.started.clear()
         for target in intent.targets:
             self.weight.labels(self.namespace, self.model, target.revision).set(target.weight / 10)
+            self.started.labels(self.namespace, self.model, target.revision).set(self.since)
 
     def show_usable(self, secret: str, usable: bool) -> None:
         """Of a mounted Secret."""

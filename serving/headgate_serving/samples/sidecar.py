@@ -69,6 +69,13 @@ class Sidecar:
         self.registry = CollectorRegistry(auto_describe=False)
         ready = Gauge("headgate_ready", "1 while samples are counted", tuple(settings.labels), registry=self.registry)
         self._ready = ready.labels(*settings.labels.values())
+        started = Gauge(
+            "headgate_start_time_seconds",
+            "When this process began to count",
+            tuple(settings.labels),
+            registry=self.registry,
+        )
+        started.labels(*settings.labels.values()).set_to_current_time()
         self._watched: Watched | None = None
         self._counting = asyncio.Lock()
 

@@ -61,6 +61,7 @@ class Telemetry(Collector):
         self.runs_stopped = 0
         self.restarts = 0
         self.ready = False
+        self.started = time.time()
         self.load_seconds = 0.0
         self.info: dict[str, str] = {}
 
@@ -137,6 +138,7 @@ class Telemetry(Collector):
         yield self._histogram("headgate_queue_duration_seconds", "Time that requests waited for a run", self._queue)
         yield self._histogram("headgate_run_duration_seconds", "Time that a run of the model took", self._runs)
         yield self._histogram("headgate_batch_rows", "Rows in one run of the model", self._rows)
+        yield self._gauge("headgate_start_time_seconds", "When this process began to count", self.started)
         yield self._gauge("headgate_requests_in_flight", "Inference requests being answered", self.in_flight)
         yield self._gauge("headgate_requests_queued", "Inference requests that wait for a run", self.queued)
         yield self._gauge("headgate_ready", "1 while the model takes requests", int(self.ready))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from headgate.core.evidence.counters import Series
 from headgate.core.evidence.errors import AttemptBlock
-from headgate.core.metrics import Comparison, metrics_from
+from headgate.core.metrics import SERIES, Comparison, metrics_from
 from headgate.core.model import Blind, Fresh, Quiet
 
 STABLE, CANDIDATE = "fraud-aaaaaaaa", "fraud-bbbbbbbb"
@@ -249,3 +249,27 @@ def test_the_routers_that_still_send_stable_something_are_named():
 
     found = read([ROUTED[-1], *router("behind", 5, 2), *router("rescues", 2, 2), *router("idle", 0, 0)])
     assert found.behind == ("behind",)
+
+
+@pytest.mark.parametrize(("uptime", "failures"), [((500, 3), 140), ((500, 502), 0)])
+def test_an_envoy_that_started_anew_says_so_and_loses_no_failure(uptime, failures):
+    """Errors 150 -> 90 -> 140: they all count, if it has."""
+
+    def fell(name, revision, *values):
+        labels = {"__name__": name, "headgate_revision": revision, "instance": "router-1"}
+        return Series(labels, tuple(zip((100.0, 110.0, 120.0), map(float, values), strict=True)))
+
+    series = [
+        fell("envoy_cluster_endpoint_rq_success", STABLE, 1000, 600, 900),
+        fell("envoy_cluster_endpoint_rq_success", CANDIDATE, 1000, 600, 900),
+        fell("envoy_cluster_endpoint_rq_error", CANDIDATE, 150, 90, 140),
+        fell("envoy_server_uptime", CANDIDATE, uptime[0], uptime[1], uptime[1] + 10),
+        fell("headgate_ready", STABLE, 1, 1, 1),
+    ]
+    found = read(series, now=121.0)
+    assert (found.attempts.candidate_failures, found.attempts.candidate_attempts) == (failures, failures and 1040)
+    assert found.attempts.stable_attempts == (900 if failures else 0)
+
+
+def test_what_is_read_is_read_by_its_name():
+    assert {"envoy_server_uptime", "headgate_start_time_seconds"} <= set(SERIES)

@@ -2,7 +2,7 @@
 
 from headgate.core.evidence.counters import Series
 from headgate.core.model import Blind, PairBlock, Paired, Quiet
-from headgate.core.pairs import PAIRS, ROUTED, pairs_from
+from headgate.core.pairs import PAIR_SERIES, PAIRS, ROUTED, pairs_from
 
 OLD, NEW = "fraud-1a2b3c4d", "fraud-9e8d7c6b"
 
@@ -57,3 +57,14 @@ def test_without_agents_or_with_stale_ones_one_is_blind():
 
 def test_an_agent_without_pairs_moves_the_cursor():
     assert read(weight(9, 10, 11)) == Paired(11, PairBlock())
+
+
+def test_an_agent_that_started_anew_says_so():
+    told = Series(
+        {"__name__": "headgate_start_time_seconds", "headgate_revision": OLD, "instance": "router-0"},
+        ((9, 1.0), (10, 9.5), (11, 9.5)),
+    )
+    series = weight(9, 10, 11), pairs("yes", (9, 150), (10, 90), (11, 140))
+    assert read(*series, cursor=9).block.pairs == 0
+    assert read(*series, told, cursor=9).block.pairs == 140
+    assert "headgate_start_time_seconds" in PAIR_SERIES

@@ -145,3 +145,14 @@ def test_a_past_that_begins_after_the_cursor_is_none():
 def test_a_pod_that_has_only_errors_counts():
     errors = counter("envoy_cluster_endpoint_rq_error", at(1, 2), envoy_endpoint_address="b")
     assert before([*pod("a", flat(5), flat(0)), errors], CURSOR, WHO) == Before(900 * 5 + 2, 2, 1.0, 1800.0)
+
+
+def test_a_router_that_started_anew_did_not_stand_still():
+    """Its count falls by less than half, which alone would be taken for no restart."""
+    (good, _), cut = pod("a", flat(5), flat(0)), SCRAPES // 2
+    fallen = [(t, v - (0.0 if i < cut else good.samples[cut][1] - 2500.0)) for i, (t, v) in enumerate(good.samples)]
+    assert fallen[cut - 1][1] / 2 < fallen[cut][1] < fallen[cut - 1][1]
+    uptime = [(t, 5000.0 + 2 * i if i < cut else 1.0 + 2 * (i - cut)) for i, (t, _) in enumerate(good.samples)]
+    told = Series({**good.labels, "__name__": "envoy_server_uptime"}, tuple(uptime))
+    found = before([Series(good.labels, tuple(fallen)), told], CURSOR, WHO)
+    assert found.attempts == 5 * (SCRAPES - 2) + 2500

@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -72,6 +73,8 @@ def test_the_series_say_what_happened(served: Served) -> None:
     assert grown[f'headgate_schema_violation_total{{{labels},kind="json"}}'] == 1
     assert grown[f"headgate_request_duration_seconds_count{{{labels}}}"] == 2
     assert after[f"headgate_ready{{{labels}}}"] == 1
+    assert after[f"headgate_start_time_seconds{{{labels}}}"] == before[f"headgate_start_time_seconds{{{labels}}}"]
+    assert abs(after[f"headgate_start_time_seconds{{{labels}}}"] - time.time()) < 3600
     assert any(key.startswith("headgate_model_info{") and 'digest="sha256:' in key for key in after)
     assert not any(key.startswith("headgate_feature_bin") and "bin=" in key for key in after)
 

@@ -123,6 +123,23 @@ async def test_what_comes_in_place_of_a_refused_document_is_sent_at_once(asking:
     assert time.monotonic() - started < 0.5 * discovery_module.AGAIN_SECONDS
 
 
+async def test_what_an_envoy_that_is_gone_would_have_got_was_sent_to_nobody(asking: Asking) -> None:
+    """The next one has the version before, and has not been told of the newest."""
+    routes = asking.folder.layout.routes
+    first = asking.put(routes, name="first")
+    gone = asyncio.create_task(asking.ask("routes", first, "headgate"))
+    await asyncio.sleep(0.05)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    await asyncio.sleep(0.05)
+    asking.put(routes, name="second")
+    await asyncio.sleep(0.05)
+    started = time.monotonic()
+    assert (await asking.ask("routes", first, "headgate"))[1]["resources"][0]["name"] == "second"
+    assert time.monotonic() - started < 0.5 * discovery_module.AGAIN_SECONDS
+    assert not asking.refusals
+
+
 async def test_an_envoy_that_has_just_started_refuses_nothing(asking: Asking) -> None:
     routes = asking.folder.layout.routes
     version = asking.put(routes, name="good")

@@ -1,3 +1,5 @@
+import re
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +57,8 @@ async def test_the_metrics_are_those_of_the_contract():
     whose = 'headgate_model="fraud",headgate_namespace="ns"'
     assert f'headgate_router_weight{{{whose},headgate_revision="fraud-1a2b3c4d"}} 100.0' in text
     assert f"headgate_router_config_writes_total{{{whose}}} 0.0" in text
+    started = re.search(rf'headgate_start_time_seconds\{{{whose},headgate_revision="fraud-1a2b3c4d"\}} (\S+)', text)
+    assert started and abs(float(started[1]) - time.time()) < 60
     assert f'headgate_router_watch_age_seconds{{{whose},headgate_router="fraud-router-1"}} 3.0' in text
 
 

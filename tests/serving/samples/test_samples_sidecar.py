@@ -143,6 +143,9 @@ def test_samples_are_refused_until_the_engine_says_what_it_serves_and_counted_fr
     assert monitor.take(b"nonsense").status_code == 400
     assert monitor.take(bytes(5 << 20)).status_code == 413
     labels = [f'{name.lower()}="{value}"' for name, value in LABELS.items()]
+    (started,) = [line for line in monitor.metrics().splitlines() if line.startswith("headgate_start_time_seconds{")]
+    assert all(label in started for label in labels)
+    assert abs(float(started.rpartition(" ")[2]) - time.time()) < 3600
     lines = [line for line in monitor.metrics().splitlines() if line.startswith("headgate_feature_bin_total{")]
     assert all(label in line for line in lines for label in labels)
     counts = {line.split('bin="')[1].split('"')[0]: float(line.rpartition(" ")[2]) for line in lines}

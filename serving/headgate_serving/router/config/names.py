@@ -104,14 +104,28 @@ def stats_matcher() -> dict[str, Any]:
     return {"inclusion_list": {"patterns": [{"safe_regex": {"regex": regex}} for regex in regexes]}}
 
 
-ENDPOINT_LABELS_LUA = """
+ENDPOINT_LABELS_LUA = r"""
 -- Envoy's tag rules do not reach the series of single endpoints, so the label is added on the way out. A part of a
 -- pattern that may be missing can only be said letter by letter.
+-- Since when Envoy counts is said for each revision: whoever reads the counters of one reads that too.
 function envoy_on_response(handle)
   local body = handle:body()
   if body == nil then return end
   local text = body:getBytes(0, body:length())
-  body:setBytes((text:gsub('(envoy_cluster_name="([^"/]+)/g?r?p?c?/?attempts",envoy_endpoint_address=)',
-                           'headgate_revision="%2",%1')))
+  local revisions = {}
+  text = text:gsub('(envoy_cluster_name="([^"/]+)/g?r?p?c?/?attempts",envoy_endpoint_address=)',
+    function(labels, revision)
+      revisions[revision] = true
+      return 'headgate_revision="' .. revision .. '",' .. labels
+    end)
+  text = text:gsub('(envoy_server_uptime{[^}\n]*)(} [^\n]*\n)',
+    function(labels, value)
+      local lines = {}
+      for revision in pairs(revisions) do
+        lines[#lines + 1] = labels .. ',headgate_revision="' .. revision .. '"' .. value
+      end
+      return labels .. value .. table.concat(lines)
+    end)
+  body:setBytes(text)
 end
 """

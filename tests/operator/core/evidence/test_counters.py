@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headgate.core.evidence.counters import Series, gained_between, gained_by_window, read_since
+from headgate.core.evidence.counters import (
+    STARTED,
+    UPTIME,
+    Series,
+    gained_between,
+    gained_by_window,
+    read_since,
+    restarts,
+)
 
 STALE = 30.0
 
@@ -192,3 +200,81 @@ def test_what_no_counter_can_have_is_passed_over(odd):
 @pytest.mark.parametrize("samples", [(), ((1.0, 5.0),)])
 def test_without_two_samples_a_counter_gained_nothing(samples):
     assert gained_by_window(samples, np.array([0.0, 2.0, 4.0])).tolist() == [0, 0]
+
+
+def up(*samples, target="10.0.0.1:8003"):
+    return series(*samples, target=target, __name__=UPTIME)
+
+
+def since(*samples, target="10.0.0.1:8003"):
+    return series(*samples, target=target, __name__=STARTED)
+
+
+FELL = series((0, 150), (10, 90), (20, 140))
+
+
+@pytest.mark.parametrize(
+    ("told", "gained"),
+    [
+        pytest.param([up((0, 500), (10, 4), (20, 14))], 140, id="Envoy has started anew"),
+        pytest.param([since((0, 7), (10, 1009), (20, 1009))], 140, id="a process has started anew"),
+        pytest.param([up((0, 500), (10, 510), (20, 520))], 0, id="Envoy has not"),
+        pytest.param([up((0, 500), (10, 509), (20, 521))], 0, id="Envoy has not, and rounds"),
+        pytest.param([up((0, 500), (10, 500), (20, 520))], 0, id="Envoy has not, and was busy"),
+        pytest.param([since((0, 7), (10, 7), (20, 7))], 0, id="the process is the same"),
+        pytest.param([up((0, 500), (10, 4), (20, 14), target="another")], 0, id="another has"),
+        pytest.param([], 0, id="nothing is said"),
+        pytest.param([up((10, 4), (20, 14))], 0, id="nothing was said before"),
+        pytest.param([up((0, 500), (20, 14))], 140, id="nothing is said in between"),
+    ],
+)
+def test_whether_a_count_that_falls_a_little_began_anew_is_told_by_the_process(told, gained):
+    reading = read_since(0, [FELL, *told], STALE)
+    assert [(i.labels, i.gained) for i in reading.increments if i.labels["instance"] == "10.0.0.1:8003"] == [
+        (FELL.labels, gained)
+    ]
+
+
+def test_a_count_that_has_passed_its_old_height_since_the_restart_is_all_new():
+    counter, told = series((0, 150), (10, 160)), up((0, 500), (10, 4))
+    assert total(read_since(0, [counter, told], STALE)) == 160
+    assert gained_by_window(counter.samples, np.array([0.0, 10.0]), restarts([counter, told])["10.0.0.1:8003"]) == [160]
+
+
+def test_a_pod_that_envoy_forgets_is_seen_without_a_restart():
+    counter, told = series((0, 150), (10, 30)), up((0, 500), (10, 510))
+    assert total(read_since(0, [counter, told], STALE)) == 30
+
+
+def test_each_revision_says_the_same_of_one_process():
+    told = [
+        Series({**up((0, 500), (10, 4)).labels, "headgate_revision": name}, ((0, 500.0), (10, 4.0))) for name in "ab"
+    ]
+    assert restarts(told) == {"10.0.0.1:8003": [10]}
+
+
+@st.composite
+def lives(draw):
+    """A counter of a process that starts again and again, its uptime as Envoy tells it, and what it really counted."""
+    every = draw(st.sampled_from([1.0, 2.0, 5.0, 15.0]))
+    t, count, born, counted, lived = 1000.0, 0, 1000.0 - draw(st.floats(4, 500)), 0, 0
+    counts, uptimes = [], []
+    for _ in range(draw(st.integers(2, 25))):
+        if t - born > 5 + every and draw(st.integers(0, 3)) == 0:
+            born, count = t - draw(st.floats(0, 1)) * every * 0.9, 0
+            lived += counted
+        count += draw(st.integers(0, 400))
+        counted = count
+        flushed = max(born, t - draw(st.floats(0, 1)))
+        counts.append((t, float(count)))
+        uptimes.append((t, float(math.floor(flushed) - math.floor(born))))
+        t += every
+    return tuple(counts), tuple(uptimes), lived + counted
+
+
+@given(lives())
+@settings(max_examples=300)
+def test_nothing_is_lost_and_nothing_counted_twice_however_often_a_process_starts(life):
+    counts, uptimes, counted = life
+    told = restarts([Series({"instance": "a", "__name__": UPTIME}, uptimes)])
+    assert gained_between(counts, 0, math.inf, told.get("a", ())) == counted
