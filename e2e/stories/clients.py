@@ -12,8 +12,9 @@ from .waiting import until
 from .world import FOLDER
 
 Json = dict[str, Any]
-PATIENCE = 6.0
-"""Seconds after which a client gives up: twice what the router may take, so that an answer's way is never the story."""
+PATIENCE = 30.0
+"""Seconds after which a client gives up: more than twice what any router of the stories may take, so that an answer's
+way on a busy machine is never the story."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from stories.installation import Headgate
 from stories.models import Model
 from stories.waiting import until
 
-TIMEOUT = 3.0
+TIMEOUT = 10.0
+"""So long that no busy machine takes the answer of the simple model for late."""
 SAFE = {
     "name": "safe",
     "outputs": [
@@ -46,8 +47,7 @@ def test_without_a_pod_the_chain_answers_in_order_and_then_the_model_again(headg
     until(lambda: answering(clients, 1), lambda seen: seen == {v2}, 90, "the model answers again")
     assert answering(clients) == {v2}
 
-    state = clients.saw_no_failure()
-    assert slowest(clients, state["started"]) < 1000 * TIMEOUT
+    state = clients.saw_no_failure()  # what comes too late gets 504 from the router
     given = headgate.query(
         "sum by (fallback) (max_over_time(headgate_fallback_total"
         f'{{headgate_namespace="{namespace}",headgate_model="census",outcome="answered"}}[10m]))',
