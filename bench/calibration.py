@@ -28,7 +28,7 @@ DOCUMENT = Path(__file__).parent.parent / "docs" / "evidence.md"
 BEGIN, END = "<!-- calibration: begin -->", "<!-- calibration: end -->"
 
 HALF_AN_HOUR = 1800.0
-HALF_A_DAY = 43200.0
+SIX_HOURS = 21600.0
 AB_RUNS, BOUND_RUNS, KNOWN_RUNS, BUDGET_RUNS, PREDICTION_RUNS, FEW_RUNS = 1000, 400, 1000, 1000, 300, 500
 
 EQUAL = World(0.005, 0.005)
@@ -52,12 +52,12 @@ FEW = World(0.05, 0.05, scrape=5.0)
 """5 % failures: with few requests rarer ones are hardly ever seen, and could never be taken for harm."""
 
 FEW_REGIMES: dict[str, tuple[World, float]] = {
-    "0.05 a second": (replace(FEW, rps=0.05), 12.0),
-    "0.05 a second, failures 0.5 %": (replace(FEW, rps=0.05, stable_errors=0.005, candidate_errors=0.005), 12.0),
-    "0.05 a second, daily season, ± 80 %": (replace(FEW, rps=0.05, season=True), 12.0),
-    "0.05 a second, nothing known of stable before": (replace(FEW, rps=0.05, history=0.0), 12.0),
-    "0.5 a second": (replace(FEW, rps=0.5), 4.0),
-    "0.5 a second, common outage after an hour": (replace(FEW, rps=0.5, outage_at=3600.0), 4.0),
+    "0.05 a second": (replace(FEW, rps=0.05), 6.0),
+    "0.05 a second, failures 0.5 %": (replace(FEW, rps=0.05, stable_errors=0.005, candidate_errors=0.005), 6.0),
+    "0.05 a second, daily season, ± 80 %": (replace(FEW, rps=0.05, season=True), 6.0),
+    "0.05 a second, nothing known of stable before": (replace(FEW, rps=0.05, history=0.0), 6.0),
+    "0.5 a second": (replace(FEW, rps=0.5), 2.0),
+    "0.5 a second, common outage after an hour": (replace(FEW, rps=0.5, outage_at=3600.0), 2.0),
     "5 a second": (replace(FEW, rps=5.0), 1.0),
 }
 """With the hours that the rollouts take."""
@@ -128,7 +128,7 @@ class FewBad:
 
     def __call__(self) -> list[str]:
         world = World(0.002, self.candidate, rps=self.rps, scrape=5.0)
-        outcome = simulate(world, Policy(), FEW_RUNS, self.seed, HALF_A_DAY)
+        outcome = simulate(world, Policy(), FEW_RUNS, self.seed, SIX_HOURS)
         return [
             f"{self.rps:g}",
             f"0.2 → {_points(self.candidate)} %",
@@ -272,7 +272,7 @@ TABLES = {
         ],
     ),
     "few_bad": (
-        f"Few requests, bad candidate: a scrape every 5 s, risk budget 20, margin 0.5 points, at most 12 hours, "
+        f"Few requests, bad candidate: a scrape every 5 s, risk budget 20, margin 0.5 points, at most 6 hours, "
         f"{FEW_RUNS:,} rollouts a line; medians, in brackets the 95th percentile.",
         ["requests a second", "failures, stable → candidate", "rolled back", "candidate's requests", "minutes"],
     ),

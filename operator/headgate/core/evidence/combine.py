@@ -1,4 +1,8 @@
-"""Several signals, one alpha: the rollout's e-value is a weighted mean of the signals' (valid under any dependence)."""
+"""Several signals, one alpha: the rollout's e-value is a weighted mean of the signals' (valid under any dependence).
+
+Where blocks of several scrapes are merged (`waiting`), those of the signals end at different times. The mean is then
+valid if what one signal has seen doesn't tell how the open block of another one will end.
+"""
 
 import math
 from collections.abc import Iterable, Mapping
