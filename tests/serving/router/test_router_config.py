@@ -173,6 +173,17 @@ def test_all_tries_before_a_fallback_leave_it_a_quarter_of_the_budget(timeout_ms
     assert stable_try_ms(timeout_ms) <= 0.75 * timeout_ms
 
 
+@pytest.mark.parametrize(
+    ("timeout_ms", "with_fallback", "without"), [(800, "0.900s", "0.800s"), (100, "0.150s", "0.100s")]
+)
+def test_a_fallbacks_answer_may_be_late_by_an_eighth_and_nothing_else(timeout_ms, with_fallback, without):
+    intent = replace(split(100, timeout_ms=timeout_ms), fallback=Fallback((), SAFE))
+    for chain, expected in ((intent.fallback, {with_fallback, without}), (NO_FALLBACK, {without})):
+        (host,) = render(replace(intent, fallback=chain), {}).routes["virtual_hosts"]
+        routes = [route["route"] for route in host["routes"] if "route" in route]
+        assert {route["timeout"] for route in routes} - {"0.000s", "0s"} == expected
+
+
 def test_only_unsure_answers_that_are_a_fallbacks_matter_are_tried_again():
     for unsure in (False, True):
         documents = render(replace(split(100), fallback=Fallback((), SAFE, unsure)), {})

@@ -2,9 +2,11 @@
 
 import asyncio
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 
+import aiohttp
 import numpy as np
 import orjson
 import pytest
@@ -17,6 +19,7 @@ from headgate_serving.router.config.budget import candidate_try_ms, stable_try_m
 from headgate_serving.router.fallback.chain import Chain, Unanswered, for_models
 from headgate_serving.router.fallback.marks import marked_json, passed_on
 from headgate_serving.router.fallback.requests import Asked, Malformed, of_message, of_rest
+from headgate_serving.router.fallback.rest import Rest
 from headgate_serving.router.fallback.server import StandIn
 from headgate_serving.router.fallback.static import MOST_BYTES, StaticAnswer, TooLarge
 from headgate_serving.router.fallback.wishes import NO_FALLBACK, Fallback, Output, Static, parse_fallback
@@ -284,6 +287,32 @@ def test_where_stable_hangs_the_models_have_what_is_left_of_a_quarter(timeout_ms
     waits = min(stable_try_ms(timeout_ms), whole - stable_try_ms(timeout_ms))
     assert 1000 * for_models(waits / 1000) == pytest.approx(models_have, abs=1)
     assert waits - models_have == pytest.approx(late_by, abs=1)
+
+
+async def test_of_a_large_request_the_time_counts_that_it_takes_to_come_and_to_be_read(tmp_path):
+    """Or the static answer for it would come too late."""
+    loop, left = asyncio.get_running_loop(), list[float]()
+
+    class Watched(Chain):
+        async def first(self, deadline, ask):
+            left.append(deadline - loop.time())
+            return None, []
+
+    chain = Watched("ns", "fraud", CollectorRegistry())
+    chain.follow(Fallback(("simple",), READ))
+    server = Rest(chain, lambda name: "http://127.0.0.1:1")
+    await server.serve(tmp_path / "socket")
+    body = orjson.dumps({"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}]}).ljust(8 << 20)
+    session = aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(tmp_path / "socket")))
+    async with (
+        session,
+        session.post(
+            "http://agent/v2/models/fraud/infer", data=BytesIO(body), headers={"x-envoy-expected-rq-timeout-ms": "5000"}
+        ) as answer,
+    ):
+        assert (answer.status, answer.headers["x-headgate-fallback"]) == (200, "safe")
+    await server.cleanup()
+    assert left[0] <= 0.6 * 5 - 0.25
 
 
 async def test_an_agent_that_starts_anew_has_the_chain_before_it_has_an_api_server(tmp_path):

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -62,6 +63,15 @@ async def refused(router: Router) -> bool:
     return False
 
 
+async def connected(admin: Path) -> bool:
+    """Whether somebody has a connection to Envoy's admin socket that lasts: Linux lists its end and the listener."""
+    for _ in range(2):
+        if (await asyncio.to_thread(Path("/proc/net/unix").read_text)).count(str(admin)) < 2:
+            return False
+        await asyncio.sleep(0.05)
+    return True
+
+
 @asynccontextmanager
 async def no_envoy(router: Router, caplog: pytest.LogCaptureFixture, *, killed: bool = True) -> AsyncIterator[None]:
     """There was one, which served; the agent is there, and knows."""
@@ -69,7 +79,7 @@ async def no_envoy(router: Router, caplog: pytest.LogCaptureFixture, *, killed: 
         with answering(router):
             with running_envoy(router) as envoy:
                 await serve(router)
-                await asyncio.sleep(0.1)
+                await eventually(partial(connected, Path(router.layout.admin_socket)), "the agent's connection")
                 envoy.send_signal(signal.SIGKILL if killed else signal.SIGTERM)
                 envoy.wait()
             async with asyncio.timeout(PATIENCE):

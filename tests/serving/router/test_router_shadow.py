@@ -258,7 +258,7 @@ async def test_a_candidate_that_hangs_holds_up_nobody_and_what_is_more_than_the_
     for _ in range(10):
         answered = await asyncio.gather(*(scene.ask_json([1]) for _ in range(10)))
         assert set(answered) == {scene.stable.name}
-        await asyncio.sleep(0.1)  # of more than 64 at a time Envoy makes no copies
+        await asyncio.sleep(0.3)  # of more than 64 at a time Envoy makes no copies
     await counted(scene, 100 - 20 - asking.AT_ONCE)
     assert scene.dropped() == {"queue": 100 - 20 - asking.AT_ONCE}
     assert scene.candidate.asked == asking.AT_ONCE
