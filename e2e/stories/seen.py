@@ -93,5 +93,5 @@ class Seen:
 
 def _brief(part: Any) -> Any:
     if isinstance(part, dict):
-        return {name: _brief(value) for name, value in part.items() if name not in ("harm", "safe", "outputs")}
+        return {name: _brief(value) for name, value in part.items() if name not in ("state", "outputs")}
     return [_brief(each) for each in part] if isinstance(part, list) else part

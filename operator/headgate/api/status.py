@@ -6,7 +6,20 @@
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 Phase = Literal["Pending", "Shadow", "Canary", "Promoting", "Soaking", "Stable", "RollingBack", "RolledBack"]
 Role = Literal["stable", "candidate"]
@@ -123,7 +136,10 @@ class RevisionRef(StatusModel):
 
 
 class RateEvidence(StatusModel):
-    """What is known about bad answers of one kind: counts of attempts, and the tests' accumulators."""
+    """What is known about bad answers of one kind: counts of attempts, and the tests' accumulators.
+
+    In the status the accumulators are one line, `state`: nobody reads them but the next look.
+    """
 
     accumulators: int = 0
     """Version of the accumulators. Those of another version start anew."""
@@ -153,6 +169,32 @@ class RateEvidence(StatusModel):
     answers of the candidate, of stable, and seconds since the first of them. Empty where none do."""
     alone: Numbers = []
     """Of the candidate's attempts those that stable had none beside for too long, and how many of them were bad."""
+
+    @model_serializer(mode="wrap", when_used="json")
+    def _with_one_line(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        told: dict[str, Any] = serialize(self)
+        state = "; ".join(f"{name}={told.pop(name)}" for name in _ACCUMULATORS)
+        return {**told, "state": state} if self.accumulators or self.history else told
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_one_line(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "state" not in value:
+            return value
+        return {**value, **dict(part.split("=", 1) for part in value["state"].split("; "))}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """As it is stored."""
+        found = handler(core)
+        schema = handler.resolve_ref_schema(found)
+        read = {name: field for name, field in schema["properties"].items() if name not in _ACCUMULATORS}
+        what = "What the tests need to go on: their accumulators, by name."
+        schema["properties"] = {**read, "state": {"type": "string", "description": what}}
+        return found
+
+
+_ACCUMULATORS = ("accumulators", "history", "harm", "worse", "safe", "stake", "waiting", "alone")
 
 
 class LatencyEvidence(RateEvidence):
@@ -206,6 +248,22 @@ class OutputEvidence(StatusModel):
     """Seconds since the first of those that wait."""
 
 
+def _outputs(value: Any) -> Any:
+    return json.loads(value or "[]") if isinstance(value, str) else value
+
+
+Outputs = Annotated[
+    list[OutputEvidence],
+    BeforeValidator(_outputs),
+    PlainSerializer(
+        lambda outputs: json.dumps([o.model_dump(mode="json", exclude_defaults=True) for o in outputs]),
+        when_used="json",
+    ),
+    WithJsonSchema({"type": "string"}),
+]
+"""One line of JSON: all counts and accumulators of all events, which nobody reads but the next look."""
+
+
 class PredictionEvidence(StatusModel):
     """What is known about the predictions' distribution."""
 
@@ -222,7 +280,8 @@ class PredictionEvidence(StatusModel):
     candidateAnswers: int = 0  # noqa: N815
     stableAnswers: int = 0  # noqa: N815
     verdict: Verdict = "Inconclusive"
-    outputs: list[OutputEvidence] = []
+    outputs: Outputs = []
+    """Counts and accumulators of each event, as JSON."""
 
 
 class ShadowEvidence(StatusModel):
