@@ -5,13 +5,14 @@ a lock on a file keeps each from other runs and other workers of this one.
 """
 
 import fcntl
+import os
 import random
 import socket
 import tempfile
 from pathlib import Path
 from typing import TextIO
 
-LOCKS = Path(tempfile.gettempdir(), "headgate-test-ports")
+LOCKS = Path(tempfile.gettempdir(), f"headgate-test-ports-{os.getuid()}")
 _held: list[TextIO] = []
 
 
