@@ -84,7 +84,7 @@ class Acceptance:
                 self.folder.put(layout.taken, json.dumps(asked.spec, sort_keys=True))
             return memory
         refused = self.refuses(layout.clusters) or self.refuses(layout.routes)
-        if refused and not asked.amended and asked.wishes != self._taken:
+        if refused and not asked.amended and asked.wishes != self._taken and await self.envoy.has_refused():
             self._refused, self._asked = asked.wishes, None
             return replace(memory, clusters=self._as_taken(memory.clusters))
         return memory

@@ -36,6 +36,11 @@ class Admin:
             return None
         return str(stats.get(f"{_CLUSTERS}.{_VERSION}", "")), str(stats.get(f"{_ROUTES}.version_text", ""))
 
+    async def has_refused(self) -> bool:
+        """Whether this Envoy has ever refused clusters or routes."""
+        stats = await self._stats(rf"^({_CLUSTERS}\.cds|{_ROUTES})\.update_rejected$")
+        return stats is not None and any(stats.values())
+
     async def wait_for_clusters(self, version: str, patience: float) -> bool:
         """Whether Envoy follows `version` of CDS within `patience` seconds, and knows the pods of all clusters.
 

@@ -66,6 +66,8 @@ class Discovery:
             return False
         if has or self._refusals.get(path) == version:
             return True
+        if path not in (self._folder.layout.clusters, self._folder.layout.routes):
+            return False  # a cluster that is replaced asks for its pods anew
         now = asyncio.get_running_loop().time()
         times = self._asked_first[path] = [at for at in self._asked_first[path] if now - at < AGAIN_SECONDS] + [now]
         return len(times) >= FIRST_REFUSED_AFTER

@@ -34,6 +34,9 @@ class ClusterWatcher(Protocol):
     async def versions(self) -> tuple[str, str] | None:
         """What Envoy follows of its clusters and of its routes; None when there is no Envoy."""
 
+    async def has_refused(self) -> bool:
+        """Whether this Envoy has ever refused clusters or routes."""
+
 
 @dataclass
 class XdsFolder:

@@ -52,6 +52,9 @@ class FakeEnvoy:
         assert version == self.folder.version(self.folder.layout.routes)
         return self.takes_routes
 
+    async def has_refused(self):
+        return False
+
     async def versions(self):
         clusters, routes = self.folder.versions
         return (clusters if self.keeps_up else "", routes if self.takes_routes else "") if self.there else None
@@ -287,6 +290,8 @@ class Choosy:
     folder: XdsFolder
     hates: str = '"timeout":"0.300s"'
     holds: dict = field(default_factory=dict)
+    admits: bool = True
+    """Whether it counts what it has refused."""
 
     def look(self):
         for path in (self.folder.layout.clusters, self.folder.layout.routes):
@@ -303,6 +308,9 @@ class Choosy:
     async def follows(self, version):
         self.look()
         return self.holds.get(self.folder.layout.routes) == version
+
+    async def has_refused(self):
+        return self.admits
 
     async def versions(self):
         self.look()
@@ -408,6 +416,16 @@ async def test_a_new_agent_follows_the_split_though_envoy_refuses_the_spec(choos
     assert choosy.routed() == {OLD}
     assert await choosy.envoy.versions() == choosy.folder.versions
     assert f'"timeout":"{0.2 if known else 1.0:.3f}s"' in choosy.folder.text(choosy.layout.routes)
+
+
+async def test_an_envoy_that_has_refused_nothing_is_only_slow(choosy):
+    choosy.envoy.admits = False
+    choosy.split((OLD, "stable", 100))
+    for timeout in ("200ms", "300ms", "300ms"):
+        wish(choosy, timeout=timeout)
+        await choosy.agent.turn()
+    assert '"timeout":"0.300s"' in choosy.folder.text(choosy.layout.routes)
+    assert choosy.agent._look_at is not None
 
 
 async def test_a_split_that_envoy_refuses_changes_no_wish(choosy):
