@@ -144,6 +144,7 @@ class Agent:
         else:
             self._complaint = ""
         self.metrics.show_weights(intent)
+        self.metrics.show_ignored(len(intent.ignored))
         if not self.acceptance.settled:
             self._look_at = min(self._look_at or math.inf, self.clock() + AGAIN_SECONDS)
         if written:

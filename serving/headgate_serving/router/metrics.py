@@ -30,6 +30,7 @@ class Metrics:
     errors: Counter = field(init=False)
     refusals: Counter = field(init=False)
     usable: Gauge = field(init=False)
+    ignored: Gauge = field(init=False)
     watch_age: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
@@ -54,6 +55,8 @@ class Metrics:
         labels = (*whose, "headgate_router")
         what = "Whether a mounted Secret can be used: 1, or 0"
         add("usable", Gauge("headgate_router_secret_usable", what, (*labels, "secret"), registry=self.registry))
+        what = "Parts of the ModelDeployment and its EndpointSlices that the router does not follow as they are"
+        add("ignored", Gauge("headgate_router_ignored", what, labels, registry=self.registry))
         what = "Seconds since the older of the two watches was last known to be current"
         add("watch_age", Gauge("headgate_router_watch_age_seconds", what, labels, registry=self.registry))
         self.writes.labels(self.namespace, self.model)
@@ -71,6 +74,10 @@ class Metrics:
     def show_usable(self, secret: str, usable: bool) -> None:
         """Of a mounted Secret."""
         self.usable.labels(self.namespace, self.model, self.router, secret).set(usable)
+
+    def show_ignored(self, count: int) -> None:
+        """How much is not followed as it is; the log says what."""
+        self.ignored.labels(self.namespace, self.model, self.router).set(count)
 
     def show_routes(self, revisions: Iterable[str]) -> None:
         """The operator takes away pods only when no router has their revision here."""

@@ -8,7 +8,9 @@ from manifest_cases import BAD, GOOD, MINIMAL
 
 from headgate.api import rules
 from headgate.api.schema import model_deployment_crd
+from headgate.api.spec import Spec
 from headgate.cli.validate import check
+from headgate_serving.router.traffic import parse_deployment
 
 SCHEMA = model_deployment_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 OPENAPI = Draft4Validator(SCHEMA)
@@ -51,6 +53,26 @@ def test_a_good_manifest_fits_the_schema(name):
     manifest = without_nulls(GOOD[name])
     assert list(OPENAPI.iter_errors(manifest)) == []
     assert list(unknown_fields({**SCHEMA, "properties": {**SCHEMA["properties"], "metadata": {}}}, manifest)) == []
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_routers_can_read_all_of_a_good_manifest(name):
+    split = [{"revision": "fraud-1a2b3c4d", "role": "stable", "weight": 100}]
+    manifest = without_nulls(GOOD[name])
+    for written in (
+        manifest,
+        {**manifest, "spec": Spec.model_validate(manifest["spec"]).model_dump(exclude_none=True)},
+    ):
+        intent = parse_deployment({**written, "status": {"traffic": split}})
+        assert intent.ignored == ()
+        assert len(intent.targets) == 1
+
+
+@pytest.mark.parametrize("bad", CASES)
+def test_no_manifest_however_bad_holds_up_what_routers_do(bad):
+    split = [{"revision": "fraud-1a2b3c4d", "role": "stable", "weight": 100}]
+    manifest = bad.manifest if isinstance(bad.manifest.get("spec"), dict) else {}
+    assert len(parse_deployment({**manifest, "status": {"traffic": split}}).targets) == 1
 
 
 @pytest.mark.parametrize("bad", CASES)

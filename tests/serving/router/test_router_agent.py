@@ -281,6 +281,10 @@ async def test_a_spec_that_cannot_be_read_holds_up_no_rollback(world, spec, capl
     await world.agent.turn()
     assert '"timeout":"0.200s"' in world.folder.text(world.layout.routes), "a new agent knows it too"
     assert "this agent can't follow spec: " in caplog.text
+    assert world.value("headgate_router_ignored", **ROUTER) == 1
+    world.deployments.objects["fraud"]["spec"] = {}
+    await world.agent.turn()
+    assert world.value("headgate_router_ignored", **ROUTER) == 0
 
 
 @dataclass
