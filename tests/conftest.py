@@ -3,11 +3,13 @@
 import os
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # The same examples in every run: a failure belongs to the change that is tested. `--hypothesis-profile=default`
-# looks further.
-settings.register_profile("same-examples", derandomize=True)
+# looks further. Nor does the time count that a busy machine takes for an example.
+settings.register_profile(
+    "same-examples", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("same-examples")
 
 

@@ -30,6 +30,8 @@ from headgate_serving.router.traffic import Intent, Target
 from patience import PATIENCE
 from stories.tokens import AUDIENCE, ISSUER, Signer, by_secret, encoded, jwks, unsigned
 
+SLOW_OR_SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+"""The fixture is one Envoy for all examples, and a busy machine is slow to make them."""
 INFER = "/v2/models/fraud/infer"
 SHOP, BANK = "shop-key-0123456789", "bank-key-0123456789"
 OURS, NEW, OTHERS = Signer.rsa("ours"), Signer.ec("new"), Signer.rsa("ours")
@@ -323,7 +325,7 @@ documents = st.one_of(
 
 
 @given(documents)
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=SLOW_OR_SHARED)
 def test_envoy_takes_whatever_the_api_server_and_the_agent_take(by_keys: Guarded, document: dict[str, Any]) -> None:
     text, version = discovery_response(document)
     by_keys.router.folder.hold(by_keys.router.layout.extension(FILTER), text)
