@@ -116,8 +116,8 @@ def still_pending(o: Observation, status: Status, rollout: Rollout) -> str:
         return f"{rollout.version} is ready, and no router sends it requests: look at the pods of {o.name}-router."
     if o.workloads.get(rollout.revision, Workload()).rolled_out:
         return (
-            f"{rollout.version} is ready for longer than {o.spec.rollout.deadline}, and there are no metrics to judge it "
-            "by: it gets no traffic before there are."
+            f"{rollout.version} is ready for longer than {o.spec.rollout.deadline}, and there are no metrics to "
+            "judge it by: it gets no traffic before there are."
         )
     return f"The pods of {rollout.version} were not ready within {o.spec.rollout.deadline}: kubectl describe them."
 
