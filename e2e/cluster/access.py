@@ -111,8 +111,9 @@ class Cluster:
         return json.loads(self.kubectl("get", *arguments, "--output=json"))
 
     def apply(self, *manifests: Mapping[str, Any]) -> None:
-        """Apply objects on the server's side."""
-        self.kubectl("apply", "--server-side", "--filename=-", input=yaml.safe_dump_all(manifests))
+        """Apply objects on the server's side. As JSON: kubectl reads some scalars of PyYAML's otherwise."""
+        objects = {"apiVersion": "v1", "kind": "List", "items": manifests}
+        self.kubectl("apply", "--server-side", "--filename=-", input=json.dumps(objects))
 
     def load_images(self, names: Iterable[str] | None = None) -> dict[str, str]:
         """Build images of the table and bring them onto the nodes; return name -> reference."""

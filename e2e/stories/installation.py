@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 from collections import Counter
@@ -10,8 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from cluster import Cluster
 from cluster.cgroups import tracking_tree
@@ -48,7 +47,7 @@ class Headgate:
         world.cluster.apply(restricted(SYSTEM))
         # A story that was interrupted may have left a Deployment scaled to nothing.
         options = [f"--namespace={SYSTEM}", "--values=-", "--force-conflicts", "--wait", "--timeout=3m"]
-        world.cluster.run(["helm", "upgrade", "--install", RELEASE, CHART, *options], input=yaml.safe_dump(values))
+        world.cluster.run(["helm", "upgrade", "--install", RELEASE, CHART, *options], input=json.dumps(values))
         return Headgate(world)
 
     @property

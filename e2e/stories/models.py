@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-import yaml
 
 from .seen import Seen
 from .waiting import until
@@ -61,7 +60,7 @@ class Model:
 
     def ask_for(self, artifact: Artifact, *options: str) -> None:
         """`kubectl apply` of the manifest with this model."""
-        text = yaml.safe_dump(self.manifest(artifact))
+        text = json.dumps(self.manifest(artifact))
         self.world.cluster.kubectl("apply", *options, "--filename=-", input=text)
 
     def look(self) -> Seen:

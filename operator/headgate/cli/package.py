@@ -7,10 +7,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from headgate.api import API_VERSION
 from headgate.cli import validate
+from headgate.cli.manifest_text import write
 
 if TYPE_CHECKING:
     from headgate_serving.artifact.package import Packaged
@@ -54,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         print("headgate package: " + " ".join(str(error).split()), file=sys.stderr)
         return 2
     print(f"# digest: {made.manifest.digest}")
-    print(yaml.safe_dump(manifest, sort_keys=False), end="")
+    print(write(manifest), end="")
     return 0
 
 

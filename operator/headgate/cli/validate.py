@@ -8,28 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from headgate.api import API_VERSION
 from headgate.api.fallback_rules import NOT_ITSELF
 from headgate.api.rules import SHORT_NAME
 from headgate.api.spec import Spec
+from headgate.cli.manifest_text import Unreadable, read
 
 KIND = "ModelDeployment"
 _SHORT_NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads YAML as kubectl does: what looks like a date is text."""
-
-    yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
-        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-_UNREADABLE = (OSError, yaml.YAMLError, UnicodeDecodeError)
+_UNREADABLE = (OSError, Unreadable, UnicodeDecodeError)
 
 
 @dataclass(frozen=True)
@@ -52,7 +43,9 @@ class SpecUnreadable(Exception):
 def read_spec(path: Path) -> Spec:
     """The spec of the only ModelDeployment in a file. Raises SpecUnreadable."""
     try:
-        found = [d for d in _documents(path.read_text()) if isinstance(d, dict) and d.get("kind") == KIND]
+        found = [
+            d for d in read(path.read_text(encoding="utf-8")).documents if isinstance(d, dict) and d.get("kind") == KIND
+        ]
     except _UNREADABLE as error:
         raise SpecUnreadable(f"{path} can't be read as YAML: {error}") from error
     if len(found) != 1:
@@ -76,8 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     findings, checked = [], 0
     for name in arguments.filename:
         try:
-            text = sys.stdin.read() if name == "-" else Path(name).read_text()
-            documents = _documents(text)
+            text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+            documents = read(text).documents
         except _UNREADABLE as error:
             print(f"{name}: can't be read as YAML: {error}", file=sys.stderr)
             return 2
@@ -93,10 +86,6 @@ def run(arguments: argparse.Namespace) -> int:
     if not findings:
         print(f"{checked} {KIND}{'s' if checked > 1 else ''} valid")
     return 1 if findings else 0
-
-
-def _documents(text: str) -> list[Any]:
-    return [d for d in yaml.load_all(text, Loader=_Loader) if d is not None]
 
 
 def check(document: dict[str, Any], where: str = KIND) -> list[Finding]:

@@ -15,6 +15,7 @@ from skl2onnx import to_onnx
 from sklearn.linear_model import LogisticRegression
 
 from headgate.cli import main, validate
+from headgate.cli.manifest_text import read
 from headgate_serving.artifact import digest_of
 from headgate_serving.artifact.command import main as fetch
 from headgate_serving.artifact.samples import deviations
@@ -72,6 +73,17 @@ def test_makes_an_artifact_and_the_yaml_that_asks_for_it(
     assert out.startswith(f"# digest: {digest}\n")
     assert "accuracy of label" in err
     assert fetch(["--uri", to.as_uri(), "--digest", digest, "--to", str(tmp_path / "to")]) == 0
+
+
+@pytest.mark.parametrize("version", ["72225e2", "31e4", "0x1f", "12e03", "2026-11-20"])
+def test_every_text_in_the_yaml_is_text_to_kubectl(
+    tmp_path: Path, package: Package, capsys: pytest.CaptureFixture[str], version: str
+) -> None:
+    assert package(str(tmp_path / "fraud"), "--name", "y", "--version", version) == 0
+    out = capsys.readouterr().out
+    assert f'version: "{version}"' in out
+    (document,) = read(out).documents
+    assert (document["metadata"]["name"], document["spec"]["model"]["version"]) == ("y", version)
 
 
 def test_the_samples_are_rows_of_the_data_with_the_models_own_answers(tmp_path: Path, package: Package) -> None:

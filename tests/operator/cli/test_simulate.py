@@ -3,10 +3,10 @@
 import json
 
 import pytest
-import yaml
 from api.manifest_cases import BAD, GOOD, manifest
 
 from headgate.cli import main
+from headgate.cli.manifest_text import write
 
 KEYS = [
     "runs",
@@ -54,12 +54,12 @@ def told(simulate):
 def written(tmp_path):
     """A file with these objects."""
 
-    def write(*documents):
+    def put(*documents):
         file = tmp_path / "model.yaml"
-        file.write_text(yaml.safe_dump_all(documents))
+        file.write_text("---\n".join(map(write, documents)))
         return file
 
-    return write
+    return put
 
 
 def test_the_json_object_has_exactly_these_keys(told):

@@ -3,11 +3,11 @@
 import io
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.cli import main
+from headgate.cli.manifest_text import read, write
 from headgate.cli.validate import check
 
 GOOD = """
@@ -47,6 +47,28 @@ def test_a_good_file(validate):
 def test_a_date_without_quotes_is_text_as_for_kubectl(validate):
     assert "version: 2026-11-20\n" in GOOD
     assert validate(GOOD)[0] == 0
+
+
+MATCH = "traffic: {match: [{header: x, exact: VALUE}]}"
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ("model: {version: 31e4, uri: pvc://m/1}", "spec.model.version: 310000: Input should be a valid string"),
+        ("model: {version: 72225e2, uri: pvc://m/1}", "spec.model.version: 7222500: Input should be a valid string"),
+        (MATCH.replace("VALUE", "y"), "spec.traffic.match.0.exact: True: Input should be a valid string"),
+        (MATCH.replace("VALUE", "0o17"), "spec.traffic.match.0.exact: 15: Input should be a valid string"),
+        (MATCH.replace("VALUE", "12:30"), ""),
+        ("rollout: {alpha: 1e-3, riskBudget: 1e3}", ""),
+        ("runtime: {replicas: 2.0}", ""),
+        ("traffic: {retryOnStable: off}", ""),
+    ],
+)
+def test_scalars_are_read_as_kubectl_reads_them(validate, field, told):
+    text = GOOD.replace("  rollout:\n", f"  {field}\n") if "model:" not in field else GOOD[: GOOD.index("  model:")]
+    status, out, _ = validate(text if field in text else f"{text}  {field}\n")
+    assert (status, out) == ((1, f"0.yaml: fraud: {told}\n") if told else (0, "1 ModelDeployment valid\n"))
 
 
 def test_a_bad_file_names_file_object_field_value_and_reason(validate):
@@ -112,7 +134,7 @@ def test_without_a_file_there_is_nothing_to_check(capsys):
 
 
 anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=10,
 )
@@ -123,4 +145,4 @@ documents = st.fixed_dictionaries(
 
 @given(documents)
 def test_any_document_gets_an_answer(document):
-    assert check(yaml.safe_load(yaml.safe_dump(document)))
+    assert check(read(write(document)).documents[0])
