@@ -85,7 +85,7 @@ def columns_show_it(census: Model) -> None:
 def description_tells_it(census: Model) -> None:
     """`kubectl describe modeldeployment`: conditions and events."""
     text = census.world.cluster.kubectl("describe", "mdep", census.name, f"--namespace={census.namespace}")
-    for condition in ("Ready", "Reconciling", "Stalled", "RolloutHealthy", "DriftDetected"):
+    for condition in ("Ready", "Reconciling", "Stalled", "RolloutHealthy", "DriftDetected", "PodsReleased"):
         assert condition in text
     decisions = ["Live", "Promoted", "RolledBack", "RolledBack"]
     events = census.events()

@@ -13,7 +13,7 @@ import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import kopf
 
@@ -24,10 +24,10 @@ from headgate.edges.lease import Connect, Election, LeaseSettings
 from headgate.edges.prometheus import Prometheus
 from headgate.edges.telemetry import Health, HealthServer, Telemetry
 from headgate.errors import HeadgateError, NotFound, cause_of
-from headgate.handlers import kopf_settings, register
+from headgate.handlers import WatchesBroken, register, watch
 from headgate.informer import Informer
 from headgate.observe import Observer
-from headgate.queue import Key, Queue
+from headgate.queue import Queue
 from headgate.reconcile import Reconciler
 from headgate.settings import Settings, read_settings
 from headgate.threads import in_thread
@@ -44,13 +44,7 @@ AGAIN_AFTER = 5.0
 """Seconds before something is tried again that the API server refused or did not answer."""
 
 ENDS_WITHIN = 9.0
-"""Seconds that everything has to end, once it was told to."""
-
-
-class WatchesBroken(HeadgateError):
-    """The watches ended, or don't tell what there is: they begin anew."""
-
-    reason = "WatchesBroken"
+"""Seconds that each part has to end, once it was told to."""
 
 
 class Leader:
@@ -79,7 +73,8 @@ class Leader:
         loop = asyncio.get_running_loop()
         registry = kopf.OperatorRegistry()
         register(registry, self.queue, self.informer, self.reconciler.child_changed, loop.call_soon_threadsafe)
-        watching = asyncio.create_task(self._watch(registry), name="kopf")
+        kopf_runs = partial(watch, registry, self._settings.identity, self._settings.namespaces)
+        watching = asyncio.create_task(in_thread("kopf", kopf_runs), name="kopf")
         listing = asyncio.create_task(self._list_until_it_works(), name="list")
         tasks = {watching, listing}
         try:
@@ -95,22 +90,6 @@ class Leader:
             await _end(tasks)
             await self._background.close()
 
-    async def _watch(self, registry: kopf.OperatorRegistry) -> None:
-        operator = partial(
-            kopf.operator,
-            registry=registry,
-            settings=kopf_settings(),
-            standalone=True,
-            identity=cast(Any, self._settings.identity),  # kopf would ask the system for a user's name
-            clusterwide=not self._settings.namespaces,
-            namespaces=self._settings.namespaces,
-        )
-        try:
-            await in_thread("kopf", operator)
-        except Exception as error:
-            raise WatchesBroken(f"kopf has ended: {cause_of(error)}") from error
-        raise WatchesBroken("kopf has ended")
-
     async def _list_until_it_works(self) -> None:
         while True:
             try:
@@ -122,12 +101,10 @@ class Leader:
                 await asyncio.sleep(AGAIN_AFTER)
 
     async def _list(self, after: float) -> None:
-        namespaces = self._settings.everywhere
-        for key in await self.informer.resync(self._kube, namespaces):
+        for key in await self.informer.resync(self._kube, self._settings.everywhere):
             self.queue.add(key)
-        for namespace in namespaces:
-            for item in await self._kube.list(API_VERSION, "ModelDeployment", namespace, {}):
-                self.queue.add(Key(item["metadata"]["namespace"], item["metadata"]["name"]), after)
+        for key in self.informer.models:
+            self.queue.add(key, after)
         self.listed_at = time.monotonic()
 
     async def _resync(self) -> None:
@@ -202,28 +179,37 @@ class Operator:
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         stop = asyncio.create_task(stopped.wait(), name="signal")
         work = asyncio.create_task(self._work(), name="work")
-        election = asyncio.create_task(in_thread("lease", self.election.run), name="lease")
         try:
-            await _first_of({stop, work, election})
+            await _first_of({stop, work})
             return 0
         finally:
-            await _end({work})  # before the lease is released: the next leader must not find us at work
-            await _end({election, stop})
+            await _end({work, stop}, 2 * ENDS_WITHIN)
             await server.stop()
             await self.metrics.close()
 
     async def _work(self) -> None:
-        """Lead whenever the lease is ours, for ever."""
+        """Stand for election, once there is something to do, and lead whenever the lease is ours, for ever."""
+        await self._crds_are_installed()
+        log.info("%s stands for election by the lease %s", self.settings.identity, self.settings.lease_name)
+        election = asyncio.create_task(in_thread("lease", self.election.run), name="lease")
+        leading = asyncio.create_task(self._lead_when_elected(), name="leading")
+        try:
+            await _first_of({election, leading})
+        finally:
+            await _end({leading})  # before the lease is released: the next leader must not find us at work
+            await _end({election})
+
+    async def _lead_when_elected(self) -> None:
         while True:
-            await self._crds_are_installed()
-            log.info("%s stands for election by the lease %s", self.settings.identity, self.settings.lease_name)
             await self._gained.wait()
             log.info("%s leads", self.settings.identity)
             try:
                 await _until(self._lost, self._lead())
-            except HeadgateError as error:
-                log.warning("%s: %s; the work begins anew", error.reason, cause_of(error))
+            except Exception as error:
+                known = isinstance(error, HeadgateError)
+                log.warning("%s: %s; the work begins anew", type(error).__name__, cause_of(error), exc_info=not known)
                 await asyncio.sleep(AGAIN_AFTER)
+                await self._crds_are_installed()
 
     async def _lead(self) -> None:
         self._leader = Leader(self)
@@ -232,27 +218,32 @@ class Operator:
             await self._leader.work()
         finally:
             self._leader = None
-            self.telemetry.leading.set(0)
+            for gauge in (self.telemetry.leading, self.telemetry.queue_depth, self.telemetry.resync_age):
+                gauge.set(0)
             self.telemetry.forget_all()
 
     async def _crds_are_installed(self) -> None:
         """Wait for them: with GitOps the operator may well be there first."""
-        for kind in ("ModelDeployment", "ModelRevision"):
-            while why := await self._missing(kind):
-                if why != self._waits_for:
-                    log.warning("%s; asking again every %g s", why, AGAIN_AFTER)
-                self._waits_for = why
-                await asyncio.sleep(AGAIN_AFTER)
+        while why := await self._missing():
+            if why != self._waits_for:
+                log.warning("%s; asking again every %g s", why, AGAIN_AFTER)
+            self._waits_for = why
+            await asyncio.sleep(AGAIN_AFTER)
         self._waits_for = ""
 
-    async def _missing(self, kind: str) -> str:
-        """Why objects of this kind can't be listed; empty if they can."""
+    async def _missing(self) -> str:
+        """Why there is nothing to work on; empty if there is. kopf goes by discovery, which may be later than lists."""
+        kinds = {"modeldeployments": "ModelDeployment", "modelrevisions": "ModelRevision"}
         try:
-            await self.kube.list(API_VERSION, kind, self.settings.everywhere[0], {})
+            found = await self.kube.resources(API_VERSION)
+            if missing := [kind for plural, kind in kinds.items() if plural not in found]:
+                return f"waits for the CustomResourceDefinitions of {' and '.join(missing)}: install the chart's crds"
+            for kind in kinds.values():
+                await self.kube.list(API_VERSION, kind, self.settings.everywhere[0], {})
         except NotFound:
-            return f"waits for the CustomResourceDefinition of {kind} ({API_VERSION}): install the chart's crds"
+            return f"waits until {API_VERSION} can be listed"
         except HeadgateError as error:
-            return f"can't list {kind}: {cause_of(error)}"
+            return f"can't list {API_VERSION}: {cause_of(error)}"
         return ""
 
 
@@ -272,11 +263,11 @@ async def _first_of(tasks: "set[asyncio.Task[Any]]") -> None:
         task.result()
 
 
-async def _end(tasks: set["asyncio.Task[Any]"]) -> None:
+async def _end(tasks: set["asyncio.Task[Any]"], within: float = ENDS_WITHIN) -> None:
     for task in tasks:
         task.cancel()
     with suppress(TimeoutError):
-        async with asyncio.timeout(ENDS_WITHIN):
+        async with asyncio.timeout(within):
             await asyncio.gather(*tasks, return_exceptions=True)
 
 

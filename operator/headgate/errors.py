@@ -3,6 +3,7 @@
     HeadgateError
     ├── KubernetesError          the API server said no, or nothing
     │   ├── Conflict             somebody else wrote in between: look again
+    │   ├── Expired              a version, or a page of a list, is too old: list again
     │   ├── NamespaceTerminating nothing can be created in a namespace that is being deleted
     │   └── NotFound
     ├── Unreadable               an object is not what this version of Headgate writes and reads
@@ -29,6 +30,12 @@ class Conflict(KubernetesError):
     """The object was changed since it was read."""
 
     reason = "Conflict"
+
+
+class Expired(KubernetesError):
+    """What was asked for is too old (410)."""
+
+    reason = "Expired"
 
 
 class NamespaceTerminating(KubernetesError):

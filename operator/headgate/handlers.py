@@ -5,12 +5,15 @@ of its own (and would call plain functions in further ones), while queue and inf
 every event is delivered to that loop.
 """
 
-from collections.abc import Callable
-from typing import Any
+import asyncio
+from collections.abc import Callable, Collection
+from typing import Any, cast
 
 import kopf
+from kopf._cogs.structs.references import Insights
 
 from headgate.api import GROUP, MODEL_LABEL, VERSION
+from headgate.errors import HeadgateError, cause_of
 from headgate.informer import Informer
 from headgate.queue import Key, Queue
 
@@ -23,6 +26,12 @@ Changed = Callable[[str, str, str, int | None], None]
 _CHILDREN = (("apps", "v1", "deployments"), ("", "v1", "pods"), ("", "v1", "services"))
 _WATCHED = ((GROUP, VERSION, "modeldeployments"), (GROUP, VERSION, "modelrevisions"), *_CHILDREN)
 _APPLIED = {"deployments": "Deployment", "services": "Service"}
+
+
+class WatchesBroken(HeadgateError):
+    """The watches ended, or don't tell what there is: they begin anew."""
+
+    reason = "WatchesBroken"
 
 
 def register(
@@ -51,6 +60,40 @@ def register(
     @kopf.on.login(registry=registry)
     async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+
+async def watch(registry: kopf.OperatorRegistry, identity: str, namespaces: Collection[str]) -> None:
+    """Run kopf until cancelled. Raises WatchesBroken where it ends, or does not watch all of what we need.
+
+    kopf looks once which resources there are, and passes over those that the API server's discovery does not have.
+    """
+    insights = Insights()
+    operator = asyncio.create_task(
+        kopf.operator(
+            registry=registry,
+            settings=kopf_settings(),
+            insights=insights,
+            standalone=True,
+            identity=cast(Any, identity),  # kopf would ask the system for a user's name
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+        )
+    )
+    known = asyncio.create_task(insights.ready_resources.wait())
+    try:
+        await asyncio.wait({operator, known}, return_when=asyncio.FIRST_COMPLETED)
+        missing = {plural for _, _, plural in _WATCHED} - {resource.plural for resource in insights.watched_resources}
+        why = f"the API server's discovery does not have {', '.join(sorted(missing))}"
+        if not (known.done() and missing):
+            why = "kopf has ended"
+            await operator
+    except Exception as error:
+        raise WatchesBroken(f"kopf has ended: {cause_of(error)}") from error
+    finally:
+        known.cancel()
+        operator.cancel()
+        await asyncio.gather(operator, known, return_exceptions=True)
+    raise WatchesBroken(why)
 
 
 def kopf_settings() -> kopf.OperatorSettings:

@@ -25,8 +25,13 @@ KINDS = {
     "deployments": ("apps/v1", "Deployment"),
     "pods": ("v1", "Pod"),
     "modelrevisions": (API_VERSION, "ModelRevision"),
+    "services": ("v1", "Service"),
+    "modeldeployments": (API_VERSION, "ModelDeployment"),
 }
-"""The resources whose objects are kept, by plural."""
+"""The resources that are followed, by plural."""
+
+_IN_BRIEF = frozenset({"services", "modeldeployments"})
+"""Of these only names and versions are kept."""
 
 
 _BROKEN_AFTER = 2
@@ -42,11 +47,14 @@ class NotSynced(HeadgateError):
 class _Store:
     """The objects of one resource, by namespace and name."""
 
+    plural: str
     objects: dict[Key, Object] = field(default_factory=dict)
     by_model: dict[Key, dict[Key, Object]] = field(default_factory=lambda: defaultdict(dict))
     synced: bool = False
     unconfirmed: set[Key] = field(default_factory=set)
     """Objects that a list has shown to be new, changed or gone, and of which no event has come since."""
+    missed_before: set[Key] = field(default_factory=set)
+    """Those of the list before: that one of them is gone by now is no further miss."""
     broken: int = 0
     """How many lists in a row have found that the list before them had been right and no event came."""
     touched: set[Key] = field(default_factory=set)
@@ -54,7 +62,8 @@ class _Store:
 
     def put(self, item: Object) -> Key:
         """Remember an object in its newest form; the model that it belongs to."""
-        ident, model = _ident(item), _model(item)
+        item = _stripped(item, self.plural in _IN_BRIEF)
+        ident, model = _ident(item), self.model_of(item)
         if ident in self.objects:
             self.remove(ident)
         self.objects[ident] = self.by_model[model][ident] = item
@@ -65,11 +74,18 @@ class _Store:
         item = self.objects.pop(ident, None)
         if item is None:
             return None
-        model = _model(item)
+        model = self.model_of(item)
         del self.by_model[model][ident]
         if not self.by_model[model]:
             del self.by_model[model]
         return model
+
+    def model_of(self, item: Object) -> Key:
+        """The ModelDeployment that an object belongs to; itself, if it is one."""
+        if self.plural == "modeldeployments":
+            return _ident(item)
+        meta = item["metadata"]
+        return Key(meta.get("namespace") or "", (meta.get("labels") or {}).get(MODEL_LABEL, ""))
 
     def replace(self, items: Iterable[Object], namespace: str | None) -> set[Key]:
         """Bring all objects of a namespace (None: of all) in line with a list; the models of those that differed."""
@@ -84,15 +100,14 @@ class _Store:
             for ident, item in listed.items()
             if ident not in self.touched and _version(self.objects.get(ident)) != _version(item)
         ]
-        self.unconfirmed.update(gone, map(_ident, new))
+        self.unconfirmed.update(set(gone) - self.missed_before, map(_ident, new))
         return {model for ident in gone if (model := self.remove(ident))} | {self.put(item) for item in new}
 
     def missed(self) -> int:
         """How many changes the list before this one has found of which no event came; at the start of a list."""
-        missed = len(self.unconfirmed)
-        self.broken = self.broken + 1 if missed else 0
-        self.unconfirmed.clear()
-        return missed
+        self.missed_before, self.unconfirmed = self.unconfirmed, set()
+        self.broken = self.broken + 1 if self.missed_before else 0
+        return len(self.missed_before)
 
 
 class Informer:
@@ -100,7 +115,9 @@ class Informer:
 
     def __init__(self, on_missed: Callable[[str, int], None] = lambda *_: None) -> None:
         self._on_missed = on_missed
-        self._stores = {plural: _Store() for plural in KINDS}
+        self._stores = {plural: _Store(plural) for plural in KINDS}
+        self._complete = False
+        """Whether a whole round of lists has ended, so that the next one can tell what the watches missed."""
 
     @property
     def unsynced(self) -> tuple[str, ...]:
@@ -128,25 +145,35 @@ class Informer:
         ident = _ident(item)
         store.touched.add(ident)
         store.unconfirmed.discard(ident)
+        known = store.objects.get(ident)
         if event_type == "DELETED":
-            store.remove(ident)
-        elif not _is_older(item, store.objects.get(ident)):
+            if known is None or _uid(known) == _uid(item):  # else another object has its name by now
+                store.remove(ident)
+        elif not _is_older(item, known):
             store.put(item)
 
     async def resync(self, kube: Kube, namespaces: Iterable[str | None]) -> frozenset[Key]:
         """List everything once; the models of which something was not known. Raises HeadgateError where it can't."""
         found = set[Key]()
         everywhere = tuple(namespaces)
+        counts, self._complete = self._complete, False
         for plural, (api_version, kind) in KINDS.items():
             store = self._stores[plural]
-            if missed := store.missed():
+            if counts and (missed := store.missed()):
                 log.warning("the watch of %s did not tell of %d changes that a list has found", plural, missed)
                 self._on_missed(plural, missed)
+            labels: dict[str, str | None] = {} if plural == "modeldeployments" else {MODEL_LABEL: None}
             for namespace in everywhere:
                 store.touched.clear()
-                found |= store.replace(await kube.list(api_version, kind, namespace, {MODEL_LABEL: None}), namespace)
+                found |= store.replace(await kube.list(api_version, kind, namespace, labels), namespace)
             store.synced = True
+        self._complete = True
         return frozenset(found)
+
+    @property
+    def models(self) -> frozenset[Key]:
+        """All ModelDeployments."""
+        return frozenset(self._stores["modeldeployments"].objects)
 
 
 def _ident(item: Object) -> Key:
@@ -154,18 +181,26 @@ def _ident(item: Object) -> Key:
     return Key(meta.get("namespace") or "", meta["name"])
 
 
-def _model(item: Object) -> Key:
-    meta = item["metadata"]
-    return Key(meta.get("namespace") or "", (meta.get("labels") or {}).get(MODEL_LABEL, ""))
+def _stripped(item: Object, in_brief: bool) -> Object:
+    meta = {name: value for name, value in item["metadata"].items() if name != "managedFields"}
+    if not in_brief:
+        return {**item, "metadata": meta}
+    kept = ("name", "namespace", "uid", "resourceVersion", "labels")
+    brief = {name: meta[name] for name in kept if name in meta}
+    return {"metadata": brief}
+
+
+def _uid(item: Object) -> object:
+    return item["metadata"].get("uid")
 
 
 def _version(item: Object | None) -> object:
-    return item and (item["metadata"].get("uid"), item["metadata"].get("resourceVersion"))
+    return item and (_uid(item), item["metadata"].get("resourceVersion"))
 
 
 def _is_older(item: Object, known: Object | None) -> bool:
-    """Whether `item` is an earlier version of the same object: versions are numbers that grow."""
-    if known is None or item["metadata"].get("uid") != known["metadata"].get("uid"):
+    """Whether `item` is from before `known`: versions are numbers that grow."""
+    if known is None:
         return False
     versions = [str(each["metadata"].get("resourceVersion", "")) for each in (item, known)]
     return all(v.isdecimal() for v in versions) and int(versions[0]) < int(versions[1])

@@ -5,9 +5,12 @@ Only what a decision may need is read here, within a few seconds; what may come 
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
+
+from pydantic import ValidationError
 
 from headgate.api import REVISION_LABEL
 from headgate.api.quantities import seconds
@@ -24,6 +27,8 @@ from headgate.core.pairs import PAIR_SERIES, pairs_from
 from headgate.core.past import HISTORY_SECONDS, PAST_SERIES, before, slow_before
 from headgate.edges.prometheus import MetricsSource
 from headgate.errors import MetricsError
+
+log = logging.getLogger("headgate.observe")
 
 Object = Mapping[str, Any]
 
@@ -71,7 +76,7 @@ class Observer:
             spec=spec,
             status=status,
             defaults=self.defaults,
-            revisions={v.name: v for v in map(revision_view, found.revisions)},
+            revisions={v.name: v for v in _readable(found.revisions)},
             workloads=workloads,
             router=_router(found, name),
             metrics=await self._metrics(namespace, name, spec, status, workloads),
@@ -161,14 +166,22 @@ def revision_view(raw: Object) -> RevisionView:
 
 
 def revision_kept_on(deployment: Object) -> RevisionView | None:
-    """The ModelRevision that a Deployment was made of, from the copy in its annotation; None without one."""
+    """The ModelRevision that a Deployment was made of, from the copy in its annotation; None without a usable one."""
     kept = (deployment["metadata"].get("annotations") or {}).get(REVISION_COPY)
     if not kept:
         return None
-    copy = json.loads(kept)
-    return RevisionView(
-        name=deployment["metadata"]["name"],
-        spec=RevisionSpec.model_validate(copy["spec"]),
-        status=RevisionStatus.model_validate(copy["status"]),
-        recorded=False,
-    )
+    try:
+        copy = json.loads(kept)
+        spec, status = RevisionSpec.model_validate(copy["spec"]), RevisionStatus.model_validate(copy["status"])
+    except (ValueError, KeyError, TypeError):  # somebody has edited it
+        return None
+    return RevisionView(name=deployment["metadata"]["name"], spec=spec, status=status, recorded=False)
+
+
+def _readable(revisions: Iterable[Object]) -> Iterator[RevisionView]:
+    """Those that this version can read: an old record that nobody needs must not hold up anything."""
+    for raw in revisions:
+        try:
+            yield revision_view(raw)
+        except ValidationError as error:
+            log.debug("ModelRevision %s can't be read: %s", raw["metadata"]["name"], error)

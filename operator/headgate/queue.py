@@ -85,8 +85,10 @@ class Queue:
             delay = min(FIRST_DELAY * 2 ** (count - 1), LONGEST_DELAY)
             known = isinstance(error, HeadgateError)
             reason = error.reason if isinstance(error, HeadgateError) else type(error).__name__
-            self._on_failure(reason)
-            level = logging.DEBUG if isinstance(error, NamespaceTerminating) else logging.WARNING
+            expected = isinstance(error, NamespaceTerminating)
+            if not expected:
+                self._on_failure(reason)
+            level = logging.DEBUG if expected else logging.WARNING
             log.log(level, "%s/%s: %s; again in %.1f s", *key, cause_of(error), delay, exc_info=not known)
             self.add(key, delay)
             return

@@ -9,8 +9,9 @@ import asyncio
 import hashlib
 import json
 import logging
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,6 +49,9 @@ REAPPLY_EVERY = 300.0
 """Seconds after which children are applied again even if nothing seems to have changed."""
 
 
+RECORD_SECONDS = 2.0
+"""For asking for a ModelRevision that the cache lacks."""
+
 _ABSENT = ""
 """Content of a child that must not be there."""
 
@@ -56,6 +60,12 @@ class NotLeading(HeadgateError):
     """The lease is not ours for certain: nothing may be written."""
 
     reason = "NotLeading"
+
+
+class RecordsUnknown(HeadgateError):
+    """ModelRevisions in use that can't be asked for, or can't be read."""
+
+    reason = "RecordsUnknown"
 
 
 class TooSlow(HeadgateError):
@@ -91,7 +101,7 @@ class Reconciler:
             async with asyncio.timeout(LONGEST_LOOK):
                 return await self._look(key)
         except TimeoutError as error:
-            raise TooSlow(f"the API server did not answer everything within {LONGEST_LOOK:g} s") from error
+            raise TooSlow(f"this look was given up after {LONGEST_LOOK:g} s: requests hang") from error
 
     async def _look(self, key: Key) -> float | None:
         try:
@@ -103,38 +113,54 @@ class Reconciler:
             return None
         with self.telemetry.decision_seconds.time():
             children = self.children.children(key.namespace, key.name)
-            observation = await self._observe(key, raw, children)
+            observation, unknown = await self._observe(key, raw, children)
             plan = decide(observation, self.clock())
-            await self._act(observation, plan, raw)
-        self.background.refresh(key, observation.spec, plan.status, children.pods)
-        self.telemetry.show(key.namespace, key.name, plan.status)
+            await self._decided(observation, plan, raw)
+            self.background.refresh(key, observation.spec, plan.status, children.pods)
+            self.telemetry.show(key.namespace, key.name, plan.status)
+            await self._carry_out(observation, plan, unknown)
         self.telemetry.reconciled_at.set(self.clock())
         return plan.look_again_after
 
-    async def _observe(self, key: Key, raw: Manifest, children: Children) -> Observation:
+    async def _observe(self, key: Key, raw: Manifest, children: Children) -> tuple[Observation, frozenset[str]]:
+        """What there is, and the ModelRevisions in use of which nobody could say whether they are there."""
         try:
             o = await self.observer.observe(raw, children)
-            o = self._with_own_records(replace(o, revisions=await self._with_lost_records(o, children)))
-            known = self.background.newest(key, o.status)
-            return replace(o, drift=known.drift, released=known.released)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise Unreadable(f"{error.title} at {where}: {first['msg']}; nothing is changed") from error
+        revisions, unknown = await self._with_lost_records(o, children)
+        known = self.background.newest(key, o.status)
+        o = replace(o, revisions=revisions, drift=known.drift, released=known.released)
+        return self._with_own_records(o), unknown
 
-    async def _with_lost_records(self, o: Observation, children: Children) -> dict[str, RevisionView]:
+    async def _with_lost_records(
+        self, o: Observation, children: Children
+    ) -> tuple[dict[str, RevisionView], frozenset[str]]:
         """All ModelRevisions that are in use: one that the cache lacks is asked for, for absent there is not absent.
 
-        One that is really gone (somebody deleted it) is made again as its Deployment says that it was.
+        One that is really gone (somebody deleted it) is made again as its Deployment says that it was. One that can't
+        be asked for, or be read, is left alone in this look: no rollback waits for it.
         """
-        views = dict(o.revisions)
-        for name in sorted((phases.needed(o.status) | {revision_name(o.name, o.spec)}) - set(views)):
-            try:
-                views[name] = revision_view(await self.kube.get(API_VERSION, "ModelRevision", o.namespace, name))
-            except NotFound:
+        views, unknown = dict(o.revisions), set[str]()
+        missing = sorted((phases.needed(o.status) | {revision_name(o.name, o.spec)}) - set(views))
+        answers = await asyncio.gather(*(self._record(o.namespace, name) for name in missing), return_exceptions=True)
+        for name, answer in zip(missing, answers, strict=True):
+            if isinstance(answer, RevisionView):
+                views[name] = answer
+            elif isinstance(answer, NotFound):
                 kept = (revision_kept_on(each) for each in children.deployments)
                 views |= {view.name: view for view in kept if view and view.name == name}
-        return views
+            elif isinstance(answer, KubernetesError | ValidationError | TimeoutError):
+                unknown.add(name)
+            else:
+                raise answer
+        return views, frozenset(unknown)
+
+    async def _record(self, namespace: str, name: str) -> RevisionView:
+        async with asyncio.timeout(RECORD_SECONDS):
+            return revision_view(await self.kube.get(API_VERSION, "ModelRevision", namespace, name))
 
     def _with_own_records(self, o: Observation) -> Observation:
         """The cache of ModelRevisions may lag behind what we wrote; a decision is recorded once, as it was taken."""
@@ -157,21 +183,43 @@ class Reconciler:
         if known and generation != known.generation:
             del self._applied[kind, namespace, name]
 
-    async def _act(self, o: Observation, plan: Plan, raw: Manifest) -> None:
-        if plan.status != o.status:
-            self._must_lead()
-            await self._write_status(o, plan.status, raw["metadata"]["resourceVersion"])
-            for entry in plan.status.history:
-                if entry not in o.status.history and entry.decision == "RolledBack":
-                    self.telemetry.rollbacks.labels(o.namespace, o.name, entry.reason).inc()
+    async def _decided(self, o: Observation, plan: Plan, raw: Manifest) -> None:
+        """Write the status, if it differs."""
+        if plan.status == o.status:
+            return
+        self._must_lead()
+        await self._write_status(o, plan.status, raw["metadata"]["resourceVersion"])
+        for entry in plan.status.history:
+            if entry not in o.status.history and entry.decision == "RolledBack":
+                self.telemetry.rollbacks.labels(o.namespace, o.name, entry.reason).inc()
+
+    async def _carry_out(self, o: Observation, plan: Plan, unknown: frozenset[str]) -> None:
+        """Everything else. What is refused stops nothing but itself, and is raised at the end."""
+        errors = list[HeadgateError]()
+
+        async def attempt(step: Awaitable[None]) -> None:
+            try:
+                await step
+            except KubernetesError as error:
+                errors.append(error)
+
         for event in plan.events:
             await self._post(o, event)
         for view in plan.revisions.values():
-            await self._bring_revision(o, view)
-        for manifest in self._children(o, plan):
-            await self._apply(manifest)
-        await self._remove_unwanted(o, plan)
-        await self._tidy(o, plan)
+            if view.name not in unknown:
+                await attempt(self._bring_revision(o, view))
+        for manifest in self._children(o, plan, unknown):
+            await attempt(self._apply(manifest))
+        await attempt(self._remove_unwanted(o, plan))
+        for revision in sorted(set(o.workloads) - plan.keep):
+            await attempt(self._remove_revision(o, revision))
+        for revision in plan.forget:
+            self._must_lead()
+            await attempt(self.kube.delete(API_VERSION, "ModelRevision", o.namespace, revision))
+        if unknown:
+            errors.append(RecordsUnknown(f"these ModelRevisions can't be read: {', '.join(sorted(unknown))}"))
+        if errors:
+            raise errors[0]
 
     async def _write_status(self, o: Observation, status: Status, resource_version: str) -> None:
         await self.kube.apply_status(
@@ -202,10 +250,10 @@ class Reconciler:
             )
             self._recorded[o.namespace, view.name] = view.status
 
-    def _children(self, o: Observation, plan: Plan) -> list[Manifest]:
+    def _children(self, o: Observation, plan: Plan, unknown: frozenset[str]) -> list[Manifest]:
         serving = [
             m
-            for name in sorted(plan.keep)
+            for name in sorted(plan.keep - unknown)
             if name in plan.revisions
             for m in runtime_manifests(o, plan.revisions[name])
         ]
@@ -242,24 +290,20 @@ class Reconciler:
         await self.kube.delete(api_version, kind, o.namespace, name)
         self._applied[ident] = _Applied(_ABSENT, self.clock(), 0)
 
-    async def _tidy(self, o: Observation, plan: Plan) -> None:
-        """Remove the pods of revisions that nobody needs, and records beyond the limit.
+    async def _remove_revision(self, o: Observation, revision: str) -> None:
+        """Remove the pods of a revision that nobody needs.
 
         The Deployment goes last: by it the next look knows that something is left, should a request fail.
         """
-        for revision in sorted(set(o.workloads) - plan.keep):
-            self._must_lead()
-            for api_version, kind in (
-                ("autoscaling/v2", "HorizontalPodAutoscaler"),
-                ("policy/v1", "PodDisruptionBudget"),
-                ("v1", "Service"),
-                ("apps/v1", "Deployment"),
-            ):
-                await self.kube.delete(api_version, kind, o.namespace, revision)
-                self._applied.pop((kind, o.namespace, revision), None)
-        for revision in plan.forget:
-            self._must_lead()
-            await self.kube.delete(API_VERSION, "ModelRevision", o.namespace, revision)
+        self._must_lead()
+        for api_version, kind in (
+            ("autoscaling/v2", "HorizontalPodAutoscaler"),
+            ("policy/v1", "PodDisruptionBudget"),
+            ("v1", "Service"),
+            ("apps/v1", "Deployment"),
+        ):
+            await self.kube.delete(api_version, kind, o.namespace, revision)
+            self._applied.pop((kind, o.namespace, revision), None)
 
     async def _post(self, o: Observation, event: Event) -> None:
         """A Kubernetes event; one that can't be posted is logged, and stops nothing."""
@@ -310,5 +354,5 @@ class Reconciler:
 
 
 def _is_of(child: str, model: str) -> bool:
-    """Whether a child has this name: the model's own, or one that begins with it."""
-    return child == model or child.startswith(f"{model}-")
+    """Whether a child has one of the names that a model's children have."""
+    return re.fullmatch(rf"{re.escape(model)}(-router|-[0-9a-f]{{8}})?", child) is not None

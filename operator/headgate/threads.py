@@ -21,10 +21,13 @@ async def in_thread(name: str, main: Callable[[], Coroutine[Any, Any, Result]]) 
     caller = asyncio.get_running_loop()
     ended: asyncio.Future[Result] = caller.create_future()
     inner: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Result]]] = []
+    cancelled = threading.Event()
 
     async def body() -> Result:
         task = asyncio.ensure_future(main())
         inner.append((asyncio.get_running_loop(), task))
+        if cancelled.is_set():  # before there was a task to cancel
+            task.cancel()
         return await task
 
     def tell(result: Result | None, error: BaseException | None) -> None:
@@ -51,6 +54,7 @@ async def in_thread(name: str, main: Callable[[], Coroutine[Any, Any, Result]]) 
     try:
         return await asyncio.shield(ended)
     except asyncio.CancelledError:
+        cancelled.set()
         for loop, task in inner:
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(task.cancel)

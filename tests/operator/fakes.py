@@ -25,7 +25,7 @@ class FakeKube:
     @property
     def writes(self):
         """What was asked for but reads."""
-        return [r for r in self.requests if r[0] not in ("get", "list")]
+        return [r for r in self.requests if r[0] not in ("get", "list", "discover")]
 
     def put(self, manifest):
         """Store an object as somebody else would."""
@@ -37,7 +37,7 @@ class FakeKube:
         return self.objects.get((kind, namespace, name))
 
     def children(self, namespace, model):
-        """As kopf's indices would have them."""
+        """As the informer would have them."""
         own = [
             o
             for (_, ns, _), o in self.objects.items()
@@ -58,6 +58,10 @@ class FakeKube:
     async def list(self, api_version, kind, namespace, labels):
         self._note("list", kind, "")
         return [copy.deepcopy(o) for (k, ns, _), o in self.objects.items() if k == kind and namespace in (None, ns)]
+
+    async def resources(self, api_version):
+        self._note("discover", api_version, "")
+        return frozenset({"modeldeployments", "modelrevisions"})
 
     async def create(self, manifest):
         meta = manifest["metadata"]

@@ -58,7 +58,7 @@ async def test_before_everything_was_listed_nothing_is_known_rather_than_empty(c
     cluster.failing["list", "ModelRevision"] = KubernetesError("503")
     with pytest.raises(KubernetesError):
         await cluster.resync()
-    assert cluster.informer.unsynced == ("modelrevisions",)
+    assert cluster.informer.unsynced == ("modelrevisions", "services", "modeldeployments")
     with pytest.raises(HeadgateError, match="modelrevisions"):
         cluster.names()
     await cluster.resync()
@@ -129,9 +129,11 @@ async def test_an_older_version_does_not_replace_a_newer_one(cluster):
     cluster.informer.seen("pods", "MODIFIED", item("Pod", "a", version="9"))
     (found,) = cluster.informer.children("models", "fraud").pods
     assert found["metadata"]["resourceVersion"] == "10"
-    cluster.informer.seen("pods", "ADDED", item("Pod", "a", version="3", uid="another"))
+    cluster.informer.seen("pods", "ADDED", item("Pod", "a", version="11", uid="another"))
+    cluster.informer.seen("pods", "MODIFIED", item("Pod", "a", version="10"))
+    cluster.informer.seen("pods", "DELETED", item("Pod", "a", version="12"))
     (found,) = cluster.informer.children("models", "fraud").pods
-    assert found["metadata"]["resourceVersion"] == "3"
+    assert found["metadata"]["uid"] == "another", "what is told late of an object is not said of its successor"
 
 
 async def test_a_watch_that_tells_nothing_is_broken_after_two_lists_that_found_something(cluster):
@@ -162,3 +164,41 @@ async def test_only_the_listed_namespaces_are_replaced(cluster):
     await cluster.informer.resync(cluster, ["models", "other"])
     assert cluster.names() == ()
     assert len(cluster.informer.children("other", "fraud").pods) == 1
+
+
+async def test_what_is_gone_before_its_watch_began_is_missed_once(cluster):
+    cluster.there(item("Pod", "a"))
+    await cluster.resync()
+    cluster.there()
+    for _ in range(3):
+        await cluster.resync()
+    assert (cluster.informer.broken, cluster.missed) == ((), [("pods", 1)])
+
+
+async def test_a_round_of_lists_that_failed_says_nothing_of_the_watches(cluster):
+    cluster.there(item("Deployment", "a"))
+    for _ in range(3):
+        cluster.failing["list", "Pod"] = KubernetesError("503")
+        with pytest.raises(KubernetesError):
+            await cluster.resync()
+    await cluster.resync()
+    assert (cluster.informer.broken, cluster.missed) == ((), [])
+
+
+async def test_a_watch_of_models_that_tells_nothing_is_broken_too(cluster):
+    for version in ("1", "2", "3", "4"):
+        cluster.there(item("ModelDeployment", "fraud", version=version))
+        await cluster.resync()
+    assert cluster.informer.broken == ("modeldeployments",)
+    assert cluster.informer.models == {FRAUD}
+
+
+async def test_only_what_is_needed_is_kept(cluster):
+    pod = item("Pod", "a")
+    pod["metadata"]["managedFields"] = [{"manager": "kubelet"}]
+    service = {**item("Service", "s"), "spec": {"ports": []}}
+    cluster.there(pod, service)
+    await cluster.resync()
+    (found,) = cluster.informer.children("models", "fraud").pods
+    assert "managedFields" not in found["metadata"]
+    assert "spec" not in cluster.informer._stores["services"].objects[Key("models", "s")]

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 from kubernetes.aio import client
 
 from headgate.edges.kube import ApiServer
-from headgate.handlers import kopf_settings, register
+from headgate.handlers import WatchesBroken, register, watch
 from headgate.informer import Informer
 from headgate.queue import Key, Queue
 from headgate.threads import in_thread
@@ -31,6 +31,7 @@ class Server:
         self.objects = {plural: {} for kinds in GROUPS.values() for plural in kinds}
         self.lists = dict.fromkeys(self.objects, 0)
         self.watches = {plural: [] for plural in self.objects}
+        self.undiscovered = frozenset()
         app = web.Application()
         app.router.add_get("/api", self._core)
         app.router.add_get("/apis", self._apis)
@@ -62,6 +63,7 @@ class Server:
 
     async def _resources(self, kinds, _):
         verbs = ["get", "list", "watch", "patch"]
+        kinds = {plural: kind for plural, kind in kinds.items() if plural not in self.undiscovered}
         found = [
             {"name": p, "singularName": k.lower(), "kind": k, "namespaced": True, "verbs": verbs}
             for p, k in kinds.items()
@@ -139,10 +141,7 @@ async def test_what_was_deleted_before_410_is_a_ghost_to_kopf_and_gone_after_our
     server.put("pods", "fraud-router-a", 1)
     server.put("pods", "fraud-router-b", 2)
     server.put("modeldeployments", "fraud", 3)
-    operator = partial(
-        kopf.operator, registry=registry, settings=kopf_settings(), standalone=True, identity="test", clusterwide=True
-    )
-    watching = asyncio.create_task(in_thread("kopf", operator))
+    watching = asyncio.create_task(in_thread("kopf", partial(watch, registry, "test", [])))
     await informer.resync(kube, [None])
     await until(lambda: len(queue) and all(server.watches.values()))
     assert list(queue._due) == [Key("models", "fraud")]
@@ -167,14 +166,22 @@ async def test_an_error_in_a_watch_ends_kopf_and_nothing_else(server):
     registry = kopf.OperatorRegistry()
     loop = asyncio.get_running_loop()
     register(registry, Queue(lambda: 0.0), Informer(), lambda *_: None, loop.call_soon_threadsafe)
-    operator = partial(
-        kopf.operator, registry=registry, settings=kopf_settings(), standalone=True, identity="test", clusterwide=True
-    )
     ours = asyncio.create_task(asyncio.Event().wait())
-    watching = asyncio.create_task(in_thread("kopf", operator))
+    watching = asyncio.create_task(in_thread("kopf", partial(watch, registry, "test", [])))
     await until(lambda: all(server.watches.values()))
     server.tell("pods", type="ERROR", object={"code": 500, "message": "etcdserver: no leader"})
-    with pytest.raises(Exception, match="no leader"):
+    with pytest.raises(WatchesBroken, match="no leader"):
         await asyncio.wait_for(watching, 120)
     assert not ours.done(), "kopf cancels what its own loop runs, and that alone"
     ours.cancel()
+
+
+@pytest.mark.parametrize("plural", ["modeldeployments", "services"])
+async def test_a_resource_that_kopf_does_not_watch_is_no_watch(server, plural):
+    """kopf looks once which resources there are; one that is discovered later would never be watched."""
+    server.undiscovered = frozenset({plural})
+    registry = kopf.OperatorRegistry()
+    loop = asyncio.get_running_loop()
+    register(registry, Queue(lambda: 0.0), Informer(), lambda *_: None, loop.call_soon_threadsafe)
+    with pytest.raises(WatchesBroken, match=plural):
+        await asyncio.wait_for(in_thread("kopf", partial(watch, registry, "test", [])), 120)

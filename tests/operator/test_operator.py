@@ -20,7 +20,7 @@ class Cluster(FakeKube):
 
     def __init__(self):
         super().__init__()
-        self.installed, self.trouble = True, None
+        self.installed, self.discovered, self.trouble = True, True, None
         self.kopf = asyncio.Queue()
         """What ends kopf: an error, or None."""
         self.watching = 0
@@ -31,6 +31,9 @@ class Cluster(FakeKube):
         if api_version == API_VERSION and not self.installed:
             raise NotFound(f"no {kind}")
         return await super().list(api_version, kind, namespace, labels)
+
+    async def resources(self, api_version):
+        return await super().resources(api_version) if self.installed and self.discovered else frozenset()
 
     async def in_thread(self, name, main):
         """In place of `threads.in_thread`."""
@@ -93,6 +96,15 @@ async def test_installed_before_its_crds_it_says_so_and_works_when_they_are_ther
         cluster.installed = True
         await until(lambda: leads(operator))
         assert (operator.ready().well, cluster.watching) == (True, 1)
+
+
+async def test_crds_that_discovery_does_not_have_yet_are_waited_for(cluster):
+    cluster.discovered = False
+    async with running(cluster) as operator:
+        await until(lambda: "CustomResourceDefinition" in operator.ready().detail)
+        assert not operator.election.leading, "another replica may be able to work"
+        cluster.discovered = True
+        await until(lambda: leads(operator))
 
 
 async def test_what_can_not_be_listed_is_tried_again_and_said(cluster, caplog):

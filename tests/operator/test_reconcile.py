@@ -14,7 +14,7 @@ from headgate.edges.telemetry import Telemetry
 from headgate.errors import Conflict, KubernetesError, NamespaceTerminating
 from headgate.observe import Observer
 from headgate.queue import Key
-from headgate.reconcile import LONGEST_LOOK, REAPPLY_EVERY, NotLeading, Reconciler, TooSlow
+from headgate.reconcile import LONGEST_LOOK, REAPPLY_EVERY, NotLeading, Reconciler, RecordsUnknown, TooSlow
 from virtual_time import run
 
 KEY = Key("models", "fraud")
@@ -62,9 +62,10 @@ class Cluster:
         self.now += seconds
         self.metrics.time = self.now
         self.kube.requests.clear()
-        again = await self.reconciler.reconcile(KEY)
-        await self.background.settled()
-        return again
+        try:
+            return await self.reconciler.reconcile(KEY)
+        finally:
+            await self.background.settled()
 
     def ready(self):
         """All pods that are asked for are ready."""
@@ -447,12 +448,65 @@ async def test_a_record_that_the_cache_lacks_is_asked_for_and_no_pod_is_restarte
         assert now.get("status") == was.get("status")
 
 
-async def test_while_a_record_can_not_be_asked_for_nothing_is_done(cluster):
+@pytest.mark.parametrize("error", [KubernetesError("503"), TimeoutError(), "unreadable"])
+async def test_no_rollback_waits_for_a_record_that_can_not_be_asked_for_or_read(cluster, error):
     await cluster.canary()
+    candidate = cluster.status["candidate"]["revision"]
     without_records(cluster)
-    cluster.kube.failing["get", "ModelRevision"] = KubernetesError("503")
-    with pytest.raises(KubernetesError):
+    plain = cluster.kube.get
+
+    async def get(api_version, kind, namespace, name):
+        if kind == "ModelRevision" and name == candidate:
+            if isinstance(error, Exception):
+                raise error
+            return {"metadata": {"name": name}, "spec": {"from": "another version"}}
+        return await plain(api_version, kind, namespace, name)
+
+    cluster.kube.get = get
+    cluster.serve(candidate=(10, 90))
+    with pytest.raises(RecordsUnknown, match=candidate):
         await cluster.look()
+    assert (cluster.status["phase"], cluster.routed) == ("RollingBack", {"stable": 100})
+    touched = {name for verb, kind, name in cluster.kube.writes if kind != "Event"}
+    assert candidate not in touched, "nothing is made anew of what may be there"
+
+
+async def test_a_record_that_can_not_be_read_and_that_nobody_needs_holds_up_nothing(cluster):
+    await cluster.live()
+    labels = {"headgate.dev/model": "fraud"}
+    meta = {"namespace": "models", "name": "fraud-00000000", "labels": labels}
+    old = {"apiVersion": API_VERSION, "kind": "ModelRevision", "metadata": meta, "spec": {"from": "another version"}}
+    cluster.kube.put(old)
+    cluster.ask("v2")
+    await cluster.look()
+    assert cluster.status["candidate"]["version"] == "v2"
+
+
+async def test_a_child_that_is_refused_stops_nothing_but_itself(cluster):
+    await cluster.canary()
+    revision = cluster.status["candidate"]["revision"]
+    cluster.serve(candidate=(10, 90))
+    cluster.reconciler = cluster.restarted()
+
+    def refuse(verb, kind, name):
+        if (verb, kind) == ("apply", "PodDisruptionBudget"):
+            raise KubernetesError("403 forbidden")
+
+    cluster.kube.before = refuse
+    for seconds in (1, 4, 4, 4):
+        with pytest.raises(KubernetesError, match="403"):
+            await cluster.look(seconds)
+    assert cluster.status["phase"] == "RolledBack"
+    assert cluster.kube.find("Deployment", revision) is None, "the pods go"
+    labels = {"headgate_namespace": "models", "headgate_model": "fraud", "phase": "RolledBack"}
+    assert cluster.telemetry.registry.get_sample_value("headgate_rollout_phase", labels) == 1
+
+
+async def test_what_is_known_of_a_model_with_a_longer_name_stays(cluster):
+    await cluster.live()
+    cluster.reconciler._forget(Key("models", "frau"))
+    cluster.reconciler._forget(Key("models", "fraud-a"))
+    await cluster.look()
     assert cluster.kube.writes == []
 
 

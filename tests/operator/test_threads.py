@@ -56,3 +56,27 @@ async def test_it_goes_on_while_the_main_loop_is_busy():
     await asyncio.sleep(0)
     assert enough.wait(60), "the main loop does nothing else meanwhile"
     await task
+
+
+async def test_it_is_cancelled_even_before_its_loop_runs(monkeypatch):
+    """On a busy machine a thread may need a while to begin."""
+    let_go, ran, plain = threading.Event(), [], asyncio.run
+    monkeypatch.setattr(asyncio, "run", lambda main: let_go.wait(60) and plain(main))
+
+    async def works():
+        ran.append("on")
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(in_thread("late", works))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0)
+    let_go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    (left,) = [t for t in threading.enumerate() if t.name == "late"] or [None]
+    if left:
+        await asyncio.to_thread(left.join, 60)
+        assert not left.is_alive()
+    assert ran == []

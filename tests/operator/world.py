@@ -272,6 +272,7 @@ def check(o, plan):
         "Stalled",
         "RolloutHealthy",
         "DriftDetected",
+        "PodsReleased",
     }
     assert all(c.reason for c in status.conditions)
     check_conditions(status)

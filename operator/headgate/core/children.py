@@ -21,6 +21,35 @@ _HINTS = {
 }
 
 
+_OWN_FAULTS = frozenset(
+    {
+        "ArtifactInvalid",
+        "ArtifactNotFound",
+        "ArtifactTruncated",
+        "BucketNotFound",
+        "CrashLoopBackOff",
+        "DigestMismatch",
+        "ExternalDataMissing",
+        "ModelInvalid",
+        "ModelMissing",
+        "OOMKilled",
+        "OpsetUnsupported",
+        "PathOutside",
+        "ServingCrashed",
+    }
+)
+"""The version's own faults; a full node or a place that can't be reached may pass."""
+_MAY_HAPPEN_ONCE = frozenset({"CrashLoopBackOff", "OOMKilled", "ServingCrashed"})
+"""Of those, the ends that a node or a person may have brought about as well."""
+_CRASHES = 2
+"""So often such an end has to be seen, on another start or another pod, before it is the version's own fault."""
+
+
+def is_own_fault(problem: Problem) -> bool:
+    """Whether the version itself is to blame, for certain."""
+    return problem.reason in _OWN_FAULTS and (problem.reason not in _MAY_HAPPEN_ONCE or problem.ends >= _CRASHES)
+
+
 def workload_of(deployment: Object | None, pods: Iterable[Object]) -> Workload:
     """A Deployment and its pods in brief."""
     if deployment is None:
@@ -57,11 +86,12 @@ def _is_ending(pod: Object) -> bool:
 
 
 def _the_worst(problems: Sequence[Problem]) -> Problem | None:
-    """The first, with all the ends that pods tell of the same reason."""
+    """The one that says most of the version, with the ends of all containers that crashed."""
     if not problems:
         return None
-    first = problems[0]
-    return replace(first, ends=sum(p.ends for p in problems if p.reason == first.reason))
+    crashes = sum(p.ends for p in problems if p.reason in _MAY_HAPPEN_ONCE)
+    counted = [replace(p, ends=crashes) if p.reason in _MAY_HAPPEN_ONCE else p for p in problems]
+    return max(counted, key=lambda p: (is_own_fault(p), p.reason in _OWN_FAULTS))
 
 
 def _address(pod: Object) -> Address | None:
@@ -114,7 +144,8 @@ def _was_lost(terminated: Object) -> bool:
 def _ended(container: Object, terminated: Object) -> Problem:
     told = _termination_message(terminated)
     running = bool((container.get("state") or {}).get("running"))
-    ends = int(container.get("restartCount") or 0) + (not running)
+    before = (container.get("lastState") or {}).get("terminated") or {}
+    ends = int(container.get("restartCount") or 0) + (not running) - _was_lost(before)
     if told.get("reason"):
         return Problem(str(told["reason"]), str(told.get("message") or ""), ends)
     reason = terminated.get("reason") or "CrashLoopBackOff"

@@ -140,6 +140,14 @@ def routers_behind(status: Status, routers: Sequence[str]) -> str:
     )
 
 
+def routers_unknown(status: Status) -> str:
+    """A promotion that nobody can follow."""
+    return (
+        f"All requests should go to the new version; without metrics nobody knows whether {_stable(status)} still gets "
+        "some. The promotion goes on after five minutes; the old version's pods stay until every router has left them."
+    )
+
+
 def waiting_for_routers(revisions: Sequence[str]) -> str:
     """Why pods stay that nobody needs."""
     return (

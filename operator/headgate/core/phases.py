@@ -14,32 +14,11 @@ from collections.abc import Callable
 from headgate.api.quantities import routed_percent, seconds
 from headgate.api.status import Rollout, Status
 from headgate.core import exposure, judge, learn, messages, shadow, transitions
+from headgate.core.children import is_own_fault
 from headgate.core.evidence import combine, errors
 from headgate.core.model import Blind, Fresh, Observation, Workload
 from headgate.core.times import seconds_since, stamp
 
-_CRASHING = frozenset(
-    {
-        "ArtifactInvalid",
-        "ArtifactNotFound",
-        "ArtifactTruncated",
-        "BucketNotFound",
-        "CrashLoopBackOff",
-        "DigestMismatch",
-        "ExternalDataMissing",
-        "ModelInvalid",
-        "ModelMissing",
-        "OOMKilled",
-        "OpsetUnsupported",
-        "PathOutside",
-        "ServingCrashed",
-    }
-)
-"""The version's own faults; a full node or a place that can't be reached may pass."""
-_MAY_HAPPEN_ONCE = frozenset({"CrashLoopBackOff", "OOMKilled", "ServingCrashed"})
-"""Of those, the ends that a node or a person may have brought about as well."""
-_CRASHES = 2
-"""So often such an end has to be seen, on another start or another pod, before it is the version's own fault."""
 _HARM = {
     "errors": ("ErrorsHigher", messages.errors_higher),
     "predictions": ("PredictionsShifted", messages.predictions_shifted),
@@ -80,17 +59,9 @@ def reason_to_roll_back(o: Observation, status: Status) -> tuple[str, str] | Non
     ):
         return "RiskBudgetSpent", messages.budget_spent(status, budget)
     workload = o.workloads.get(rollout.revision)
-    if workload and workload.problem and _is_crashing(workload):
+    if workload and workload.ready == 0 and workload.problem and is_own_fault(workload.problem):
         return "CandidateCrashing", f"No pod of {rollout.version} is left: {workload.problem.message}"
     return None
-
-
-def _is_crashing(workload: Workload) -> bool:
-    """Whether no pod is left, by the version's own fault."""
-    problem = workload.problem
-    if problem is None or workload.ready or problem.reason not in _CRASHING:
-        return False
-    return problem.reason not in _MAY_HAPPEN_ONCE or problem.ends >= _CRASHES
 
 
 def advance(o: Observation, status: Status, now: float) -> Status:
@@ -165,11 +136,11 @@ def _canary(o: Observation, status: Status, rollout: Rollout, now: float) -> Sta
 def _promoting(o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
     """The routers have followed when stable gets nothing but what it rescues."""
     waits = seconds_since(rollout.since, now)
-    if not isinstance(o.metrics, Fresh) or waits < transitions.DRAIN_SECONDS / 2:
-        return status
-    seen = o.metrics.attempts
-    if seen.stable_attempts > seen.candidate_failures and waits < _FOLLOWED_WITHIN:
-        return status
+    if waits < _FOLLOWED_WITHIN:
+        if not isinstance(o.metrics, Fresh) or waits < transitions.DRAIN_SECONDS / 2:
+            return status
+        if o.metrics.attempts.stable_attempts > o.metrics.attempts.candidate_failures:
+            return status
     return transitions.soak(status, o.spec.rollout.soak, now)
 
 

@@ -7,6 +7,7 @@ from headgate.api import MODEL_LABEL, REVISION_LABEL
 from headgate.api.quantities import seconds
 from headgate.api.status import Condition, RevisionRef, Rollout, Status
 from headgate.core import messages
+from headgate.core.children import is_own_fault
 from headgate.core.model import Blind, Event, Fresh, Observation, Workload
 from headgate.core.times import seconds_since, stamp
 
@@ -19,6 +20,10 @@ _LONG_PROMOTING = 60.0
 """Seconds after which it is said which routers still send requests to the old version."""
 _COMPARED = frozenset({"Shadow", "Canary", "Promoting", "Soaking"})
 
+_WARNS = {"Stalled": "True", "DriftDetected": "True", "PodsReleased": "False"}
+"""Conditions whose change to this status is a warning."""
+_PASSES_WITHIN = 60.0
+"""Seconds of a phase in which a problem that may pass, such as a node that is on its way, is none to give up for."""
 _NOT_YET = "The first version is not ready yet."
 
 Told = tuple[str, str, str]
@@ -44,8 +49,9 @@ def with_observations(o: Observation, status: Status, now: float) -> Status:
     stalled = _stalled(o, status, now)
     told = {
         "Ready": _ready(o, status),
-        "Reconciling": _reconciling(status, stalled),
+        "Reconciling": _reconciling(o, status, stalled),
         "Stalled": stalled,
+        "PodsReleased": _pods_released(status, now),
         "RolloutHealthy": _rollout_healthy(o, status),
         "DriftDetected": _drift(o, status),
     }
@@ -67,7 +73,8 @@ def events(before: Status, after: Status) -> tuple[Event, ...]:
         earlier = was.get(c.type)
         if earlier and (earlier.status, earlier.reason) == (c.status, c.reason):
             continue
-        if (c.type in ("Stalled", "DriftDetected") and c.status == "True" and after.phase != "RolledBack") or (
+        told_before = c.type == "Stalled" and after.phase == "RolledBack"  # by the decision's own event
+        if (_WARNS.get(c.type) == c.status and not told_before) or (
             c.type == "RolloutHealthy" and c.status == "Unknown" and c.reason == "MetricsUnavailable"
         ):
             found.append(Event("Warning", c.reason, c.message))
@@ -110,33 +117,31 @@ def _ready(o: Observation, status: Status) -> Told:
     return "True", "Serving", f"{status.stable.version} is serving."
 
 
-def _reconciling(status: Status, stalled: Told) -> Told:
+def _reconciling(o: Observation, status: Status, stalled: Told) -> Told:
     """Never true while Stalled is: kstatus takes the first of both for the state."""
     rollout = status.rollout
     if stalled[0] == "True":
-        return "False", "Stalled", "Nothing goes on by itself: see the condition Stalled."
+        return "False", "Stalled", "See the condition Stalled."
     if rollout and rollout.phase in _ROLLING:
-        return "True", rollout.phase, f"{rollout.version} is being rolled out: {rollout.message}"
+        problem = o.workloads.get(rollout.revision, Workload()).problem
+        told = problem.message if problem else rollout.message
+        return "True", rollout.phase, f"{rollout.version} is being rolled out: {told}"
     return "False", "Done", "Nothing is being rolled out."
 
 
 def _stalled(o: Observation, status: Status, now: float) -> Told:
     """What keeps the rollout from going on, the gravest first. After a rollback: why it was."""
     rollout = status.rollout
-    waits = _waits_for_routers(status, now)
     if rollout and rollout.phase == "RolledBack":
-        told = f"{rollout.version} was rolled back: {rollout.message}"
-        return "True", rollout.reason, " ".join(t for t in (told, waits) if t)
+        return "True", rollout.reason, f"{rollout.version} was rolled back: {rollout.message}"
     if o.router.ready == 0 and o.router.problem:
         return "True", o.router.problem.reason, f"The router: {o.router.problem.message}"
     if rollout and rollout.phase in _ROLLING:
         problem = o.workloads.get(rollout.revision, Workload()).problem
-        if problem:
+        if problem and (is_own_fault(problem) or seconds_since(rollout.since, now) > _PASSES_WITHIN):
             return "True", problem.reason, f"{rollout.version}: {problem.message}"
         if late := _late(o, status, rollout, now):
             return late
-    if waits:
-        return "True", "WaitingForRouters", waits
     return "False", "NotStalled", ""
 
 
@@ -159,13 +164,16 @@ def _routers_behind(o: Observation, status: Status) -> str:
     before = next((c for c in o.status.conditions if (c.type, c.reason) == ("Stalled", "RoutersBehind")), None)
     if isinstance(o.metrics, Fresh):
         return messages.routers_behind(status, o.metrics.behind)
+    if isinstance(o.metrics, Blind):
+        return messages.routers_unknown(status)
     return before.message if before else messages.routers_behind(status, ())
 
 
-def _waits_for_routers(status: Status, now: float) -> str:
-    """What is to be said of pods that nobody needs and that stay; empty where there are none."""
-    late = [r.revision for r in status.retiring if seconds_since(r.since, now) > _LONG_RETIRING]
-    return messages.waiting_for_routers(late) if late else ""
+def _pods_released(status: Status, now: float) -> Told:
+    """Whether pods stay that nobody needs: it costs their resources, and nothing else."""
+    if late := [r.revision for r in status.retiring if seconds_since(r.since, now) > _LONG_RETIRING]:
+        return "False", "WaitingForRouters", messages.waiting_for_routers(late)
+    return "True", "Released", "No pods stay for longer than routers need them."
 
 
 def _rollout_healthy(o: Observation, status: Status) -> Told:

@@ -5,7 +5,7 @@ monitor counts what the routers copy to it. Called by `decide` when the traffic 
 from collections.abc import Mapping
 
 from headgate.api.quantities import routed_percent
-from headgate.api.status import Status
+from headgate.api.status import Status, TrafficTarget
 from headgate.core.model import RevisionView
 
 
@@ -13,5 +13,11 @@ def with_samples(status: Status, revisions: Mapping[str, RevisionView], share: s
     """The status whose traffic says of each custom engine how much of it is copied."""
     percent = routed_percent(share)
     sampled = {name for name, view in revisions.items() if view.spec.runtime.is_custom}
-    traffic = [t.model_copy(update={"sample": percent if t.revision in sampled else None}) for t in status.traffic]
+
+    def share_of(target: TrafficTarget) -> float | None:
+        if target.revision not in revisions:  # its record is not known at this look
+            return target.sample
+        return percent if target.revision in sampled else None
+
+    traffic = [t.model_copy(update={"sample": share_of(t)}) for t in status.traffic]
     return status.model_copy(update={"traffic": traffic})

@@ -6,7 +6,7 @@ not used, they refuse fields that they don't know.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import aiohttp
@@ -16,13 +16,17 @@ from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.dynamic.client import DynamicClient
 
 from headgate.api import API_VERSION
-from headgate.errors import Conflict, KubernetesError, NamespaceTerminating, NotFound, cause_of
+from headgate.errors import Conflict, Expired, KubernetesError, NamespaceTerminating, NotFound, cause_of
 
 Object = dict[str, Any]
+Objects = list[Object]
 
 FIELD_MANAGER = "headgate"
 REQUEST_TIMEOUT = 10.0
 """Seconds for one request."""
+
+PAGE = 500
+"""Objects of one page of a list; each page has REQUEST_TIMEOUT."""
 
 PLURALS = {
     ("v1", "Service"): "services",
@@ -51,6 +55,9 @@ class Kube(Protocol):
         self, api_version: str, kind: str, namespace: str | None, labels: Mapping[str, str | None]
     ) -> list[Object]:
         """All objects with these labels (None: any value), in one namespace or (None) in all."""
+
+    async def resources(self, api_version: str) -> frozenset[str]:
+        """The plurals of a group's resources that the API server has in its discovery; empty without the group."""
 
     async def create(self, manifest: Object) -> Object:
         """Create an object. Raises Conflict where it exists."""
@@ -111,9 +118,32 @@ class ApiServer:
     ) -> list[Object]:
         """See `Kube`."""
         selector = ",".join(k if v is None else f"{k}={v}" for k, v in labels.items())
-        found = await self._request("get", path_of(api_version, kind, namespace), label_selector=selector or None)
-        items: list[Object] = found.get("items", [])
-        return items
+        query = [("limit", str(PAGE)), *([("labelSelector", selector)] if selector else [])]
+        try:
+            return await self._pages(path_of(api_version, kind, namespace), query)
+        except Expired:  # in the middle: what was listed first is too old by now
+            return await self._pages(path_of(api_version, kind, namespace), query)
+
+    async def resources(self, api_version: str) -> frozenset[str]:
+        """See `Kube`."""
+        group, _, version = api_version.rpartition("/")
+        groups = await self._request("get", "/apis")
+        if group not in {each["name"] for each in groups.get("groups") or ()}:
+            return frozenset()
+        try:
+            found = await self._request("get", f"/apis/{group}/{version}")
+        except NotFound:
+            return frozenset()
+        return frozenset(each["name"] for each in found.get("resources") or ())
+
+    async def _pages(self, path: str, query: Sequence[tuple[str, str]]) -> Objects:
+        items, token = list[Object](), ""
+        while True:
+            further = [("continue", token)] if token else []
+            page = await self._request("get", path, query_params=[*query, *further])
+            items += page.get("items") or ()
+            if not (token := (page.get("metadata") or {}).get("continue") or ""):
+                return items
 
     async def create(self, manifest: Object) -> Object:
         """See `Kube`."""
@@ -168,7 +198,7 @@ def _own_path(manifest: Object, subresource: str = "") -> str:
 
 
 def _translated(error: ApiException, method: str, path: str) -> KubernetesError:
-    kind = {404: NotFound, 409: Conflict}.get(error.status, KubernetesError)
+    kind = {404: NotFound, 409: Conflict, 410: Expired}.get(error.status, KubernetesError)
     try:
         told = json.loads(error.body or "")
         detail = told["message"]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from headgate.core.children import problem_of, workload_of
+from headgate.core.children import is_own_fault, problem_of, workload_of
 from headgate.core.model import Address, Problem, Workload
 
 RUNTIME = "registry.example/serving:1"
@@ -269,8 +269,22 @@ def test_how_often_a_container_has_ended_is_counted(container, ends):
     assert problem_of(pod(container, init=[FETCHED])).ends == ends
 
 
-def test_the_ends_of_several_pods_are_added_up_if_they_have_the_same_reason():
+def test_the_ends_of_all_pods_that_crashed_are_added_up():
     once = pod(ended(0, ended=terminated(1)), init=[FETCHED])
     out_of_memory = pod(ended(0, ended=terminated(137, "OOMKilled")), init=[FETCHED])
     found = workload_of(deployment(replicas=3, ready=0), [once, out_of_memory, once]).problem
-    assert (found.reason, found.ends) == ("CrashLoopBackOff", 2)
+    assert (found.reason, found.ends) == ("CrashLoopBackOff", 3)
+
+
+def test_an_end_that_the_node_brought_about_is_not_added():
+    rebooted_and_crashed = ended(1, ended=terminated(1), last=terminated(255, "Unknown"))
+    assert problem_of(pod(rebooted_and_crashed, init=[FETCHED])).ends == 1
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_the_version_is_to_blame_for_comes_first(order):
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node"}
+    waits = pod(conditions=[condition])
+    crashes = pod(ended(4, waiting={"reason": "CrashLoopBackOff"}, last=terminated(1)), init=[FETCHED])
+    found = workload_of(deployment(ready=0), [waits, crashes][::order]).problem
+    assert (found.reason, is_own_fault(found)) == ("CrashLoopBackOff", True)

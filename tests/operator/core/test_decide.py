@@ -13,7 +13,7 @@ from headgate.api.spec import Spec
 from headgate.core.decide import decide
 from headgate.core.evidence.drift import FeatureDrift
 from headgate.core.evidence.errors import AttemptBlock
-from headgate.core.model import Before, Drift, Fresh, Problem, Quiet, Workload
+from headgate.core.model import Before, Blind, Drift, Fresh, Problem, Quiet, Workload
 
 GOOD, BAD = Behaviour(), Behaviour(failing=0.1)
 
@@ -605,11 +605,11 @@ def test_pods_stay_until_every_router_has_left_them_and_the_user_can_go_on_meanw
     world.until("RolledBack")
     world.looks(120)
     assert world.running() == {"v1", "v2"}
-    stalled = world.conditions["Stalled"]
-    assert (stalled.status, stalled.reason) == ("True", "ErrorsHigher")
-    assert world.status.retiring[0].revision in stalled.message
-    assert "agent-metrics" in stalled.message
-    assert world.conditions["Reconciling"].status == "False"
+    assert world.conditions["Stalled"].reason == "ErrorsHigher"
+    waits = world.conditions["PodsReleased"]
+    assert (waits.status, waits.reason) == ("False", "WaitingForRouters")
+    assert world.status.retiring[0].revision in waits.message
+    assert ("Warning", "WaitingForRouters") in events(world)
     world.ask("v3").until("Canary")
     assert world.running() == {"v1", "v2", "v3"}
     world.routers_follow = True
@@ -680,6 +680,45 @@ def test_a_promotion_says_which_routers_it_waits_for_and_goes_on_without_them():
     assert {world.version_of(name) for name in plan.keep} == {"v1", "v2"}
 
 
+def test_a_promotion_without_metrics_goes_on_too_and_says_what_is_not_known():
+    world = serving()
+    world.ask("v2").until("Promoting")
+    plan = promoting(world, 70, Blind("Prometheus can't be asked."))
+    stalled = next(c for c in plan.status.conditions if c.type == "Stalled")
+    assert (plan.status.phase, stalled.reason) == ("Promoting", "RoutersBehind")
+    assert "nobody knows" in stalled.message
+    plan = promoting(world, 301, Blind("Prometheus can't be asked."))
+    assert plan.status.phase == "Soaking"
+    assert {world.version_of(name) for name in plan.keep} == {"v1", "v2"}
+
+
+@pytest.mark.parametrize("reason", ["Unschedulable", "ErrImagePull", "CrashLoopBackOff"])
+def test_a_problem_that_may_pass_is_none_to_give_up_for(reason):
+    """A node that an autoscaler brings takes a minute; kstatus says Failed at once where Stalled is true."""
+    world = serving()
+    world.ask("v2", Behaviour(starts_in=None, problem=Problem(reason, "that is why", ends=1))).looks(5)
+    reconciling = world.conditions["Reconciling"]
+    assert (reconciling.status, world.conditions["Stalled"].status) == ("True", "False")
+    assert "that is why" in reconciling.message
+    world.looks(60, seconds=2.0)
+    assert (world.conditions["Stalled"].status, world.conditions["Stalled"].reason) == ("True", reason)
+
+
+def test_what_a_version_is_to_blame_for_is_said_at_once():
+    world = serving()
+    world.ask("v2", Behaviour(starts_in=None, problem=Problem("DigestMismatch", "another one", ends=1))).looks(2)
+    assert (world.conditions["Stalled"].status, world.conditions["Stalled"].reason) == ("True", "DigestMismatch")
+
+
+def test_drift_is_an_event_after_a_rollback_as_well():
+    world = serving()
+    world.ask("v2", BAD).until("RolledBack")
+    since = len(world.plans)
+    world.drift = Drift((FeatureDrift("age", 5000, 0.4, 0.1),))
+    world.look()
+    assert events(world, since) == [("Warning", "InputsDrifted")]
+
+
 def test_a_soak_that_can_not_end_is_said():
     world = serving(rollout={"soak": "10s", "deadline": "1m"})
     world.ask("v2").until("Soaking")
@@ -719,10 +758,11 @@ def test_pods_that_stay_though_no_router_says_so_are_told_after_the_first_rollou
     world.until("Stable")
     world.ask("v2").until("Stable")
     world.looks(60, seconds=2.0)
-    stalled = world.conditions["Stalled"]
-    assert (stalled.status, stalled.reason) == ("True", "WaitingForRouters")
-    assert "agent-metrics" in stalled.message
-    assert (world.conditions["Ready"].status, world.conditions["Reconciling"].status) == ("True", "False")
+    waits = world.conditions["PodsReleased"]
+    assert (waits.status, waits.reason) == ("False", "WaitingForRouters")
+    assert "agent-metrics" in waits.message
+    told = [world.conditions[type_].status for type_ in ("Ready", "Reconciling", "Stalled")]
+    assert told == ["True", "False", "False"], "users miss nothing, and the next rollout can begin"
 
 
 def test_a_version_that_is_ready_and_can_not_be_judged_is_said_after_the_deadline():

@@ -7,7 +7,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.aio import client
 
-from headgate.edges.kube import PLURALS, ApiServer, path_of
+from headgate.edges.kube import PAGE, PLURALS, ApiServer, path_of
 from headgate.errors import Conflict, KubernetesError, NamespaceTerminating, NotFound
 
 SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "models", "name": "fraud"}}
@@ -41,6 +41,7 @@ class Server:
 
     def __init__(self):
         self.status, self.body, self.requests = 200, {"kind": "Something"}, []
+        self.next_body = None
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
         self.server = TestServer(app)
@@ -49,6 +50,8 @@ class Server:
         body = await request.json() if request.can_read_body else None
         query = dict(request.query)
         self.requests.append((request.method, request.path, query, request.headers.get("Content-Type"), body))
+        if self.next_body:
+            self.body = self.next_body()
         if isinstance(self.body, bytes):
             return web.Response(status=self.status, body=self.body)
         return web.json_response(self.body, status=self.status)
@@ -199,3 +202,43 @@ async def test_a_connection_that_breaks_is_a_failed_request_with_its_cause(answe
         with pytest.raises(KubernetesError) as failed:
             await kube.get("v1", "Service", "models", "fraud")
     assert not str(failed.value).endswith(": ")
+
+
+async def test_a_long_list_comes_in_pages(server, kube):
+    pages = iter(
+        [
+            {"items": [{"a": 1}], "metadata": {"continue": "x"}},
+            {"items": [{"a": 2}], "metadata": {"continue": "y"}},
+            {"items": [{"a": 3}], "metadata": {}},
+        ]
+    )
+    server.next_body = lambda: next(pages)
+    assert await kube.list("v1", "Pod", None, {"a": None}) == [{"a": 1}, {"a": 2}, {"a": 3}]
+    asked = [r[2] for r in server.requests]
+    assert [q.get("continue") for q in asked] == [None, "x", "y"]
+    assert all(q["limit"] == str(PAGE) and q["labelSelector"] == "a" for q in asked)
+
+
+async def test_a_list_whose_pages_are_too_old_begins_anew(server, kube):
+    answers = iter([(200, {"items": [{"a": 1}], "metadata": {"continue": "x"}}), (410, {"message": "too old"})])
+    newer = (200, {"items": [{"a": 4}]})
+
+    def next_body():
+        server.status, body = next(answers, newer)
+        return body
+
+    server.next_body = next_body
+    assert await kube.list("v1", "Pod", None, {}) == [{"a": 4}]
+
+
+async def test_discovery_says_which_resources_there_are(server, kube):
+    answers = {
+        "/apis": {"groups": [{"name": "apps"}, {"name": "headgate.dev"}]},
+        "/apis/headgate.dev/v1alpha1": {
+            "resources": [{"name": "modeldeployments"}, {"name": "modeldeployments/status"}]
+        },
+    }
+    server.next_body = lambda: answers[server.requests[-1][1]]
+    assert "modeldeployments" in await kube.resources("headgate.dev/v1alpha1")
+    assert await kube.resources("other.dev/v1") == frozenset()
+    assert [r[1] for r in server.requests] == ["/apis", "/apis/headgate.dev/v1alpha1", "/apis"]
