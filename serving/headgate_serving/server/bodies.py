@@ -4,38 +4,45 @@
 """
 
 import asyncio
+import mmap
 import sys
 from abc import ABC, abstractmethod
 
 _ALIGNED = 16
 _BUFFERS_KEPT, _MOST_KEPT = 32, 1 << 20
+_NOTHING = memoryview(b"")
 
 
 class Filled(asyncio.Protocol, ABC):
     """A connection that a body can be read for."""
 
     @abstractmethod
-    def filled(self, size: int) -> bool:
-        """So many bytes more have come; whether more are wanted."""
+    def filled(self, size: int) -> None:
+        """So many bytes more have come."""
 
     @abstractmethod
     def whole(self) -> None:
         """All of the body has come."""
 
 
-def _references(buffers: list[bytearray]) -> list[int]:
+def _references(buffers: list[mmap.mmap]) -> list[int]:
     """How many there are to each, ours included."""
     return [sys.getrefcount(buffer) for buffer in buffers]
 
 
-_UNUSED = _references([bytearray(1)])[0]
+def _pages(size: int) -> mmap.mmap:
+    """Address space: a page of it becomes memory when it is first written to, so not before its bytes have come."""
+    return mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+_UNUSED = _references([_pages(1)])[0]
 
 
 class Memory:
     """Buffers for large bodies: one that nobody looks at any more is used again, and needs no new pages."""
 
     def __init__(self) -> None:
-        self._buffers: list[bytearray] = []
+        self._buffers: list[mmap.mmap] = []
 
     def take(self, length: int, header_length: bytes) -> memoryview:
         """So many bytes; what follows a head of that length begins where a tensor may begin."""
@@ -44,7 +51,7 @@ class Memory:
         for buffer, references in zip(self._buffers, _references(self._buffers), strict=True):
             if size <= len(buffer) and references == _UNUSED:
                 return memoryview(buffer)[offset:size]
-        fresh = bytearray(size + _ALIGNED)
+        fresh = _pages(size + _ALIGNED)
         if size <= _MOST_KEPT:
             self._buffers = [*self._buffers[1 - _BUFFERS_KEPT :], fresh]
         return memoryview(fresh)[offset:size]
@@ -59,6 +66,12 @@ class Filling(asyncio.BufferedProtocol):
         self._missing = missing
         self._take_over(self)
 
+    def give_up(self) -> None:
+        """Let go of the memory, and give the transport back if there still is one."""
+        self._missing = _NOTHING
+        if not self._transport.is_closing():
+            self._take_over(self._connection)
+
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to put what comes: never more than the rest of the body."""
         return self._missing
@@ -66,10 +79,9 @@ class Filling(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes came."""
         self._missing = self._missing[nbytes:]
-        wanted = self._connection.filled(nbytes)
-        if not wanted or not self._missing:
+        self._connection.filled(nbytes)
+        if not self._missing:
             self._take_over(self._connection)
-        if wanted and not self._missing:
             self._connection.whole()
 
     def eof_received(self) -> bool | None:

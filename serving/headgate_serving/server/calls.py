@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from ..errors import BodyTooLarge, MalformedRequest, RequestError
+from ..errors import BodyTooLarge, MalformedRequest, Overloaded, RequestError
 from .compression import decompressed
 from .frames import header_block
 from .inference import STATUS
@@ -22,6 +22,13 @@ HEAD = header_block(*_BEGIN)
 HEAD_UNSURE = header_block(*_BEGIN, (b"x-headgate-low-confidence", b"true"))
 GOOD = header_block((b"grpc-status", b"0"))
 _REFUSAL = header_block((b":status", b"200"), _TYPE)
+
+
+class Size(NamedTuple):
+    """Bytes of a message: as it came, and beside them as it was decompressed. For `Stream.release`."""
+
+    body: int
+    beyond: int
 
 
 class Reader:
@@ -46,8 +53,8 @@ class Reader:
             raise MalformedRequest("binary", f"the call has one message, got {what}")
         return messages[0]
 
-    def messages(self) -> Iterator[tuple[bytes, int]]:
-        """Those that have come by now, and how many bytes they took."""
+    def messages(self) -> Iterator[tuple[bytes, Size]]:
+        """Those that have come by now, and how many bytes they took; Overloaded where they do not fit into memory."""
         body, self._stream.body = self._stream.body, []
         self._parts += body
         self._size += sum(map(len, body))
@@ -65,7 +72,8 @@ class Reader:
                 break
             flag, message = data[at], data[start : start + length]
             at = start + length
-            yield message if not flag else self._plain(message), _PREFIX + length
+            plain = self._plain(message) if flag else message
+            yield plain, Size(_PREFIX + length, len(plain) if flag else 0)
         self._parts, self._size = ([data[at:]] if at < len(data) else []), len(data) - at
 
     def check_whole(self) -> None:
@@ -77,7 +85,10 @@ class Reader:
         encoding = self._stream.headers.get(b"grpc-encoding", b"").decode("latin-1")
         if encoding in ("", "identity"):
             raise MalformedRequest("encoding", "a message is marked as compressed, but grpc-encoding does not say how")
-        return bytes(decompressed(message, encoding, self._max_body))
+        plain = decompressed(message, encoding, self._max_body)
+        if not self._stream.hold(len(plain)):
+            raise Overloaded("too many bytes of requests are waiting already; try again")
+        return plain
 
 
 def parsed(kind: Any, message: bytes) -> Any:

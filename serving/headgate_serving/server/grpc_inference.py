@@ -4,7 +4,7 @@ from collections import deque
 from typing import Any
 
 from ..errors import RequestError, UnknownModel
-from .calls import GOOD, HEAD, HEAD_UNSURE, Reader, deadline, framed, parsed, refuse_for
+from .calls import GOOD, HEAD, HEAD_UNSURE, Reader, Size, deadline, framed, parsed, refuse_for
 from .inference import Inference
 from .messages import MESSAGES
 from .protocol import InferRequest
@@ -96,7 +96,7 @@ class ModelStreamInfer:
         stream = self._stream
         while self._asked and self._asked[0].reply is not None and not stream.unsent:
             asked = self._asked.popleft()
-            stream.release(asked.size)
+            stream.release(*asked.size)
             stream.send(framed(asked.reply))
         if stream.ended and not self._asked:
             stream.end(GOOD)
@@ -111,7 +111,7 @@ class _Message(_Asked):
 
     __slots__ = ("_call", "_raw", "reply", "size")
 
-    def __init__(self, service: Service, call: ModelStreamInfer, raw: bytes, size: int) -> None:
+    def __init__(self, service: Service, call: ModelStreamInfer, raw: bytes, size: Size) -> None:
         super().__init__(service)
         self._call = call
         self._raw = raw

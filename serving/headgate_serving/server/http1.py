@@ -4,7 +4,8 @@
 reads, computes and writes: a hand-over between threads costs more than everything else that is done for a small model.
 
 What a client may do to us is bounded: connections, the size of a head and of a body, the time that it takes to send
-them and to read the answer, and all bodies together. Requests that come before the answer to an earlier one wait.
+them and to read the answer, and all bodies together, of which counts what their heads have promised. Requests that
+come before the answer to an earlier one wait.
 """
 
 import asyncio
@@ -26,11 +27,14 @@ JSON = b"content-type: application/json\r\n"
 
 _MAX_HEAD = 64 << 10
 _MAX_HEADERS = 200
+_MAX_VALUE = 8 << 10  # bytes of the values of all headers of one name, if there are several
 _MAX_PATH = 8 << 10
 _IDLE = 2 * 3600.0  # longer than a router keeps idle connections, so that it is never us who hangs up
 _LINGER = 2.0  # seconds in which a client that was refused may go on sending before the connection is cut
 _ON_ITS_WAY = 2.0  # seconds after which the first request on a new connection is no longer expected at any moment
 _WITHOUT_PARSER = 64 << 10  # bytes of a body from which on it is not worth passing through the parser
+_LONG_READ = 16 << 10  # bytes from which on heads and bodies are parsed one by one, so that heads can be measured
+_WAITING = 512  # bytes that a request takes which waits for its turn, beside its head and body
 _SMALL = 4 << 10  # bytes of a part of a body below which it is put together with others
 _TOGETHER = 64 << 10  # bytes of a body up to which head and body are one buffer
 
@@ -48,6 +52,7 @@ _REASONS = {
     501: "Not Implemented",
     503: "Service Unavailable",
 }
+_TOO_MUCH = "too many bytes of requests are waiting already; try again"
 _STATUS = {code: f"HTTP/1.1 {code} {reason}\r\n".encode() for code, reason in _REASONS.items()}
 
 
@@ -118,7 +123,9 @@ class Connection(Filled):
         self._parts: list[Any] = []  # bytes, and bytearrays of small parts behind the first
         self._size = 0
         self._length = -1
-        self._head = 0
+        self._counted = 0  # bytes that count as held for the request that is being read
+        self._filling: Filling | None = None  # reads the rest of a large body
+        self._head = 0  # bytes that have come of a head
         self._begun = 0.0  # when the request that is being read began; 0 between requests
         self._heard = 0.0
         self._current: Exchange | None = None
@@ -139,16 +146,16 @@ class Connection(Filled):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget everything, and whoever works on an answer may stop."""
         self._server.connections.discard(self)
-        self._server.held -= self._size
-        self._size = 0
         self._deaf = True
+        self._forget_body()
         for exchange in (self._current, *self._queue):
             if exchange:
                 self._server.held -= exchange.held
                 exchange.held = 0
-                if exchange.gone:
-                    exchange.gone()
-        self._current = None
+                gone, exchange.gone = exchange.gone, None  # as in `answered`
+                if gone:
+                    gone()
+        self._current = self._reading = self._parser = None  # the parser holds us
         self._queue.clear()
 
     def data_received(self, data: bytes) -> None:
@@ -156,12 +163,15 @@ class Connection(Filled):
         if self._deaf:
             return
         self._heard = self._server.now
-        self._head += len(data)
-        self._parse(data)
-        if self._head > _MAX_HEAD and not self._deaf:
-            self._refuse(431, f"the request's head is larger than {_MAX_HEAD} bytes, the most that is taken")
+        if len(data) > _LONG_READ:
+            self._parse_one_by_one(data)
+        else:
+            self._head += len(data)
+            self._parse(data)
+        if self._head and not self._deaf:
+            self._head_goes_on()
         elif self._reading and self._length - self._size >= _WITHOUT_PARSER and not self._deaf:
-            Filling(self, self._transport, self._body_in_one_piece())
+            self._filling = Filling(self, self._transport, self._body_in_one_piece())
 
     def eof_received(self) -> bool:
         """A client that has sent all may still read, or may have left: it looks the same. It gets a moment's time."""
@@ -196,8 +206,14 @@ class Connection(Filled):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header; of those with one name the last one counts."""
-        self._headers[name.lower()] = value
+        """One header; those with one name are one list (RFC 9110, 5.3)."""
+        name = name.lower()
+        headers = self._headers
+        if name in headers:
+            value = b"%b, %b" % (headers[name], value)
+            if len(value) > _MAX_VALUE and not self._deaf:
+                self._refuse(431, f"headers of one name have more than {_MAX_VALUE} bytes, the most that is taken")
+        headers[name] = value
 
     def on_headers_complete(self) -> None:
         """Decide from the head whether the body is wanted."""
@@ -213,6 +229,8 @@ class Connection(Filled):
         if b"connection" in headers and self._parser.get_http_version() == "1.0":
             exchange.keep_alive = False  # it would have to be told, in its own way
         self._reading, self._head, self._size = exchange, 0, 0
+        if self._counted:
+            self._count(-self._counted)
         self._headers = {}  # for trailers, which nobody looks at
         length = headers.get(b"content-length")
         self._length = -1 if length is None else int(length)
@@ -222,8 +240,12 @@ class Connection(Filled):
             self._refuse_size()
         elif server.held + self._length > server.limits.held:
             self._refuse_load()
-        elif headers.get(b"expect", b"").lower() == b"100-continue" and not self._current:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        else:
+            if self._length > 0:
+                self._counted = self._length
+                server.held += self._length
+            if headers.get(b"expect", b"").lower() == b"100-continue" and not self._current:
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -235,11 +257,12 @@ class Connection(Filled):
         else:
             self._parts.append(body)
         self._size += len(body)
-        self._server.held += len(body)
-        if self._size > self._server.limits.body:
-            self._refuse_size()
-        elif self._server.held > self._server.limits.held:
-            self._refuse_load()
+        if self._length < 0:  # it comes in chunks, of a number that nobody knows
+            self._count(len(body))
+            if self._size > self._server.limits.body:
+                self._refuse_size()
+            elif self._server.held > self._server.limits.held:
+                self._refuse_load()
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -248,8 +271,8 @@ class Connection(Filled):
             return
         parts = self._parts
         exchange.body = parts[0] if len(parts) == 1 else b"".join(parts)
-        exchange.held = self._size
-        self._parts, self._size, self._begun, self._reading = [], 0, 0.0, None
+        exchange.held = self._counted
+        self._parts, self._size, self._counted, self._begun, self._reading = [], 0, 0, 0.0, None
         self._next(exchange)
 
     def hold(self, exchange: Exchange, size: int) -> bool:
@@ -306,6 +329,10 @@ class Connection(Filled):
         if self._current or self._queue or self._blocked:
             self._queue.append(exchange)
             self._transport.pause_reading()
+            if not self.hold(exchange, _WAITING + _size_of(exchange.headers)) and not exchange.refusal:
+                self._deaf = True
+                exchange.keep_alive = False
+                exchange.refusal = self._server.error(429, _TOO_MUCH)
         else:
             self._take_up(exchange)
 
@@ -324,7 +351,49 @@ class Connection(Filled):
         else:
             self._server.handle(exchange)
 
-    def _parse(self, data: bytes) -> None:
+    def _parse_one_by_one(self, data: bytes) -> None:
+        """Feed the parser with no more than one head or body at a time.
+
+        After a body in chunks up to _LONG_READ bytes of the next head may be fed with it, which are not measured.
+        """
+        at, size, view = 0, len(data), memoryview(data)
+        while at < size and not self._deaf and self._head <= _MAX_HEAD:
+            if self._reading is None:
+                blank = data.find(b"\r\n\r\n", at)
+                most = _MAX_HEAD + 1 - self._head
+                end = min(at + most, blank + 4 if blank >= 0 else size)
+            else:
+                end = at + (self._length - self._size if self._length >= 0 else _LONG_READ)
+            piece = view[at:end]
+            self._head += len(piece)
+            self._parse(piece)
+            at = end
+
+    def _head_goes_on(self) -> None:
+        """A head, or the trailers of a body, of which more has to come: it must not be too large, and counts."""
+        if self._head > _MAX_HEAD:
+            self._refuse(431, f"the request's head is larger than {_MAX_HEAD} bytes, the most that is taken")
+        elif len(self._headers) > _MAX_HEADERS:
+            self._refuse(431, f"more than {_MAX_HEADERS} headers")
+        elif self._begun and not self._reading:
+            self._count(self._head - self._counted)
+            if self._server.held > self._server.limits.held:
+                self._refuse_load()
+
+    def _count(self, size: int) -> None:
+        """So many bytes more are held, or promised, for the request that is being read."""
+        self._counted += size
+        self._server.held += size
+
+    def _forget_body(self) -> None:
+        """What has come of the request that is being read is not needed."""
+        self._count(-self._counted)
+        self._parts, self._size = [], 0
+        if self._filling:
+            self._filling.give_up()
+            self._filling = None
+
+    def _parse(self, data: bytes | memoryview) -> None:
         """Feed the parser. At an offer of another protocol it stops; a new one goes on as if there were none."""
         while True:
             try:
@@ -361,17 +430,14 @@ class Connection(Filled):
         self._parts = [whole]
         return whole[at:]
 
-    def filled(self, size: int) -> bool:
-        """So many bytes more of a large body have come; whether more are wanted."""
+    def filled(self, size: int) -> None:
+        """So many bytes more of a large body have come."""
         self._heard = self._server.now
         self._size += size
-        self._server.held += size
-        if self._server.held > self._server.limits.held:
-            self._refuse_load()
-        return not self._deaf
 
     def whole(self) -> None:
         """All of a large body has come."""
+        self._filling = None
         self._parser = httptools.HttpRequestParser(self)  # the old one still waits for the body
         self.on_message_complete()
 
@@ -379,14 +445,13 @@ class Connection(Filled):
         self._refuse(413, f"the body has more than {self._server.limits.body} bytes, the most that is taken")
 
     def _refuse_load(self) -> None:
-        self._refuse(429, "too many bytes of requests are waiting already; try again")
+        self._refuse(429, _TOO_MUCH)
 
     def _refuse(self, status: int, message: str) -> None:
         """Answer, in its turn, and hear no more from this client."""
         exchange = self._reading or Exchange(self, "", "", {})
         self._reading, self._deaf, self._begun = None, True, 0.0
-        self._server.held -= self._size
-        self._parts, self._size = [], 0
+        self._forget_body()
         exchange.keep_alive = False
         exchange.refusal = self._server.error(status, message)
         self._next(exchange)
@@ -425,6 +490,11 @@ def _without_offer(method: str, url: bytes, headers: dict[bytes, bytes]) -> byte
         headers[b"connection"] = b"close"
     lines = [b"%b: %b\r\n" % (name, value) for name, value in headers.items() if name != b"upgrade"]
     return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode(), url, b"".join(lines))
+
+
+def _size_of(headers: dict[bytes, bytes]) -> int:
+    """Bytes that they take, about."""
+    return sum(len(name) + len(value) for name, value in headers.items())
 
 
 def _path(url: bytes) -> str:

@@ -64,6 +64,7 @@ _LARGEST = (1 << 31) - 1
 _STREAMS = 1000
 _OUR_FRAME = 1 << 18  # the largest frame that we take
 _MAX_HEAD = 64 << 10
+_PARTIAL = 64 << 20  # bytes of unfinished frames and heads of all connections
 _KNOWN_BLOCKS, _KNOWN_LENGTH = 64, 2048
 _NUISANCE = 2000  # resets, pings, settings and empty frames in a second before it is an attack
 
@@ -77,6 +78,7 @@ class Server(Listener["Connection"]):
         super().__init__(limits)
         self.opened = opened
         self.too_large = too_large
+        self.partial = 0  # bytes of frames and heads that have not come to their end, of all connections
         self.window = min(_LARGEST, limits.body + (1 << 20))  # bytes of one stream that may be on their way
 
     def __call__(self) -> "Connection":
@@ -140,6 +142,8 @@ class Connection(Carrier):
         """Nobody waits for answers any more."""
         self._closed = True
         self._server.connections.discard(self)
+        self._server.partial -= len(self._rest) + len(self._block)
+        self._rest = self._block = b""
         for stream in list(self._streams.values()):
             self._abandon(stream)
 
@@ -148,12 +152,15 @@ class Connection(Carrier):
         if self._closed:
             return
         if self._rest:
+            self._server.partial -= len(self._rest)
             data = self._rest + data
             self._rest = b""
         try:
             at = self._preface(data) if not self._begun else 0
             if self._begun:
                 self._frames(data, at)
+            if self._rest:
+                self._keep(len(self._rest))
         except ProtocolError as error:
             self.go_away(error.code, str(error))
             self.close()
@@ -190,6 +197,17 @@ class Connection(Carrier):
     def now(self) -> float:
         """The server's time."""
         return self._server.now
+
+    def hold(self, size: int) -> bool:
+        """So many bytes more are in memory; whether there is room for them."""
+        self._server.held += size
+        return self._server.held <= self._server.limits.held
+
+    def _keep(self, size: int) -> None:
+        """The same, for parts of frames and of heads, which belong to no stream yet."""
+        self._server.partial += size
+        if self._server.partial > _PARTIAL:
+            raise ProtocolError(CALM, "too many bytes of unfinished frames are in memory")
 
     def release(self, stream: Stream, size: int) -> None:
         """So many bytes are no longer in memory."""
@@ -335,17 +353,20 @@ class Connection(Carrier):
             self._open(number, payload, ends=bool(flags & END_STREAM))
         else:
             self._block, self._block_of, self._block_ends = payload, number, bool(flags & END_STREAM)
+            self._keep(len(payload))
 
     def _continuation(self, flags: int, number: int, payload: bytes) -> None:
         if number != self._block_of or not number:
             raise ProtocolError(PROTOCOL_ERROR, "CONTINUATION of nothing")
         self._block += payload
+        self._keep(len(payload))
         self._count_nuisance()
         if len(self._block) > _MAX_HEAD:
             raise ProtocolError(CALM, f"headers of more than {_MAX_HEAD} bytes")
         if flags & END_HEADERS:
-            self._block_of = 0
-            self._open(number, self._block, ends=self._block_ends)
+            block, self._block, self._block_of = self._block, b"", 0
+            self._server.partial -= len(block)
+            self._open(number, block, ends=self._block_ends)
 
     def _open(self, number: int, block: bytes, *, ends: bool) -> None:
         headers = self._known.get(block) or self._decoded(block)
@@ -371,6 +392,9 @@ class Connection(Carrier):
         stream = Stream(self, number, headers, self._stream_window)
         stream.begun = stream.heard = self._server.now
         self._streams[number] = stream
+        if len(block) > _KNOWN_LENGTH and not stream.hold(len(block)):
+            self._server.too_large(stream, "too many bytes of requests are in memory; try again")
+            return
         self._call(stream, lambda: self._server.opened(stream))
         if ends and stream.open:
             self._request_ends(stream)
@@ -490,10 +514,10 @@ class Connection(Carrier):
             gone()
 
     def _release(self, stream: Stream) -> None:
-        self._server.held -= stream.held
-        stream.held = 0
+        self._server.held -= stream.held + stream.beyond
+        stream.held = stream.beyond = 0
         stream.body = []
-        stream.on_end = stream.on_data = stream.gone = None  # whoever they belong to holds the stream
+        stream.on_end = stream.on_data = stream.on_sent = stream.gone = None  # whoever they belong to holds the stream
         self._streams.pop(stream.id, None)
 
     def _count_nuisance(self) -> None:

@@ -4,7 +4,7 @@ from collections import deque
 from typing import Any
 
 from ..errors import RequestError
-from .calls import GOOD, HEAD, Reader, framed, parsed, refuse_for
+from .calls import GOOD, HEAD, Reader, Size, framed, parsed, refuse_for
 from .inference import NOT_FOUND
 from .messages import FILES, MESSAGES
 from .streams import Stream
@@ -22,7 +22,7 @@ class Reflection:
     def open(self, stream: Stream) -> None:
         """A call begins: answer each of its messages."""
         reader = Reader(stream, self._max_body)
-        asked: deque[tuple[bytes, int]] = deque()
+        asked: deque[tuple[bytes, Size]] = deque()
         stream.begin(HEAD)
 
         def more() -> None:
@@ -32,7 +32,7 @@ class Reflection:
                     reader.check_whole()
                 while asked and not stream.unsent:  # no more answers than the client takes
                     message, size = asked.popleft()
-                    stream.release(size)
+                    stream.release(*size)
                     stream.send(framed(self._answer(parsed(self._request, message))))
             except RequestError as error:
                 refuse_for(stream, error)

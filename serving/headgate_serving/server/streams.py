@@ -31,6 +31,10 @@ class Carrier(asyncio.Protocol, ABC):
         """To the client, if it is still there."""
 
     @abstractmethod
+    def hold(self, size: int) -> bool:
+        """So many bytes more are in memory for a stream; whether there is room for them."""
+
+    @abstractmethod
     def release(self, stream: "Stream", size: int) -> None:
         """So many bytes of the stream's request are no longer in memory."""
 
@@ -51,6 +55,7 @@ class Stream:
         "_last",
         "_waiting",
         "begun",
+        "beyond",
         "body",
         "ended",
         "gone",
@@ -74,6 +79,7 @@ class Stream:
         self.window = window
         self.body: list[bytes] = []
         self.held = 0
+        self.beyond = 0  # bytes in memory beside those of its body: of a long head, and of what was decompressed
         self.ended = False
         self.open = True
         self.unannounced = 0  # bytes that are processed, but not yet given back to the client's window
@@ -135,11 +141,23 @@ class Stream:
             self._connection.write(frame(HEADERS, END_HEADERS | END_STREAM, self.id, block))
             self._connection.finished(self)
 
-    def release(self, size: int) -> None:
-        """So many bytes of the request are no longer in memory, though the call goes on: as many more may come."""
+    def hold(self, size: int) -> bool:
+        """Count so many more bytes that are in memory for it; whether there is room for them."""
+        if not self.open:
+            return False
+        self.beyond += size
+        return self._connection.hold(size)
+
+    def release(self, size: int, beyond: int = 0) -> None:
+        """So many bytes of the request are no longer in memory, though the call goes on: as many more may come.
+
+        `beyond` are those that `hold` has counted.
+        """
         if self.open:
             self.held -= size
             self._connection.release(self, size)
+            if beyond:
+                self.hold(-beyond)
 
     def flush(self) -> None:
         """Send what the windows allow."""

@@ -1,8 +1,10 @@
 """gRPC calls over a loopback socket: messages that are compressed, cut off or too long, deadlines, who leaves."""
 
 import asyncio
+import gc
 import gzip
 import struct
+import weakref
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,14 +14,17 @@ import serving_models as models
 from http2_client import Client, Reply, head, until
 from tritonclient.grpc import service_pb2 as pb
 
+from headgate_serving.server import grpc
 from headgate_serving.server.calls import framed
 from headgate_serving.server.grpc import Grpc
+from headgate_serving.server.grpc_inference import ModelStreamInfer
 from headgate_serving.server.http2 import Server
 from headgate_serving.server.listener import Limits
 from headgate_serving.server.messages import MESSAGES
 from headgate_serving.server.model import load_model
 from headgate_serving.server.runner import Runner
 from headgate_serving.server.service import Service, Serving
+from headgate_serving.server.streams import Stream
 from headgate_serving.server.telemetry import Telemetry
 
 MAX_BODY = 100_000
@@ -118,6 +123,18 @@ async def test_compressed_messages(client: Client, server: Server, path: str, en
     await client.send(number, framed_message, end=True)
     reply = await client.reply(number)
     assert (reply.status, len(answers(reply))) == (OK, 1)
+    assert server.held == 0
+
+
+@pytest.mark.parametrize("path", [INFER, STREAM])
+async def test_what_a_message_becomes_counts(client: Client, server: Server, path: str) -> None:
+    server.limits = Limits(MAX_BODY, 5000)
+    message = gzip.compress(request(1000).SerializeToString())
+    number = await client.begin(head(path, (b"grpc-encoding", b"gzip")))
+    await client.send(number, prefixed(1, len(message), message), end=True)
+    assert (await client.reply(number)).status == RESOURCE_EXHAUSTED
+    await client.send(number := await client.begin(head(path)), BODY, end=True)
+    assert (await client.reply(number)).status == OK
     assert server.held == 0
 
 
@@ -257,6 +274,26 @@ async def test_who_leaves_is_not_in_flight(
     else:
         await client.close()
     await until(lambda: service.telemetry.in_flight == 0 and server.held == 0)
+
+
+async def test_nothing_of_a_stream_that_was_left_waits_for_the_collector(
+    client: Client, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[weakref.ref[ModelStreamInfer]] = []
+
+    def open_stream(service: Service, stream: Stream, max_body: int) -> None:
+        opened.append(weakref.ref(ModelStreamInfer(service, stream, max_body)))
+
+    monkeypatch.setattr(grpc, "ModelStreamInfer", open_stream)
+    gc.disable()
+    try:
+        await client.send(await client.begin(head(STREAM)), framed(request(1000))[:-1])
+        await until(lambda: server.held > 8000)
+        await client.close()
+        await until(lambda: not server.connections)
+        await until(lambda: opened[0]() is None)
+    finally:
+        gc.enable()
 
 
 async def test_watching_tells_of_the_drain(client: Client, service: Service) -> None:

@@ -228,6 +228,39 @@ async def test_all_bodies_together_are_too_large(client: Client, server: Server,
     assert server.held == 0
 
 
+async def test_a_long_head_counts_until_the_call_ends(client: Client, server: Server, echo: Echo) -> None:
+    number = await client.begin(head("/", (b"x-long", bytes(20_000))), end=False)
+    await until(lambda: echo.streams)
+    assert server.held >= 10_000
+    await client.send(number, b"body", end=True)
+    assert (await client.reply(number)).data == b"body"
+    assert server.held == 0
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        frame(DATA, 0, 1, bytes(40_000))[:-1],
+        frame(HEADERS, 0, 3, CALL) + b"".join(frame(CONTINUATION, 0, 3, bytes(10_000)) for _ in range(4)),
+    ],
+    ids=["data", "headers"],
+)
+async def test_unfinished_frames_of_all_connections_are_bounded(
+    port: int, server: Server, part: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http2, "_PARTIAL", 100_000)
+    clients = [await Rude.connect(port) for _ in range(3)]
+    for rude in clients[:2]:
+        await rude.send(frame(HEADERS, END_HEADERS, 1, CALL) + part)
+    await until(lambda: server.partial > 78_000)
+    await clients[2].send(frame(HEADERS, END_HEADERS, 1, CALL) + part)
+    assert await clients[2].thrown_out() == CALM
+    for rude in clients:
+        await rude.close()
+    await until(lambda: not server.connections)
+    assert (server.partial, server.held) == (0, 0)
+
+
 async def test_padding_and_priority(client: Client, server: Server) -> None:
     number = await client.begin(priority_weight=10, priority_depends_on=0, priority_exclusive=True)
     await client.send(number, b"hello", padding=200)
