@@ -10,16 +10,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from headgate.api import API_VERSION
+from headgate.api import API_VERSION, GROUP
 from headgate.api.fallback_rules import NOT_ITSELF
 from headgate.api.rules import SHORT_NAME
 from headgate.api.spec import Spec
 from headgate.cli.manifest_text import Unreadable, read
+from headgate.cli.metadata import ObjectMeta
 
 KIND = "ModelDeployment"
+KINDS = (KIND, "ModelRevision", f"{KIND}List", "ModelRevisionList")
 _SHORT_NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
-
-
+_FILES = (".json", ".yaml", ".yml")
 _UNREADABLE = (OSError, Unreadable, UnicodeDecodeError)
 
 
@@ -40,27 +41,42 @@ class SpecUnreadable(Exception):
     """There is no valid ModelDeployment in a file; the message says why."""
 
 
+@dataclass(frozen=True)
+class File:
+    """What a file holds."""
+
+    found: list[tuple[str, dict[str, Any]]]
+    """Each ModelDeployment, with where it is."""
+    findings: list[Finding]
+    """What is wrong with the file apart from them."""
+
+
 def read_spec(path: Path) -> Spec:
     """The spec of the only ModelDeployment in a file. Raises SpecUnreadable."""
     try:
-        found = [
-            d for d in read(path.read_text(encoding="utf-8")).documents if isinstance(d, dict) and d.get("kind") == KIND
-        ]
+        file = look_into(str(path), path.read_text(encoding="utf-8-sig"))
     except _UNREADABLE as error:
         raise SpecUnreadable(f"{path} can't be read as YAML: {error}") from error
-    if len(found) != 1:
-        raise SpecUnreadable(f"{path} holds {len(found)} objects of kind {KIND}; give a file with one")
-    if findings := check(found[0], str(path)):
+    if len(file.found) != 1:
+        raise SpecUnreadable(f"{path} holds {len(file.found)} objects of kind {KIND}; give a file with one")
+    document = file.found[0][1]
+    if findings := [*file.findings, *check(document, str(path))]:
         raise SpecUnreadable("\n".join(map(str, findings)))
-    return Spec.model_validate(_without_nulls(found[0]["spec"]), strict=True)
+    return Spec.model_validate(_without_nulls(document["spec"]), strict=True)
 
 
 def add_parser(subparsers: Any) -> None:
     """Register the command."""
     parser = subparsers.add_parser("validate", help="check manifests offline with the API server's rules")
     parser.add_argument(
-        "-f", "--filename", action="append", required=True, metavar="FILE", help="YAML file, or - for stdin"
+        "-f",
+        "--filename",
+        action="append",
+        required=True,
+        metavar="FILE",
+        help="YAML or JSON, a folder, or - for stdin",
     )
+    parser.add_argument("-R", "--recursive", action="store_true", help="look into folders inside of folders too")
     parser.set_defaults(run=run)
 
 
@@ -68,16 +84,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Check every ModelDeployment of every file; other kinds are passed over."""
     findings, checked = [], 0
     for name in arguments.filename:
-        try:
-            text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-            documents = read(text).documents
-        except _UNREADABLE as error:
-            print(f"{name}: can't be read as YAML: {error}", file=sys.stderr)
-            return 2
-        for index, document in enumerate(documents):
-            if isinstance(document, dict) and document.get("kind") == KIND:
-                checked += 1
-                findings += check(document, _where(name, index, document))
+        for path in _files(name, arguments.recursive):
+            try:
+                text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8-sig")
+                file = look_into(path, text)
+            except _UNREADABLE as error:
+                print(f"{path}: can't be read as YAML: {error}", file=sys.stderr)
+                return 2
+            checked += len(file.found)
+            findings += [*file.findings, *(finding for where, each in file.found for finding in check(each, where))]
     for finding in findings:
         print(finding)
     if not checked:
@@ -86,6 +101,50 @@ def run(arguments: argparse.Namespace) -> int:
     if not findings:
         print(f"{checked} {KIND}{'s' if checked > 1 else ''} valid")
     return 1 if findings else 0
+
+
+def _files(name: str, recursive: bool) -> list[str]:
+    """As kubectl: of a folder the files with names that end as those of manifests do, in their order."""
+    if name == "-" or not Path(name).is_dir():
+        return [name]
+    inside = Path(name).rglob("*") if recursive else Path(name).iterdir()
+    return [str(path) for path in sorted(inside) if path.suffix in _FILES and path.is_file()]
+
+
+def look_into(name: str, text: str) -> File:
+    """All ModelDeployments of a file, those in lists too. Raises Unreadable."""
+    contents = read(text)
+    file = File([], [])
+    for each in contents.repeated:
+        where = f"{name}: line {each.line}" if each.line else name
+        file.findings.append(Finding(where, each.key, "-", "stands here twice, and only one of them would count"))
+    for index, document in enumerate(contents.documents):
+        _sort(document, f"{name}: ", f"document {index + 1}", file)
+    return file
+
+
+def _sort(document: Any, place: str, otherwise: str, file: File) -> None:
+    """Put what a document holds into `file`; a list is what its items are."""
+    where = place + (_label(document) or otherwise)
+    if not isinstance(document, dict):
+        file.findings.append(Finding(where, "-", _shown(document), "must be an object with apiVersion and kind"))
+        return
+    kind, version = document.get("kind"), document.get("apiVersion")
+    ours = isinstance(version, str) and version.partition("/")[0] == GROUP
+    if not isinstance(kind, str) or not kind or (ours and kind not in KINDS):
+        reason = f"must be one of {', '.join(KINDS)}" if ours else "must be the kind of the object"
+        file.findings.append(Finding(where, "kind", repr(kind), reason))
+    elif kind == KIND:
+        file.found.append((where, document))
+    elif kind.endswith("List") and "items" in document:
+        items = document["items"]
+        if not isinstance(items, list):
+            file.findings.append(Finding(where, "items", _shown(items), "must be a list"))
+            return
+        for number, item in enumerate(items):
+            bare = isinstance(item, dict) and kind != "List" and not {"kind", "apiVersion"} & set(item)
+            whole = {"apiVersion": version, "kind": kind.removesuffix("List"), **item} if bare else item
+            _sort(whole, place, f"{otherwise}, item {number + 1}", file)
 
 
 def check(document: dict[str, Any], where: str = KIND) -> list[Finding]:
@@ -100,6 +159,11 @@ def _findings(document: dict[str, Any], where: str) -> Iterator[Finding]:
     name = metadata.get("name") if isinstance(metadata, dict) else None
     if not isinstance(name, str) or not _SHORT_NAME.fullmatch(name):
         yield Finding(where, SHORT_NAME.field, repr(name), SHORT_NAME.message)
+    if isinstance(metadata, dict):
+        try:
+            ObjectMeta.model_validate(_without_nulls(metadata), strict=True)
+        except ValidationError as error:
+            yield from _told(error, where, "metadata")
     for key in sorted(set(document) - {"apiVersion", "kind", "metadata", "spec", "status"}):
         yield Finding(where, key, _shown(document[key]), "unknown field")
     if "spec" not in document:
@@ -110,12 +174,16 @@ def _findings(document: dict[str, Any], where: str) -> Iterator[Finding]:
         if any(each.modelDeployment == name for each in spec.traffic.fallback):
             yield Finding(where, NOT_ITSELF.field, repr(name), NOT_ITSELF.message)
     except ValidationError as error:
-        for detail in error.errors():
-            field = ".".join(["spec", *(str(part) for part in detail["loc"])])
-            unknown = detail["type"] == "extra_forbidden"
-            reason = "unknown field" if unknown else detail["msg"].removeprefix("Value error, ")
-            value = "-" if detail["type"] == "missing" else _shown(detail["input"])
-            yield Finding(where, field, value, reason)
+        yield from _told(error, where, "spec")
+
+
+def _told(error: ValidationError, where: str, root: str) -> Iterator[Finding]:
+    for detail in error.errors():
+        field = ".".join([root, *(str(part) for part in detail["loc"] if part != "[key]")])
+        unknown = detail["type"] == "extra_forbidden"
+        reason = "unknown field" if unknown else detail["msg"].removeprefix("Value error, ")
+        value = "-" if detail["type"] == "missing" else _shown(detail["input"])
+        yield Finding(where, field, value, reason)
 
 
 def _without_nulls(value: Any) -> Any:
@@ -125,10 +193,11 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(v) for v in value] if isinstance(value, list) else value
 
 
-def _where(name: str, index: int, document: dict[str, Any]) -> str:
-    metadata = document.get("metadata")
-    label = metadata.get("name") if isinstance(metadata, dict) else None
-    return f"{name}: {label or f'document {index + 1}'}"
+def _label(document: Any) -> str | None:
+    """What an object is called."""
+    metadata = document.get("metadata") if isinstance(document, dict) else None
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return name if isinstance(name, str) and name else None
 
 
 def _shown(value: Any) -> str:

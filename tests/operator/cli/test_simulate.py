@@ -171,6 +171,16 @@ def test_a_fixed_weight_takes_the_place_of_a_manifests_ladder_and_keeps_its_marg
     assert told(*words, "-f", written(manifest(("spec.rollout", ladder)))) == told(*words, "--margin", "1%")
 
 
+def test_the_only_one_in_a_list_is_simulated(told, simulate, written):
+    listed = {"apiVersion": "v1", "kind": "List", "items": [manifest(("spec.rollout.alpha", 0.2))]}
+    assert told(*QUICK, "-f", written(listed)) == told(*QUICK, "--alpha", "0.2")
+    file = written(manifest())
+    file.write_text(file.read_text() + "kind: ModelDeployment\n")
+    status, _, err = simulate("-f", file)
+    assert status == 2
+    assert "twice" in err
+
+
 def test_other_kinds_in_the_file_are_passed_over(told, written):
     service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}}
     assert told(*QUICK, "-f", written(service, manifest(), service)) == told(*QUICK)
