@@ -31,10 +31,9 @@ class App:
         self._max_body = max_body
         name, version = service.name, service.version
         bases = [f"/v2/models/{name}"] + ([f"/v2/models/{name}/versions/{version}"] if version else [])
-        self._infer_paths = frozenset(f"{base}/infer" for base in bases)
+        self._infer_paths = frozenset(f"{base}/infer{slash}" for base in bases for slash in ("", "/"))
         self._get: dict[str, Callable[[], Answer]] = {
             "/v2": lambda: _json(200, service.about_server()),
-            "/v2/": lambda: _json(200, service.about_server()),
             "/v2/health/live": lambda: _json(200, {"live": True}),
             "/v2/health/ready": lambda: _json(self._ready(), {"ready": service.ready}),
             "/v2/models/stats": self._stats,
@@ -47,6 +46,8 @@ class App:
                 f"{base}/config": self._when_loaded(service.config),
                 f"{base}/stats": self._stats,
             }
+        for paths in (self._get, self._post):  # a slash at the end changes nothing
+            paths.update({f"{path}/": answer for path, answer in paths.items()})
 
     def handle(self, exchange: Exchange) -> None:
         """Answer one request, now or later."""

@@ -236,6 +236,8 @@ class Connection(Filled):
         self._length = -1 if length is None else int(length)
         if len(headers) > _MAX_HEADERS or len(self._url) > _MAX_PATH:
             self._refuse(431, f"more than {_MAX_HEADERS} headers, or a path of more than {_MAX_PATH} bytes")
+        elif b"transfer-encoding" in headers and len(_list(headers[b"transfer-encoding"])) > 1:
+            self._refuse(501, "Transfer-Encoding can be chunked, and nothing beside it")
         elif self._length > server.limits.body:
             self._refuse_size()
         elif server.held + self._length > server.limits.held:
@@ -244,8 +246,12 @@ class Connection(Filled):
             if self._length > 0:
                 self._counted = self._length
                 server.held += self._length
-            if headers.get(b"expect", b"").lower() == b"100-continue" and not self._current:
+            if b"expect" in headers and not self._current and self._waits_for_continue(headers):
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _waits_for_continue(self, headers: dict[bytes, bytes]) -> bool:
+        """Whether the client sends the body when it is told to; one of HTTP/1.0 knows no such thing (RFC 9110)."""
+        return b"100-continue" in _list(headers[b"expect"]) and self._parser.get_http_version() != "1.0"
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -485,11 +491,15 @@ class Connection(Filled):
 
 def _without_offer(method: str, url: bytes, headers: dict[bytes, bytes]) -> bytes:
     """The head of a request as it would be if the client knew nothing but HTTP/1.1."""
-    options = headers.pop(b"connection").lower().split(b",")
-    if b"close" in map(bytes.strip, options):
+    if b"close" in _list(headers.pop(b"connection")):
         headers[b"connection"] = b"close"
     lines = [b"%b: %b\r\n" % (name, value) for name, value in headers.items() if name != b"upgrade"]
     return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode(), url, b"".join(lines))
+
+
+def _list(value: bytes) -> list[bytes]:
+    """The elements of a header that is a list of names."""
+    return [name for part in value.lower().split(b",") if (name := part.strip(b" \t"))]
 
 
 def _size_of(headers: dict[bytes, bytes]) -> int:

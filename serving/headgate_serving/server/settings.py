@@ -102,7 +102,7 @@ def _checked(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
     if not args.model:
         raise SettingsInvalid("no model given: --model FOLDER, or HEADGATE_MODEL_PATH")
     model = Path(args.model)
-    name = args.name or model.resolve().stem
+    name = args.name or _name_of(model.resolve())
     if not name or "/" in name or "/" in (args.version or ""):
         raise SettingsInvalid(f"the model's name {name!r} and version {args.version!r} can't hold a slash")
     return Settings(
@@ -132,6 +132,11 @@ def _checked(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
         deployment=environ.get("HEADGATE_MODEL", ""),
         revision=environ.get("HEADGATE_REVISION", ""),
     )
+
+
+def _name_of(model: Path) -> str:
+    """A folder's name as it is, for a dot in it is no suffix; a file's without its own."""
+    return model.name if model.is_dir() else model.name.removesuffix(".onnx")
 
 
 def _whole(what: str, given: str, low: int, high: int) -> int:

@@ -15,6 +15,7 @@ from conformance_reasons import (
     NOTHING_MONITORED,
     STATUS_ALONE,
 )
+from conformance_requests import asked, post
 from conformance_table import Among, Call, Case, Rest, answered, called, refused
 from tritonclient.grpc import service_pb2 as pb
 
@@ -58,6 +59,26 @@ REST = [
         "server metadata", "mixed", get("/v2"), answered({"name": "headgate", "extensions": EXTENSIONS}), NOT_ITS_NAME
     ),
     Case("server metadata, with a slash", "mixed", get("/v2/"), answered({"name": "headgate"}), NOT_FOUND),
+    Case("live, with a slash", "mixed", get("/v2/health/live/"), answered({"live": True}), NOT_FOUND),
+    Case("ready, with a slash", "mixed", get("/v2/health/ready/"), answered({"ready": True}), NOT_FOUND),
+    Case("metadata, with a slash", "mixed", get("/v2/models/mixed/"), answered({"name": "mixed"}), NOT_FOUND),
+    Case("model ready, with a slash", "mixed", get("/v2/models/mixed/ready/"), answered({"ready": True}), NOT_FOUND),
+    Case("configuration, with a slash", "mixed", get("/v2/models/mixed/config/"), answered(CONFIG), NOT_FOUND),
+    Case(
+        "statistics, with a slash",
+        "mixed",
+        get("/v2/models/mixed/versions/7/stats/"),
+        answered({"model_stats": STATISTICS}),
+        NOT_FOUND,
+    ),
+    Case("index, with a slash", "mixed", Rest("POST", "/v2/repository/index/"), answered(INDEX), NOT_FOUND),
+    Case(
+        "infer, with a slash",
+        "mixed",
+        post("/v2/models/mixed/infer/", asked()),
+        answered(),
+        NOT_FOUND,
+    ),
     Case("live", "mixed", get("/v2/health/live"), answered({"live": True}), STATUS_ALONE),
     Case("ready", "mixed", get("/v2/health/ready"), answered({"ready": True}), STATUS_ALONE),
     Case(

@@ -292,6 +292,43 @@ async def test_continue_is_said_before_the_body_and_not_to_who_is_refused(start:
     await greedy.refused(413, "more than 1000 bytes")
 
 
+async def test_http_1_0_knows_no_continue(client: Client) -> None:
+    client.send(post(b"body", b"expect: 100-continue").replace(b"HTTP/1.1", b"HTTP/1.0"))
+    status, _, body = await client.answer()
+    assert (status, body) == (200, b"POST / 4 body")
+
+
+@pytest.mark.parametrize("expect", [b"100-Continue", b"100-continue,", b"other, 100-continue"])
+async def test_what_is_expected_is_a_list_of_names(client: Client, expect: bytes) -> None:
+    client.send(post(b"body", b"expect: " + expect)[:-4])
+    assert (await client.answer())[0] == 100
+    client.send(b"body")
+    assert (await client.answer())[2] == b"POST / 4 body"
+
+
+async def test_headers_of_one_name_are_one_list(front: Front, client: Client) -> None:
+    client.send(get(b"/later", b"accept-encoding: br", b"Accept-Encoding: gzip", b"a:", b"a: b"))
+    exchange = (await front.asked())[0]
+    assert exchange.headers == {b"host": b"x", b"accept-encoding": b"br, gzip", b"a": b", b"}
+    exchange.answer(Answer(200, TEXT, b""))
+
+
+TRANSFERS = [
+    b"transfer-encoding: gzip, chunked",
+    b"transfer-encoding: gzip\r\ntransfer-encoding: chunked",
+    b"transfer-encoding: chunked, chunked",
+    b"transfer-encoding: identity, chunked",
+]
+
+
+@pytest.mark.parametrize("encoded", TRANSFERS)
+async def test_bodies_that_are_encoded_for_the_transfer_are_refused(client: Client, encoded: bytes) -> None:
+    client.send(chunked(b"abc").replace(b"transfer-encoding: chunked", encoded) + get(b"/smuggled"))
+    status, headers, _ = await client.answer()
+    assert (status in (400, 501), headers["connection"]) == (True, "close")
+    assert await client.closed()
+
+
 async def test_head_has_the_length_and_no_body(client: Client) -> None:
     client.send(get(method=b"HEAD"), get(b"/next"))
     status, headers, _ = await client.answer(head_only=True)

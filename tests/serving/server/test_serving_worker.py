@@ -72,6 +72,20 @@ def test_the_process_ends_with_its_reason(tmp_path: Path) -> None:
     assert "onnx.checker" in process.last_words["message"]
 
 
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [("fraud", "fraud"), ("fraud.v2", "fraud.v2"), ("fraud.v2/m.x.onnx", "m.x"), ("fraud.v2.onnx", "fraud.v2.onnx")],
+)
+def test_a_model_is_called_as_its_folder_is_or_its_file(tmp_path: Path, place: str, name: str) -> None:
+    path = tmp_path / place
+    if place.startswith("fraud.v2/"):
+        path.parent.mkdir()
+        path.touch()
+    else:
+        path.mkdir()
+    assert read_settings(["--model", str(path)], {}).name == name
+
+
 @pytest.mark.parametrize("option", ["--http-port", "--grpc-port", "--metrics-port"])
 def test_a_port_that_is_taken_is_named(tmp_path: Path, option: str) -> None:
     models.score(tmp_path / "model.onnx")
