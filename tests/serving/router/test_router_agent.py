@@ -16,6 +16,7 @@ from headgate_serving.router.files import XdsFolder
 from headgate_serving.router.metrics import Metrics
 from headgate_serving.router.published import Published, read_published
 from headgate_serving.router.traffic import Intent, Target
+from patience import PATIENCE
 
 ROUTER = {"headgate_router": "fraud-router-1"}
 OLD, NEW = "fraud-1a2b3c4d", "fraud-9e8d7c6b"
@@ -461,7 +462,7 @@ async def test_a_refusal_is_looked_at_at_once(world):
     await asyncio.sleep(0)
     world.agent.turn = turn
     world.agent.wake()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not turns:  # noqa: ASYNC110 - another task
             await asyncio.sleep(0)
     task.cancel()
@@ -525,7 +526,7 @@ async def test_what_an_agent_left_half_written_is_cleared_away(world):
 async def test_the_loop_follows_changes_until_it_is_cancelled(world):
     world.split((OLD, "stable", 100))
     task = asyncio.create_task(world.agent.run())
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while not world.folder.complete:
         assert time.monotonic() < deadline
         await asyncio.sleep(0)

@@ -17,10 +17,11 @@ from headgate_serving.router.admin import Admin
 from headgate_serving.router.agent import Agent
 from headgate_serving.router.discovery import Discovery
 from headgate_serving.router.metrics import Metrics
+from patience import PATIENCE
 
 OLD, NEW = "fraud-1a2b3c4d", "fraud-9e8d7c6b"
 FOR_EVER = "9999999999h"
-WITHIN = 20.0
+WITHIN = PATIENCE
 
 
 @dataclass
