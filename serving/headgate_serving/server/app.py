@@ -17,6 +17,9 @@ from .protocol import InferRequest, decode, encode
 from .runner import Results
 from .service import Service, Serving
 
+HEALTH = "/v2/health/"
+"""What these paths say is asked by who would end the process if there were no answer."""
+
 _BINARY = b"content-type: application/octet-stream\r\ninference-header-content-length: %d\r\n"
 _LOW_CONFIDENCE = {"low_confidence": True}
 _LOW_CONFIDENCE_HEADER = b"x-headgate-low-confidence: true\r\n"

@@ -19,6 +19,7 @@ from urllib.parse import unquote
 import httptools
 
 from .bodies import Filled, Filling, Memory
+from .descriptors import SPARED
 from .listener import READ_WITHIN, SEND_WITHIN, SLOWEST, Limits, Listener
 
 logger = logging.getLogger(__name__)
@@ -90,10 +91,20 @@ class Exchange:
 
 
 class Server(Listener["Connection"]):
-    """The listener: `handle` gets each request, `error` makes an answer of a status and a message."""
+    """The listener: `handle` gets each request, `error` makes an answer of a status and a message.
 
-    def __init__(self, handle: Callable[[Exchange], None], error: Callable[[int, str], Answer], limits: Limits) -> None:
+    Paths that begin with `spared` are answered also where there are as many connections as are taken.
+    """
+
+    def __init__(
+        self,
+        handle: Callable[[Exchange], None],
+        error: Callable[[int, str], Answer],
+        limits: Limits,
+        spared: str | tuple[str, ...] = (),
+    ) -> None:
         super().__init__(limits)
+        self.spared = spared
         self.handle = handle
         self.error = error
         self.memory = Memory()
@@ -133,15 +144,20 @@ class Connection(Filled):
         self._blocked = 0.0
         self._finished = 0.0  # when the client said that it sends no more
         self._deaf = False
+        self._spare = False  # beyond the limit: it gets one answer, if that is about health
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, or refuse if there are too many."""
+        """Begin; where there are too many, only for a question about health, or not at all."""
         server = self._server
         self._transport = cast("asyncio.Transport", transport)
         server.connections.add(self)
         self._heard = server.now
-        if len(server.connections) > server.limits.connections:
-            self._refuse(503, f"there are {server.limits.connections} connections already, the most that are taken")
+        beyond = server.beyond()
+        if beyond > 2 * SPARED:
+            self._transport.abort()
+        elif beyond > SPARED:
+            self._refuse_connection()
+        self._spare = beyond > 0
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget everything, and whoever works on an answer may stop."""
@@ -229,14 +245,16 @@ class Connection(Filled):
         if b"connection" in headers and self._parser.get_http_version() == "1.0":
             exchange.keep_alive = False  # it would have to be told, in its own way
         self._reading, self._head, self._size = exchange, 0, 0
-        if self._counted:
-            self._count(-self._counted)
+        server.held -= self._counted  # what had come of the head
+        self._counted = 0
         self._headers = {}  # for trailers, which nobody looks at
         length = headers.get(b"content-length")
         self._length = -1 if length is None else int(length)
-        if len(headers) > _MAX_HEADERS or len(self._url) > _MAX_PATH:
+        if self._spare and not self._is_spared(exchange):
+            self._refuse_connection()
+        elif len(headers) > _MAX_HEADERS or len(self._url) > _MAX_PATH:
             self._refuse(431, f"more than {_MAX_HEADERS} headers, or a path of more than {_MAX_PATH} bytes")
-        elif b"transfer-encoding" in headers and len(_list(headers[b"transfer-encoding"])) > 1:
+        elif length is None and b"transfer-encoding" in headers and len(_list(headers[b"transfer-encoding"])) > 1:
             self._refuse(501, "Transfer-Encoding can be chunked, and nothing beside it")
         elif self._length > server.limits.body:
             self._refuse_size()
@@ -313,6 +331,8 @@ class Connection(Filled):
             self._transport.abort()
         elif self._deaf or self._current:
             return
+        elif self._spare and now - self._heard > _ON_ITS_WAY:
+            self.close()
         elif self._begun:
             if now - self._heard > SEND_WITHIN or now - self._begun > SEND_WITHIN + self._size / SLOWEST:
                 self._refuse(408, f"the request did not come within {SEND_WITHIN:.0f} s")
@@ -446,6 +466,15 @@ class Connection(Filled):
         self._filling = None
         self._parser = httptools.HttpRequestParser(self)  # the old one still waits for the body
         self.on_message_complete()
+
+    def _is_spared(self, exchange: Exchange) -> bool:
+        """Whether it is answered though there are too many connections; then it is the last one."""
+        exchange.keep_alive = False
+        return exchange.path.startswith(self._server.spared)
+
+    def _refuse_connection(self) -> None:
+        most = self._server.limits.connections
+        self._refuse(503, f"there are {most} connections already, the most that are taken")
 
     def _refuse_size(self) -> None:
         self._refuse(413, f"the body has more than {self._server.limits.body} bytes, the most that is taken")

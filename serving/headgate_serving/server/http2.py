@@ -134,7 +134,7 @@ class Connection(Carrier):
             frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*one) for one in settings))
             + frame(WINDOW_UPDATE, 0, 0, LONG.pack(_LARGEST - 65_535))
         )
-        if len(server.connections) > server.limits.connections:
+        if server.beyond() > 0:
             self.go_away(CALM)
             self.close()
 

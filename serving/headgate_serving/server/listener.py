@@ -1,11 +1,15 @@
 """What the listeners of both protocols have in common: limits, the clock, and all connections of one of them."""
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+logger = logging.getLogger(__name__)
+
 SEND_WITHIN = 30.0  # seconds for a head; for a body, in which nothing may pause for longer
 SLOWEST = 16 << 10  # bytes per second of a body, beyond that
+_SAY_EVERY = 60.0  # seconds between two lines in the log that say the same
 READ_WITHIN = 60.0  # seconds that an answer may wait for its reader
 
 
@@ -44,6 +48,7 @@ class Listener(Generic[C]):
         self.now = 0.0
         self.draining = False
         self.connections: set[C] = set()
+        self._said_crowded = -_SAY_EVERY
         self._sweeper: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -61,6 +66,16 @@ class Listener(Generic[C]):
             self._sweeper.cancel()
         for connection in list(self.connections):
             connection.close()
+
+    def beyond(self) -> int:
+        """How many connections there are beyond the limit; the log says so once in a while."""
+        beyond = len(self.connections) - self.limits.connections
+        if beyond > 0 and self.now - self._said_crowded >= _SAY_EVERY:
+            self._said_crowded = self.now
+            logger.warning(
+                "there are %d connections, the most that are taken: further ones are refused", self.limits.connections
+            )
+        return beyond
 
     @property
     def busy(self) -> bool:

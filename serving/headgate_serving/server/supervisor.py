@@ -21,6 +21,7 @@ from typing import NamedTuple
 from ..errors import HeadgateServingError, SettingsInvalid
 from ..listening import listening_socket
 from ..termination import write_termination_log
+from .descriptors import raise_limit
 from .settings import Settings, read_settings
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         settings = read_settings(argv, os.environ)
+        raise_limit()
         listeners = listen(settings)
     except HeadgateServingError as error:
         logger.error("%s: %s", error.reason, error)  # noqa: TRY400 - a message, not a trace

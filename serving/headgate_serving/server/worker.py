@@ -25,8 +25,9 @@ from ..errors import ArtifactError, ExecutionFailed, HeadgateServingError, Setti
 from ..monitor import InputForm, Monitor, MonitorCollector, Profile, monitor_of
 from ..monitor.files import baseline_profile, given_profile, profile_in
 from ..termination import write_termination_log
-from .app import App, error_answer
+from .app import HEALTH, App, error_answer
 from .confidence import confidence_of
+from .descriptors import connections_each
 from .http1 import Server
 from .http2 import Server as Http2Server
 from .listener import Limits
@@ -94,12 +95,13 @@ async def _live(settings: Settings, place: Place) -> None:
     registry.register(telemetry)
     ProcessCollector(registry=registry)
     service = Service(settings.name, settings.version, telemetry)
-    server = Server(App(service, settings.max_body).handle, error_answer, Limits(settings.max_body, settings.max_held))
+    limits = Limits(settings.max_body, settings.max_held, connections_each(2 if place.listeners.grpc else 1))
+    server = Server(App(service, settings.max_body).handle, error_answer, limits, spared=HEALTH)
     server.start()
 
     async def listen() -> tuple[asyncio.Server, Http2Server | None]:
         http = await loop.create_server(server, sock=place.listeners.http, backlog=BACKLOG)
-        return http, await _grpc(service, settings, place)
+        return http, await _grpc(service, limits, place)
 
     metrics = _serve_metrics(settings, registry)
     fronts = None if place.restarts else await listen()  # before a restart there was a model: who connects waits for it
@@ -185,14 +187,14 @@ def _serve_metrics(settings: Settings, registry: CollectorRegistry) -> WSGIServe
     return server
 
 
-async def _grpc(service: Service, settings: Settings, place: Place) -> Http2Server | None:
+async def _grpc(service: Service, limits: Limits, place: Place) -> Http2Server | None:
     """The other protocol's listener; its messages are not imported where it is switched off."""
     if place.listeners.grpc is None:
         return None
     from .grpc import Grpc
 
-    calls = Grpc(service, settings.max_body)
-    server = Http2Server(calls.opened, calls.too_large, Limits(settings.max_body, settings.max_held))
+    calls = Grpc(service, limits.body)
+    server = Http2Server(calls.opened, calls.too_large, limits)
     server.start()
     await asyncio.get_running_loop().create_server(server, sock=place.listeners.grpc, backlog=BACKLOG)
     return server

@@ -540,6 +540,7 @@ async def test_more_connections_than_wanted_are_503(start: Start) -> None:
         client.send(get())
         assert (await client.answer())[0] == 200
     third = await front.connect()
+    third.send(get())
     await third.refused(503, "2 connections already")
     await clients[0].leave()
     await third.leave()
@@ -547,6 +548,32 @@ async def test_more_connections_than_wanted_are_503(start: Start) -> None:
     fourth = await front.connect()
     fourth.send(get())
     assert (await fourth.answer())[0] == 200
+
+
+async def test_where_there_are_too_many_connections_health_is_still_answered(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(http1, "SPARED", 1)
+    front = await start(connections=2)
+    front.server.spared = "/health/"
+    idle = [await front.connect() for _ in range(2)]
+    await until(lambda: len(front.server.connections) == 2)
+    spare = await front.connect()
+    spare.send(get(b"/health/live"), get(b"/next"))
+    status, headers, body = await spare.answer()
+    assert (status, headers["connection"], body) == (200, "close", b"GET /health/live 0 ")
+    assert await spare.closed()
+    await until(lambda: len(front.server.connections) == 2)
+    silent = await front.connect()
+    await until(lambda: len(front.server.connections) == 3)
+    beyond = await front.connect()
+    await beyond.refused(503, "2 connections already")
+    await until(lambda: len(front.server.connections) == 4)
+    assert await (await front.connect()).closed()
+    assert len([line for line in caplog.messages if "2 connections, the most" in line]) == 1
+    front.seconds_pass(http1._ON_ITS_WAY + 1)  # who says nothing leaves the place to another one
+    assert await silent.closed()
+    assert all(not client.reader.at_eof() for client in idle)
 
 
 @pytest.mark.parametrize("sent", [b"GET / HTT", post(b"abc")[:-1], post(bytes(LARGE))[:-1], get() + b"GET / HTT"])
