@@ -16,6 +16,8 @@ from headgate.api.spec import Spec
 HEADER = "# Generated from operator/headgate/api by `make crds`. Don't edit.\n"
 CRD_FOLDERS = (Path("crds"), Path("charts/headgate/files/crds"))
 FIELDS = Path("docs/fields.md")
+AS_IN_A_POD = ("spec.runtime.podTemplate.affinity", "spec.runtime.resources", "spec.traffic.routerResources")
+"""Whose fields are not in the table: they are those of Kubernetes."""
 FIELDS_HEADER = """# Fields of a ModelDeployment
 
 Generated from `operator/headgate/api/spec.py` by `make crds`. Don't edit.
@@ -35,14 +37,14 @@ def _rows(path: str, schema: Schema) -> Iterator[str]:
     required = schema.get("required", [])
     for name, field in schema.get("properties", {}).items():
         where = f"{path}.{name}"
-        if "properties" in field:
+        if "properties" in field and where not in AS_IN_A_POD:
             yield from _rows(where, field)
             continue
         items = field.get("items", {})
         default = (
             "**required**" if name in required else f"`{json.dumps(field['default'])}`" if "default" in field else ""
         )
-        kind = " or ".join(f"`{v}`" for v in field.get("enum", [])) or field["type"]
+        kind = " or ".join(f"`{v}`" for v in field.get("enum", [])) or field.get("type", "integer or string")
         rules = [r["message"] for r in field.get("x-kubernetes-validations", [])]
         text = " ".join([field.get("description", ""), *(f"It {r}." for r in rules)]).replace("|", "\\|")
         yield f"| `{where}` | {kind} | {default} | {text} |\n"

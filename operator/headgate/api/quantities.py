@@ -1,4 +1,4 @@
-"""The quantities that users write as text: durations (`1m30s`), percentages (`0.5%`) and sizes (`64Mi`).
+"""What users write as text: durations (`1m30s`), percentages (`0.5%`), sizes (`64Mi`) and Kubernetes' own.
 
 Used by the spec models to check them and by everything behind to compute with them.
 """
@@ -8,9 +8,11 @@ from decimal import Decimal
 
 DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
 SIZE_PATTERN = r"^[1-9][0-9]{0,8}(Ki|Mi|Gi)?$"
+QUANTITY_PATTERN = r"^\+?([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][-+]?[0-9]{1,2})?$"
 PERCENT_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,4})?%$"
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_POWERS = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _NANOSECONDS = {unit: round(seconds * 1e9) for unit, seconds in _SECONDS.items()}
 
 
@@ -28,12 +30,20 @@ def nanoseconds(duration: str) -> int:
     return sum(int(Decimal(n) * _NANOSECONDS[unit]) for n, unit in re.findall(r"([0-9.]+)(ms|s|m|h)", duration))
 
 
-def cores(quantity: object) -> float:
-    """CPU as Kubernetes writes it: `500m` -> 0.5, `2` -> 2.0. Raises ValueError for anything else."""
-    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(m?)", str(quantity))
-    if not found:
-        raise ValueError(f"{quantity!r} is no amount of CPU such as 500m or 2")
-    return float(found[1]) / (1000 if found[2] else 1)
+def quantity(amount: object) -> Decimal:
+    """An amount as Kubernetes writes it, not below 0: `500m` -> 0.5, `1Gi` -> 1073741824, 2 -> 2, `1e3` -> 1000.
+
+    Raises ValueError for anything else.
+    """
+    found = re.fullmatch(QUANTITY_PATTERN[1:-1], str(amount)) if isinstance(amount, int | str) else None
+    if not found or isinstance(amount, bool) or len(str(amount)) > 32:
+        raise ValueError(f"must be a quantity such as 500m, 2, '0.5' or 1Gi, with fractions in quotes: not {amount!r}")
+    number, suffix = Decimal(found[1]), found[2] or ""
+    if suffix[:1] in ("e", "E") and len(suffix) > 1 and suffix != "Ei":
+        return number.scaleb(int(suffix[1:]))
+    if suffix.endswith("i"):
+        return number * Decimal(1024) ** ("KMGTPE".index(suffix[0]) + 1)
+    return number.scaleb(_POWERS[suffix])
 
 
 def routed_percent(share: str) -> float:

@@ -4,7 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from headgate.api.spec import Governance, Model, Opaque, PodTemplate, SpecModel, Words
+from headgate.api.pod_parts import Resources
+from headgate.api.ruled import SpecModel
+from headgate.api.spec import Governance, Model, PodTemplate, Words
 from headgate.api.status import Condition, DecisionKind, Evidence, StatusModel
 
 RevisionState = Literal["Candidate", "Stable", "Retired", "RolledBack"]
@@ -23,7 +25,7 @@ class FrozenRuntime(SpecModel):
     """With which arguments."""
     tools: str = ""
     """Headgate's image for the fetcher and the monitor, where the engine is custom."""
-    resources: Opaque = {}
+    resources: Resources = {}
     """Requests and limits of the runtime's container."""
     podTemplate: PodTemplate = PodTemplate()  # noqa: N815
     """Where and as whom the pods run."""

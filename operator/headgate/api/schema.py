@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from headgate.api import GROUP, VERSION, fallback_rules, rules
 from headgate.api.revision import RevisionSpec, RevisionStatus
-from headgate.api.spec import Spec, SpecModel
+from headgate.api.ruled import SpecModel
+from headgate.api.spec import Spec
 from headgate.api.status import Status
 
 Schema = dict[str, Any]

@@ -4,68 +4,39 @@ The operator parses each observed object with `Spec`, `headgate validate` does t
 schema is generated from these models, so a field's description and bounds stand here and nowhere else.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
 from headgate.api import fallback_rules, rules
+from headgate.api.pod_parts import Affinity, Environment, Labels, ObjectName, PullSecrets, Resources, Toleration
 from headgate.api.quantities import DURATION_PATTERN, PERCENT_PATTERN, SIZE_PATTERN
+from headgate.api.ruled import SpecModel, obey, ruled
 from headgate.api.rules import Rule
 
-
-def _obey(rule: Rule) -> AfterValidator:
-    def check(value: Any) -> Any:
-        if not rule.holds(value):
-            raise ValueError(rule.message)
-        return value
-
-    return AfterValidator(check)
-
-
-def _ruled(*several: Rule) -> Any:
-    """Field metadata: the rules as CEL in the CRD. `_obey` has them checked here."""
-    return Field(json_schema_extra={"x-kubernetes-validations": [dict(rule.manifest()) for rule in several]})
-
-
 _ANSWER_TIME = rules.duration_between("1ms", "1h")
-AnswerTime = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=20), _ruled(_ANSWER_TIME), _obey(_ANSWER_TIME)]
+AnswerTime = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=20), ruled(_ANSWER_TIME), obey(_ANSWER_TIME)]
 """How long an answer may take: what routers can count and Envoy can wait."""
 _PERIOD = rules.duration_between("1ms", "8760h")
-Period = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=20), _ruled(_PERIOD), _obey(_PERIOD)]
+Period = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=20), ruled(_PERIOD), obey(_PERIOD)]
 _PAUSE = rules.duration_between("0s", "8760h")
-Pause = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=20), _ruled(_PAUSE), _obey(_PAUSE)]
+Pause = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=20), ruled(_PAUSE), obey(_PAUSE)]
 _MARGIN = rules.percent_between(0, 50)
 _SHARE = rules.percent_between(0, 100)
-Share = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), _ruled(_SHARE), _obey(_SHARE)]
+Share = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), ruled(_SHARE), obey(_SHARE)]
 _AGREEMENT = rules.percent_between(50, 99.9)
-Agreement = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), _ruled(_AGREEMENT), _obey(_AGREEMENT)]
+Agreement = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), ruled(_AGREEMENT), obey(_AGREEMENT)]
 Tolerance = Annotated[float, Field(ge=0, le=1_000_000)]
-Margin = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), _ruled(_MARGIN), _obey(_MARGIN)]
+Margin = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), ruled(_MARGIN), obey(_MARGIN)]
 _URI = (rules.KNOWN_SCHEME, rules.CLAIM_NAME, rules.READABLE_URI)
-Uri = Annotated[str, Field(min_length=1, max_length=2048), _ruled(*_URI), *map(_obey, _URI)]
+Uri = Annotated[str, Field(min_length=1, max_length=2048), ruled(*_URI), *map(obey, _URI)]
 HeaderName = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 CookieName = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9_-]+$")]
 ModelName = Annotated[str, Field(max_length=40, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
 _SIZES, _NAMES = fallback_rules.SIZES, fallback_rules.OUTPUTS_DIFFER
 RequestValue = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-:<-~]+$")]
-ObjectName = Annotated[str, Field(min_length=1, max_length=rules.MOST_OF_A_NAME, pattern=f"^{rules.DNS_NAME}$")]
 Claim = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-~]+$")]
 Words = Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=50)]
-Opaque = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
-
-
-class SpecModel(BaseModel):
-    """A part of the spec: unknown fields are refused, `RULES` hold over its fields together."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-    RULES: ClassVar[tuple[Rule, ...]] = ()
-
-    @model_validator(mode="after")
-    def _rules_hold(self) -> Self:
-        for rule in self.RULES:
-            if not rule.holds(self):
-                raise ValueError(rule.message)
-        return self
 
 
 class Model(SpecModel):
@@ -97,19 +68,19 @@ class Autoscaling(SpecModel):
 class PodTemplate(SpecModel):
     """Where and as whom the serving pods run."""
 
-    nodeSelector: dict[str, str] = {}  # noqa: N815
+    nodeSelector: Labels = {}  # noqa: N815
     """Labels that a node must have."""
-    tolerations: Annotated[list[Opaque], Field(max_length=50)] = []
+    tolerations: Annotated[list[Toleration], Field(max_length=50)] = []
     """Taints that the pods tolerate."""
-    affinity: Opaque | None = None
+    affinity: Affinity | None = None
     """Node and pod affinity, as in a pod."""
     priorityClassName: ObjectName | None = None  # noqa: N815
     """The pods' priority class."""
     serviceAccountName: ObjectName | None = None  # noqa: N815
     """The pods' service account. No token is mounted."""
-    imagePullSecrets: Annotated[list[Opaque], Field(max_length=20)] = []  # noqa: N815
+    imagePullSecrets: PullSecrets = []  # noqa: N815
     """Secrets to pull the runtime's image with."""
-    env: Annotated[list[Opaque], Field(max_length=100)] = []
+    env: Environment = []
     """More environment variables for the runtime."""
 
 
@@ -130,7 +101,7 @@ class Runtime(SpecModel):
     """Pods of each revision."""
     autoscaling: Autoscaling | None = None
     """Replaces `replicas` by an autoscaler."""
-    resources: Opaque = {}
+    resources: Resources = {}
     """Requests and limits of the runtime's container, for example `nvidia.com/gpu: 1`."""
     podTemplate: PodTemplate = PodTemplate()  # noqa: N815
     """Where and as whom the pods run."""
@@ -223,7 +194,7 @@ class StaticOutput(SpecModel):
     datatype: fallback_rules.Datatype
     """The protocol's datatype."""
     shape: Annotated[
-        list[Annotated[int, Field(ge=-1, le=1000)]], Field(min_length=1, max_length=4), _ruled(_SIZES), _obey(_SIZES)
+        list[Annotated[int, Field(ge=-1, le=1000)]], Field(min_length=1, max_length=4), ruled(_SIZES), obey(_SIZES)
     ]
     """The shape. If it begins with -1, there are as many rows as the request's first input has, all of them equal."""
     data: Annotated[list[float], Field(max_length=1000)] = []
@@ -237,7 +208,7 @@ class StaticAnswer(SpecModel):
 
     name: ModelName = "static"
     """What answers and series call it."""
-    outputs: Annotated[list[StaticOutput], Field(min_length=1, max_length=16), _ruled(_NAMES), _obey(_NAMES)]
+    outputs: Annotated[list[StaticOutput], Field(min_length=1, max_length=16), ruled(_NAMES), obey(_NAMES)]
     """Its output tensors. A request gets those that it asks for."""
 
 
@@ -288,7 +259,7 @@ class Traffic(SpecModel):
     """Router pods."""
     routerAutoscaling: Autoscaling | None = None  # noqa: N815
     """Replaces `routers` by an autoscaler."""
-    routerResources: Opaque = {}  # noqa: N815
+    routerResources: Resources = {}  # noqa: N815
     """Requests and limits of Envoy's container, instead of 100m CPU and 96Mi, at most 512Mi."""
 
 

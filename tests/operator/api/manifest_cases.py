@@ -47,7 +47,7 @@ class Bad:
     """The field that `headgate validate` names."""
     reason: str
     """A part of the reason that it gives."""
-    by: Literal["schema", "rule", "unknown field", "name"] = "schema"
+    by: Literal["schema", "rule", "unknown field", "name", "key"] = "schema"
     """What makes the API server refuse it."""
 
 
@@ -74,7 +74,113 @@ def _bad_output(name: str, reason: str, by: Any = "rule", where: str = "", **cha
     return _bad(name, "spec.traffic.fallback", _static(output), reason, by, field=field)
 
 
+BAD_QUANTITIES: tuple[Any, ...] = (
+    *("1 GB", "-1", "", " ", "1GB", "1gi", "1KI", "1K", "many", "1Mi ", "0x10", "1,5", "1_000", "٣", "1e", "1e1000"),
+    *(-1, 0.5, True, [], {}, "9" * 400),
+)
+"""None of them is an amount of CPU or memory. (Fractions have to be in quotes.)"""
+
+_POD = "spec.runtime.podTemplate"
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+
+
+def _nodes(*requirements: dict[str, Any]) -> dict[str, Any]:
+    """Affinity to nodes with these labels."""
+    return {"nodeAffinity": {_REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": list(requirements)}]}}}
+
+
+def _bad_resources(name: str, resources: Any, inside: str, reason: str, by: Any = "schema") -> tuple[Bad, ...]:
+    places = ("spec.runtime.resources", "spec.traffic.routerResources")
+    return tuple(
+        _bad(f"{name}, of {place.split('.')[1]}", place, resources, reason, by, field=place + inside)
+        for place in places
+    )
+
+
+def _bad_variable(name: str, variable: Any, inside: str, reason: str, by: Any = "schema") -> Bad:
+    return _bad(f"a variable {name}", f"{_POD}.env", [variable], reason, by, field=f"{_POD}.env.0{inside}")
+
+
+def _bad_toleration(name: str, toleration: Any, inside: str, reason: str, by: Any = "schema") -> Bad:
+    place = f"{_POD}.tolerations"
+    return _bad(f"a toleration {name}", place, [toleration], reason, by, field=f"{place}.0{inside}")
+
+
+def _bad_affinity(name: str, affinity: Any, inside: str, reason: str, by: Any = "schema") -> Bad:
+    return _bad(f"affinity {name}", f"{_POD}.affinity", affinity, reason, by, field=f"{_POD}.affinity.{inside}")
+
+
+GOOD_PODS: dict[str, dict[str, Any]] = {
+    "variables": {
+        "env": [
+            {"name": "A", "value": "64"},
+            {"name": "a.b-c_D", "value": ""},
+            {"name": "EMPTY"},
+            {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+            {"name": "L", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.labels['a/b']"}}},
+            {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1m"}}},
+            {"name": "C", "value": "", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k", "optional": True}}},
+            {"name": "S", "valueFrom": {"secretKeyRef": {"name": "s.t", "key": ".k_1"}}},
+        ],
+        "imagePullSecrets": [{"name": "a"}, {"name": "b.c"}],
+    },
+    "places": {
+        "nodeSelector": {"gpu": "a100", "topology.kubernetes.io/zone": "", "a_b.C": "x_Y.z"},
+        "tolerations": [
+            {"operator": "Exists"},
+            {"key": "a", "operator": "Equal", "value": "b", "effect": "NoExecute", "tolerationSeconds": 60},
+            {"key": "a.b/c", "value": "", "effect": "PreferNoSchedule"},
+            {"key": "a", "operator": "Exists", "value": "", "effect": "NoExecute", "tolerationSeconds": -1},
+        ],
+        "affinity": {
+            "nodeAffinity": {
+                _REQUIRED: {
+                    "nodeSelectorTerms": [
+                        {"matchExpressions": [{"key": "a", "operator": "In", "values": ["x", "y"]}]},
+                        {"matchExpressions": [{"key": "a", "operator": "Gt", "values": ["3"]}]},
+                        {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]},
+                    ]
+                },
+                _PREFERRED: [{"weight": 1, "preference": {"matchExpressions": [{"key": "a", "operator": "Exists"}]}}],
+            },
+            "podAffinity": {
+                _REQUIRED: [{"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"a": "b"}}}]
+            },
+            "podAntiAffinity": {
+                _PREFERRED: [
+                    {
+                        "weight": 100,
+                        "podAffinityTerm": {
+                            "topologyKey": "zone",
+                            "namespaces": ["x"],
+                            "namespaceSelector": {},
+                            "labelSelector": {"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]},
+                        },
+                    }
+                ],
+            },
+        },
+    },
+}
+"""Pod templates that the API server takes."""
+
+GOOD_RESOURCES: dict[str, dict[str, Any]] = {
+    "none": {"requests": {}, "limits": {}},
+    "whole numbers": {"requests": {"cpu": 1, "memory": 1073741824}},
+    "fractions": {"requests": {"cpu": "0.5", "memory": "1.5Gi"}, "limits": {"cpu": "500m", "memory": "2e9"}},
+    "devices": {"requests": {"nvidia.com/gpu": 1}, "limits": {"nvidia.com/gpu": "1", "amd.com/gpu": "2"}},
+    "huge pages": {"requests": {"hugepages-2Mi": "4Mi"}, "limits": {"hugepages-2Mi": "4096Ki"}},
+    "nothing": {"requests": {"cpu": 0, "memory": "0"}, "limits": {"ephemeral-storage": "1G"}},
+}
+"""Resources of a container that the API server takes."""
+
 GOOD: dict[str, Manifest] = {
+    **{f"a pod's {name}": manifest((_POD, template)) for name, template in GOOD_PODS.items()},
+    **{
+        f"resources: {name}": manifest(("spec.runtime.resources", each), ("spec.traffic.routerResources", each))
+        for name, each in GOOD_RESOURCES.items()
+    },
     "six lines": MINIMAL,
     "empty sections": manifest(
         *((f"spec.{s}", {}) for s in ("runtime", "traffic", "rollout", "monitoring", "governance"))
@@ -263,6 +369,177 @@ GOOD: dict[str, Manifest] = {
 }
 
 BAD: tuple[Bad, ...] = (
+    *(
+        bad
+        for which, name in (("requests", "cpu"), ("limits", "memory"))
+        for amount in BAD_QUANTITIES
+        for bad in _bad_resources(f"{which} of {amount!r:.12}", {which: {name: amount}}, f".{which}.{name}", "quantity")
+    ),
+    *_bad_resources("claims", {"claims": [{"name": "x"}]}, ".claims", "unknown field", "unknown field"),
+    *_bad_resources("a misspelt limit", {"limit": {"cpu": 1}}, ".limit", "unknown field", "unknown field"),
+    *_bad_resources("requests that are a number", {"requests": 4}, ".requests", "valid dictionary"),
+    *_bad_resources("requests that are a list", {"requests": ["cpu"]}, ".requests", "valid dictionary"),
+    *(
+        bad
+        for name in ("cpus", "gpu", "storage", "Memory", "hugepages-x", "requests.cpu", "kubernetes.io/gpu", "a b/c")
+        for bad in _bad_resources(f"a resource {name}", {"limits": {name: 1}}, ".limits", "that containers", "rule")
+    ),
+    *_bad_resources("half a GPU", {"limits": {"nvidia.com/gpu": "500m"}}, ".limits", "whole numbers", "rule"),
+    *_bad_resources(
+        "requests above limits",
+        {"requests": {"memory": "1Gi"}, "limits": {"memory": "1G"}},
+        "",
+        "requests must not be above limits",
+        "rule",
+    ),
+    *_bad_resources("a GPU without a limit", {"requests": {"nvidia.com/gpu": 1}}, "", "limits must be what", "rule"),
+    *_bad_resources(
+        "other huge pages than the limit",
+        {"requests": {"hugepages-2Mi": "2Mi"}, "limits": {"hugepages-2Mi": "4Mi"}},
+        "",
+        "limits must be what",
+        "rule",
+    ),
+    *(
+        _bad_variable(f"of {value!r}", {"name": "A", "value": value}, ".value", "valid string")
+        for value in (64, True, 1.5, [], {})
+    ),
+    _bad_variable("without a name", {"value": "64"}, ".name", "required"),
+    _bad_variable("with a number for a name", {"name": 1}, ".name", "valid string"),
+    _bad_variable("with a name of two words", {"name": "A B"}, ".name", "match pattern"),
+    _bad_variable("with a name that begins with a digit", {"name": "1A"}, ".name", "match pattern"),
+    _bad_variable("with a misspelt value", {"name": "A", "valeu": "1"}, ".valeu", "unknown field", "unknown field"),
+    _bad_variable("that Headgate sets", {"name": "HEADGATE_MODEL", "value": "x"}, "", "itself", "rule"),
+    _bad_variable("from nowhere", {"name": "A", "valueFrom": {}}, ".valueFrom", "must have one of", "rule"),
+    _bad_variable(
+        "from two places",
+        {
+            "name": "A",
+            "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}, "fieldRef": {"fieldPath": "spec.nodeName"}},
+        },
+        ".valueFrom",
+        "must have one of",
+        "rule",
+    ),
+    _bad_variable(
+        "with a value from two places",
+        {"name": "A", "value": "x", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+        "",
+        "and not both",
+        "rule",
+    ),
+    _bad_variable(
+        "from a Secret without a key",
+        {"name": "A", "valueFrom": {"secretKeyRef": {"name": "s"}}},
+        ".valueFrom.secretKeyRef.key",
+        "required",
+    ),
+    _bad_variable(
+        "from a Secret, perhaps",
+        {"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k", "optional": "yes"}}},
+        ".valueFrom.secretKeyRef.optional",
+        "valid boolean",
+    ),
+    _bad_variable(
+        "from a field that there is not",
+        {"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodename"}}},
+        ".valueFrom.fieldRef.fieldPath",
+        "match pattern",
+    ),
+    _bad_variable(
+        "from a resource in no unit",
+        {"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1 m"}}},
+        ".valueFrom.resourceFieldRef.divisor",
+        "quantity",
+    ),
+    _bad(
+        "the same variable twice",
+        f"{_POD}.env",
+        [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}],
+        "must have different names",
+        "key",
+    ),
+    _bad(
+        "the same pull secret twice",
+        f"{_POD}.imagePullSecrets",
+        [{"name": "a"}, {"name": "a"}],
+        "must have different names",
+        "key",
+    ),
+    _bad("a pull secret as text", f"{_POD}.imagePullSecrets", ["a"], "valid d", field=f"{_POD}.imagePullSecrets.0"),
+    _bad(
+        "a pull secret in capitals",
+        f"{_POD}.imagePullSecrets",
+        [{"name": "A"}],
+        "match pattern",
+        field=f"{_POD}.imagePullSecrets.0.name",
+    ),
+    _bad("a node's label with a space", f"{_POD}.nodeSelector", {"a": "b c"}, "match", field=f"{_POD}.nodeSelector.a"),
+    _bad("a node's label of no name", f"{_POD}.nodeSelector", {"a b": "c"}, "labels can have", "rule"),
+    _bad_toleration(
+        "of a minute as text", {"operator": "Exists", "tolerationSeconds": "60"}, ".tolerationSeconds", "integer"
+    ),
+    _bad_toleration("of a number", {"key": "a", "value": 1}, ".value", "valid string"),
+    _bad_toleration("in lower case", {"key": "a", "operator": "exists"}, ".operator", "should be 'Exists'"),
+    _bad_toleration("of no effect", {"key": "a", "effect": "NoRun"}, ".effect", "should be 'NoSchedule'"),
+    _bad_toleration("of a misspelt key", {"kye": "a", "operator": "Exists"}, ".kye", "unknown field", "unknown field"),
+    _bad_toleration("of a key that can't be one", {"key": "a b"}, ".key", "match pattern"),
+    _bad_toleration("of nothing", {}, "", "must have a key", "rule"),
+    _bad_toleration("of any value and one", {"key": "a", "operator": "Exists", "value": "b"}, "", "no value", "rule"),
+    _bad_toleration(
+        "that evicts later, but not",
+        {"key": "a", "effect": "NoSchedule", "tolerationSeconds": 60},
+        "",
+        "the effect NoExecute",
+        "rule",
+    ),
+    _bad_affinity("to nothing that there is", {"hostAffinity": {}}, "hostAffinity", "unknown field", "unknown field"),
+    _bad_affinity("that is a list", {"nodeAffinity": []}, "nodeAffinity", "valid dictionary"),
+    _bad_affinity(
+        "to no nodes",
+        {"nodeAffinity": {_REQUIRED: {"nodeSelectorTerms": []}}},
+        f"nodeAffinity.{_REQUIRED}.nodeSelectorTerms",
+        "at least 1 item",
+    ),
+    *(
+        _bad_affinity(
+            f"that {requirement['operator']} does not fit",
+            _nodes(requirement),
+            f"nodeAffinity.{_REQUIRED}.nodeSelectorTerms.0.matchExpressions.0",
+            "must have values with In",
+            "rule",
+        )
+        for requirement in (
+            {"key": "a", "operator": "In"},
+            {"key": "a", "operator": "NotIn", "values": []},
+            {"key": "a", "operator": "Exists", "values": ["x"]},
+            {"key": "a", "operator": "Gt", "values": ["x"]},
+        )
+    ),
+    _bad_affinity(
+        "to a number",
+        _nodes({"key": "a", "operator": "In", "values": [3]}),
+        f"nodeAffinity.{_REQUIRED}.nodeSelectorTerms.0.matchExpressions.0.values.0",
+        "valid string",
+    ),
+    _bad_affinity(
+        "to pods anywhere",
+        {"podAffinity": {_REQUIRED: [{"labelSelector": {}}]}},
+        f"podAffinity.{_REQUIRED}.0.topologyKey",
+        "required",
+    ),
+    _bad_affinity(
+        "of no weight",
+        {"podAntiAffinity": {_PREFERRED: [{"weight": 0, "podAffinityTerm": {"topologyKey": "zone"}}]}},
+        f"podAntiAffinity.{_PREFERRED}.0.weight",
+        "greater than or equal to 1",
+    ),
+    _bad_affinity(
+        "to pods with a number for a label",
+        {"podAffinity": {_REQUIRED: [{"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": 1}}}]}},
+        f"podAffinity.{_REQUIRED}.0.labelSelector.matchLabels.a",
+        "valid string",
+    ),
     _bad("no spec", "spec", _ABSENT, "is required"),
     _bad("no model", "spec", {}, "Field required", field="spec.model"),
     _bad("no version", "spec.model.version", _ABSENT, "Field required"),

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from jsonschema import Draft4Validator
+from jsonschema import Draft4Validator, ValidationError, validators
 from manifest_cases import BAD, GOOD, MINIMAL
 
 from headgate.api import rules
@@ -13,8 +13,6 @@ from headgate.cli.validate import check
 from headgate_serving.router.traffic import parse_deployment
 
 SCHEMA = model_deployment_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-OPENAPI = Draft4Validator(SCHEMA)
-"""OpenAPI 3.0 says exclusive bounds as draft 4 does."""
 
 
 CASES = [pytest.param(bad, id=bad.name) for bad in BAD]
@@ -26,6 +24,36 @@ def without_nulls(value):
     if isinstance(value, dict):
         return {k: without_nulls(v) for k, v in value.items() if v is not None}
     return [without_nulls(v) for v in value] if isinstance(value, list) else value
+
+
+OPENAPI = validators.extend(
+    Draft4Validator,
+    {"x-kubernetes-int-or-string": lambda validator, _, value, __: int_or_string(validator, value)},
+)(SCHEMA)
+"""OpenAPI 3.0 says exclusive bounds as draft 4 does."""
+
+
+def int_or_string(validator, value):
+    """What stands in the place of a type."""
+    if not (validator.is_type(value, "string") or validator.is_type(value, "integer")):
+        yield ValidationError(f"{value!r} is no integer and no string")
+
+
+def keys_twice(schema, value):
+    """Items of a list with the same key, which the API server refuses."""
+    if isinstance(value, list):
+        if schema.get("x-kubernetes-list-type") == "map":
+            keys = [
+                [item.get(key) for key in schema["x-kubernetes-list-map-keys"]]
+                for item in value
+                if isinstance(item, dict)
+            ]
+            yield from (key for at, key in enumerate(keys) if key in keys[:at])
+        for item in value:
+            yield from keys_twice(schema.get("items", {}), item)
+    elif isinstance(value, dict):
+        for name, inner in schema.get("properties", {}).items():
+            yield from keys_twice(inner, value.get(name))
 
 
 def unknown_fields(schema, value):
@@ -92,6 +120,7 @@ def test_a_bad_manifest_is_refused_by_the_api_server_for_the_reason_in_the_table
         assert not fits
     else:
         assert fits, "the schema alone lets it pass"
+    assert bool(list(keys_twice(SCHEMA, manifest))) == (bad.by == "key")
     assert bool(unknown) == (bad.by == "unknown field")
     assert by_name == (bad.by == "name")
 

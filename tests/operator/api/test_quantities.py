@@ -1,10 +1,13 @@
 """Durations and percentages as users write them."""
 
+from decimal import Decimal
+
 import pytest
+from api.manifest_cases import BAD_QUANTITIES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.api.quantities import cores, fraction, nanoseconds, routed_percent, seconds
+from headgate.api.quantities import fraction, nanoseconds, quantity, routed_percent, seconds
 
 
 @pytest.mark.parametrize(
@@ -34,15 +37,23 @@ def test_a_duration_in_whole_nanoseconds(text, expected):
     assert nanoseconds(text) == expected
 
 
-@pytest.mark.parametrize(("text", "expected"), [("500m", 0.5), (2, 2.0), ("1.5", 1.5)])
-def test_cpus(text, expected):
-    assert cores(text) == expected
+@pytest.mark.parametrize(
+    ("amount", "expected"),
+    [
+        *[("500m", "0.5"), (2, "2"), ("1.5", "1.5"), ("+3", "3"), ("5.", "5"), (".5", "0.5"), ("0", "0"), (0, "0")],
+        *[("1Ki", "1024"), ("1.5Gi", "1610612736"), ("2Ei", "2305843009213693952"), ("1k", "1000"), ("1M", "1000000")],
+        *[("1G", "1e9"), ("1T", "1e12"), ("1P", "1e15"), ("1E", "1e18"), ("1E3", "1000"), ("1e3", "1000")],
+        *[("5e-1", "0.5"), ("100u", "0.0001"), ("1n", "1e-9")],
+    ],
+)
+def test_a_quantity_of_kubernetes(amount, expected):
+    assert quantity(amount) == Decimal(expected)
 
 
-@pytest.mark.parametrize("text", ["", "9" * 400, "1Mi", None, "-1"])
-def test_what_is_no_amount_of_cpu(text):
-    with pytest.raises(ValueError, match="no amount of CPU"):
-        cores(text)
+@pytest.mark.parametrize("amount", BAD_QUANTITIES)
+def test_what_is_no_quantity(amount):
+    with pytest.raises(ValueError, match="must be a quantity"):
+        quantity(amount)
 
 
 @given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59))

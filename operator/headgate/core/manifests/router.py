@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from headgate.api.quantities import cores
+from headgate.api.quantities import quantity
 from headgate.core.manifests.availability import autoscaler, disruption_budget
 from headgate.core.manifests.metadata import (
     Manifest,
@@ -188,12 +188,9 @@ def _agent(o: Observation) -> Manifest:
 
 def _threads(resources: Mapping[str, Any]) -> int:
     """Of Envoy: as many as it may have cores, and two if nothing says how many those are."""
-    parts = [part for which in ("limits", "requests") if isinstance(part := resources.get(which), Mapping)]
-    cpu = next((part["cpu"] for part in parts if "cpu" in part), None)
-    try:
-        return max(LEAST_THREADS, math.ceil(cores(cpu)))
-    except ValueError:
-        return LEAST_THREADS
+    parts = [resources.get(which) or {} for which in ("limits", "requests")]
+    cpu = next((part["cpu"] for part in parts if "cpu" in part), 0)
+    return max(LEAST_THREADS, math.ceil(quantity(cpu)))
 
 
 def _envoy(o: Observation) -> Manifest:
