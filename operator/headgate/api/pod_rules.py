@@ -138,3 +138,32 @@ VALUES_AS_OPERATOR_SAYS = Rule(
     message="must have values with In and NotIn, one whole number with Gt and Lt, none with Exists and DoesNotExist",
     field="values",
 )
+
+
+def _scales_by_cpu(autoscaling: str, resources: str) -> Rule:
+    """An autoscaler compares the CPU that is used with the request, so the request can't be nothing.
+
+    Where requests say nothing of CPU it is the limit, and without that Headgate's default.
+    """
+    amounts = f"self.{resources}"
+    zero = "quantity(string({})).compareTo(quantity('0')) == 0"
+    requested, limited = (f"{amounts}.{which}['cpu']" for which in ("requests", "limits"))
+    has_cpu = f"has({amounts}.requests) && 'cpu' in {amounts}.requests"
+    has_limit = f"has({amounts}.limits) && 'cpu' in {amounts}.limits"
+
+    def holds(part: Any) -> bool:
+        asked = getattr(part, resources)
+        cpu = next((each["cpu"] for which in ("requests", "limits") if "cpu" in (each := asked.get(which) or {})), 1)
+        return getattr(part, autoscaling) is None or quantity(cpu) != 0
+
+    return Rule(
+        cel=f"!has(self.{autoscaling}) || !has({amounts}) || "
+        f"({has_cpu} ? !({zero.format(requested)}) : !({has_limit}) || !({zero.format(limited)}))",
+        holds=holds,
+        message=f"{autoscaling} needs a CPU request above 0 in {resources}: it compares what is used with that",
+        field=resources,
+    )
+
+
+PODS_SCALE_BY_CPU = _scales_by_cpu("autoscaling", "resources")
+ROUTERS_SCALE_BY_CPU = _scales_by_cpu("routerAutoscaling", "routerResources")

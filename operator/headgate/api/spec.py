@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from headgate.api import fallback_rules, rules
+from headgate.api import fallback_rules, pod_rules, rules
 from headgate.api.pod_parts import Affinity, Environment, Labels, ObjectName, PullSecrets, Resources, Toleration
 from headgate.api.quantities import DURATION_PATTERN, PERCENT_PATTERN, SIZE_PATTERN
 from headgate.api.ruled import SpecModel, obey, ruled
@@ -87,7 +87,7 @@ class PodTemplate(SpecModel):
 class Runtime(SpecModel):
     """What serves the model."""
 
-    RULES = (rules.CUSTOM_NEEDS_IMAGE, rules.COMMAND_NEEDS_CUSTOM)
+    RULES = (rules.CUSTOM_NEEDS_IMAGE, rules.COMMAND_NEEDS_CUSTOM, pod_rules.PODS_SCALE_BY_CPU)
 
     engine: Literal["onnxruntime", "custom"] = "onnxruntime"
     """Headgate's own server with ONNX Runtime, or (custom) any server of the Open Inference Protocol in your image."""
@@ -102,7 +102,8 @@ class Runtime(SpecModel):
     autoscaling: Autoscaling | None = None
     """Replaces `replicas` by an autoscaler."""
     resources: Resources = {}
-    """Requests and limits of the runtime's container, for example `nvidia.com/gpu: 1`."""
+    """Requests and limits of the runtime's container, for example `nvidia.com/gpu: 1`. Where nothing is said of CPU or
+    memory, 100m and 128Mi are requested."""
     podTemplate: PodTemplate = PodTemplate()  # noqa: N815
     """Where and as whom the pods run."""
 
@@ -229,6 +230,7 @@ class Traffic(SpecModel):
     RULES = (
         rules.LIMIT_BY_WHAT_IS_LEFT,
         rules.NAMES_NEED_AUTHENTICATION,
+        pod_rules.ROUTERS_SCALE_BY_CPU,
         fallback_rules.STATIC_ANSWER_ENDS,
         fallback_rules.LOW_CONFIDENCE_ENDS_STATIC,
     )
@@ -260,7 +262,7 @@ class Traffic(SpecModel):
     routerAutoscaling: Autoscaling | None = None  # noqa: N815
     """Replaces `routers` by an autoscaler."""
     routerResources: Resources = {}  # noqa: N815
-    """Requests and limits of Envoy's container, instead of 100m CPU and 96Mi, at most 512Mi."""
+    """Requests and limits of Envoy's container. Where nothing is said of CPU or memory: 100m; 96Mi, at most 512Mi."""
 
 
 class Step(SpecModel):

@@ -175,7 +175,19 @@ GOOD_RESOURCES: dict[str, dict[str, Any]] = {
 }
 """Resources of a container that the API server takes."""
 
+_SCALED = (("runtime", "autoscaling", "resources"), ("traffic", "routerAutoscaling", "routerResources"))
+
 GOOD: dict[str, Manifest] = {
+    **{
+        f"{part} that scales, with {name}": manifest((f"spec.{part}", {scaling: {"maxReplicas": 4}, resources: each}))
+        for part, scaling, resources in _SCALED
+        for name, each in {
+            "nothing": None,
+            "memory": {"requests": {"memory": "1Gi"}},
+            "a limit": {"limits": {"cpu": "1m"}},
+            "a request": {"requests": {"cpu": "1n"}, "limits": {"cpu": 1}},
+        }.items()
+    },
     **{f"a pod's {name}": manifest((_POD, template)) for name, template in GOOD_PODS.items()},
     **{
         f"resources: {name}": manifest(("spec.runtime.resources", each), ("spec.traffic.routerResources", each))
@@ -399,6 +411,18 @@ BAD: tuple[Bad, ...] = (
         "",
         "limits must be what",
         "rule",
+    ),
+    *(
+        _bad(
+            f"{part} that scales by {which} of no CPU ({amount!r})",
+            f"spec.{part}",
+            {scaling: {"maxReplicas": 4}, resources: {which: {"cpu": amount, "memory": "1Gi"}}},
+            "needs a CPU request above 0",
+            "rule",
+        )
+        for part, scaling, resources in _SCALED
+        for which in ("requests", "limits")
+        for amount in (0, "0", "0m", "0.0")
     ),
     *(
         _bad_variable(f"of {value!r}", {"name": "A", "value": value}, ".value", "valid string")

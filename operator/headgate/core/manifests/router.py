@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headgate.api.quantities import quantity
-from headgate.core.manifests.availability import autoscaler, disruption_budget
+from headgate.core.manifests.availability import autoscaler, disruption_budget, with_defaults
 from headgate.core.manifests.metadata import (
     Manifest,
     container_security,
@@ -194,7 +194,7 @@ def _threads(resources: Mapping[str, Any]) -> int:
 
 
 def _envoy(o: Observation) -> Manifest:
-    resources = o.spec.traffic.routerResources or _RESOURCES
+    resources = with_defaults(o.spec.traffic.routerResources, _RESOURCES)
     return {
         "name": "envoy",
         "image": o.defaults.envoy_image,

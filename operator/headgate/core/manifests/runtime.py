@@ -8,7 +8,7 @@ import json
 
 from headgate.api import GROUP
 from headgate.api.revision import as_manifest
-from headgate.core.manifests.availability import autoscaler, disruption_budget
+from headgate.core.manifests.availability import autoscaler, disruption_budget, with_defaults
 from headgate.core.manifests.metadata import (
     Manifest,
     container_security,
@@ -24,6 +24,8 @@ HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
 _INFERENCE_PORTS = [{"name": "http", "containerPort": HTTP_PORT}, {"name": "grpc", "containerPort": GRPC_PORT}]
 REVISION_COPY = f"{GROUP}/revision-copy"
 """Annotation of a Deployment: what its ModelRevision holds, to make it again should somebody delete it."""
+
+_RESOURCES = {"requests": {"cpu": "100m", "memory": "128Mi"}}
 
 DRAIN_SECONDS = 5
 """Between a pod's end being known and its SIGTERM, so that all routers have forgotten it."""
@@ -128,7 +130,7 @@ def _server(o: Observation, view: RevisionView, mounts: list[Manifest]) -> Manif
         "livenessProbe": http_probe("/v2/health/live", "http", periodSeconds=10, timeoutSeconds=5),
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
         "securityContext": container_security(),
-        "resources": runtime.resources or {"requests": {"cpu": "100m", "memory": "128Mi"}},
+        "resources": with_defaults(runtime.resources, _RESOURCES),
         "volumeMounts": mounts,
     }
 

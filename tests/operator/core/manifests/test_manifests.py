@@ -74,6 +74,8 @@ POD_TEMPLATE = {
 }
 
 
+CPU = {"cpu": "100m"}
+LIMIT = {"limits": {"memory": "512Mi"}}
 CUSTOM = {"engine": "custom", "image": "registry.example/own:1"}
 
 
@@ -352,7 +354,7 @@ def test_a_claim_may_have_a_name_that_no_volume_may_have(claim):
 def test_own_resources_and_image_replace_the_defaults():
     gpu = {"limits": {"nvidia.com/gpu": 1}}
     server = container(runtime(serving(runtime={"resources": gpu, "image": "registry.example/own:1"})), "runtime")
-    assert (server["resources"], server["image"]) == (gpu, "registry.example/own:1")
+    assert (server["resources"]["limits"], server["image"]) == (gpu["limits"], "registry.example/own:1")
     assert container(runtime(serving()), "runtime")["image"] == DEFAULTS.serving_image
 
 
@@ -431,6 +433,48 @@ def test_envoy_has_a_thread_for_each_core_that_it_may_have(resources, threads):
     router = children(serving(traffic={"routerResources": resources}))["Deployment", "fraud-router"]
     arguments = container(router, "envoy")["args"]
     assert arguments[arguments.index("--concurrency") + 1] == threads
+
+
+@pytest.mark.parametrize(
+    ("asked", "pods", "routers"),
+    [
+        ({}, {"requests": {**CPU, "memory": "128Mi"}}, {"requests": {**CPU, "memory": "96Mi"}, **LIMIT}),
+        (
+            {"requests": {"memory": "1Gi"}},
+            {"requests": {**CPU, "memory": "1Gi"}},
+            {"requests": {**CPU, "memory": "1Gi"}},
+        ),
+        (
+            {"limits": {"memory": "64Mi"}},
+            {"requests": CPU, "limits": {"memory": "64Mi"}},
+            {"requests": CPU, "limits": {"memory": "64Mi"}},
+        ),
+        (
+            {"limits": {"cpu": "50m"}},
+            {"requests": {"memory": "128Mi"}, "limits": {"cpu": "50m"}},
+            {"requests": {"memory": "96Mi"}, "limits": {"cpu": "50m", "memory": "512Mi"}},
+        ),
+        (
+            {"limits": {"nvidia.com/gpu": 1}, "requests": None},
+            {"requests": {**CPU, "memory": "128Mi"}, "limits": {"nvidia.com/gpu": 1}},
+            {"requests": {**CPU, "memory": "96Mi"}, "limits": {"nvidia.com/gpu": 1, "memory": "512Mi"}},
+        ),
+        (
+            {"requests": {"cpu": 2, "memory": "2Gi"}, "limits": {"memory": "4Gi"}},
+            {"requests": {"cpu": 2, "memory": "2Gi"}, "limits": {"memory": "4Gi"}},
+            {"requests": {"cpu": 2, "memory": "2Gi"}, "limits": {"memory": "4Gi"}},
+        ),
+    ],
+)
+@pytest.mark.parametrize("engine", [{}, CUSTOM], ids=["own", "custom"])
+def test_a_resource_of_which_nothing_is_said_has_its_default(engine, asked, pods, routers):
+    scaling = {"maxReplicas": 9}
+    world = serving(
+        runtime={**engine, "autoscaling": scaling, "resources": asked},
+        traffic={"routerAutoscaling": scaling, "routerResources": asked},
+    )
+    assert container(runtime(world), "runtime")["resources"] == pods
+    assert container(children(world)["Deployment", "fraud-router"], "envoy")["resources"] == routers
 
 
 def test_routers_scale_by_what_envoy_does():
