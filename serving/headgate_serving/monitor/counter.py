@@ -225,7 +225,7 @@ def _count_answers(answer: Prediction, given: list[tuple[Values | None, int]]) -
     counts, reduction = np.zeros(len(answer.bins.labels()), np.int64), answer.reduction
     fitting = []
     for tensor, rows in given:
-        if tensor is None:
+        if tensor is None or not rows:
             continue
         if reduction.fits(tensor, rows):
             fitting.append(tensor if tensor.ndim == 2 else tensor[:, None])

@@ -230,12 +230,12 @@ def _spec(node: Any, role: str) -> TensorSpec:
 
 
 def _examples(spec: TensorSpec, rows: int) -> Tensor:
-    """Values for a run that nobody asked for; free dimensions have length 1.
+    """Values for a run that nobody asked for; free dimensions have length 1 (the first one: as many as `rows`).
 
     Of one row all are 0, of two the second differs from the first: whole numbers are 0 and 1, which most indices may
     be, and floats lie somewhere between, for 0 and 1 are the same in a sum as alone.
     """
-    shape = [rows if at == 0 and dim < 0 else max(dim, 1) for at, dim in enumerate(spec.shape)]
+    shape = [dim if dim >= 0 else 1 if at else rows for at, dim in enumerate(spec.shape)]
     text = spec.datatype.kind == "O"
     values = np.full(shape, "", object) if text else np.zeros(shape, spec.datatype.dtype)
     if values.ndim and rows > 1:

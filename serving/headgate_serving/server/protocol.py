@@ -45,6 +45,7 @@ _TYPES = {
 }
 _brief = Repr()
 _brief.maxlevel, _brief.maxlist, _brief.maxdict, _brief.maxstring = 4, 30, 8, 90
+_BESIDE_ZERO = 1 << 20  # without data to be sent, a large dimension beside one of 0 would cost the client nothing
 _NOTHING = memoryview(b"")
 _NONE: frozenset[str] = frozenset()
 
@@ -163,10 +164,10 @@ def _decode_raw(body: bytes | memoryview, model: Model) -> InferRequest:
             f"({names_of(model.inputs)}); a raw body is for a model with one",
         )
     spec = model.inputs[0]
-    free, fixed = spec.shape.count(-1), math.prod(dim for dim in spec.shape if dim > 0)
+    free, fixed = spec.shape.count(-1), math.prod(dim for dim in spec.shape if dim >= 0)
     text = spec.datatype.kind == "O"
     count = 1 if text else len(body) // spec.datatype.size
-    if free > 1 or not fixed or count % fixed or count == 0:
+    if count % fixed if free == 1 and fixed else free or count != fixed:
         raise MalformedRequest(
             "shape",
             f"input {spec.name!r}: {len(body)} raw bytes do not say which shape they have in {list(spec.shape)}",
@@ -219,12 +220,17 @@ def checked_shape(shape: Any, spec: TensorSpec) -> tuple[int, ...]:
     """The shape, if the input can have it."""
     fits = type(shape) is list and len(shape) == len(spec.shape)
     for want, dim in zip(spec.shape, shape if fits else (), strict=False):
-        if type(dim) is not int or dim <= 0 or want not in (-1, dim):
+        if type(dim) is not int or dim < 0 or want not in (-1, dim):
             fits = False
     if not fits:
         raise MalformedRequest(
             "shape",
-            f"input {spec.name!r}: expected shape {list(spec.shape)} (-1 stands for any length from 1), "
+            f"input {spec.name!r}: expected shape {list(spec.shape)} (-1 stands for any length), got {shown(shape)}",
+        )
+    if 0 in shape and math.prod(dim for dim in shape if dim) > _BESIDE_ZERO:
+        raise MalformedRequest(
+            "shape",
+            f"input {spec.name!r}: the other dimensions of an empty tensor make at most {_BESIDE_ZERO}, "
             f"got {shown(shape)}",
         )
     return tuple(shape)
@@ -282,7 +288,7 @@ def _flattened(data: list[Any], name: str, shape: tuple[int, ...]) -> list[Any]:
             raise MalformedRequest("data", f"input {name!r}: the nested lists of 'data' differ in length")
         nesting.append(lengths.pop())
         level = list(chain.from_iterable(level))
-    if tuple(nesting) != shape:
+    if tuple(nesting) != (shape if level else shape[: len(nesting)]):  # an empty list ends the nesting
         raise MalformedRequest(
             "shape", f"input {name!r}: the shape is {list(shape)}, but 'data' is nested as {nesting}"
         )

@@ -214,9 +214,10 @@ class Runner:
 
     def _finish(self, batch: list[Job], outcomes: list[Outcome], seconds: float) -> None:
         rows = sum(job.rows for job in batch)
-        self._row_seconds *= _UP if seconds > self._row_seconds * rows else _DOWN
-        if seconds > LONG:
-            self._row_seconds = max(self._row_seconds, seconds / rows)
+        if rows:  # a run of none says nothing of what one takes
+            self._row_seconds *= _UP if seconds > self._row_seconds * rows else _DOWN
+            if seconds > LONG:
+                self._row_seconds = max(self._row_seconds, seconds / rows)
         self._telemetry.ran(rows, seconds)
         for job, outcome in zip(batch, outcomes, strict=True):
             if job.expiry:

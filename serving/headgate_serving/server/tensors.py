@@ -118,6 +118,6 @@ def _typed(contents: Any, spec: TensorSpec, shape: tuple[int, ...]) -> Tensor:
 
 
 def _numbers(values: list[Any], name: str, datatype: Datatype) -> Tensor:
-    if datatype.kind in "iu" and not (datatype.low <= min(values) and max(values) <= datatype.high):
+    if datatype.kind in "iu" and values and not (datatype.low <= min(values) and max(values) <= datatype.high):
         raise MalformedRequest("data", f"input {name!r}: a value does not fit into {datatype.name}")
     return np.array(values, datatype.dtype)

@@ -7,7 +7,6 @@ from conformance_reasons import (
     IGNORES_THE_SIGN,
     NO_LIMIT_GRPC,
     OWN_ORDER,
-    TAKES_NO_ROWS_GRPC,
     TEXT_IS_BYTES_GRPC,
     VERSIONS_ARE_NUMBERS,
 )
@@ -61,11 +60,13 @@ SAID_PAIR = {
     "model_name": "single",
     "outputs": [{"name": "OUT", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}],
 }
+NO_ROWS = {"name": "OUT", "datatype": "FP32", "shape": [0, 2], "data": []}
 
 INFER = [
     Case("all outputs, raw", "mixed", mixed_call(), told()),
     Case("typed contents", "mixed", mixed_call(typed=True), told()),
     Case("without a version", "mixed", mixed_call(model_version=""), told()),
+    Case("no rows, raw", "single", call("single", [("IN", "FP32", [0, 2], [])]), called({"outputs": [NO_ROWS]})),
     Case("the id is echoed", "mixed", mixed_call(id="42"), called({"id": "42", "outputs": ALL})),
     Case("no id where none was given", "mixed", mixed_call(), called({"id": "nothing"})),
     Case("one output", "mixed", mixed_call(outputs=["SAID"]), told(SAID)),
@@ -116,7 +117,6 @@ INVALID: dict[str, tuple[Call, str] | tuple[Call, str, Unlike]] = {
     "another width": (call("single", [("IN", "FP32", [2, 1], [1, 2])]), "got [2, 1]"),
     "no shape": (call("single", [("IN", "FP32", [], [1, 2])]), "got []"),
     "negative shape": (call("single", [("IN", "FP32", [-1, 2], [1, 2])]), "got [-1, 2]"),
-    "empty shape": (call("single", [("IN", "FP32", [0, 2], [])]), "got [0, 2]", TAKES_NO_ROWS_GRPC),
     "a shape that overflows": (call("single", [("IN", "FP32", [1 << 62, 2], [1, 2])]), "takes"),
     "too few bytes": (call("single", [("IN", "FP32", [1, 2], [1])]), "takes 8 bytes, got 4"),
     "too many bytes": (call("single", [("IN", "FP32", [1, 2], [1, 2, 3])]), "takes 8 bytes, got 12"),

@@ -157,6 +157,18 @@ CASES = [
         answered({"outputs": [output("OUT", [1.0, 2.0], "FP32", [1, 2])]}),
     ),
     Case(
+        "an empty raw body",
+        "single",
+        infer("single", b"", Inference_Header_Content_Length="0"),
+        answered({"outputs": [{"shape": [0, 2], "parameters": {"binary_data_size": 0}}]}),
+    ),
+    Case(
+        "no rows",
+        "single",
+        infer("single", {"inputs": [tensor("IN", "FP32", [0, 2], [])]}),
+        answered({"outputs": [output("OUT", [], "FP32", [0, 2])]}),
+    ),
+    Case(
         "a raw body of two rows",
         "single",
         infer("single", RAW_PAIR, Inference_Header_Content_Length="0"),

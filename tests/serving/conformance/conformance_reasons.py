@@ -23,13 +23,6 @@ NESTING_IS_IGNORED = Unlike(
     "Triton takes the values in their order, however they are nested. Data that is nested otherwise than its shape is "
     "most often transposed.",
 )
-TAKES_NO_ROWS = Unlike(
-    {"status": 200}, "Triton runs a model without batching on no rows at all. Here a request has at least one row."
-)
-TAKES_NO_ROWS_GRPC = Unlike({"status": "OK"}, TAKES_NO_ROWS.because)
-EMPTY_REACHES_THE_MODEL = Unlike(
-    _error(500), "Triton lets a request without rows through to the model. Here a request has at least one row."
-)
 HALF_NOT_IN_JSON = Unlike(_error(400), "Triton takes FP16 and BF16 as bytes only.")
 BACKEND_WITHOUT_BF16 = Unlike(
     _error(500), "The Python backend of the wheel, which runs ONNX Runtime there, cannot give BF16 to numpy."

@@ -55,6 +55,18 @@ def test_requests_of_any_size_count_as_one_large_one(sizes: list[int], seed: int
     assert all(sum(counts) == len(rows) for counts in totals(many).values())
 
 
+def test_what_has_no_rows_counts_as_nothing() -> None:
+    counted = monitor(reference())
+    empty = (
+        {"X": TABLE[:0], "T": TEXT[:0]},
+        {"p": np.zeros((0, 7), np.float32), "label": np.zeros((0, 3), int)},
+        0,
+    )
+    for seen in (request(np.arange(5)), empty, request(np.arange(5, 9)), empty):
+        counted.observe(*seen)
+    assert all(sum(counts) == 9 for counts in totals(counted).values())
+
+
 def test_the_reference_itself_counts_as_the_reference() -> None:
     profile = reference()
     counted = monitor(profile)

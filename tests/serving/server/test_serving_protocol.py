@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 from onnx import TensorProto
+from tritonclient.grpc import service_pb2 as pb
 
 from headgate_serving.errors import MalformedRequest
 from headgate_serving.server.model import Model, load_model
 from headgate_serving.server.protocol import decode, encode
+from headgate_serving.server.tensors import decode_message
 
 TYPES = {
     "BOOL": (TensorProto.BOOL, np.bool_),
@@ -161,10 +163,63 @@ def test_a_raw_body_may_be_one_text(tmp_path: Path) -> None:
 RAW = {
     "an odd number of bytes": (["n", 2], b"\0" * 9, "takes 8 bytes, got 9"),
     "half a row": (["n", 2], b"\0" * 12, "do not say which shape"),
-    "nothing": (["n", 2], b"", "do not say which shape"),
+    "nothing, of a free and an empty dimension": (["n", 0], b"", "do not say which shape"),
+    "something, where the model takes nothing": ([0], b"\0" * 4, "do not say which shape"),
     "two free dimensions": (["n", "m"], b"\0" * 8, "do not say which shape"),
     "another number than the fixed one": ([2, 2], b"\0" * 8, "do not say which shape"),
 }
+
+
+EMPTY = [(["n", 2], [0, 2]), ([0], [0]), (["a", 2, "b", 4], [1, 2, 0, 4]), (["a", 2, "b", 4], [0, 2, 0, 4])]
+
+
+@pytest.mark.parametrize("datatype", TYPES)
+@pytest.mark.parametrize(("declared", "shape"), EMPTY)
+def test_any_dimension_may_be_empty(tmp_path: Path, datatype: str, declared: list[int | str], shape: list[int]) -> None:
+    """In every form in which a request may come, as ONNX Runtime has it."""
+    model = load_model(models.one_of(tmp_path / "model.onnx", TYPES[datatype][0], declared))
+    model.warm_up()
+    given = {"name": "IN", "datatype": datatype, "shape": shape}
+    message = pb.ModelInferRequest(model_name="m")
+    message.inputs.add(**given)
+    nested = np.empty(shape).tolist()
+    header = orjson.dumps({"inputs": [given | {"parameters": {"binary_data_size": 0}}]})
+    asked = [
+        decode(orjson.dumps({"inputs": [given | {"data": []}]}), None, model),
+        decode(orjson.dumps({"inputs": [given | {"data": nested}]}), None, model),
+        decode(header, b"%d" % len(header), model),
+        *([decode_message(message, model)] if datatype not in ("FP16", "BF16") else []),
+    ]
+    message.raw_input_contents.append(b"")
+    asked.append(decode_message(message, model))
+    if declared[0] in ("n", 0) and datatype != "BYTES":
+        asked.append(decode(b"", b"0", model))
+    for request in asked:
+        result = model.run(request.inputs, request.outputs)["OUT"]
+        assert result.shape == tuple(shape)
+        assert request.inputs["IN"].dtype == TYPES[datatype][1]
+        assert request.rows == shape[0]
+        encoded = encode("m", None, request._replace(binary=frozenset()), {"OUT": result}, model.output_by_name)
+        (told,) = orjson.loads(encoded.body)["outputs"]
+        assert (told["shape"], told["data"]) == (shape, [])
+
+
+@pytest.mark.parametrize(
+    ("declared", "shape", "says"),
+    [
+        ([0], [1], r"expected shape \[0\] .*, got \[1\]"),
+        ([2], [0], r"expected shape \[2\] .*, got \[0\]"),
+        (["n"], [-1], r"any length\), got \[-1\]"),
+        (["n", "m"], [0, (1 << 20) + 1], "at most 1048576"),
+        (["n", "m", "k"], [1 << 62, 0, 1 << 62], "at most 1048576"),
+    ],
+)
+def test_an_empty_dimension_that_can_not_be(
+    tmp_path: Path, declared: list[int | str], shape: list[int], says: str
+) -> None:
+    model = load_model(models.one_of(tmp_path / "model.onnx", TensorProto.FLOAT, declared))
+    with pytest.raises(MalformedRequest, match=says):
+        decode(orjson.dumps({"inputs": [{"name": "IN", "datatype": "FP32", "shape": shape, "data": []}]}), None, model)
 
 
 @pytest.mark.parametrize("name", RAW)

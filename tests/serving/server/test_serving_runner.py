@@ -445,3 +445,15 @@ async def test_bins_are_the_same_together_and_alone(start: Start, score: Model, 
         counts.append([series.counts.tolist() for series in (*monitor.features(), *monitor.predictions())])
     assert counts[0] == counts[1]
     assert sum(counts[0][0]) == 300
+
+
+@pytest.mark.parametrize("row_seconds", [QUICK, SLOW], ids=["inline", "in a thread"])
+async def test_requests_without_rows_are_run_with_others_and_alone(
+    start: Start, score: Model, row_seconds: float
+) -> None:
+    runner = start(score, row_seconds=row_seconds, threads=1)
+    for sizes in ([0], [0, 0], [1, 0, 2]):
+        jobs = [Asked(score, X=np.ones((size, 2))) for size in sizes]
+        for job in jobs:
+            runner.submit(job)
+        assert [(await job.answer())["score"].shape[0] for job in jobs] == sizes
