@@ -50,7 +50,7 @@ REQUESTS_NOT_ABOVE_LIMITS = Rule(
     cel="!has(self.requests) || !has(self.limits) || self.requests.all(name, !(name in self.limits) || "
     "quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0)",
     holds=_not_above,
-    message="requests must not be above limits",
+    message="must not have requests above limits",
     field="requests",
 )
 
@@ -68,7 +68,7 @@ DEVICES_LIMITED_AS_REQUESTED = Rule(
     "name in self.limits && "
     "quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) == 0))",
     holds=_devices_alike,
-    message="limits must be what requests are for all but cpu, memory and ephemeral-storage: nobody shares the others",
+    message="must have limits equal to requests for all but cpu, memory and ephemeral-storage: nobody shares the others",
     field="limits",
 )
 

@@ -401,15 +401,15 @@ BAD: tuple[Bad, ...] = (
         "requests above limits",
         {"requests": {"memory": "1Gi"}, "limits": {"memory": "1G"}},
         "",
-        "requests must not be above limits",
+        "must not have requests above limits",
         "rule",
     ),
-    *_bad_resources("a GPU without a limit", {"requests": {"nvidia.com/gpu": 1}}, "", "limits must be what", "rule"),
+    *_bad_resources("a GPU without a limit", {"requests": {"nvidia.com/gpu": 1}}, "", "must have limits equal", "rule"),
     *_bad_resources(
         "other huge pages than the limit",
         {"requests": {"hugepages-2Mi": "2Mi"}, "limits": {"hugepages-2Mi": "4Mi"}},
         "",
-        "limits must be what",
+        "must have limits equal",
         "rule",
     ),
     *(
