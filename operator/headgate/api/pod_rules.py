@@ -68,7 +68,7 @@ DEVICES_LIMITED_AS_REQUESTED = Rule(
     "name in self.limits && "
     "quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) == 0))",
     holds=_devices_alike,
-    message="must have limits equal to requests for all but cpu, memory and ephemeral-storage: nobody shares the others",
+    message="must have limits equal to requests of all but cpu, memory and ephemeral-storage, which can be shared",
     field="limits",
 )
 
