@@ -16,3 +16,12 @@ async def eventually(check: Callable[[], Awaitable[object]], what: str = "what h
     while not await check():
         assert time.monotonic() < deadline, f"not within {PATIENCE} s: {what}"
         await asyncio.sleep(0.01)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Return when it is so."""
+
+    async def check() -> object:
+        return condition()
+
+    await eventually(check)

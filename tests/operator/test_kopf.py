@@ -16,6 +16,7 @@ from headgate.handlers import WatchesBroken, register, watch
 from headgate.informer import Informer
 from headgate.queue import Key, Queue
 from headgate.threads import in_thread
+from patience import until
 
 GROUPS = {
     "/api/v1": {"pods": "Pod", "services": "Service"},
@@ -121,13 +122,6 @@ async def kube(server):
     found = ApiServer(client.ApiClient(configuration))
     yield found
     await found.close()
-
-
-async def until(condition):
-    """Wait for it with patience."""
-    async with asyncio.timeout(120):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 def pods(informer):

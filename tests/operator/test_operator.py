@@ -11,6 +11,7 @@ from headgate import __main__ as process
 from headgate.api import API_VERSION
 from headgate.errors import KubernetesError, NotFound
 from headgate.settings import Settings
+from patience import until
 
 SETTINGS = Settings(serving_image="serving", envoy_image="envoy", port=0, pod_name="a", workers=1)
 
@@ -65,13 +66,6 @@ async def running(cluster):
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition):
-    """Wait for it with patience."""
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
 
 
 def leads(operator):
