@@ -25,6 +25,7 @@ from headgate.core.metrics import SERIES, Comparison, metrics_from
 from headgate.core.model import Blind, Defaults, Fresh, Metrics, Observation, Quiet, RevisionView, Workload
 from headgate.core.pairs import PAIR_SERIES, pairs_from
 from headgate.core.past import HISTORY_SECONDS, PAST_SERIES, before, slow_before
+from headgate.core.times import seconds_since
 from headgate.edges.prometheus import MetricsSource
 from headgate.errors import MetricsError
 
@@ -79,20 +80,18 @@ class Observer:
             revisions={v.name: v for v in _readable(found.revisions)},
             workloads=workloads,
             router=_router(found, name),
-            metrics=await self._metrics(namespace, name, spec, status, workloads),
+            metrics=await self._metrics(meta, spec, status, workloads),
         )
 
-    async def _metrics(
-        self, namespace: str, name: str, spec: Spec, status: Status, workloads: Mapping[str, Workload]
-    ) -> Metrics:
+    async def _metrics(self, meta: Object, spec: Spec, status: Status, workloads: Mapping[str, Workload]) -> Metrics:
         rollout, stable = status.rollout, status.stable
         if rollout is None or stable is None or rollout.phase not in _USES_METRICS:
             return Quiet()
         if rollout.phase == "Pending" and not workloads.get(rollout.revision, Workload()).rolled_out:
             return Quiet()
         labels = {
-            "headgate_namespace": namespace,
-            "headgate_model": name,
+            "headgate_namespace": meta["namespace"],
+            "headgate_model": meta["name"],
             "headgate_revision": f"{stable.revision}|{rollout.revision}",
         }
         try:
@@ -100,14 +99,19 @@ class Observer:
                 now = await self.metrics.now()
                 if shadow.compares_pairs(spec, rollout):
                     return await self._pairs(labels, now, stable.revision, rollout)
-                return await self._attempts(labels, now, spec, stable.revision, rollout)
+                # What another object of this name did is not the history of this one.
+                age = (
+                    seconds_since(meta["creationTimestamp"], now) if meta.get("creationTimestamp") else HISTORY_SECONDS
+                )
+                look_back = min(HISTORY_SECONDS, max(1.0, age))
+                return await self._attempts(labels, now, spec, stable.revision, rollout, look_back)
         except MetricsError as error:
             return Blind(str(error))
         except TimeoutError:
             return Blind(f"Prometheus did not answer within {METRICS_SECONDS:g} seconds.")
 
     async def _attempts(
-        self, labels: Mapping[str, str], now: float, spec: Spec, stable: str, rollout: Rollout
+        self, labels: Mapping[str, str], now: float, spec: Spec, stable: str, rollout: Rollout, look_back: float
     ) -> Metrics:
         """What both versions have answered since the last look; before the first one, also what stable did before."""
         slow_after = seconds(spec.rollout.latency.threshold) if spec.rollout.latency else None
@@ -118,9 +122,7 @@ class Observer:
         if not begins:
             return metrics_from(await current, now, cursor, who, self.stale_after)
         of_stable = {**labels, "headgate_revision": stable}
-        series, past = await asyncio.gather(
-            current, self.metrics.samples(PAST_SERIES, of_stable, now, None, HISTORY_SECONDS)
-        )
+        series, past = await asyncio.gather(current, self.metrics.samples(PAST_SERIES, of_stable, now, None, look_back))
         found = metrics_from(series, now, cursor, who, self.stale_after)
         if not isinstance(found, Fresh):
             return found

@@ -49,6 +49,9 @@ REAPPLY_EVERY = 300.0
 """Seconds after which children are applied again even if nothing seems to have changed."""
 
 
+REFUSED_AFTER = 10.0
+"""Seconds after which a refusal is no passing trouble of the API server, and is told."""
+
 RECORD_SECONDS = 2.0
 """For asking for a ModelRevision that the cache lacks."""
 
@@ -94,6 +97,8 @@ class Reconciler:
     clock: Callable[[], float] = time.time
     _applied: dict[tuple[str, ...], "_Applied"] = field(default_factory=dict)
     _recorded: dict[tuple[str, str], RevisionStatus] = field(default_factory=dict)
+    _refused: dict[Key, tuple[float, str]] = field(default_factory=dict)
+    """Since when a child is refused, and in which words."""
 
     async def reconcile(self, key: Key) -> float | None:
         """One look. Returns the seconds until the next one. Raises HeadgateError."""
@@ -118,7 +123,7 @@ class Reconciler:
             await self._decided(observation, plan, raw)
             self.background.refresh(key, observation.spec, plan.status, children.pods)
             self.telemetry.show(key.namespace, key.name, plan.status)
-            await self._carry_out(observation, plan, unknown)
+            await self._carry_out_and_remember(key, observation, plan, unknown)
         self.telemetry.reconciled_at.set(self.clock())
         return plan.look_again_after
 
@@ -132,7 +137,8 @@ class Reconciler:
             raise Unreadable(f"{error.title} at {where}: {first['msg']}; nothing is changed") from error
         revisions, unknown = await self._with_lost_records(o, children)
         known = self.background.newest(key, o.status)
-        o = replace(o, revisions=revisions, drift=known.drift, released=known.released)
+        refused = self._refusal(key)
+        o = replace(o, revisions=revisions, drift=known.drift, released=known.released, refused=refused)
         return self._with_own_records(o), unknown
 
     async def _with_lost_records(
@@ -192,6 +198,20 @@ class Reconciler:
         for entry in plan.status.history:
             if entry not in o.status.history and entry.decision == "RolledBack":
                 self.telemetry.rollbacks.labels(o.namespace, o.name, entry.reason).inc()
+
+    async def _carry_out_and_remember(self, key: Key, o: Observation, plan: Plan, unknown: frozenset[str]) -> None:
+        """... what was refused: the next look tells it in the conditions, if it lasts."""
+        try:
+            await self._carry_out(o, plan, unknown)
+        except KubernetesError as error:
+            since, _ = self._refused.get(key, (self.clock(), ""))
+            self._refused[key] = (since, cause_of(error))
+            raise
+        self._refused.pop(key, None)
+
+    def _refusal(self, key: Key) -> str:
+        since, why = self._refused.get(key, (self.clock(), ""))
+        return why if self.clock() - since > REFUSED_AFTER else ""
 
     async def _carry_out(self, o: Observation, plan: Plan, unknown: frozenset[str]) -> None:
         """Everything else. What is refused stops nothing but itself, and is raised at the end."""
@@ -345,6 +365,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self.telemetry.forget(key.namespace, key.name)
         self.background.forget(key)
+        self._refused.pop(key, None)
         for ident in [ident for ident in self._applied if ident[1] == key.namespace and _is_of(ident[2], key.name)]:
             del self._applied[ident]
         for record in [

@@ -14,6 +14,7 @@ from headgate.core.metrics import SERIES
 from headgate.core.model import Before, Blind, Fresh, Quiet
 from headgate.core.pairs import PAIR_SERIES
 from headgate.core.past import HISTORY_SECONDS, PAST_SERIES
+from headgate.core.times import stamp
 from headgate.errors import MetricsError
 from headgate.observe import METRICS_SECONDS, Children, Observer, patience_of, revision_kept_on
 from headgate_serving.router.config.budget import LATENCY_EDGES_MS, candidate_try_ms
@@ -277,3 +278,12 @@ def test_a_deployment_keeps_what_its_record_holds():
     assert (kept.name, kept.spec, kept.recorded) == (candidate, view.spec, False)
     assert kept.status.baseline == view.status.baseline is not None
     assert revision_kept_on(scene.kube.find("Deployment", "fraud-router")) is None
+
+
+async def test_what_another_object_of_this_name_did_is_no_history():
+    world, scene = pending()
+    both = (world.status.stable.revision, world.status.candidate.revision)
+    scene.metrics.series = [each for revision in both for each in seven_attempts(revision, world.now)]
+    scene.raw["metadata"]["creationTimestamp"] = stamp(world.now - 100)
+    await scene.observe()
+    assert scene.metrics.asked[1][3] == 100

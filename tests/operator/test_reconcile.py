@@ -539,3 +539,30 @@ async def test_nothing_is_kept_of_a_model_that_is_gone(cluster):
     assert not cluster.reconciler._applied
     assert not cluster.reconciler._recorded
     assert not cluster.background._known
+
+
+async def test_a_refusal_that_lasts_is_a_condition_and_an_event_in_the_api_servers_words(cluster):
+    await cluster.live()
+
+    def refuse(verb, kind, name):
+        if (verb, kind) == ("apply", "Deployment"):
+            raise KubernetesError("403 exceeded quota")
+
+    cluster.kube.before = refuse
+    cluster.ask("v2")
+    for seconds in (1, 5, 7):
+        with pytest.raises(KubernetesError):
+            await cluster.look(seconds)
+
+    def stalled():
+        return next(c for c in cluster.status["conditions"] if c["type"] == "Stalled")
+
+    assert (stalled()["status"], stalled()["reason"]) == ("True", "ChildRefused")
+    assert "403 exceeded quota" in stalled()["message"]
+    assert cluster.kube.find("Service", cluster.status["candidate"]["revision"]), "everything else is applied"
+    events = [o["reason"] for (kind, *_), o in cluster.kube.objects.items() if kind == "Event"]
+    assert events.count("ChildRefused") == 1
+    cluster.kube.before = lambda *_: None
+    await cluster.look()
+    await cluster.look()
+    assert stalled()["status"] == "False"

@@ -166,6 +166,8 @@ class Observation:
     metrics: Metrics = Quiet()
     drift: Drift | None = None
     """None: not looked at this time."""
+    refused: str = ""
+    """What the API server has said for some time to a child that it does not take."""
     released: frozenset[str] = frozenset()
     """Retiring revisions that no router sends requests to any more."""
 

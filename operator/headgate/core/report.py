@@ -13,6 +13,8 @@ from headgate.core.times import seconds_since, stamp
 
 _ROLLING = frozenset({"Pending", "Shadow", "Canary", "Promoting", "Soaking", "RollingBack"})
 _UNDECIDED = frozenset({"Shadow", "Canary"})
+_TAKEN_OVER = frozenset({"Promoting", "Soaking"})
+"""The candidate has all the traffic."""
 _FAILED = frozenset({"RollingBack", "RolledBack"})
 _LONG_RETIRING = 90.0
 """Seconds after which it is said that pods stay which nobody needs."""
@@ -109,12 +111,14 @@ def _ready(o: Observation, status: Status) -> Told:
         if problem:
             return "False", problem.reason, problem.message
         return "False", "Pending", rollout.message if rollout and status.traffic else _NOT_YET
-    if status.stable.ready == 0 or o.router.ready == 0:
-        what = "router" if o.router.ready == 0 else f"stable version {status.stable.version}"
+    taken_over = rollout and rollout.phase in _TAKEN_OVER
+    serving = status.candidate if taken_over and status.candidate else status.stable
+    if serving.ready == 0 or o.router.ready == 0:
+        what = "router" if o.router.ready == 0 else f"version {serving.version}, which has the traffic,"
         return "False", "NoReadyPods", f"No pod of the {what} is ready."
     if rollout and rollout.phase in _FAILED:
         return "False", "RolledBack", f"{rollout.version} was rolled back: {rollout.message}"
-    return "True", "Serving", f"{status.stable.version} is serving."
+    return "True", "Serving", f"{serving.version} is serving."
 
 
 def _reconciling(o: Observation, status: Status, stalled: Told) -> Told:
@@ -125,7 +129,8 @@ def _reconciling(o: Observation, status: Status, stalled: Told) -> Told:
     if rollout and rollout.phase in _ROLLING:
         problem = o.workloads.get(rollout.revision, Workload()).problem
         told = problem.message if problem else rollout.message
-        return "True", rollout.phase, f"{rollout.version} is being rolled out: {told}"
+        what = "taken back" if rollout.phase == "RollingBack" else "rolled out"
+        return "True", rollout.phase, f"{rollout.version} is being {what}: {told}"
     return "False", "Done", "Nothing is being rolled out."
 
 
@@ -134,6 +139,8 @@ def _stalled(o: Observation, status: Status, now: float) -> Told:
     rollout = status.rollout
     if rollout and rollout.phase == "RolledBack":
         return "True", rollout.reason, f"{rollout.version} was rolled back: {rollout.message}"
+    if o.refused:
+        return "True", "ChildRefused", f"The API server does not take what belongs to it: {o.refused}"
     if o.router.ready == 0 and o.router.problem:
         return "True", o.router.problem.reason, f"The router: {o.router.problem.message}"
     if rollout and rollout.phase in _ROLLING:

@@ -772,3 +772,27 @@ def test_a_version_that_is_ready_and_can_not_be_judged_is_said_after_the_deadlin
     stalled = world.conditions["Stalled"]
     assert (world.status.phase, stalled.status, stalled.reason) == ("Pending", "True", "DeadlineExceeded")
     assert "no metrics" in stalled.message
+
+
+@pytest.mark.parametrize("phase", ["Promoting", "Soaking"])
+def test_who_has_the_traffic_says_whether_it_is_ready(phase):
+    world = serving()
+    world.ask("v2").until(phase)
+    o = replace(later(world), metrics=Quiet())
+    stable, candidate = o.status.stable.revision, o.status.candidate.revision
+    gone = Workload(1, 0)
+
+    def ready(without):
+        plan = decide(replace(o, workloads={**o.workloads, without: gone}), world.now + 1)
+        return next((c.status, c.message) for c in plan.status.conditions if c.type == "Ready")
+
+    assert ready(stable) == ("True", "v2 is serving.")
+    assert ready(candidate) == ("False", "No pod of the version v2, which has the traffic, is ready.")
+
+
+def test_what_the_api_server_refuses_for_some_time_is_said():
+    world = serving()
+    o = replace(world.observe(), refused="403 exceeded quota")
+    conditions = {c.type: c for c in decide(o, world.now).status.conditions}
+    assert (conditions["Stalled"].status, conditions["Stalled"].reason) == ("True", "ChildRefused")
+    assert "403 exceeded quota" in conditions["Stalled"].message

@@ -67,6 +67,6 @@ def test_the_engine_is_that_of_the_revision_not_of_the_spec():
     assert samples(world) == {"v1": 10}
 
 
-def test_a_revision_without_a_record_has_no_sample():
+def test_while_the_record_of_a_revision_is_not_known_its_sample_stays_what_it_was():
     traffic = [TrafficTarget(revision="fraud-00000000", role="stable", weight=100, sample=5)]
-    assert with_samples(Status(traffic=traffic), {}, "10%").traffic[0].sample is None
+    assert with_samples(Status(traffic=traffic), {}, "10%").traffic[0].sample == 5

@@ -61,11 +61,11 @@ def test_the_weights_of_the_alternatives_add_up_to_one():
     st.sampled_from([0.0, 1e-6, 0.005, 0.5]),
 )
 def test_a_thousand_million_attempts_in_a_block_give_finite_evidence_at_once(n_c, n_s, p_c, p_s, margin):
-    state, started = unknown(), time.monotonic()
+    state, started = unknown(), time.process_time()
     for block in ((n_c, int(n_c * p_c), n_s, int(n_s * p_s)), (n_s, int(n_s * p_s), n_c, int(n_c * p_c))):
         state = rates.fold(state, counts(block), margin, CEILING)
     assert np.all(np.isfinite([*logs(state)[0], *state.log_harm, *state.log_worse, *state.log_safe, *state.excess]))
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("failures", [1, 150, 300, 301, 10**6])
