@@ -5,9 +5,19 @@ import copy
 import itertools
 import math
 
+from kubernetes.aio import client
+
 from headgate.api import MODEL_LABEL
+from headgate.edges.kube import ApiServer
 from headgate.errors import Conflict, KubernetesError, MetricsError, NotFound
 from headgate.observe import Children
+
+
+def connected_to(url):
+    """The real client, to a server of the test's."""
+    configuration = client.Configuration()
+    configuration.host = str(url).rstrip("/")
+    return ApiServer(client.ApiClient(configuration))
 
 
 class FakeKube:

@@ -9,9 +9,8 @@ import pytest
 import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from kubernetes.aio import client
+from fakes import connected_to
 
-from headgate.edges.kube import ApiServer
 from headgate.handlers import WatchesBroken, register, watch
 from headgate.informer import Informer
 from headgate.queue import Key, Queue
@@ -117,9 +116,7 @@ async def server(monkeypatch, tmp_path):
 
 @pytest.fixture
 async def kube(server):
-    configuration = client.Configuration()
-    configuration.host = str(server.server.make_url("")).rstrip("/")
-    found = ApiServer(client.ApiClient(configuration))
+    found = connected_to(server.server.make_url(""))
     yield found
     await found.close()
 

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from kubernetes.aio import client
+from fakes import connected_to
 
-from headgate.edges.kube import PAGE, PLURALS, ApiServer, path_of
+from headgate.edges.kube import PAGE, PLURALS, path_of
 from headgate.errors import Conflict, KubernetesError, NamespaceTerminating, NotFound
 
 SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "models", "name": "fraud"}}
@@ -67,9 +67,7 @@ async def server():
 
 @pytest.fixture
 async def kube(server):
-    configuration = client.Configuration()
-    configuration.host = str(server.server.make_url("")).rstrip("/")
-    found = ApiServer(client.ApiClient(configuration))
+    found = connected_to(server.server.make_url(""))
     yield found
     await found.close()
 
@@ -181,9 +179,8 @@ class Rude:
 
     async def __aenter__(self):
         self._server = await asyncio.start_server(self._serve, "127.0.0.1")
-        configuration = client.Configuration()
-        configuration.host = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        self.kube = ApiServer(client.ApiClient(configuration))
+        port = self._server.sockets[0].getsockname()[1]
+        self.kube = connected_to(f"http://127.0.0.1:{port}")
         return self.kube
 
     async def __aexit__(self, *_):
