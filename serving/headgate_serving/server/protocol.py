@@ -7,44 +7,18 @@ understood in both directions.
 """
 
 import math
-import struct
 import time
 from collections.abc import Sequence
 from itertools import chain
-from reprlib import Repr
 from typing import Any, NamedTuple
 
-import numpy as np
 import orjson
 
 from ..errors import MalformedRequest
-from .datatypes import Datatype
+from .conversion import converted, shown
 from .model import Model, Tensor, TensorSpec
 from .wire import from_binary, to_binary
 
-_LETTERS = {  # of `struct`
-    "UINT8": "B",
-    "UINT16": "H",
-    "UINT32": "I",
-    "UINT64": "Q",
-    "INT8": "b",
-    "INT16": "h",
-    "INT32": "i",
-    "INT64": "q",
-    "FP16": "e",
-    "BF16": "f",
-    "FP32": "f",
-    "FP64": "d",
-}
-_TYPES = {
-    "b": (frozenset({bool}), "true or false"),
-    "i": (frozenset({int}), "whole numbers"),
-    "u": (frozenset({int}), "whole numbers from 0"),
-    "f": (frozenset({int, float, type(None)}), "numbers (null for a missing one)"),
-    "O": (frozenset({str, type(None)}), "strings (null for a missing one)"),
-}
-_brief = Repr()
-_brief.maxlevel, _brief.maxlist, _brief.maxdict, _brief.maxstring = 4, 30, 8, 90
 _BESIDE_ZERO = 1 << 20  # without data to be sent, a large dimension beside one of 0 would cost the client nothing
 _NOTHING = memoryview(b"")
 _NONE: frozenset[str] = frozenset()
@@ -251,12 +225,7 @@ def _binary_size(item: dict[str, Any], spec: TensorSpec) -> int | None:
 
 
 def _from_json(data: Any, spec: TensorSpec, shape: tuple[int, ...], strict: bool) -> Tensor:
-    """Nested or flat data as a tensor, with nothing lost on the way but the precision of floats.
-
-    `struct` takes nothing but numbers of the right kind and range; numpy would make text of all numbers where there is
-    some text among them, each as long as the longest, and that in memory. `strict` where the request holds a boolean,
-    which `struct` takes for a number.
-    """
+    """Nested or flat data as a tensor; `strict` where the request holds a boolean."""
     if type(data) is not list:
         raise MalformedRequest("data", f"input {spec.name!r}: 'data' has to be a list, got {shown(data)}")
     if data and type(data[0]) is list:
@@ -266,18 +235,7 @@ def _from_json(data: Any, spec: TensorSpec, shape: tuple[int, ...], strict: bool
         raise MalformedRequest(
             "shape", f"input {spec.name!r}: shape {list(shape)} needs {count} values, got {len(data)}"
         )
-    datatype = spec.datatype
-    if not strict and datatype.name in _LETTERS:
-        try:
-            return _packed(data, datatype).reshape(shape)
-        except (struct.error, OverflowError):
-            pass  # what it is, is said below
-    return _exactly(data, spec.name, datatype).reshape(shape)
-
-
-def _packed(data: list[Any], datatype: Datatype) -> Tensor:
-    """Numbers as the model takes them; struct.error or OverflowError if they are none or do not fit."""
-    return np.frombuffer(struct.pack(f"<{len(data)}{_LETTERS[datatype.name]}", *data), datatype.dtype)
+    return converted(data, spec.name, spec.datatype, strict=strict).reshape(shape)
 
 
 def _flattened(data: list[Any], name: str, shape: tuple[int, ...]) -> list[Any]:
@@ -293,23 +251,6 @@ def _flattened(data: list[Any], name: str, shape: tuple[int, ...]) -> list[Any]:
             "shape", f"input {name!r}: the shape is {list(shape)}, but 'data' is nested as {nesting}"
         )
     return level
-
-
-def _exactly(data: list[Any], name: str, datatype: Datatype) -> Tensor:
-    """The slow way, that looks at the type of each value: for nulls, text, booleans, and to say what is wrong."""
-    kind = datatype.kind
-    allowed, expected = _TYPES[kind]
-    if not set(map(type, data)) <= allowed:
-        wrong = next(value for value in data if type(value) not in allowed)
-        raise MalformedRequest("data", f"input {name!r}: {datatype.name} takes {expected}, got {shown(wrong)}")
-    if kind == "O":
-        return np.array(["" if value is None else value for value in data], object)
-    if kind == "b":
-        return np.array(data, np.bool_)
-    try:
-        return _packed([math.nan if value is None else value for value in data], datatype)
-    except (struct.error, OverflowError) as error:
-        raise MalformedRequest("data", f"input {name!r}: a value does not fit into {datatype.name}") from error
 
 
 def _requested(
@@ -344,9 +285,3 @@ def no_output(name: Any, model: Model) -> MalformedRequest:
 def names_of(specs: Sequence[TensorSpec]) -> str:
     """For an error message."""
     return ", ".join(repr(spec.name) for spec in specs)
-
-
-def shown(value: Any) -> str:
-    """For an error message, not too long."""
-    text = _brief.repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

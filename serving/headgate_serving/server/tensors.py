@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import MalformedRequest
-from .datatypes import Datatype
+from .conversion import converted
 from .messages import MESSAGES
 from .model import Model, Tensor, TensorSpec
 from .protocol import InferRequest, checked_shape, deadline_of, names_of, no_output, rows_of, spec_of
@@ -114,10 +114,4 @@ def _typed(contents: Any, spec: TensorSpec, shape: tuple[int, ...]) -> Tensor:
         )
     if datatype.kind == "O":
         return np.array([text_of(value, spec.name, at) for at, value in enumerate(values)], object).reshape(shape)
-    return _numbers(values, spec.name, datatype).reshape(shape)
-
-
-def _numbers(values: list[Any], name: str, datatype: Datatype) -> Tensor:
-    if datatype.kind in "iu" and values and not (datatype.low <= min(values) and max(values) <= datatype.high):
-        raise MalformedRequest("data", f"input {name!r}: a value does not fit into {datatype.name}")
-    return np.array(values, datatype.dtype)
+    return converted(values, spec.name, datatype, strict=False).reshape(shape)
