@@ -43,7 +43,7 @@ class Scene:
         for name in deployments:
             found = self.kube.find("Deployment", name)
             wanted = found["spec"]["replicas"]
-            counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas"), wanted)
+            counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), wanted)
             found["status"] = {"observedGeneration": 99, **counts}
 
     async def observe(self):

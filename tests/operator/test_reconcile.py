@@ -72,7 +72,7 @@ class Cluster:
         for (kind, *_), found in self.kube.objects.items():
             if kind == "Deployment":
                 wanted = found["spec"].get("replicas", 1)
-                counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas"), wanted)
+                counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), wanted)
                 found["status"] = {"observedGeneration": found["metadata"]["generation"], **counts}
 
     def serve(self, candidate=(0, 0), stable=(1000, 0), seconds=1):

@@ -91,7 +91,7 @@ class World:
     """What is known of stable when a canary opens."""
     interval: float = 1.0
     """Seconds between two scrapes."""
-    router: Workload = field(default_factory=lambda: Workload(2, 2, True))
+    router: Workload = field(default_factory=lambda: Workload(2, 2, True, available=2))
     routers_follow: bool = True
     """Whether the routers say that they have left the revisions that retire."""
     generation: int = 0

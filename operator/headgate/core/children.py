@@ -69,6 +69,7 @@ def workload_of(deployment: Object | None, pods: Iterable[Object]) -> Workload:
         problem=_the_worst(problems),
         digest=next((d for d in map(_fetched_digest, own) if d), None),
         addresses=tuple(sorted(a for a in map(_address, own) if a)),
+        available=status.get("availableReplicas") or 0,
     )
 
 

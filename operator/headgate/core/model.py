@@ -54,6 +54,8 @@ class Workload:
     """What the fetcher verified."""
     addresses: tuple[Address, ...] = ()
     """Of the pods that are ready."""
+    available: int = 0
+    """Pods that have been ready for `minReadySeconds`: for a router, so long that the nodes send connections to it."""
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def _pending(o: Observation, status: Status, rollout: Rollout, now: float) -> St
         # Routers get ready by the first version that they route to.
         return (
             transitions.go_live(status, now)
-            if status.traffic and o.router.ready
+            if status.traffic and o.router.available
             else transitions.route_first(status, now)
         )
     if isinstance(o.metrics, Fresh) and (asked := o.spec.rollout.shadow):

@@ -58,6 +58,7 @@ def deployment(replicas=2, ready=2, updated=2, generation=3, observed=3, total=N
             "replicas": replicas if total is None else total,
             "updatedReplicas": updated,
             "readyReplicas": ready,
+            "availableReplicas": ready,
         },
     }
 
@@ -155,7 +156,7 @@ def test_a_pod_without_any_status_is_no_problem():
 
 def test_a_workload_that_is_rolled_out():
     pods = [pod(SERVING, init=[FETCHED])] * 2
-    assert workload_of(deployment(), pods) == Workload(2, 2, True, None, "sha256:12")
+    assert workload_of(deployment(), pods) == Workload(2, 2, True, None, "sha256:12", available=2)
 
 
 @pytest.mark.parametrize(

@@ -625,6 +625,9 @@ def test_the_first_version_is_not_live_before_a_router_sends_it_requests():
     ready = world.conditions["Ready"]
     assert (ready.status, ready.message) == ("False", "v1 is ready; waiting for a router that sends it requests.")
     world.router = Workload(2, 1)
+    world.looks(3)
+    assert world.status.phase == "Pending", "the nodes need a moment to learn that the router is there"
+    world.router = Workload(2, 1, available=1)
     world.look()
     assert (world.status.phase, world.conditions["Ready"].status) == ("Stable", "True")
 
@@ -651,7 +654,7 @@ def test_a_spec_that_changes_before_the_first_version_is_live_takes_its_place():
     world.looks(10)
     world.ask("v2").looks(10)
     assert world.routed() == {"v2": 100}
-    world.router = Workload(2, 2, True)
+    world.router = Workload(2, 2, True, available=2)
     world.look()
     assert (world.status.phase, world.status.stable.version) == ("Stable", "v2")
 

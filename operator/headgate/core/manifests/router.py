@@ -34,6 +34,10 @@ DRAIN_SECONDS = 30
 """How long a router that ends goes on: the cluster forgets it within the first seconds, each client's connection is
 closed with its next answer, and the last requests end."""
 
+KNOWN_AFTER_SECONDS = 2
+"""How long after it is ready a router counts as available: kube-proxy tells a node of a new endpoint once a second, and
+later on a busy one. A first version is not called live before that, and no old router ends."""
+
 LEAST_THREADS = 2
 _RESOURCES = {"requests": {"cpu": "100m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}}
 
@@ -112,6 +116,7 @@ def _deployment(o: Observation) -> Manifest:
         "metadata": metadata(o, router_name(o), "router"),
         "spec": {
             **replicas,
+            "minReadySeconds": KNOWN_AFTER_SECONDS,
             "selector": {"matchLabels": pods},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
             "revisionHistoryLimit": 1,

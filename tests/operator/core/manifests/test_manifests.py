@@ -409,6 +409,12 @@ def test_a_router_starts_with_its_configuration_and_is_ready_with_a_version():
     )
 
 
+def test_a_router_counts_when_the_nodes_have_had_time_to_learn_of_it():
+    router = children(serving())["Deployment", "fraud-router"]["spec"]
+    assert router["minReadySeconds"] >= 2
+    assert router["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}, "no old one ends before that"
+
+
 @pytest.mark.parametrize("routers", [1, 2])
 def test_of_the_routers_one_may_go_at_a_time(routers):
     found = children(serving(traffic={"routers": routers}))
