@@ -1,5 +1,6 @@
 """Small ONNX models for the tests, made here and nowhere downloaded."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,16 +8,27 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 
-def save(path: Path, nodes: list[onnx.NodeProto], inputs: list[tuple], outputs: list[tuple]) -> Path:
+def save(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    inputs: list[tuple],
+    outputs: list[tuple],
+    *,
+    weights: Sequence[onnx.TensorProto] = (),
+    ir_version: int = 8,
+    checked: bool = True,
+) -> Path:
     """Each input and output is (name, TensorProto type, shape)."""
     graph = helper.make_graph(
         nodes,
         "test",
         [helper.make_tensor_value_info(*item) for item in inputs],
         [helper.make_tensor_value_info(*item) for item in outputs],
+        weights,
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=ir_version)
+    if checked:
+        onnx.checker.check_model(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)
     return path
@@ -164,17 +176,53 @@ def broadcast(path: Path) -> Path:
     )
 
 
-def zipmap(path: Path) -> Path:
-    """What skl2onnx makes of a classifier's probabilities by default: a sequence of maps."""
+def zipmap(path: Path, classes: Sequence[int] | Sequence[str] = (0, 1), *, only_ml: bool = False) -> Path:
+    """What skl2onnx makes of a classifier's probabilities by default: a sequence of maps.
+
+    OUT has them of IN, and SUM the sums of IN's rows; with `only_ml` the file names no opset but that of ZipMap, and
+    has no SUM.
+    """
+    text = isinstance(classes[0], str)
     maps = helper.make_sequence_type_proto(
-        helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, None))
+        helper.make_map_type_proto(
+            TensorProto.STRING if text else TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, None)
+        )
     )
-    graph = helper.make_graph(
-        [helper.make_node("ZipMap", ["IN"], ["OUT"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])],
-        "test",
-        [helper.make_tensor_value_info("IN", TensorProto.FLOAT, ["n", 2])],
-        [helper.make_value_info("OUT", maps)],
-    )
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    names = {"classlabels_strings" if text else "classlabels_int64s": list(classes)}
+    nodes = [helper.make_node("ZipMap", ["IN"], ["OUT"], domain="ai.onnx.ml", **names)]
+    outputs = [helper.make_value_info("OUT", maps)]
+    opsets = [helper.make_opsetid("ai.onnx.ml", 3)]
+    if not only_ml:
+        nodes += [
+            helper.make_node("Constant", [], ["axes"], value_ints=[1]),
+            helper.make_node("ReduceSum", ["IN", "axes"], ["SUM"], keepdims=0),
+        ]
+        outputs += [helper.make_tensor_value_info("SUM", TensorProto.FLOAT, ["n"])]
+        opsets += [helper.make_opsetid("", 17)]
+    inputs = [helper.make_tensor_value_info("IN", TensorProto.FLOAT, ["n", len(classes)])]
+    graph = helper.make_graph(nodes, "test", inputs, outputs, value_info=[outputs[0]])
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
     return path
+
+
+def shapeless(path: Path) -> Path:
+    """Y = X + X where the file tells no shape of X; TWICE = ONE + ONE of a scalar."""
+    return save(
+        path,
+        [helper.make_node("Add", ["X", "X"], ["Y"]), helper.make_node("Add", ["ONE", "ONE"], ["TWICE"])],
+        [("X", TensorProto.FLOAT, None), ("ONE", TensorProto.FLOAT, [])],
+        [("Y", TensorProto.FLOAT, None), ("TWICE", TensorProto.FLOAT, [])],
+        checked=False,
+    )
+
+
+def with_defaults(path: Path, ir_version: int = 8) -> Path:
+    """Y = X times SCALE, which is 3 where a request gives none; an IR version of 3 lists weights among the inputs."""
+    return save(
+        path,
+        [helper.make_node("Mul", ["X", "SCALE"], ["Y"])],
+        [("X", TensorProto.FLOAT, ["n"]), ("SCALE", TensorProto.FLOAT, ["k"])],
+        [("Y", TensorProto.FLOAT, ["n"])],
+        weights=[numpy_helper.from_array(np.array([3], np.float32), "SCALE")],
+        ir_version=ir_version,
+    )

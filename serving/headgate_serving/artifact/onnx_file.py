@@ -1,7 +1,7 @@
 """What an ONNX file says about itself, read from its protobuf without loading it: opsets, and files with weights.
 
-`fetch.py` sees with it that all external data has come, `package.py` which files belong to a model, and
-`server/model.py` why a model can't be loaded. Field numbers are those of onnx.proto (ONNX 1.19). Tensors are
+`fetch.py` sees with it that all external data has come, and `package.py` which files belong to a model;
+`onnx_graph.py` reads what goes in and out with it. Field numbers are those of onnx.proto (ONNX 1.19). Tensors are
 passed over, so that a model of gigabytes is read in milliseconds.
 """
 
@@ -56,11 +56,16 @@ class EndsTooEarly(NotOnnx):
 
 def read_onnx(file: Path) -> OnnxFile:
     """Opset versions by domain ("" is ONNX' own), and external data by location. NotOnnx if it can't be read."""
+    return _read_model(view_of(file))
+
+
+def view_of(file: Path) -> memoryview:
+    """The file's bytes, of which only those are read that somebody looks at; NotOnnx if there are none."""
     with file.open("rb") as opened:
         if not file.stat().st_size:
             raise NotOnnx(f"{file} is empty")
         # Not closed by `with`: it ends with its last slice, which a traceback may hold.
-        return _read_model(memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)))
+        return memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def check_external_data(folder: Path) -> None:
@@ -105,7 +110,7 @@ def check_location(location: str) -> None:
 def _read_model(view: memoryview) -> OnnxFile:
     opsets: dict[str, int] = {}
     external: dict[str, int] = {}
-    for field, value in _fields(view):
+    for field, value in fields(view):
         if field == _OPSET_IMPORT and isinstance(value, memoryview):
             domain, version = _opset(value)
             opsets[domain] = max(version, opsets.get(domain, 0))
@@ -119,11 +124,11 @@ def _external_data(view: memoryview, message: str, depth: int) -> Iterator[tuple
     if depth > _MAX_DEPTH:
         raise NotOnnx(f"graphs are nested deeper than {_MAX_DEPTH}")
     entries: dict[str, str] = {}
-    for field, value in _fields(view):
+    for field, value in fields(view):
         if not isinstance(value, memoryview):
             continue
         if message == "tensor" and field == _EXTERNAL_DATA:
-            pair = {number: _text(text) for number, text in _fields(value) if isinstance(text, memoryview)}
+            pair = {number: text_of(text) for number, text in fields(value) if isinstance(text, memoryview)}
             entries[pair.get(1, "")] = pair.get(2, "")
         elif inner := _INSIDE[message].get(field):
             yield from _external_data(value, inner, depth + 1)
@@ -138,45 +143,56 @@ def _whole_number(entries: Mapping[str, str], name: str) -> int:
 
 def _opset(view: memoryview) -> tuple[str, int]:
     domain, version = "", 0
-    for field, value in _fields(view):
+    for field, value in fields(view):
         if field == 1 and isinstance(value, memoryview):
-            domain = _text(value)
+            domain = text_of(value)
         elif field == 2 and isinstance(value, int):
             version = value
     return ("" if domain == "ai.onnx" else domain), version
 
 
-def _text(view: memoryview) -> str:
+def text_of(view: memoryview) -> str:
+    """NotOnnx if it is none."""
     try:
         return str(view, "utf-8")
     except UnicodeDecodeError as error:
         raise NotOnnx("a name is no text") from error
 
 
-def _fields(view: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def fields(view: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """Field numbers and values of one message; fixed-width numbers are left out."""
+    for field, value, _ in parts(view):
+        if value is not None:
+            yield field, value
+
+
+def parts(view: memoryview) -> Iterator[tuple[int, int | memoryview | None, memoryview]]:
+    """Field numbers, values and all bytes of each field of one message; the value of a fixed-width number is None."""
     at = 0
     while at < len(view):
-        key, at = _varint(view, at)
+        start = at
+        value: int | memoryview | None = None
+        key, at = varint(view, at)
         field, kind = key >> 3, key & 7
         if kind == 0:
-            value, at = _varint(view, at)
-            yield field, value
+            value, at = varint(view, at)
         elif kind == 2:
-            length, at = _varint(view, at)
+            length, at = varint(view, at)
             if length > len(view) - at:
                 raise EndsTooEarly(f"a part of {length} bytes is promised, {len(view) - at} are there")
-            yield field, view[at : at + length]
+            value = view[at : at + length]
             at += length
         elif kind in _SCALAR:
             at += _SCALAR[kind]
         else:
             raise NotOnnx(f"unknown wire type {kind}")
-    if at > len(view):
-        raise EndsTooEarly("the file ends within a number")
+        if at > len(view):
+            raise EndsTooEarly("the file ends within a number")
+        yield field, value, view[start:at]
 
 
-def _varint(view: memoryview, at: int) -> tuple[int, int]:
+def varint(view: memoryview, at: int) -> tuple[int, int]:
+    """The unsigned number there, and where the next thing begins."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(view):

@@ -35,4 +35,4 @@ def confidence_of(model: Model, least: float) -> Confidence | None:
 
 
 def _may_be_probabilities(spec: TensorSpec) -> bool:
-    return spec.datatype.kind == "f" and len(spec.shape) == 2 and spec.shape[1] != 1
+    return spec.datatype.kind == "f" and len(spec.assumed) == 2 and spec.assumed[1] != 1

@@ -3,6 +3,7 @@
 `http2.py` calls `opened` for each stream, on the event loop.
 """
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -102,7 +103,8 @@ class Grpc:
     def _metadata(self, asked: Any) -> dict[str, Any]:
         self._check_served(asked)
         about = self._service.about_model(self._service.serving)
-        return {key: about[key] for key in ("name", "versions", "platform", "inputs", "outputs")}
+        tensors = {role: [_metadata_of(tensor) for tensor in about[role]] for role in ("inputs", "outputs")}
+        return {**{key: about[key] for key in ("name", "versions", "platform")}, **tensors}
 
     def _config(self, asked: Any) -> dict[str, Any]:
         self._check_served(asked)
@@ -111,7 +113,7 @@ class Grpc:
             "name": self._service.name,
             "platform": PLATFORM,
             "backend": "onnxruntime",
-            "input": [_config_of(spec) for spec in model.inputs],
+            "input": [{**_config_of(spec), "optional": spec.optional} for spec in (*model.inputs, *model.optional)],
             "output": [_config_of(spec) for spec in model.outputs],
         }
         return {"config": config}
@@ -160,4 +162,13 @@ class Grpc:
 
 
 def _config_of(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "data_type": spec.datatype.triton, "dims": spec.shape}
+def _metadata_of(tensor: dict[str, Any]) -> dict[str, Any]:
+    """A list among the parameters is JSON here: gRPC's parameters hold no lists."""
+    parameters = {
+        name: {"bool_param": value} if value is True else {"string_param": json.dumps(value, ensure_ascii=False)}
+        for name, value in tensor.get("parameters", {}).items()
+    }
+    return {**tensor, "parameters": parameters}
+
+
+    return {"name": spec.name, "data_type": spec.datatype.triton, "dims": spec.shape or ()}

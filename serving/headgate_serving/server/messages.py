@@ -24,7 +24,7 @@ _INFERENCE = {
     "ServerMetadataRequest": (),
     "ServerMetadataResponse": ("string name = 1", "string version = 2", "repeated string extensions = 3"),
     "ModelMetadataRequest": ("string name = 1", "string version = 2"),
-    "ModelMetadataResponse.TensorMetadata": _TENSOR,
+    "ModelMetadataResponse.TensorMetadata": (*_TENSOR, _PARAMETERS + "4"),
     "ModelMetadataResponse": (
         "string name = 1",
         "repeated string versions = 2",
@@ -70,7 +70,7 @@ _INFERENCE = {
         "repeated bytes raw_output_contents = 6",
     ),
     "ModelStreamInferResponse": ("string error_message = 1", "ModelInferResponse infer_response = 2"),
-    "ModelInput": ("string name = 1", "int32 data_type = 2", "repeated int64 dims = 4"),
+    "ModelInput": ("string name = 1", "int32 data_type = 2", "repeated int64 dims = 4", "bool optional = 8"),
     "ModelOutput": ("string name = 1", "int32 data_type = 2", "repeated int64 dims = 3"),
     "ModelConfig": (
         "string name = 1",

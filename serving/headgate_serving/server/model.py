@@ -9,7 +9,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from ..artifact.onnx_graph import Class, Ends, read_ends, without_zipmaps
 from ..errors import DeviceUnavailable, ExecutionFailed, ModelInvalid, OpsetUnsupported, RunTooLong
 from .bfloat16 import from_ort, to_ort
 from .datatypes import BY_ONNX, Datatype
@@ -26,9 +27,10 @@ logger = logging.getLogger(__name__)
 Tensor = NDArray[Any]
 
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+_UNSAID = Ends()
 
 _ADVICE = {
-    "seq(map": "classifiers from skl2onnx need options={'zipmap': False}, so that probabilities are a matrix",
     "seq(": "the protocol carries tensors only; let the graph end in one",
     "map(": "the protocol carries tensors only; let the graph end in one",
     "optional(": "the protocol carries tensors only; make the value required",
@@ -43,20 +45,45 @@ _TOO_NEW = re.compile(
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output; a free dimension is -1."""
+    """One input or output; a free dimension is -1.
+
+    `shape` is None where the model does not even tell the number of dimensions. `optional` is an input that has a value
+    where a request gives none; `classes` are the names of an output's columns, if the model has names for them.
+    """
 
     name: str
     datatype: Datatype
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
+    optional: bool = False
+    classes: tuple[Class, ...] = ()
+
+    @property
+    def assumed(self) -> tuple[int, ...]:
+        """The shape; where the model tells none, that of a table."""
+        return (-1, -1) if self.shape is None else self.shape
+
+    @property
+    def first(self) -> int | None:
+        """The first dimension; None if there is none, or if that is not known."""
+        return self.shape[0] if self.shape else None
 
     def metadata(self) -> dict[str, Any]:
-        """As in the protocol's model metadata."""
-        return {"name": self.name, "datatype": self.datatype.name, "shape": list(self.shape)}
+        """As in the protocol's model metadata; what that has no place for is in `parameters`."""
+        described: dict[str, Any] = {
+            "name": self.name,
+            "datatype": self.datatype.name,
+            "shape": list(self.shape or ()),
+        }
+        parameters = {"any_shape": self.shape is None, "optional": self.optional, "classes": list(self.classes)}
+        if parameters := {name: value for name, value in parameters.items() if value}:
+            described["parameters"] = parameters
+        return described
 
     def config(self) -> dict[str, Any]:
         """As in Triton's model configuration."""
         data_type = "TYPE_STRING" if self.datatype.kind == "O" else f"TYPE_{self.datatype.name}"
-        return {"name": self.name, "data_type": data_type, "dims": list(self.shape)}
+        described = {"name": self.name, "data_type": data_type, "dims": list(self.shape or ())}
+        return {**described, "optional": True} if self.optional else described
 
 
 class Run:
@@ -84,18 +111,21 @@ class Run:
 class Model:
     """A loaded model. `run` may be called from several threads."""
 
-    def __init__(self, session: Any, load_seconds: float, device: str = "cpu") -> None:
+    def __init__(self, session: Any, load_seconds: float, device: str = "cpu", ends: Ends = _UNSAID) -> None:
         self._session = session
         self.device = device
         self.load_seconds = load_seconds
-        self.inputs = tuple(_spec(node, "input") for node in session.get_inputs())
-        self.outputs = tuple(_spec(node, "output") for node in session.get_outputs())
+        self.inputs = tuple(_spec(node, "input", ends) for node in session.get_inputs())
+        """Those that every request has to give."""
+        self.optional = _optional(session.get_overridable_initializers(), ends)
+        """Those that have a value without a request. A file of IR version 3 or less has none: it lists all weights."""
+        self.outputs = tuple(_spec(node, "output", ends) for node in session.get_outputs())
         self.output_names = tuple(spec.name for spec in self.outputs)
-        self.input_by_name = {spec.name: spec for spec in self.inputs}
+        self.input_by_name = {spec.name: spec for spec in (*self.inputs, *self.optional)}
         self.output_by_name = {spec.name: spec for spec in self.outputs}
         self.batches = False
         self.batching = "off: it was not tried whether the model's rows are independent"
-        self._half = any(spec.datatype.name == "BF16" for spec in (*self.inputs, *self.outputs))
+        self._half = any(spec.datatype.name == "BF16" for spec in (*self.inputs, *self.optional, *self.outputs))
 
     def run(self, inputs: Mapping[str, Tensor], outputs: Sequence[str], run: Run | None = None) -> dict[str, Tensor]:
         """The named outputs; ExecutionFailed with ONNX Runtime's own words if it refuses or fails."""
@@ -135,7 +165,7 @@ class Model:
         started = time.perf_counter()
         self.run(one, self.output_names, run)
         seconds = time.perf_counter() - started
-        if all(spec.shape[:1] == (-1,) for spec in (*self.inputs, *self.outputs)) and self.inputs:
+        if all(spec.first == -1 for spec in (*self.inputs, *self.outputs)) and self.inputs:
             try:
                 self.batches = self._rows_are_independent(run)
                 self.batching = "on" if self.batches else "off: a row's answer depends on the other rows"
@@ -185,8 +215,9 @@ def load_model(path: Path, device: str = "cpu", *, memory: int = 0, threads: int
         ort.preload_dlls()  # CUDA and cuDNN as wheels bring them, where the system has none
     limit = {"gpu_mem_limit": str(memory)} if memory else {}
     providers = [(_CUDA, limit), _CPU] if cuda else [_CPU]
+    ends = read_ends(file)
     try:
-        session = ort.InferenceSession(str(file), options, providers=providers)
+        session = ort.InferenceSession(_source(file, ends, options), options, providers=providers)
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise _not_loaded(file, error) from error
     on_cuda = _CUDA in session.get_providers()
@@ -194,7 +225,15 @@ def load_model(path: Path, device: str = "cpu", *, memory: int = 0, threads: int
         raise DeviceUnavailable("--device is cuda, but CUDA could not be started; is there a GPU, and its driver?")
     if cuda and not on_cuda:
         logger.warning("CUDA could not be started: serving on the CPU")
-    return Model(session, time.perf_counter() - started, "cuda" if on_cuda else "cpu")
+    return Model(session, time.perf_counter() - started, "cuda" if on_cuda else "cpu", ends)
+
+
+def _source(file: Path, ends: Ends, options: Any) -> str | bytes:
+    """What ONNX Runtime loads: the file, or its bytes where a ZipMap is left out."""
+    if not ends.zipmaps:
+        return str(file)
+    options.add_session_config_entry(_WEIGHTS_FOLDER, str(file.parent))
+    return without_zipmaps(file, ends.zipmaps)
 
 
 def _not_loaded(file: Path, error: Exception) -> ModelInvalid:
@@ -219,14 +258,21 @@ def find_model(path: Path) -> Path:
     )
 
 
-def _spec(node: Any, role: str) -> TensorSpec:
+def _optional(nodes: Sequence[Any], ends: Ends) -> tuple[TensorSpec, ...]:
+    """Inputs with a value of their own; one that the protocol can't carry keeps that value."""
+    return tuple(replace(_spec(node, "input", ends), optional=True) for node in nodes if node.type in BY_ONNX)
+
+
+def _spec(node: Any, role: str, ends: Ends) -> TensorSpec:
     datatype = BY_ONNX.get(node.type)
     if datatype is None:
         advice = next((text for start, text in _ADVICE.items() if node.type.startswith(start)), "")
         raise ModelInvalid(
             f"{role} {node.name!r} is a {node.type}, which the protocol can't carry" + (f"; {advice}" if advice else "")
         )
-    return TensorSpec(node.name, datatype, tuple(dim if isinstance(dim, int) else -1 for dim in node.shape))
+    shape = tuple(dim if isinstance(dim, int) else -1 for dim in node.shape)
+    classes = next((zipmap.classes for zipmap in ends.zipmaps if zipmap.output == node.name), ())
+    return TensorSpec(node.name, datatype, shape or (None if node.name in ends.shapeless else ()), classes=classes)
 
 
 def _examples(spec: TensorSpec, rows: int) -> Tensor:
@@ -235,7 +281,7 @@ def _examples(spec: TensorSpec, rows: int) -> Tensor:
     Of one row all are 0, of two the second differs from the first: whole numbers are 0 and 1, which most indices may
     be, and floats lie somewhere between, for 0 and 1 are the same in a sum as alone.
     """
-    shape = [dim if dim >= 0 else 1 if at else rows for at, dim in enumerate(spec.shape)]
+    shape = [dim if dim >= 0 else 1 if at else rows for at, dim in enumerate(spec.assumed)]
     text = spec.datatype.kind == "O"
     values = np.full(shape, "", object) if text else np.zeros(shape, spec.datatype.dtype)
     if values.ndim and rows > 1:

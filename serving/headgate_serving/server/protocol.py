@@ -20,6 +20,7 @@ from .model import Model, Tensor, TensorSpec
 from .wire import from_binary, to_binary
 
 _BESIDE_ZERO = 1 << 20  # without data to be sent, a large dimension beside one of 0 would cost the client nothing
+_DIMENSIONS = 32  # of a tensor in any numpy that is supported
 _NOTHING = memoryview(b"")
 _NONE: frozenset[str] = frozenset()
 
@@ -138,15 +139,15 @@ def _decode_raw(body: bytes | memoryview, model: Model) -> InferRequest:
             f"({names_of(model.inputs)}); a raw body is for a model with one",
         )
     spec = model.inputs[0]
-    free, fixed = spec.shape.count(-1), math.prod(dim for dim in spec.shape if dim >= 0)
+    free, fixed = spec.assumed.count(-1), math.prod(dim for dim in spec.assumed if dim >= 0)
     text = spec.datatype.kind == "O"
     count = 1 if text else len(body) // spec.datatype.size
     if count % fixed if free == 1 and fixed else free or count != fixed:
         raise MalformedRequest(
             "shape",
-            f"input {spec.name!r}: {len(body)} raw bytes do not say which shape they have in {list(spec.shape)}",
+            f"input {spec.name!r}: {len(body)} raw bytes do not say which shape they have in {shape_of(spec)}",
         )
-    shape = tuple(count // fixed if dim < 0 else dim for dim in spec.shape)
+    shape = tuple(count // fixed if dim < 0 else dim for dim in spec.assumed)
     raw = b"".join([len(body).to_bytes(4, "little"), body]) if text else body
     inputs = {spec.name: from_binary(memoryview(raw), len(raw), spec, shape)}
     return InferRequest(None, inputs, model.output_names, frozenset(model.output_names), rows_of(inputs, model))
@@ -172,17 +173,25 @@ def _inputs(given: list[Any], tail: memoryview, model: Model, strict: bool) -> d
         offset += size
     if offset != len(tail):
         raise MalformedRequest("binary", f"{len(tail)} bytes follow the JSON, the inputs take {offset}")
-    if len(inputs) != len(model.inputs):
-        missing = next(spec.name for spec in model.inputs if spec.name not in inputs)
-        raise MalformedRequest("tensor", f"input {missing!r} is missing; the model needs {names_of(model.inputs)}")
+    check_all_there(inputs, model)
     return inputs
+
+
+def check_all_there(inputs: dict[str, Tensor], model: Model) -> None:
+    """MalformedRequest if an input is missing that has no value of its own."""
+    if len(inputs) == len(model.inputs) and not model.optional:
+        return
+    missing = next((spec.name for spec in model.inputs if spec.name not in inputs), None)
+    if missing is not None:
+        raise MalformedRequest("tensor", f"input {missing!r} is missing; the model needs {names_of(model.inputs)}")
 
 
 def spec_of(name: str, datatype: Any, model: Model) -> TensorSpec:
     """The input of that name, if it has that datatype."""
     spec = model.input_by_name.get(name)
     if spec is None:
-        raise MalformedRequest("tensor", f"the model has no input {shown(name)}; it has {names_of(model.inputs)}")
+        there = names_of((*model.inputs, *model.optional))
+        raise MalformedRequest("tensor", f"the model has no input {shown(name)}; it has {there}")
     if datatype != spec.datatype.name:
         raise MalformedRequest(
             "datatype", f"input {spec.name!r}: expected datatype {spec.datatype.name}, got {shown(datatype)}"
@@ -192,15 +201,15 @@ def spec_of(name: str, datatype: Any, model: Model) -> TensorSpec:
 
 def checked_shape(shape: Any, spec: TensorSpec) -> tuple[int, ...]:
     """The shape, if the input can have it."""
-    fits = type(shape) is list and len(shape) == len(spec.shape)
-    for want, dim in zip(spec.shape, shape if fits else (), strict=False):
+    declared = spec.shape
+    if declared is None:  # then it is as long as the request's
+        declared = (-1,) * (min(len(shape), _DIMENSIONS) if type(shape) is list else 0)
+    fits = type(shape) is list and len(shape) == len(declared)
+    for want, dim in zip(declared, shape if fits else (), strict=False):
         if type(dim) is not int or dim < 0 or want not in (-1, dim):
             fits = False
     if not fits:
-        raise MalformedRequest(
-            "shape",
-            f"input {spec.name!r}: expected shape {list(spec.shape)} (-1 stands for any length), got {shown(shape)}",
-        )
+        raise MalformedRequest("shape", f"input {spec.name!r}: expected {shape_of(spec)}, got {shown(shape)}")
     if 0 in shape and math.prod(dim for dim in shape if dim) > _BESIDE_ZERO:
         raise MalformedRequest(
             "shape",
@@ -280,6 +289,13 @@ def _requested(
 def no_output(name: Any, model: Model) -> MalformedRequest:
     """The error for an output that the model does not have."""
     return MalformedRequest("output", f"the model has no output {shown(name)}; it has {names_of(model.outputs)}")
+
+
+def shape_of(spec: TensorSpec) -> str:
+    """For an error message."""
+    if spec.shape is None:
+        return f"any shape of at most {_DIMENSIONS} dimensions"
+    return f"shape {list(spec.shape)} (-1 stands for any length)"
 
 
 def names_of(specs: Sequence[TensorSpec]) -> str:

@@ -83,7 +83,8 @@ class Runner:
         self._max_queue = max_queue
         self._row_seconds = row_seconds
         self._everything = model.output_names
-        self._alike = len(model.inputs) == 1 and all(dim > 0 for dim in model.inputs[0].shape[1:])
+        self._required = len(model.inputs)
+        self._alike = self._required == 1 and not model.optional and all(dim > 0 for dim in model.inputs[0].assumed[1:])
         self._confidence = confidence
         self._counted = (*(monitor.outputs if monitor else ()), *([confidence.output] if confidence else []))
         self._waiting: deque[Job] = deque()
@@ -142,7 +143,7 @@ class Runner:
         while waiting:
             job = waiting[0]
             full = rows + job.rows > self._max_batch or len(batch) == share
-            if batch and (full or not (self._alike or _can_share(batch[0], job))):
+            if batch and (full or not (self._alike or _can_share(batch[0], job, self._required))):
                 break
             waiting.popleft()
             if job.cancelled:
@@ -236,7 +237,7 @@ class Runner:
 
 def _worth_joining(model: Model) -> int:
     """Rows that run faster together than alone: on a CPU, not those that would have to be copied at length."""
-    size = sum(math.prod(dim for dim in spec.shape if dim > 0) * spec.datatype.size for spec in model.inputs)
+    size = sum(math.prod(dim for dim in spec.assumed if dim > 0) * spec.datatype.size for spec in model.inputs)
     return max(1, JOINED_BYTES // max(1, size)) if model.device == "cpu" else sys.maxsize
 
 
@@ -248,11 +249,14 @@ def _failed(error: Exception) -> RequestError:
     return ExecutionFailed("internal error; the server's log says more")
 
 
-def _can_share(one: Job, other: Job) -> bool:
+def _can_share(one: Job, other: Job, required: int) -> bool:
     """Whether all tensors of each have its number of rows, and differ in nothing else.
 
-    A model may broadcast a tensor with fewer rows. Behind one another such requests would answer for each other.
+    A model may broadcast a tensor with fewer rows. Behind one another such requests would answer for each other. More
+    inputs than are required are another model's weights: whoever gives some has a run for itself.
     """
+    if not len(one.inputs) == len(other.inputs) == required:
+        return False
     for name, tensor in one.inputs.items():
         follows = other.inputs[name]
         if tensor.shape[1:] != follows.shape[1:] or len(tensor) != one.rows or len(follows) != other.rows:

@@ -77,7 +77,7 @@ class Service:
             "name": self.name,
             "versions": [self.version] if self.version else [],
             "platform": PLATFORM,
-            "inputs": [spec.metadata() for spec in serving.model.inputs],
+            "inputs": [spec.metadata() for spec in (*serving.model.inputs, *serving.model.optional)],
             "outputs": [spec.metadata() for spec in serving.model.outputs],
             "headgate": serving.about,
         }
@@ -89,7 +89,7 @@ class Service:
             "platform": PLATFORM,
             "backend": "onnxruntime",
             "max_batch_size": 0,
-            "input": [spec.config() for spec in serving.model.inputs],
+            "input": [spec.config() for spec in (*serving.model.inputs, *serving.model.optional)],
             "output": [spec.config() for spec in serving.model.outputs],
         }
 

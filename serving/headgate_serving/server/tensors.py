@@ -9,7 +9,7 @@ from ..errors import MalformedRequest
 from .conversion import converted
 from .messages import MESSAGES
 from .model import Model, Tensor, TensorSpec
-from .protocol import InferRequest, checked_shape, deadline_of, names_of, no_output, rows_of, spec_of
+from .protocol import InferRequest, check_all_there, checked_shape, deadline_of, no_output, rows_of, spec_of
 from .wire import from_binary, text_of, to_binary
 
 _CONTENTS = {
@@ -51,9 +51,7 @@ def decode_message(request: Any, model: Model) -> InferRequest:
             inputs[spec.name] = from_binary(memoryview(data), len(data), spec, shape)
         else:
             inputs[spec.name] = _typed(tensor.contents, spec, shape)
-    if len(inputs) != len(model.inputs):
-        missing = next(spec.name for spec in model.inputs if spec.name not in inputs)
-        raise MalformedRequest("tensor", f"input {missing!r} is missing; the model needs {names_of(model.inputs)}")
+    check_all_there(inputs, model)
     return InferRequest(
         request.id or None,
         inputs,

@@ -78,7 +78,7 @@ def load(settings: Settings) -> Loaded:
     others = [given_profile(path) for path in settings.profiles[1:]]
     if settings.baseline and (baseline := baseline_profile(settings.baseline)):
         others.append(baseline)
-    inputs = {spec.name: InputForm.of(spec.shape, spec.datatype) for spec in model.inputs}
+    inputs = {spec.name: InputForm.of(spec.assumed, spec.datatype) for spec in model.inputs}
     monitor = monitor_of(own, others, inputs, [spec.name for spec in model.outputs])
     said = "on" if own else "off: there is no profile.json in the artifact (headgate profile writes one)"
     return Loaded(model, row_seconds, _digest(settings.model), own, monitor, said)

@@ -6,9 +6,10 @@ import socket
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import serving_models as models
-from onnx import TensorProto
+from onnx import TensorProto, helper
 from serving_process import Served
 
 from headgate_serving.errors import ModelInvalid, ProfileInvalid, SettingsInvalid
@@ -48,11 +49,23 @@ def another_format(folder: Path) -> Path:
     return folder
 
 
+def sequence(path: Path) -> Path:
+    kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, ["n", 2]))
+    graph = helper.make_graph(
+        [helper.make_node("SequenceConstruct", ["IN"], ["OUT"])],
+        "test",
+        [helper.make_tensor_value_info("IN", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_value_info("OUT", kind)],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
 BAD_MODELS = {
     "garbage": (garbage, "can't load .*onnx.checker"),
     "another format": (another_format, r"no model at .*found: model\.pkl"),
     "nothing": (lambda folder: folder / "nowhere", "no model at"),
-    "zipmap": (lambda folder: models.zipmap(folder / "model.onnx"), "zipmap.*False"),
+    "a sequence": (lambda folder: sequence(folder / "model.onnx"), "seq.*let the graph end in one"),
     "complex": (lambda folder: models.identity(folder / "model.onnx", TensorProto.COMPLEX64), "can't carry|can't load"),
 }
 
