@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from headgate.api import API_VERSION
 from headgate.api.revision import RevisionStatus, as_manifest
 from headgate.api.status import Status
 from headgate.background import BackgroundReadings
-from headgate.core import phases
+from headgate.core import phases, unreadable
 from headgate.core.decide import decide
 from headgate.core.manifests import (
     Manifest,
@@ -31,7 +31,7 @@ from headgate.core.manifests import (
     router_name,
     runtime_manifests,
 )
-from headgate.core.model import Event, Observation, Plan, RevisionView
+from headgate.core.model import Event, Observation, Plan, Problem, RevisionView
 from headgate.core.revisions import revision_name
 from headgate.core.times import stamp
 from headgate.edges.kube import Kube
@@ -97,8 +97,8 @@ class Reconciler:
     clock: Callable[[], float] = time.time
     _applied: dict[tuple[str, ...], "_Applied"] = field(default_factory=dict)
     _recorded: dict[tuple[str, str], RevisionStatus] = field(default_factory=dict)
-    _refused: dict[Key, tuple[float, str]] = field(default_factory=dict)
-    """Since when a child is refused, and in which words."""
+    _refused: dict[Key, tuple[float, Problem]] = field(default_factory=dict)
+    """Since when something that belongs to a model is refused or unreadable, and what to tell of it."""
 
     async def reconcile(self, key: Key) -> float | None:
         """One look. Returns the seconds until the next one. Raises HeadgateError."""
@@ -127,29 +127,40 @@ class Reconciler:
         self.telemetry.reconciled_at.set(self.clock())
         return plan.look_again_after
 
-    async def _observe(self, key: Key, raw: Manifest, children: Children) -> tuple[Observation, frozenset[str]]:
-        """What there is, and the ModelRevisions in use of which nobody could say whether they are there."""
+    async def _observe(self, key: Key, raw: Manifest, children: Children) -> tuple[Observation, dict[str, str]]:
+        """What there is, and the ModelRevisions in use that could not be asked for, or be read: name -> why."""
         try:
             o = await self.observer.observe(raw, children)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise Unreadable(f"{error.title} at {where}: {first['msg']}; nothing is changed") from error
+            await self._tell_unreadable(key, raw, _what_is_wrong(error))
+            raise Unreadable(f"{_what_is_wrong(error)}; nothing is changed") from error
         revisions, unknown = await self._with_lost_records(o, children)
         known = self.background.newest(key, o.status)
         refused = self._refusal(key)
         o = replace(o, revisions=revisions, drift=known.drift, released=known.released, refused=refused)
         return self._with_own_records(o), unknown
 
+    async def _tell_unreadable(self, key: Key, raw: Manifest, wrong: str) -> None:
+        """A condition and an event say what is wrong, once; the rest of the status stays as it stands."""
+        meta = raw["metadata"]
+        message = f"Nothing is changed before this is mended: {wrong}"
+        told = unreadable.with_condition(raw.get("status"), message, meta.get("generation", 0), self.clock())
+        self.telemetry.show(key.namespace, key.name, _readable_part(told or raw["status"]))
+        if told is None:
+            return
+        self._must_lead()
+        await self._write_status(key, told, meta["resourceVersion"])
+        await self._post(key, meta["uid"], Event("Warning", unreadable.REASON, message))
+
     async def _with_lost_records(
         self, o: Observation, children: Children
-    ) -> tuple[dict[str, RevisionView], frozenset[str]]:
+    ) -> tuple[dict[str, RevisionView], dict[str, str]]:
         """All ModelRevisions that are in use: one that the cache lacks is asked for, for absent there is not absent.
 
         One that is really gone (somebody deleted it) is made again as its Deployment says that it was. One that can't
         be asked for, or be read, is left alone in this look: no rollback waits for it.
         """
-        views, unknown = dict(o.revisions), set[str]()
+        views, unknown = dict(o.revisions), dict[str, str]()
         missing = sorted((phases.needed(o.status) | {revision_name(o.name, o.spec)}) - set(views))
         answers = await asyncio.gather(*(self._record(o.namespace, name) for name in missing), return_exceptions=True)
         for name, answer in zip(missing, answers, strict=True):
@@ -158,11 +169,13 @@ class Reconciler:
             elif isinstance(answer, NotFound):
                 kept = (revision_kept_on(each) for each in children.deployments)
                 views |= {view.name: view for view in kept if view and view.name == name}
-            elif isinstance(answer, KubernetesError | ValidationError | TimeoutError):
-                unknown.add(name)
+            elif isinstance(answer, ValidationError):
+                unknown[name] = _what_is_wrong(answer)
+            elif isinstance(answer, KubernetesError | TimeoutError):
+                unknown[name] = cause_of(answer)
             else:
                 raise answer
-        return views, frozenset(unknown)
+        return views, unknown
 
     async def _record(self, namespace: str, name: str) -> RevisionView:
         async with asyncio.timeout(RECORD_SECONDS):
@@ -194,26 +207,26 @@ class Reconciler:
         if plan.status == o.status:
             return
         self._must_lead()
-        await self._write_status(o, plan.status, raw["metadata"]["resourceVersion"])
+        await self._write_status(Key(o.namespace, o.name), as_manifest(plan.status), raw["metadata"]["resourceVersion"])
         for entry in plan.status.history:
             if entry not in o.status.history and entry.decision == "RolledBack":
                 self.telemetry.rollbacks.labels(o.namespace, o.name, entry.reason).inc()
 
-    async def _carry_out_and_remember(self, key: Key, o: Observation, plan: Plan, unknown: frozenset[str]) -> None:
-        """... what was refused: the next look tells it in the conditions, if it lasts."""
+    async def _carry_out_and_remember(self, key: Key, o: Observation, plan: Plan, unknown: Mapping[str, str]) -> None:
+        """... what was refused, or could not be read: the next look tells it in the conditions, if it lasts."""
         try:
             await self._carry_out(o, plan, unknown)
-        except KubernetesError as error:
-            since, _ = self._refused.get(key, (self.clock(), ""))
-            self._refused[key] = (since, cause_of(error))
+        except (KubernetesError, RecordsUnknown) as error:
+            since, _ = self._refused.get(key, (self.clock(), None))
+            self._refused[key] = (since, _refusal_of(error))
             raise
         self._refused.pop(key, None)
 
-    def _refusal(self, key: Key) -> str:
-        since, why = self._refused.get(key, (self.clock(), ""))
-        return why if self.clock() - since > REFUSED_AFTER else ""
+    def _refusal(self, key: Key) -> Problem | None:
+        since, problem = self._refused.get(key, (self.clock(), None))
+        return problem if self.clock() - since > REFUSED_AFTER else None
 
-    async def _carry_out(self, o: Observation, plan: Plan, unknown: frozenset[str]) -> None:
+    async def _carry_out(self, o: Observation, plan: Plan, unknown: Mapping[str, str]) -> None:
         """Everything else. What is refused stops nothing but itself, and is raised at the end."""
         errors = list[HeadgateError]()
 
@@ -224,7 +237,7 @@ class Reconciler:
                 errors.append(error)
 
         for event in plan.events:
-            await self._post(o, event)
+            await self._post(Key(o.namespace, o.name), o.uid, event)
         for view in plan.revisions.values():
             if view.name not in unknown:
                 await attempt(self._bring_revision(o, view))
@@ -237,17 +250,18 @@ class Reconciler:
             self._must_lead()
             await attempt(self.kube.delete(API_VERSION, "ModelRevision", o.namespace, revision))
         if unknown:
-            errors.append(RecordsUnknown(f"these ModelRevisions can't be read: {', '.join(sorted(unknown))}"))
+            which = "; ".join(f"{name} ({why})" for name, why in sorted(unknown.items()))
+            errors.append(RecordsUnknown(f"these ModelRevisions can't be read: {which}"))
         if errors:
             raise errors[0]
 
-    async def _write_status(self, o: Observation, status: Status, resource_version: str) -> None:
+    async def _write_status(self, key: Key, status: Manifest, resource_version: str) -> None:
         await self.kube.apply_status(
             {
                 "apiVersion": API_VERSION,
                 "kind": "ModelDeployment",
-                "metadata": {"name": o.name, "namespace": o.namespace, "resourceVersion": resource_version},
-                "status": as_manifest(status),
+                "metadata": {"name": key.name, "namespace": key.namespace, "resourceVersion": resource_version},
+                "status": status,
             }
         )
 
@@ -270,10 +284,10 @@ class Reconciler:
             )
             self._recorded[o.namespace, view.name] = view.status
 
-    def _children(self, o: Observation, plan: Plan, unknown: frozenset[str]) -> list[Manifest]:
+    def _children(self, o: Observation, plan: Plan, unknown: Mapping[str, str]) -> list[Manifest]:
         serving = [
             m
-            for name in sorted(plan.keep - unknown)
+            for name in sorted(plan.keep - set(unknown))
             if name in plan.revisions
             for m in runtime_manifests(o, plan.revisions[name])
         ]
@@ -325,23 +339,23 @@ class Reconciler:
             await self.kube.delete(api_version, kind, o.namespace, revision)
             self._applied.pop((kind, o.namespace, revision), None)
 
-    async def _post(self, o: Observation, event: Event) -> None:
+    async def _post(self, about: Key, uid: str, event: Event) -> None:
         """A Kubernetes event; one that can't be posted is logged, and stops nothing."""
         now = self.clock()
-        seed = f"{o.uid}{event.reason}{event.message}{now}"
+        seed = f"{uid}{event.reason}{event.message}{now}"
         body: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {
-                "name": f"{o.name}.{hashlib.sha256(seed.encode()).hexdigest()[:16]}",
-                "namespace": o.namespace,
+                "name": f"{about.name}.{hashlib.sha256(seed.encode()).hexdigest()[:16]}",
+                "namespace": about.namespace,
             },
             "involvedObject": {
                 "apiVersion": API_VERSION,
                 "kind": "ModelDeployment",
-                "name": o.name,
-                "namespace": o.namespace,
-                "uid": o.uid,
+                "name": about.name,
+                "namespace": about.namespace,
+                "uid": uid,
             },
             "type": event.type,
             "reason": event.reason,
@@ -354,9 +368,9 @@ class Reconciler:
         try:
             await self.kube.create(body)
         except NamespaceTerminating as error:
-            log.debug("event %s of %s/%s: %s", event.reason, o.namespace, o.name, error)
+            log.debug("event %s of %s/%s: %s", event.reason, *about, error)
         except KubernetesError as error:
-            log.warning("event %s of %s/%s: %s", event.reason, o.namespace, o.name, cause_of(error))
+            log.warning("event %s of %s/%s: %s", event.reason, *about, cause_of(error))
 
     def _must_lead(self) -> None:
         if not self.leading():
@@ -372,6 +386,27 @@ class Reconciler:
             record for record in self._recorded if record[0] == key.namespace and _is_of(record[1], key.name)
         ]:
             del self._recorded[record]
+
+
+def _what_is_wrong(error: ValidationError) -> str:
+    """Which field of what, and why, of the first thing that is wrong."""
+    first = error.errors()[0]
+    where = ".".join(map(str, (error.title.removeprefix("Revision").lower(), *first["loc"])))
+    return f"{where}: {first['msg']}"
+
+
+def _readable_part(status: Manifest) -> Status:
+    """For the metrics: the conditions alone where the rest of a status can't be read."""
+    try:
+        return Status.model_validate(status)
+    except ValidationError:
+        return Status.model_validate({"conditions": status["conditions"]})
+
+
+def _refusal_of(error: HeadgateError) -> Problem:
+    if isinstance(error, RecordsUnknown):
+        return Problem(error.reason, f"Their pods stay as they are: {cause_of(error)}")
+    return Problem("ChildRefused", f"The API server does not take what belongs to it: {cause_of(error)}")
 
 
 def _is_of(child: str, model: str) -> bool:

@@ -1,6 +1,8 @@
 """One look, against an API server in a dictionary: what is sent, in which order, and when nothing is."""
 
 import asyncio
+import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,7 +13,7 @@ from headgate.api import API_VERSION
 from headgate.background import BackgroundReadings
 from headgate.core.evidence.counters import Series
 from headgate.edges.telemetry import Telemetry
-from headgate.errors import Conflict, KubernetesError, NamespaceTerminating
+from headgate.errors import Conflict, KubernetesError, NamespaceTerminating, Unreadable
 from headgate.observe import Observer
 from headgate.queue import Key
 from headgate.reconcile import LONGEST_LOOK, REAPPLY_EVERY, NotLeading, Reconciler, RecordsUnknown, TooSlow
@@ -471,6 +473,84 @@ async def test_no_rollback_waits_for_a_record_that_can_not_be_asked_for_or_read(
     assert candidate not in touched, "nothing is made anew of what may be there"
 
 
+def stalled(cluster):
+    return next(c for c in cluster.status["conditions"] if c["type"] == "Stalled")
+
+
+def reasons_of_events(cluster):
+    return [o["reason"] for (kind, *_), o in cluster.kube.objects.items() if kind == "Event"]
+
+
+async def test_a_record_in_use_that_stays_unreadable_is_a_condition(cluster):
+    await cluster.canary()
+    candidate = cluster.status["candidate"]["revision"]
+    without_records(cluster)
+    cluster.kube.find("ModelRevision", candidate)["spec"] = {"from": "another version"}
+    for seconds in (1, 5, 7):
+        with pytest.raises(RecordsUnknown):
+            await cluster.look(seconds)
+    told = stalled(cluster)
+    assert (told["status"], told["reason"]) == ("True", "RecordsUnknown")
+    assert candidate in told["message"]
+    assert "spec." in told["message"], "which field it is"
+    assert reasons_of_events(cluster).count("RecordsUnknown") == 1
+
+
+def too_large_alpha(found):
+    found["spec"]["rollout"] = {"alpha": 0.9}
+    return "spec.rollout.alpha"
+
+
+def unknown_field(found):
+    found["spec"]["model"]["flavour"] = "new"
+    return "spec.model.flavour"
+
+
+def weight_in_words(found):
+    found["status"]["traffic"][0]["weight"] = "all"
+    return "status.traffic.0.weight"
+
+
+@pytest.mark.parametrize("spoil", [too_large_alpha, unknown_field, weight_in_words])
+async def test_what_can_not_be_read_is_said_once_and_nothing_else_changes(cluster, spoil):
+    await cluster.canary()
+    found = cluster.kube.find("ModelDeployment", "fraud")
+    where = spoil(found)
+    before = json.loads(json.dumps(found["status"]))
+    for _ in range(3):
+        with pytest.raises(Unreadable, match=re.escape(where)):
+            await cluster.look()
+    told = stalled(cluster)
+    assert (told["status"], told["reason"], where in told["message"]) == ("True", "ObjectUnreadable", True)
+    assert reasons_of_events(cluster).count("ObjectUnreadable") == 1
+    assert cluster.kube.writes == [], "it is written once"
+    known = {c["type"]: c["status"] for c in cluster.status["conditions"]}
+    assert (known["Reconciling"], known["Ready"]) == ("False", "True"), "users are served as before"
+    rest = {name: value for name, value in cluster.status.items() if name not in ("conditions", "observedGeneration")}
+    assert rest == {name: value for name, value in before.items() if name in rest}
+    labels = {"headgate_namespace": "models", "headgate_model": "fraud"}
+    labels |= {"type": "Stalled", "status": "True", "reason": "ObjectUnreadable"}
+    assert cluster.telemetry.registry.get_sample_value("headgate_condition", labels) == 1
+
+
+async def test_what_is_unreadable_from_the_first_look_on_has_a_status_too(cluster):
+    too_large_alpha(cluster.kube.find("ModelDeployment", "fraud"))
+    with pytest.raises(Unreadable):
+        await cluster.look()
+    assert stalled(cluster)["reason"] == "ObjectUnreadable"
+
+
+async def test_what_has_been_mended_goes_on(cluster):
+    await cluster.canary()
+    found = cluster.kube.find("ModelDeployment", "fraud")
+    too_large_alpha(found)
+    with pytest.raises(Unreadable):
+        await cluster.look()
+    del cluster.kube.find("ModelDeployment", "fraud")["spec"]["rollout"]
+    await cluster.look()
+    assert (cluster.status["phase"], stalled(cluster)["status"]) == ("Canary", "False")
+
+
 async def test_a_record_that_can_not_be_read_and_that_nobody_needs_holds_up_nothing(cluster):
     await cluster.live()
     labels = {"headgate.dev/model": "fraud"}
@@ -554,15 +634,11 @@ async def test_a_refusal_that_lasts_is_a_condition_and_an_event_in_the_api_serve
         with pytest.raises(KubernetesError):
             await cluster.look(seconds)
 
-    def stalled():
-        return next(c for c in cluster.status["conditions"] if c["type"] == "Stalled")
-
-    assert (stalled()["status"], stalled()["reason"]) == ("True", "ChildRefused")
-    assert "403 exceeded quota" in stalled()["message"]
+    assert (stalled(cluster)["status"], stalled(cluster)["reason"]) == ("True", "ChildRefused")
+    assert "403 exceeded quota" in stalled(cluster)["message"]
     assert cluster.kube.find("Service", cluster.status["candidate"]["revision"]), "everything else is applied"
-    events = [o["reason"] for (kind, *_), o in cluster.kube.objects.items() if kind == "Event"]
-    assert events.count("ChildRefused") == 1
+    assert reasons_of_events(cluster).count("ChildRefused") == 1
     cluster.kube.before = lambda *_: None
     await cluster.look()
     await cluster.look()
-    assert stalled()["status"] == "False"
+    assert stalled(cluster)["status"] == "False"

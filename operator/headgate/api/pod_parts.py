@@ -51,6 +51,11 @@ LabelValue = Annotated[str, Field(pattern=pod_rules.LABEL_VALUE_PATTERN, max_len
 LabelKey = Annotated[str, Field(pattern=pod_rules.LABEL_KEY_PATTERN, max_length=317)]
 Labels = Annotated[dict[str, LabelValue], Field(max_length=50), ruled(pod_rules.LABEL_KEYS), obey(pod_rules.LABEL_KEYS)]
 ObjectName = Annotated[str, Field(min_length=1, max_length=rules.MOST_OF_A_NAME, pattern=f"^{rules.DNS_NAME}$")]
+OptionalName = Annotated[
+    Annotated[str, Field(max_length=rules.MOST_OF_A_NAME, pattern=f"^({rules.DNS_NAME})?$")] | None,
+    AfterValidator(lambda name: name or None),
+]
+"""As in a pod an empty name is none: templates of Helm charts leave it so."""
 DataKey = Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
 
 

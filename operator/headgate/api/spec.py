@@ -9,7 +9,16 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from headgate.api import fallback_rules, pod_rules, rules
-from headgate.api.pod_parts import Affinity, Environment, Labels, ObjectName, PullSecrets, Resources, Toleration
+from headgate.api.pod_parts import (
+    Affinity,
+    Environment,
+    Labels,
+    ObjectName,
+    OptionalName,
+    PullSecrets,
+    Resources,
+    Toleration,
+)
 from headgate.api.quantities import DURATION_PATTERN, PERCENT_PATTERN, SIZE_PATTERN
 from headgate.api.ruled import SpecModel, obey, ruled
 from headgate.api.rules import Rule
@@ -74,9 +83,9 @@ class PodTemplate(SpecModel):
     """Taints that the pods tolerate."""
     affinity: Affinity | None = None
     """Node and pod affinity, as in a pod."""
-    priorityClassName: ObjectName | None = None  # noqa: N815
+    priorityClassName: OptionalName = None  # noqa: N815
     """The pods' priority class."""
-    serviceAccountName: ObjectName | None = None  # noqa: N815
+    serviceAccountName: OptionalName = None  # noqa: N815
     """The pods' service account. No token is mounted."""
     imagePullSecrets: PullSecrets = []  # noqa: N815
     """Secrets to pull the runtime's image with."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headgate.api import API_VERSION
-from headgate.cli import validate
+from headgate.cli import reference, validate
 from headgate.cli.manifest_text import write
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ def add_parser(subparsers: "Subparsers") -> None:
     """Add the subcommand; `run` is what it does."""
     parser = subparsers.add_parser("package", help="make an artifact of a model and its data, and push it")
     parser.add_argument("--model", required=True, type=Path, help="an .onnx file, or a folder with model.onnx")
-    parser.add_argument("--data", required=True, type=Path, help="reference rows, .csv or .parquet")
-    parser.add_argument("--labels", metavar="COLUMN", help="the column with the true classes: no feature")
-    parser.add_argument("--columns", help="the model's columns in its order: a,b,c (default: all, or by input name)")
+    reference.add_options(parser)
     parser.add_argument("--card", type=Path, help="what people should know of the model, as Markdown")
     parser.add_argument("--to", required=True, metavar="URI", help="a path, s3://…, gs://…, oci://HOST/REPOSITORY:TAG")
     parser.add_argument("--overwrite", action="store_true", help="replace another artifact that is there")
@@ -35,18 +33,20 @@ def add_parser(subparsers: "Subparsers") -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make, push, and print the YAML to stdout, all else to stderr. 2 if it can't be done."""
+    """Make, push, and print the YAML to stdout, all else to stderr. 1 if `--strict` refuses, 2 if it can't be done."""
     from headgate_serving.artifact.package import package
     from headgate_serving.artifact.push import push
     from headgate_serving.artifact.web import new_client, without_query
     from headgate_serving.errors import HeadgateServingError
 
     uri = args.to if ":/" in args.to else Path(args.to).absolute().as_uri()
-    names = [name.strip() for name in args.columns.split(",")] if args.columns else None
+    names = reference.columns_of(args)
     try:
         with tempfile.TemporaryDirectory(prefix="headgate-") as folder, new_client() as client:
             made = package(args.model, args.data, Path(folder), names=names, label=args.labels, card=args.card)
             manifest = _manifest(args, uri, made.manifest.digest)
+            if reference.is_refused("package", args, made.reference):
+                return 1
             pushed = push(made.folder, made.manifest, uri, client, overwrite=args.overwrite)
             _tell(made, without_query(uri), pushed)
     except (HeadgateServingError, OSError, _Unfit) as error:
@@ -82,12 +82,9 @@ def _manifest(args: argparse.Namespace, uri: str, digest: str) -> dict[str, Any]
 
 
 def _tell(made: "Packaged", uri: str, pushed: bool) -> None:
-    """What was made and what it lacks, for people."""
-    for name, why in made.left_out.items():
-        print(f"left out: {name}: {why}", file=sys.stderr)
-    for one in made.profile.accuracy:
-        share = one.correct / max(one.rows, 1)
-        print(f"accuracy of {one.output} on {one.rows} rows with {one.label}: {share:.4f}", file=sys.stderr)
+    """What was made and where it is, for people."""
+    for line in reference.accuracies(made.reference):
+        print(line, file=sys.stderr)
     print(f"{'pushed to' if pushed else 'already at'} {uri}: {made.manifest.digest}", file=sys.stderr)
     for path, entry in made.manifest.files.items():
         print(f"  {path}: {entry.size} bytes", file=sys.stderr)

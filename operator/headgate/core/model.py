@@ -168,7 +168,7 @@ class Observation:
     metrics: Metrics = Quiet()
     drift: Drift | None = None
     """None: not looked at this time."""
-    refused: str = ""
+    refused: Problem | None = None
     """What the API server has said for some time to a child that it does not take."""
     released: frozenset[str] = frozenset()
     """Retiring revisions that no router sends requests to any more."""

@@ -140,7 +140,7 @@ def _stalled(o: Observation, status: Status, now: float) -> Told:
     if rollout and rollout.phase == "RolledBack":
         return "True", rollout.reason, f"{rollout.version} was rolled back: {rollout.message}"
     if o.refused:
-        return "True", "ChildRefused", f"The API server does not take what belongs to it: {o.refused}"
+        return "True", o.refused.reason, o.refused.message
     if o.router.ready == 0 and o.router.problem:
         return "True", o.router.problem.reason, f"The router: {o.router.problem.message}"
     if rollout and rollout.phase in _ROLLING:

@@ -795,7 +795,7 @@ def test_who_has_the_traffic_says_whether_it_is_ready(phase):
 
 def test_what_the_api_server_refuses_for_some_time_is_said():
     world = serving()
-    o = replace(world.observe(), refused="403 exceeded quota")
+    o = replace(world.observe(), refused=Problem("ChildRefused", "403 exceeded quota"))
     conditions = {c.type: c for c in decide(o, world.now).status.conditions}
     assert (conditions["Stalled"].status, conditions["Stalled"].reason) == ("True", "ChildRefused")
     assert "403 exceeded quota" in conditions["Stalled"].message

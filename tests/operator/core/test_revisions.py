@@ -30,6 +30,7 @@ def test_a_revision_is_called_after_its_deployment_and_eight_hex_digits():
         {"runtime": {"autoscaling": {"maxReplicas": 7}}},
         {"runtime": {"engine": "onnxruntime", "replicas": 1, "resources": {}, "podTemplate": {}}},
         {"runtime": {"podTemplate": {"nodeSelector": {}, "tolerations": [], "env": []}}},
+        {"runtime": {"podTemplate": {"serviceAccountName": "", "priorityClassName": ""}}},
         {"rollout": {"alpha": 0.05}},
         {"traffic": {"timeout": "2s"}},
         {"governance": {"owner": "risk"}},
