@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,18 +74,22 @@ class Series:
 
 
 def attach(
-    profile: Profile, inputs: Mapping[str, InputForm], outputs: Sequence[str], own: Profile | None = None
+    profile: Profile,
+    inputs: Mapping[str, InputForm],
+    outputs: Sequence[str],
+    own: Profile | None = None,
+    classes: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Layout:
     """Fit a profile to the model that is served.
 
     A feature of the model's own profile that the model does not have is an error. Of another version's
     profile (`own` is the model's, if any), features are found by name and those that the model lacks are left
-    out.
+    out. `classes` are the names of outputs' columns: another version may have them in another order.
     """
     places = {feature.name: feature for feature in own.features} if own else {}
     features = [_moved(feature, places.get(feature.name)) for feature in profile.features]
     fitting = [f for f in features if f.input in inputs and inputs[f.input].holds(f)]
-    answers = [p for p in profile.outputs if p.reduction.output in outputs]
+    answers = [_named(p, classes or {}) for p in profile.outputs if p.reduction.output in outputs]
     missing = {f.name for f in features} - {f.name for f in fitting} | (
         {p.name for p in profile.outputs} - {p.name for p in answers}
     )
@@ -100,11 +104,15 @@ def attach(
 
 
 def monitor_of(
-    own: Profile | None, others: Sequence[Profile], inputs: Mapping[str, InputForm], outputs: Sequence[str]
+    own: Profile | None,
+    others: Sequence[Profile],
+    inputs: Mapping[str, InputForm],
+    outputs: Sequence[str],
+    classes: Mapping[str, tuple[str, ...]] | None = None,
 ) -> "Monitor | None":
     """What counts for the model's own profile and those of other versions; None where there is no profile at all."""
-    layouts = [attach(own, inputs, outputs)] if own else []
-    layouts += [attach(other, inputs, outputs, own or Profile(0, (), ())) for other in others]
+    layouts = [attach(own, inputs, outputs, None, classes)] if own else []
+    layouts += [attach(other, inputs, outputs, own or Profile(0, (), ()), classes) for other in others]
     return Monitor(layouts) if layouts else None
 
 
@@ -112,6 +120,10 @@ def _moved(feature: Feature, to: Feature | None) -> Feature:
     if to is None:
         return feature
     return Feature(feature.name, to.input, to.column, feature.bins, feature.counts)
+
+
+def _named(answer: Prediction, classes: Mapping[str, tuple[str, ...]]) -> Prediction:
+    return replace(answer, reduction=answer.reduction.answered_by(classes.get(answer.reduction.output, ())))
 
 
 class _Observed(NamedTuple):

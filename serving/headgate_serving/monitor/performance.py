@@ -91,8 +91,10 @@ def class_names(values: Values) -> Values | None:
 
 
 def _named(reduction: Reduction, values: Values, classes: list[str]) -> Values | None:
-    """The class that each answer means. The second of two classes is the later one in their order."""
-    if reduction.how == "argmax":
+    """The class that each answer means. The second of two without a name is the later one in their order."""
+    if reduction.how == "second":
+        classes = list(reduction.classes) or classes
+    if reduction.how == "argmax" and not reduction.classes:
         whole = all(name.isdecimal() and int(name) < reduction.width for name in classes)
         if not whole and len(classes) != reduction.width:
             return None

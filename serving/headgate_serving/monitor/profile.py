@@ -14,8 +14,9 @@
        {"name": "probabilities[1]", "output": "probabilities", "how": "second", "width": 2, "kind": "numeric",
         "edges": […], "counts": {…, "invalid": 0}}]}
 
-and, where the reference rows had labels, `accuracy` (see `performance.py`). A profile that was made without a model
-has no outputs, and each feature is an input of its own.
+An output whose model names the classes of its columns has them as `classes`, in the order of the columns. Where the
+reference rows had labels there is also `accuracy` (see `performance.py`). A profile that was made without a model has
+no outputs, and each feature is an input of its own.
 
 A feature is one column of one input tensor (everything after the first axis flattened), since one matrix
 often holds all of them. `counts` names all bins in their order. `layout` is the first 12 hex digits of the
@@ -101,6 +102,7 @@ class Profile:
                     "output": p.reduction.output,
                     "how": p.reduction.how,
                     "width": p.reduction.width,
+                    **({"classes": list(p.reduction.classes)} if p.reduction.classes else {}),
                     **_bins_to_json(p.bins, p.counts),
                 }
                 for p in self.outputs
@@ -131,12 +133,15 @@ class Label:
 
 
 def build_profile(
-    columns: Sequence[Column], outputs: Mapping[str, Values], label: Label | None = None
+    columns: Sequence[Column],
+    outputs: Mapping[str, Values],
+    label: Label | None = None,
+    classes: Mapping[str, tuple[str, ...]] | None = None,
 ) -> tuple[Profile, dict[str, str]]:
     """The profile of reference rows and the model's answers to them, and what was left out, with the reason.
 
     Values have to be as the model sees them (a float32 tensor's values rounded to float32); NaN, null and the
-    empty string are missing.
+    empty string are missing. `classes` are the names of outputs' columns, where the model has them.
     """
     rows = len(columns[0].values) if columns else 0
     if rows == 0:
@@ -151,7 +156,7 @@ def build_profile(
             left_out[column.name] = "not one row has a value"
             continue
         features.append(Feature(column.name, column.input, column.column, bins, _counted(bins, column.values)))
-    reductions, unfit = predictions(outputs, rows)
+    reductions, unfit = predictions(outputs, rows, classes or {})
     answers: list[Prediction] = []
     accuracy: list[Accuracy] = []
     for reduction in reductions:
@@ -210,7 +215,10 @@ def _prediction(item: dict[str, Any]) -> Prediction:
     bins = _bins_from_json(item, "invalid")
     if item["how"] not in ("value", "second", "argmax", "max"):
         raise ValueError(f"how {item['how']!r} of output {item['name']!r}")
-    reduction = Reduction(str(item["name"]), str(item["output"]), item["how"], int(item["width"]))
+    width, classes = int(item["width"]), tuple(map(str, item.get("classes", ())))
+    if len(classes) not in (0, width):
+        raise ValueError(f"{len(classes)} classes of output {item['name']!r}, which has {width} columns")
+    reduction = Reduction(str(item["name"]), str(item["output"]), item["how"], width, classes)
     return Prediction(reduction, bins, _read_counts(item, bins))
 
 

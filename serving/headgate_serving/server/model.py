@@ -123,6 +123,7 @@ class Model:
         self.output_names = tuple(spec.name for spec in self.outputs)
         self.input_by_name = {spec.name: spec for spec in (*self.inputs, *self.optional)}
         self.output_by_name = {spec.name: spec for spec in self.outputs}
+        self.classes = {spec.name: tuple(map(str, spec.classes)) for spec in self.outputs if spec.classes}
         self.batches = False
         self.batching = "off: it was not tried whether the model's rows are independent"
         self._half = any(spec.datatype.name == "BF16" for spec in (*self.inputs, *self.optional, *self.outputs))

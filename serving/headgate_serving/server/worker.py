@@ -79,7 +79,7 @@ def load(settings: Settings) -> Loaded:
     if settings.baseline and (baseline := baseline_profile(settings.baseline)):
         others.append(baseline)
     inputs = {spec.name: InputForm.of(spec.assumed, spec.datatype) for spec in model.inputs}
-    monitor = monitor_of(own, others, inputs, [spec.name for spec in model.outputs])
+    monitor = monitor_of(own, others, inputs, model.output_names, model.classes)
     said = "on" if own else "off: there is no profile.json in the artifact (headgate profile writes one)"
     return Loaded(model, row_seconds, _digest(settings.model), own, monitor, said)
 
