@@ -82,7 +82,8 @@ def _manifest(args: argparse.Namespace, uri: str, digest: str) -> dict[str, Any]
 
 
 def _tell(made: "Packaged", uri: str, pushed: bool) -> None:
-    """What was made and where it is, for people."""
+    """What was made, what it lacks, and where it is, for people."""
+    reference.tell(made.reference)
     for line in reference.accuracies(made.reference):
         print(line, file=sys.stderr)
     print(f"{'pushed to' if pushed else 'already at'} {uri}: {made.manifest.digest}", file=sys.stderr)

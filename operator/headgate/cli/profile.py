@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     except (HeadgateServingError, OSError) as error:
         print(f"headgate profile: {error}", file=sys.stderr)
         return 2
+    reference.tell(found)
     profile = found.profile
     answers = ", ".join(output.name for output in profile.outputs) or "no answers"
     print(f"{out}: {profile.rows} rows, {len(profile.features)} features, {answers}, layout {profile.layout}")

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ArtifactInvalid, ArtifactNotFound, ExternalDataMissing
-from ..monitor.profile import Profile
-from ..monitor.reference import profile_of
+from ..monitor.reference import Reference, reference_of
 from .digest import MANIFEST, MODEL, PROFILE, Manifest, checked_path, write_manifest
 from .onnx_file import NotOnnx, check_external_data, check_location, read_onnx
 from .samples import SAMPLES, samples_of
@@ -25,9 +24,7 @@ class Packaged:
 
     folder: Path
     manifest: Manifest
-    profile: Profile
-    left_out: dict[str, str]
-    """What is not in the profile, with the reason why."""
+    reference: Reference
 
 
 def package(
@@ -37,10 +34,10 @@ def package(
     _copy_model(model / MODEL if model.is_dir() else model, into)
     if card:
         shutil.copyfile(card, into / CARD)
-    profile, left_out = profile_of(into, data, names, label)
-    (into / PROFILE).write_text(profile.to_json(), encoding="utf-8")
+    reference = reference_of(into, data, names, label)
+    (into / PROFILE).write_text(reference.profile.to_json(), encoding="utf-8")
     (into / SAMPLES).write_text(samples_of(into, data, names, label), encoding="utf-8")
-    return Packaged(into, write_manifest(into), profile, left_out)
+    return Packaged(into, write_manifest(into), reference)
 
 
 def _copy_model(model: Path, into: Path) -> None:

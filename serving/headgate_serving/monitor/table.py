@@ -4,8 +4,9 @@ CSV or Parquet, read whole. Every way in which a file or a column can be of no u
 that says which file, which column, and what to do.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +26,21 @@ _MANY = 1000
 _LARGEST_BLOCK = 1 << 30
 
 
-def read_table(path: Path) -> Any:
-    """A pyarrow table with at least one row; ProfileInvalid if the file can't be read."""
+def read_table(path: Path, texts: Collection[str] = ()) -> Any:
+    """A pyarrow table with at least one row; ProfileInvalid if the file can't be read.
+
+    In CSV the types of columns are guessed; those in `texts` are text as it stands there.
+    """
     kind = SUFFIXES.get(path.suffix.lower())
     if kind is None:
         raise ProfileInvalid(f"{path}: the data has to be a .csv or a .parquet file")
     try:
         with one_line():
-            table = parquet.read_table(path) if kind == "parquet" else _read_csv(path)
-            names = list(table.column_names)
+            table = parquet.read_table(path) if kind == "parquet" else _read_csv(path, texts)
+            names = Counter(table.column_names)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ProfileInvalid(f"can't read {path}: {str(error) or type(error).__name__}") from error
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, times in names.items() if times > 1)
     if twice:
         raise ProfileInvalid(f"{path} has the column {twice[0]!r} twice; rename or remove one of them")
     if not table.num_rows:
@@ -44,10 +48,11 @@ def read_table(path: Path) -> Any:
     return table
 
 
-def _read_csv(path: Path) -> Any:
+def _read_csv(path: Path, texts: Collection[str]) -> Any:
     # Types are guessed from the first block, so all of the file is one: a first fraction may come late.
     block = min(max(path.stat().st_size + 1, 1 << 16), _LARGEST_BLOCK)
-    return csv.read_csv(path, csv.ReadOptions(block_size=block))
+    types = csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string()))
+    return csv.read_csv(path, csv.ReadOptions(block_size=block), convert_options=types)
 
 
 @contextmanager
@@ -61,9 +66,10 @@ def one_line() -> Iterator[None]:
 
 def column(table: Any, name: str) -> Any:
     """One column as a single array, decoded if it is a dictionary; ProfileInvalid if it is not there."""
-    if name not in table.column_names:
+    place = table.schema.get_field_index(name)
+    if place < 0:
         raise ProfileInvalid(f"the data has no column {name!r}; it has {', '.join(table.column_names)}")
-    found = table[name]
+    found = table.column(place)
     if pa.types.is_dictionary(found.type):
         found = found.cast(found.type.value_type)
     return found.combine_chunks()
@@ -85,6 +91,37 @@ def numbers(found: Any) -> Values:
         if pa.types.is_temporal(found.type):
             raise ValueError("times are no numbers")
         return np.asarray(pc.cast(found, pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64)
+
+
+def plain(found: Any, kind: str) -> list[Any]:
+    """A column as a client would write it in JSON, for a tensor of numpy's `kind`; null is None, among numbers NaN.
+
+    No value is changed: whole numbers that are stored as floats, text or decimals are whole again, and what is none
+    stays as it is. ValueError says why a column can't be written so at all.
+    """
+    if kind == "O":
+        return _plain_texts(found)
+    values: list[Any] = _stored(found, kind).to_numpy(zero_copy_only=False).tolist()
+    if kind == "f":
+        return values
+    values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
+    return [bool(value) if value in (0, 1) else value for value in values] if kind == "b" else values
+
+
+def _plain_texts(found: Any) -> list[Any]:
+    if not (is_text(found.type) or pa.types.is_integer(found.type) or pa.types.is_null(found.type)):
+        raise ValueError("there are several ways to write it as text: write the one that the model knows into the data")
+    return [value if value is None else str(value) for value in found.to_pylist()]
+
+
+def _stored(found: Any, kind: str) -> Any:
+    """A column of numbers as exact as it is stored: float64 holds no whole number beyond 2^53 exactly."""
+    if pa.types.is_integer(found.type) or pa.types.is_floating(found.type):
+        return found
+    if kind in "iu" and (is_text(found.type) or pa.types.is_decimal(found.type)):
+        with suppress(pa.ArrowException):
+            return found.cast(pa.uint64() if kind == "u" else pa.int64())
+    return pa.array(numbers(found))
 
 
 def natural(found: Any) -> Values:

@@ -182,3 +182,47 @@ def test_every_error_is_one_line_and_status_two(
     assert told in err
     assert sorted(os.listdir(laptop)) == before  # noqa: PTH208
     assert not (tmp_path / "fraud").exists()
+
+
+@pytest.fixture
+def logarithm(tmp_path: Path) -> list[str]:
+    """OUT is the logarithm of two columns: NaN below 0, infinite at 0."""
+    import serving_models as models
+
+    models.by_rows(tmp_path / "log.onnx", "Log")
+    a = np.ones(5000)
+    a[100:230], a[400:402] = -1.5, 0
+    parquet.write_table(pa.table({"a": a, "b": np.arange(5000) + 1.0}), tmp_path / "rows.parquet")
+    return ["--model", str(tmp_path / "log.onnx"), "--data", str(tmp_path / "rows.parquet")]
+
+
+TOLD = (
+    "invalid answers: OUT is NaN or infinite in 132 of 5000 answers, first in row 100 (a=-1.5, b=101): [nan, 4.61512]"
+)
+
+
+def test_answers_that_are_no_numbers_are_said(
+    tmp_path: Path, logarithm: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["package", *logarithm, "--to", str(tmp_path / "fraud")]) == 0
+    assert TOLD in capsys.readouterr().err.splitlines()
+    assert main(["profile", *logarithm, "--out", str(tmp_path / "p.json")]) == 0
+    assert TOLD in capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize("command", ["package", "profile"])
+def test_strict_refuses_them_and_writes_nothing(
+    tmp_path: Path, logarithm: list[str], capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    place = tmp_path / "place"
+    to = ["--to" if command == "package" else "--out", str(place)]
+    assert main([command, *logarithm, *to, "--strict"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[0] == TOLD
+    assert "--strict" in err.splitlines()[1]
+    assert not place.exists()
+
+
+def test_strict_lets_valid_answers_pass(tmp_path: Path, package: Package) -> None:
+    assert package(str(tmp_path / "fraud"), "--strict") == 0

@@ -14,7 +14,7 @@ from headgate.cli import profile as profile_command
 from headgate_serving.errors import ProfileInvalid
 from headgate_serving.monitor import CategoryBins, NumericBins, Profile, build_profile, read_profile
 from headgate_serving.monitor.profile import Column, Label
-from headgate_serving.monitor.reference import profile_of
+from headgate_serving.monitor.reference import reference_of
 
 RNG = np.random.default_rng(5)
 ROWS = 400
@@ -284,7 +284,7 @@ def test_inputs_of_their_own_are_found_by_name(tmp_path: Path) -> None:
     data = tmp_path / "rows.csv"
     data.write_text("AT,TEXT\n0,a\n")
     with pytest.raises(ProfileInvalid, match="input 'X'"):
-        profile_of(tmp_path / "model.onnx", data, None)
+        reference_of(tmp_path / "model.onnx", data, None)
 
 
 def test_the_digest_command_prints_what_the_manifest_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
