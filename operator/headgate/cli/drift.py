@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,19 +39,19 @@ class Judged:
     js: distances.Floats
     windows: Windows
 
-    @property
+    @cached_property
     def verdicts(self) -> list[str]:
         """One for each window."""
         few, drifted = self.windows.too_few, self.windows.drifted
         return [DRIFT if d else TOO_FEW if f else NO_DRIFT for d, f in zip(drifted, few, strict=True)]
 
-    @property
+    @cached_property
     def verdict(self) -> str:
         """Drift if any window has drifted."""
         found = self.verdicts
         return next((v for v in (DRIFT, NO_DRIFT) if v in found), TOO_FEW)
 
-    @property
+    @cached_property
     def alarms(self) -> list[int]:
         """The windows that have drifted."""
         return [int(at) for at in np.flatnonzero(self.windows.drifted)]
@@ -110,9 +111,11 @@ def judge(args: argparse.Namespace) -> tuple[tuple[str, ...], list[Judged]]:
     if not features:
         raise ProfileInvalid(f"{args.profile} has no features to compare; write it anew with: headgate profile")
     table = read_table(args.data)
-    if lacking := [f.name for f in features if f.name not in table.column_names]:
-        there = ", ".join(table.column_names)
-        raise ProfileInvalid(f"{args.data} lacks the profile's {', '.join(lacking)}; its columns are {there}")
+    there = dict.fromkeys(table.column_names)
+    if lacking := [f.name for f in features if f.name not in there]:
+        raise ProfileInvalid(
+            f"{args.data} lacks the profile's {', '.join(lacking)}; its columns are {', '.join(there)}"
+        )
     windows = windows_of(table, args.by, args.every)
     judged = []
     for feature in features:

@@ -1,5 +1,6 @@
 """`headgate drift` and `headgate profile` as a user types them: verdicts, exit status, and every wrong question."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from headgate.cli import main
+from headgate.cli import drift, main
 
 ROWS = 5000
 HARMLESS = "left out: "
@@ -231,3 +232,47 @@ def test_a_count_of_too_many_digits_is_a_damaged_profile(folder, ask):
     place = text(folder, "huge.json", whole)
     status, _, complaints = ask("drift", "--profile", place, "--data", folder / "train.parquet")
     assert (status, len(complaints)) == (2, 1)
+
+
+class Counting:
+    """A table that counts how often somebody asks for the names of all its columns: each time they are all built."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self.asked = 0
+
+    def __getattr__(self, name):
+        return getattr(self._table, name)
+
+    def __getitem__(self, name):
+        return self._table[name]
+
+    @property
+    def column_names(self):
+        self.asked += 1
+        return self._table.column_names
+
+
+@pytest.mark.parametrize("command", ["profile", "drift"])
+def test_the_names_of_all_columns_are_not_looked_through_for_each_column(folder, ask, monkeypatch, command):
+    counted = []
+    for columns in (10, 100):
+        data = write(folder / "wide.parquet", {f"c{at}": np.random.default_rng(at).random(60) for at in range(columns)})
+        profile = folder / f"{columns}.json"
+        assert ask("profile", "--data", data, "--out", profile)[0] == 0
+        table = Counting(parquet.read_table(data))
+        monkeypatch.setattr(parquet, "read_table", lambda _, table=table: table)
+        ask("profile", "--data", data) if command == "profile" else ask("drift", "--profile", profile, "--data", data)
+        monkeypatch.undo()
+        counted.append(table.asked)
+    assert counted[0] == counted[1] < 10
+
+
+def test_the_verdicts_of_all_windows_are_made_once(folder):
+    options = ["--profile", str(folder / "profile.json"), "--data", str(folder / "train.parquet"), "--by", "1000"]
+    parser = argparse.ArgumentParser()
+    drift.add_parser(parser.add_subparsers())
+    _, (one, *_) = drift.judge(parser.parse_args(["drift", *options]))
+    assert len(one.verdicts) == 5
+    assert one.verdicts is one.verdicts
+    assert one.alarms is one.alarms
