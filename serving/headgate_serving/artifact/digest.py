@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -88,7 +89,9 @@ def checked_path(path: str) -> str:
 
 def build_manifest(folder: Path) -> Manifest:
     """Hash every file below `folder` except the manifest itself."""
-    return Manifest({path: hash_file(folder / path) for path in sorted(_files(folder))})
+    paths = dict.fromkeys(islice(_files(folder), MAX_FILES + 1))  # links may make many files of few
+    check_together(paths, str(folder))
+    return Manifest({path: hash_file(folder / path) for path in sorted(paths)})
 
 
 def digest_of(path: Path) -> str:
@@ -128,18 +131,45 @@ def parse_digest(digest: str) -> str:
     return f"sha256:{value}"
 
 
+def is_inside(path: Path, root: Path) -> bool:
+    """Whether the path is below the root when all links are followed; a link to itself leads nowhere."""
+    try:
+        return path.resolve().is_relative_to(root.resolve())
+    except RuntimeError:
+        return False
+
+
 def _files(folder: Path) -> Iterator[str]:
-    """Relative paths of all regular files; a link that leads out of the folder is refused."""
-    root = folder.resolve()
-    for path in folder.rglob("*"):
-        relative = path.relative_to(folder)
-        if relative.as_posix() in (MANIFEST, RECORD) or (path.is_dir() and not path.is_symlink()):
+    """Relative paths of all regular files; a link that leads out of the folder is refused, others are followed."""
+    return _files_below(folder, folder, "", ())
+
+
+def _files_below(root: Path, folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[str]:
+    """Those of one folder, whose relative path is `prefix`; `above` are the folders on the way, links resolved."""
+    place = folder.resolve()
+    if place in above:
+        raise ArtifactInvalid(f"{prefix} is a link to a folder that it is in, so that it has no end; remove it")
+    for path in folder.iterdir():
+        name = prefix + path.name
+        if name in (MANIFEST, RECORD) or (path.name.startswith("..") and _is_mounted(root, folder)):
             continue
-        if not path.resolve().is_relative_to(root):
-            raise PathOutside(f"{relative} is a link that leads out of {folder}; copy the file in")
-        if not path.is_file():
-            raise ArtifactInvalid(f"{relative} is no plain file inside of {folder}")
-        yield checked_path(relative.as_posix())
+        if not is_inside(path, root):
+            raise PathOutside(f"{name} is a link that leads out of {root}; copy the file in")
+        if path.is_dir():
+            yield from _files_below(root, path, name + "/", (*above, place))
+        elif path.is_file():
+            yield checked_path(name)
+        else:
+            raise ArtifactInvalid(f"{name} is no plain file inside of {root}")
+
+
+def _is_mounted(root: Path, folder: Path) -> bool:
+    """Whether a kubelet has put the files there, for a ConfigMap, a Secret or a projected volume.
+
+    Then `..data` is a link to a folder beside it with a time in its name, and all else links into that.
+    """
+    data = folder / "..data"
+    return data.is_symlink() and data.is_dir() and is_inside(data, root)
 
 
 def _entry(path: str, entry: Mapping[str, Any]) -> FileEntry:

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 import httpx
 
-from ..errors import ArtifactInvalid, ArtifactNotFound, DigestMismatch
-from .digest import MANIFEST, FileEntry, Manifest, check_together, checked_path, parse_digest
+from ..errors import ArtifactInvalid, ArtifactNotFound, DigestMismatch, PathOutside
+from .digest import MANIFEST, FileEntry, Manifest, check_together, checked_path, is_inside, parse_digest
 from .registry import MANIFEST_TYPE, Reference, Registry
 from .web import CHUNK, MAX_MANIFEST
 
@@ -68,8 +68,11 @@ class Layout:
 
     def manifest(self) -> bytes:
         """The only manifest of the index."""
+        index = self._folder / "index.json"
+        if not is_inside(index, self._folder):
+            raise PathOutside(f"index.json is a link that leads out of {self._folder}")
         try:
-            described = json.loads((self._folder / "index.json").read_bytes())["manifests"]
+            described = json.loads(index.read_bytes())["manifests"]
             digests = {parse_digest(one["digest"]) for one in described}
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ArtifactInvalid(f"{self._folder} is an OCI layout without a usable index.json") from error
@@ -84,7 +87,7 @@ class Layout:
     def blob(self, sha256: str, start: int = 0) -> Iterator[bytes]:
         """Stream one file of `blobs/sha256`."""
         file = self._folder / "blobs" / "sha256" / sha256
-        if file.is_symlink() or not file.is_file():
+        if not is_inside(file, self._folder) or not file.is_file():
             raise ArtifactNotFound(f"{self._folder} has no blob sha256:{sha256}")
         with file.open("rb") as opened:
             opened.seek(start)

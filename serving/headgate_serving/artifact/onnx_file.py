@@ -100,11 +100,12 @@ def _begins_like_onnx(file: Path) -> bool:
         return opened.read(1) == b"\x08"  # ir_version, which every exporter writes first
 
 
-def check_location(location: str) -> None:
-    """PathOutside if external data is not below the model's folder."""
+def check_location(location: str) -> str:
+    """The location in its plain form (`./a//b` is `a/b`); PathOutside if it is not below the model's folder."""
     path = PurePosixPath(location)
     if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in location:
         raise PathOutside(f"{MODEL} keeps weights in {location!r}, which is not below its folder")
+    return str(path)
 
 
 def _read_model(view: memoryview) -> OnnxFile:

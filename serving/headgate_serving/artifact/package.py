@@ -49,11 +49,11 @@ def _copy_model(model: Path, into: Path) -> None:
         raise ArtifactInvalid(f"{model} is no ONNX file, or only a part of one: {error}") from error
     shutil.copyfile(model, into / MODEL)
     for one in external:
-        check_location(one.location)
-        if checked_path(one.location) in (MODEL, PROFILE, SAMPLES, CARD, MANIFEST):
+        location = checked_path(check_location(one.location))
+        if location in (MODEL, PROFILE, SAMPLES, CARD, MANIFEST):
             raise ArtifactInvalid(f"the model keeps weights in {one.location!r}, a name that the artifact needs itself")
-        if not (model.parent / one.location).is_file():
-            raise ExternalDataMissing(f"the model keeps weights in {model.parent / one.location}, which is not there")
-        (into / one.location).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(model.parent / one.location, into / one.location)
+        if not (model.parent / location).is_file():
+            raise ExternalDataMissing(f"the model keeps weights in {model.parent / location}, which is not there")
+        (into / location).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(model.parent / location, into / location)
     check_external_data(into)

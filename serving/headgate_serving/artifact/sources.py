@@ -22,7 +22,7 @@ from ..errors import (
     ClientMissing,
     PathOutside,
 )
-from .digest import MANIFEST, Manifest, build_manifest, check_together, checked_path, read_manifest
+from .digest import MANIFEST, Manifest, build_manifest, check_together, checked_path, is_inside, read_manifest
 from .web import CHUNK, HttpSource, parts_of, without_query
 
 SCHEMES = ("file", "pvc", "http", "https", "s3", "gs", "oci", "hf", "models", "runs")
@@ -57,23 +57,30 @@ class LocalSource:
 
     def listing(self) -> Manifest | None:
         """The folder's own manifest, or one made from what is there."""
-        if self._claim and not self._root.resolve().is_relative_to(self._claim.resolve()):
+        if self._claim and not is_inside(self._root, self._claim):
             raise PathOutside(f"{self._root} is a link that leads out of the claim")
         try:
             if self._root.is_dir():
-                listed = self._root / MANIFEST
-                return read_manifest(listed.read_bytes()) if listed.is_file() else build_manifest(self._root)
+                return self._folder()
             if self._root.is_file():
                 return None
         except OSError as error:
             raise _unreadable(self._root, error) from error
         raise ArtifactNotFound(f"there is no file or folder at {self._root}; is the path right, the volume mounted?")
 
+    def _folder(self) -> Manifest:
+        listed = self._root / MANIFEST
+        if not listed.is_file():
+            return build_manifest(self._root)
+        if not is_inside(listed, self._root):
+            raise PathOutside(f"{MANIFEST} is a link that leads out of {self._root}")
+        return read_manifest(listed.read_bytes())
+
     def read(self, path: str, start: int = 0) -> Iterator[bytes]:
         """Stream one file, following no link out of the folder, and no device or pipe at all."""
         folder = self._root.is_dir()
         file = self._root / path if folder else self._root
-        if folder and not file.resolve().is_relative_to(self._root.resolve()):
+        if folder and not is_inside(file, self._root):
             raise PathOutside(f"{path!r} is a link that leads out of {self._root}")
         try:
             if file.exists() and not file.is_file():

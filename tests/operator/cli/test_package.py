@@ -123,7 +123,8 @@ def test_another_artifact_is_not_replaced_unless_one_says_so(
     assert digest_of(tmp_path / "fraud") != before
 
 
-def test_external_data_comes_along(tmp_path: Path, laptop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def with_weights(laptop: Path, folder: Path, location: str) -> Path:
+    """The classifier, whose weights are at `location`, which the file says as it is written here."""
     import onnx
 
     model = onnx.load(laptop / "classifier.onnx")
@@ -132,16 +133,55 @@ def test_external_data_comes_along(tmp_path: Path, laptop: Path, capsys: pytest.
     model.graph.node.insert(0, onnx.helper.make_node("Add", ["X", "shift"], ["shifted"]))
     for node in list(model.graph.node)[1:]:
         node.input[:] = ["shifted" if name == "X" else name for name in node.input]
-    (tmp_path / "m").mkdir()
-    onnx.save(
-        model, tmp_path / "m" / "big.onnx", save_as_external_data=True, location="big.onnx.data", size_threshold=1
-    )
+    folder.mkdir()
+    onnx.save(model, folder / "big.onnx", save_as_external_data=True, location="w", size_threshold=1)
+    say_location(folder / "big.onnx", location)
+    (folder / location).parent.mkdir(exist_ok=True)
+    (folder / "w").rename(folder / location)
+    return folder / "big.onnx"
+
+
+def say_location(file: Path, location: str) -> None:
+    import onnx
+
+    model = onnx.load(file, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = location if entry.key == "location" else entry.value
+    onnx.save(model, file)
+
+
+def test_external_data_comes_along(tmp_path: Path, laptop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = with_weights(laptop, tmp_path / "m", "big.onnx.data")
     common = ["--data", str(laptop / "train.parquet"), "--labels", "fraud", "--to", str(tmp_path / "fraud")]
-    assert main(["package", "--model", str(tmp_path / "m" / "big.onnx"), *common]) == 0
+    assert main(["package", "--model", str(model), *common]) == 0
     assert (tmp_path / "fraud" / "big.onnx.data").is_file()
     (tmp_path / "m" / "big.onnx.data").unlink()
-    assert main(["package", "--model", str(tmp_path / "m" / "big.onnx"), *common]) == 2
+    assert main(["package", "--model", str(model), *common]) == 2
     assert "big.onnx.data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("location", ["./weights.bin", "sub//weights.bin", "./sub/./weights.bin", ".//weights.bin"])
+def test_external_data_comes_along_however_its_place_is_written(tmp_path: Path, laptop: Path, location: str) -> None:
+    model = with_weights(laptop, tmp_path / "m", location)
+    to = tmp_path / "fraud"
+    common = ["--data", str(laptop / "train.parquet"), "--labels", "fraud", "--to", str(to)]
+    assert main(["package", "--model", str(model), *common]) == 0
+    assert (to / os.path.normpath(location)).is_file()
+    assert fetch(["--uri", to.as_uri(), "--digest", digest_of(to), "--to", str(tmp_path / "to")]) == 0
+    assert deviations(load_model(tmp_path / "to"), json.loads((to / "samples.json").read_text())) == []
+
+
+@pytest.mark.parametrize("location", ["../weights.bin", "./model.onnx", ".//profile.json", "./."])
+def test_external_data_elsewhere_or_in_the_way_is_refused(
+    tmp_path: Path, laptop: Path, capsys: pytest.CaptureFixture[str], location: str
+) -> None:
+    model = with_weights(laptop, tmp_path / "m", "w")
+    say_location(model, location)
+    common = ["--data", str(laptop / "train.parquet"), "--labels", "fraud", "--to", str(tmp_path / "fraud")]
+    assert main(["package", "--model", str(model), *common]) == 2
+    assert location in capsys.readouterr().err
+    assert not (tmp_path / "fraud").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What the tests of artifacts share: an artifact, an HTTP server and a proxy that misbehave, how a fetch ended."""
 
 import json
+import shutil
 import socket
 import subprocess
 import threading
@@ -28,6 +29,16 @@ def make_artifact(at: Path, *, profile: bool = True) -> Path:
     if profile:
         (at / "profile.json").write_text("{}")
     write_manifest(at)
+    return at
+
+
+def mounted(at: Path, source: Path) -> Path:
+    """The files of `source` as a kubelet mounts a ConfigMap, a Secret or a projected volume."""
+    data = at / "..2026_11_30_17_00_00.123456789"
+    shutil.copytree(source, data)
+    (at / "..data").symlink_to(data.name)
+    for path in source.iterdir():
+        (at / path.name).symlink_to(f"..data/{path.name}")
     return at
 
 

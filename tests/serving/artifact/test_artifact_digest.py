@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from artifact_places import mounted
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +52,60 @@ def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_a_file(tmp_path: 
     (inside / "passwd").symlink_to("/etc/passwd")
     with pytest.raises(ArtifactInvalid, match="passwd"):
         digest_of(inside)
+
+
+def test_what_a_kubelet_mounts_is_the_artifact_itself(tmp_path: Path) -> None:
+    source = folder(tmp_path / "source")
+    place = mounted(tmp_path / "mounted", source)
+    assert build_manifest(place) == build_manifest(source)
+    (tmp_path / "around").mkdir()
+    (tmp_path / "around" / "models").mkdir()
+    inner = mounted(tmp_path / "around" / "models" / "fraud", source)
+    assert list(build_manifest(tmp_path / "around").files) == [
+        f"models/fraud/{path}" for path in build_manifest(inner).files
+    ]
+
+
+def test_a_link_to_a_folder_inside_is_that_folder(tmp_path: Path) -> None:
+    (folder(tmp_path) / "again").symlink_to("sub")
+    assert list(build_manifest(tmp_path).files) == ["again/weights.bin", "model.onnx", "sub/weights.bin"]
+
+
+def test_a_folder_with_dots_that_no_kubelet_made_is_part_of_the_artifact(tmp_path: Path) -> None:
+    (tmp_path / "..data").mkdir()
+    (tmp_path / "..data" / "w.bin").touch()
+    assert list(build_manifest(tmp_path).files) == ["..data/w.bin"]
+
+
+BAD_LINKS = {
+    "a folder outside": ("sub/more", "../../outside", "sub/more is a link that leads out"),
+    "by a folder inside": ("x", "sub/../../outside/w.bin", "x is a link that leads out"),
+    "data of a kubelet that are outside": ("..data", "../outside", "..data is a link that leads out"),
+    "the folder itself": ("sub/up", "..", "has no end"),
+    "itself": ("self", "self", "self"),
+    "nothing": ("void", "nothing", "void is no plain file"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LINKS)
+def test_links_that_lead_out_or_nowhere_are_refused(tmp_path: Path, name: str) -> None:
+    link, to, reason = BAD_LINKS[name]
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "w.bin").touch()
+    (folder(tmp_path / "artifact") / link).symlink_to(to)
+    with pytest.raises(ArtifactInvalid, match=reason):
+        digest_of(tmp_path / "artifact")
+
+
+def test_links_that_make_many_files_of_few_are_refused_in_time(tmp_path: Path) -> None:
+    for level in range(40):  # 2^40 paths
+        (tmp_path / f"{level}").mkdir()
+        for name in "ab":
+            (tmp_path / f"{level}" / name).symlink_to(f"../{level + 1}")
+    (tmp_path / "40").mkdir()
+    (tmp_path / "40" / "w.bin").touch()
+    with pytest.raises(ArtifactInvalid, match="more than 10000"):
+        digest_of(tmp_path)
 
 
 def test_nothing_there(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from artifact_places import WEIGHTS, WHOLE, Fetch, Place, breaking_proxy, make_artifact
+from artifact_places import WEIGHTS, WHOLE, Fetch, Place, breaking_proxy, make_artifact, mounted
 
 from headgate.api.rules import URI_STARTS
 from headgate_serving.artifact import build_manifest, digest_of, write_manifest
@@ -183,6 +183,29 @@ def test_brings_a_folder_from_a_disk(tmp_path: Path, fetch: Fetch, scheme: str, 
     run = fetch(uri, "--digest", digest)
     assert run.said == {"reason": "Fetched", "digest": digest}
     assert run.files == WHOLE
+
+
+@pytest.mark.parametrize("scheme", ["file", "pvc"])
+@pytest.mark.parametrize("listed", [True, False], ids=["with manifest", "without"])
+def test_brings_what_a_kubelet_has_mounted(tmp_path: Path, fetch: Fetch, scheme: str, listed: bool) -> None:
+    source = make_artifact(tmp_path / "source")
+    digest = digest_of(source)
+    if not listed:
+        (source / "manifest.json").unlink()
+    (tmp_path / "pvc").mkdir()
+    place = mounted(tmp_path / "pvc" / "claim", source)
+    run = fetch(f"file://{place}" if scheme == "file" else "pvc://claim/", "--digest", digest)
+    assert run.said == {"reason": "Fetched", "digest": digest}
+    assert run.files == WHOLE
+    single = fetch(f"file://{place}/model.onnx")
+    assert (single.said["reason"], (single.to / "model.onnx").read_bytes()) == ("Fetched", b"the model")
+
+
+def test_a_manifest_elsewhere_is_not_read(tmp_path: Path, fetch: Fetch) -> None:
+    source = make_artifact(tmp_path / "source")
+    (source / "manifest.json").rename(tmp_path / "manifest.json")
+    (source / "manifest.json").symlink_to("../manifest.json")
+    assert fetch(f"file://{source}").said["reason"] == "PathOutside"
 
 
 def test_what_an_earlier_try_left_is_replaced(tmp_path: Path, fetch: Fetch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import oras.client
 import pytest
-from artifact_places import WHOLE, Fetch, breaking_proxy, make_artifact
+from artifact_places import WHOLE, Fetch, breaking_proxy, make_artifact, mounted
 from artifact_registry import FakeRegistry, Login, pushed, running_registry
 
 from headgate_serving.artifact import build_manifest, digest_of
@@ -158,11 +158,16 @@ def test_an_oci_layout_on_a_claim(registry: FakeRegistry, tmp_path: Path, fetch:
     run = fetch("pvc://claim/layout", "--digest", digest_of(source))
     assert (run.code, run.files) == (0, WHOLE)
     blob = layout / "blobs" / "sha256" / build_manifest(source).files["model.onnx"].sha256
+    assert fetch(f"file://{mounted(tmp_path / 'mounted', layout)}", "--digest", digest_of(source)).files == WHOLE
     blob.write_bytes(b"the Model")
     assert fetch(f"file://{layout}").said["reason"] == "DigestMismatch"
     blob.unlink()
     blob.symlink_to("/etc/hostname")
     assert fetch(f"file://{layout}").said["reason"] == "ArtifactNotFound"
+    (layout / "index.json").rename(tmp_path / "index.json")
+    (layout / "index.json").symlink_to(tmp_path / "index.json")
+    assert fetch(f"file://{layout}").said["reason"] == "PathOutside"
+    (layout / "index.json").unlink()
     (layout / "index.json").write_text('{"manifests": []}')
     assert "holds 0" in fetch(f"file://{layout}").said["message"]
     (layout / "index.json").write_text("{")
