@@ -226,3 +226,19 @@ def with_defaults(path: Path, ir_version: int = 8) -> Path:
         weights=[numpy_helper.from_array(np.array([3], np.float32), "SCALE")],
         ir_version=ir_version,
     )
+def sequence(path: Path, more: str = "MORE") -> Path:
+    """What skl2onnx makes of the probabilities of several targets: OUT is a sequence of IN and of MORE, its double."""
+    kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
+    graph = helper.make_graph(
+        [
+            helper.make_node("Add", ["IN", "IN"], [more]),
+            helper.make_node("SequenceConstruct", ["IN", more], ["OUT"]),
+        ],
+        "test",
+        [helper.make_tensor_value_info("IN", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_value_info("OUT", kind)],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+

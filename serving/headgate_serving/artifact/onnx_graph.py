@@ -1,12 +1,17 @@
-"""What goes in and out of an ONNX model, as far as ONNX Runtime's Python API does not tell; and a model without ZipMap.
+"""What goes in and out of an ONNX model, as far as ONNX Runtime does not tell; and a model that ends in tensors.
 
 `server/model.py` reads with it whether `[]` is the shape of a scalar or stands for a shape that the file does not tell,
-and loads a classifier whose probabilities end in a ZipMap (a sequence of maps from class to probability, which no
-tensor protocol can carry) as one whose probabilities are the matrix that goes into it. skl2onnx, onnxmltools and
-CatBoost export their classifiers so. The file stays as it is: only what is handed to ONNX Runtime has the change.
+and loads a model that ends in a sequence, which no tensor protocol can carry, without the step that makes it one:
+
+| last step | instead |
+|---|---|
+| ZipMap: maps from class to probability, of classifiers by skl2onnx, CatBoost, … | the matrix that goes into it |
+| SequenceConstruct: a tensor for each target, of skl2onnx's MultiOutputClassifier | `name_0`, `name_1`, … |
+
+The file stays as it is: only what is handed to ONNX Runtime has the change.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,30 +22,41 @@ _GRAPH, _OPSET_IMPORT = 7, 8
 _NODE, _INPUT, _OUTPUT, _VALUE_INFO = 1, 11, 12, 13
 _NAME, _TYPE = 1, 2
 _TENSOR, _SEQUENCE, _SHAPE = 1, 4, 2
-_NODE_INPUT, _NODE_OUTPUT, _OPERATOR, _ATTRIBUTE, _DOMAIN = 1, 2, 4, 5, 7
+_ZIPMAP, _CONSTRUCT = "ZipMap", "SequenceConstruct"
+_NODE_INPUT, _NODE_OUTPUT, _OPERATOR, _ATTRIBUTE = 1, 2, 4, 5
+_NAMED = {_NODE: _NODE_OUTPUT, _OUTPUT: _NAME, _VALUE_INFO: _NAME}  # parts of a graph by where their name is
 _INTS, _STRINGS = 8, 9
-
-_FLOAT = 1
 _IDENTITY_SINCE = 13
 
 Class = str | int
 
 
 @dataclass(frozen=True)
-class ZipMap:
-    """The last step before an output: `tensor`, with a column for each of `classes`, becomes the maps `output`."""
+class LastStep:
+    """What makes the sequence `output` of tensors: a ZipMap of one, with a column for each of `classes`; or of many."""
 
     output: str
-    tensor: str
-    classes: tuple[Class, ...]
+    tensors: tuple[str, ...]
+    classes: tuple[Class, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the tensors as outputs."""
+        if self.classes:
+            return (self.output,)
+        return tuple(f"{self.output}_{number}" for number in range(len(self.tensors)))
 
 
 @dataclass(frozen=True)
 class Ends:
-    """Names of inputs and outputs whose shape the file does not tell, and the ZipMaps that make an output."""
+    """Names of inputs and outputs whose shape the file does not tell, and the steps that make sequences of outputs."""
 
     shapeless: frozenset[str] = frozenset()
-    zipmaps: tuple[ZipMap, ...] = ()
+    steps: tuple[LastStep, ...] = ()
+
+    def classes(self, output: str) -> tuple[Class, ...]:
+        """The names of its columns, or none."""
+        return next((step.classes for step in self.steps if step.output == output), ())
 
 
 def read_ends(file: Path) -> Ends:
@@ -54,9 +70,9 @@ def read_ends(file: Path) -> Ends:
         return Ends()
 
 
-def without_zipmaps(file: Path, zipmaps: tuple[ZipMap, ...]) -> bytes:
-    """The model's bytes, with the tensors that go into the ZipMaps as outputs, under the names that the maps had."""
-    left_out = {zipmap.output: zipmap for zipmap in zipmaps}
+def without(steps: Iterable[LastStep], file: Path) -> bytes:
+    """The model's bytes, with the tensors that go into these steps as outputs."""
+    left_out = {step.output: step for step in steps}
     pieces: list[bytes | memoryview] = []
     known = False
     for field, value, whole in parts(view_of(file)):
@@ -82,8 +98,11 @@ def _ends(view: memoryview) -> Ends:
                 shapeless.add(_text(value, _NAME))
             if field == _OUTPUT and _message(kind, _SEQUENCE) is not None:
                 sequences.add(_text(value, _NAME))
-    zipmaps = [_zipmap(node) for node in nodes if _makes_maps(node, sequences)] if sequences else []
-    return Ends(frozenset(shapeless), tuple(zipmaps))
+    steps = [_step(node) for node in nodes if _text(node, _NODE_OUTPUT) in sequences] if sequences else []
+    found = [step for step in steps if step]
+    taken = {name for node in nodes for name in _texts(node, _NODE_OUTPUT)} if found else set()
+    free = [step for step in found if step.classes or taken.isdisjoint(step.names)]
+    return Ends(frozenset(shapeless | {name for step in free for name in step.names}), tuple(free))
 
 
 def _in_graph(view: memoryview) -> Iterator[tuple[int, memoryview]]:
@@ -94,13 +113,13 @@ def _in_graph(view: memoryview) -> Iterator[tuple[int, memoryview]]:
                     yield inner, value
 
 
-def _makes_maps(node: memoryview, outputs: set[str]) -> bool:
-    return _text(node, _OPERATOR) == "ZipMap" and _text(node, _NODE_OUTPUT) in outputs
-
-
-def _zipmap(node: memoryview) -> ZipMap:
+def _step(node: memoryview) -> LastStep | None:
+    """None if it is another operator."""
+    operator, tensors = _text(node, _OPERATOR), tuple(_texts(node, _NODE_INPUT))
+    if operator not in (_ZIPMAP, _CONSTRUCT):
+        return None
     classes = [name for attribute in _messages(node, _ATTRIBUTE) for name in _classes(attribute)]
-    return ZipMap(_text(node, _NODE_OUTPUT), _text(node, _NODE_INPUT), tuple(classes))
+    return LastStep(_text(node, _NODE_OUTPUT), tensors, tuple(classes)) if classes or operator == _CONSTRUCT else None
 
 
 def _classes(attribute: memoryview) -> Iterator[Class]:
@@ -121,29 +140,25 @@ def _signed(number: int) -> int:
     return number - (1 << 64) if number >> 63 else number
 
 
-def _graph_without(graph: memoryview, left_out: Mapping[str, ZipMap]) -> bytes:
+def _graph_without(graph: memoryview, left_out: Mapping[str, LastStep]) -> bytes:
     pieces: list[bytes | memoryview] = []
     for field, value, whole in parts(graph):
-        if field == _NODE and isinstance(value, memoryview) and _makes_maps(value, set(left_out)):
-            pieces.append(_part(_NODE, _identity(left_out[_text(value, _NODE_OUTPUT)])))
-        elif field in (_OUTPUT, _VALUE_INFO) and isinstance(value, memoryview) and _text(value, _NAME) in left_out:
-            pieces.append(_part(_OUTPUT, _matrix(left_out[_text(value, _NAME)])) if field == _OUTPUT else b"")
-        else:
+        named = _NAMED.get(field)
+        name = _text(value, named) if named and isinstance(value, memoryview) else ""
+        if name not in left_out:
             pieces.append(whole)
+        elif field == _NODE:
+            pieces += [_part(_NODE, node) for node in _identities(left_out[name])]
+        elif field == _OUTPUT:  # of which ONNX Runtime finds out the type and, mostly, the shape
+            pieces += [_part(_OUTPUT, _part(_NAME, output.encode())) for output in left_out[name].names]
     return b"".join(pieces)
 
 
-def _identity(zipmap: ZipMap) -> bytes:
-    """A node that gives the tensor the name of the maps."""
-    names = [(_NODE_INPUT, zipmap.tensor), (_NODE_OUTPUT, zipmap.output), (_OPERATOR, "Identity")]
-    return b"".join(_part(field, name.encode()) for field, name in names)
-
-
-def _matrix(zipmap: ZipMap) -> bytes:
-    """The description of a float32 tensor [any number of rows, classes]."""
-    shape = _part(1, b"") + _part(1, _number(1, len(zipmap.classes)))
-    kind = _part(_TENSOR, _number(1, _FLOAT) + _part(_SHAPE, shape))
-    return _part(_NAME, zipmap.output.encode()) + _part(_TYPE, kind)
+def _identities(step: LastStep) -> Iterator[bytes]:
+    """Nodes that give the tensors the names of outputs."""
+    for tensor, name in zip(step.tensors, step.names, strict=True):
+        said = [(_NODE_INPUT, tensor), (_NODE_OUTPUT, name), (_OPERATOR, "Identity")]
+        yield b"".join(_part(field, text.encode()) for field, text in said)
 
 
 def _messages(view: memoryview | None, field: int) -> list[memoryview]:
@@ -157,8 +172,11 @@ def _message(view: memoryview | None, field: int) -> memoryview | None:
 
 
 def _text(view: memoryview, field: int) -> str:
-    found = _message(view, field)
-    return "" if found is None else text_of(found)
+    return next(_texts(view, field), "")
+
+
+def _texts(view: memoryview, field: int) -> Iterator[str]:
+    return map(text_of, _messages(view, field))
 
 
 def _part(field: int, value: bytes) -> bytes:

@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from ..artifact.onnx_graph import Class, Ends, read_ends, without_zipmaps
+from ..artifact.onnx_graph import Class, Ends, read_ends, without
 from ..errors import DeviceUnavailable, ExecutionFailed, ModelInvalid, OpsetUnsupported, RunTooLong
 from .bfloat16 import from_ort, to_ort
 from .datatypes import BY_ONNX, Datatype
@@ -230,11 +230,11 @@ def load_model(path: Path, device: str = "cpu", *, memory: int = 0, threads: int
 
 
 def _source(file: Path, ends: Ends, options: Any) -> str | bytes:
-    """What ONNX Runtime loads: the file, or its bytes where a ZipMap is left out."""
-    if not ends.zipmaps:
+    """What ONNX Runtime loads: the file, or its bytes where a last step is left out."""
+    if not ends.steps:
         return str(file)
     options.add_session_config_entry(_WEIGHTS_FOLDER, str(file.parent))
-    return without_zipmaps(file, ends.zipmaps)
+    return without(ends.steps, file)
 
 
 def _not_loaded(file: Path, error: Exception) -> ModelInvalid:
@@ -272,8 +272,10 @@ def _spec(node: Any, role: str, ends: Ends) -> TensorSpec:
             f"{role} {node.name!r} is a {node.type}, which the protocol can't carry" + (f"; {advice}" if advice else "")
         )
     shape = tuple(dim if isinstance(dim, int) else -1 for dim in node.shape)
-    classes = next((zipmap.classes for zipmap in ends.zipmaps if zipmap.output == node.name), ())
-    return TensorSpec(node.name, datatype, shape or (None if node.name in ends.shapeless else ()), classes=classes)
+    classes = ends.classes(node.name)
+    if not shape and node.name in ends.shapeless:
+        return TensorSpec(node.name, datatype, (-1, len(classes)) if classes else None, classes=classes)
+    return TensorSpec(node.name, datatype, shape, classes=classes)
 
 
 def _examples(spec: TensorSpec, rows: int) -> Tensor:

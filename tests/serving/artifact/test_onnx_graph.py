@@ -8,7 +8,7 @@ import serving_models
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate_serving.artifact.onnx_graph import Ends, ZipMap, read_ends, without_zipmaps
+from headgate_serving.artifact.onnx_graph import Ends, LastStep, read_ends, without
 
 
 def test_what_the_file_does_not_tell(tmp_path: Path) -> None:
@@ -23,8 +23,8 @@ def test_classes_of_a_zipmap(tmp_path: Path, packed: bool) -> None:
         loose, tight = b"\x40" + b"\xff" * 9 + b"\x01\x40\xac\x02", b"\x42\x0c" + b"\xff" * 9 + b"\x01\xac\x02"
         path.write_bytes(resized(path.read_bytes(), loose, tight))
         onnx.load(path)
-    assert read_ends(path).zipmaps == (ZipMap("OUT", "IN", (-1, 300)),)
-    assert read_ends(serving_models.zipmap(path, ("no", "ja"))).zipmaps == (ZipMap("OUT", "IN", ("no", "ja")),)
+    assert read_ends(path) == Ends(frozenset({"OUT"}), (LastStep("OUT", ("IN",), (-1, 300)),))
+    assert read_ends(serving_models.zipmap(path, ("no", "ja"))).classes("OUT") == ("no", "ja")
 
 
 def resized(whole: bytes, old: bytes, new: bytes) -> bytes:
@@ -40,8 +40,7 @@ def test_nothing_else_changes_without_a_zipmap(tmp_path: Path) -> None:
     whole.metadata_props.add(key="a", value="b")
     whole.graph.doc_string = "and this"
     onnx.save(whole, path)
-    edited = onnx.load_from_string(without_zipmaps(path, read_ends(path).zipmaps))
-    onnx.checker.check_model(edited, full_check=True)
+    edited = onnx.load_from_string(without(read_ends(path).steps, path))
     assert [node.op_type for node in edited.graph.node] == ["Identity", "Constant", "ReduceSum"]
     assert not edited.graph.value_info
     for one in (whole, edited):
@@ -54,7 +53,19 @@ def test_a_zipmap_within_the_graph_stays(tmp_path: Path) -> None:
     whole = onnx.load(path)
     whole.graph.node[0].output[0] = "elsewhere"
     onnx.save(whole, path)
-    assert read_ends(path).zipmaps == ()
+    assert read_ends(path).steps == ()
+
+
+def test_a_sequence_is_as_many_outputs_as_it_has_tensors(tmp_path: Path) -> None:
+    path = serving_models.sequence(tmp_path / "model.onnx")
+    assert read_ends(path).steps == (LastStep("OUT", ("IN", "MORE")),)
+    edited = onnx.load_from_string(without(read_ends(path).steps, path))
+    assert [output.name for output in edited.graph.output] == ["OUT_0", "OUT_1"]
+
+
+def test_but_for_one_that_has_the_name_of_another(tmp_path: Path) -> None:
+    path = serving_models.sequence(tmp_path / "model.onnx", more="OUT_0")
+    assert read_ends(path).steps == ()
 
 
 @given(cut=st.integers(0, 300), noise=st.binary(max_size=8))

@@ -154,6 +154,31 @@ def test_the_matrix_before_a_zipmap_is_the_output(tmp_path: Path, classes: tuple
     model.warm_up()
     assert model.batches
     assert path.read_bytes() == before
+def test_the_tensors_of_a_sequence_are_the_outputs(tmp_path: Path) -> None:
+    model = load_model(models.sequence(tmp_path / "model.onnx"))
+    rows = np.float32([[1, 2], [3, 4]])
+    for request in asked_for(model, IN=rows):
+        answer = model.run(request.inputs, request.outputs)
+        assert {name: values.tolist() for name, values in answer.items()} == {
+            "OUT_0": [[1, 2], [3, 4]],
+            "OUT_1": [[2, 4], [6, 8]],
+        }
+    assert [spec.shape for spec in model.outputs] == [(-1, 2), (-1, 2)]
+
+
+def test_probabilities_of_double_precision(tmp_path: Path) -> None:
+    """Which ONNX Runtime's ZipMap does not take: skl2onnx writes such files, and nobody else can load them."""
+    whole = onnx.load(models.zipmap(tmp_path / "model.onnx"))
+    whole.graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    whole.graph.output[1].type.tensor_type.elem_type = TensorProto.DOUBLE
+    onnx.save(whole, tmp_path / "model.onnx")
+    with pytest.raises(Exception, match="ZipMap"):
+        ort.InferenceSession(tmp_path / "model.onnx")
+    model = load_model(tmp_path / "model.onnx")
+    assert model.output_by_name["OUT"].datatype.name == "FP64"
+    assert model.run({"IN": np.float64([[1, 2]])}, ["OUT"])["OUT"].tolist() == [[1, 2]]
+
+
 
 
 def test_a_file_that_names_no_opset_but_that_of_the_zipmap(tmp_path: Path) -> None:
