@@ -17,7 +17,7 @@ from ..errors import MalformedRequest, ProfileInvalid
 from ..server.conversion import converted, shown
 from ..server.model import Model, TensorSpec
 from .profile import Column
-from .table import SUFFIXES, column, is_text, plain, read_table
+from .table import column, plain, with_texts
 
 Values = NDArray[Any]
 
@@ -36,9 +36,7 @@ def model_columns(
 ) -> list[Column]:
     """What the model reads of the table, which is that of the file `data`; `there` are those that may be features."""
     places = _places(model, names, there)
-    guessed = [p.name for p in places if p.spec.datatype.kind == "O" and not is_text(table.schema.field(p.name).type)]
-    if guessed and SUFFIXES.get(data.suffix.lower()) == "csv":
-        table = read_table(data, texts=guessed)  # 007 was read as a number
+    table = with_texts(data, table, [p.name for p in places if p.spec.datatype.kind == "O"])  # 007 is no number
     return [Column(p.name, p.spec.name, p.at, _values(column(table, p.name), p)) for p in places]
 
 

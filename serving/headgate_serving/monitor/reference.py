@@ -21,7 +21,7 @@ from .invalid import Invalid, invalid_answers
 from .pandas_index import without_index
 from .performance import class_names
 from .profile import Column, Label, Profile, build_profile
-from .table import column, natural, no_feature, read_table
+from .table import column, natural, no_feature, read_table, with_texts
 
 Values = NDArray[Any]
 
@@ -47,15 +47,15 @@ def reference_of(
     `names` are the columns to take, in the model's order; `label` is the column with the true classes, no feature.
     """
     table = read_table(data)
+    model = load_model(model_path) if model_path else None
     left_out: dict[str, str] = {}
-    truth = _label(table, label, left_out) if label else None
+    truth = _label(_with_label(model, data, table, label), label, left_out) if label else None
     if names:
         _check_names(table, names, label)
-    if model_path is None:
+    if model is None:
         table, index = without_index(table, _asked(names, label))
         columns = _natural(table, names, label, left_out)
         return _profiled(columns, {}, None, left_out | index)
-    model = load_model(model_path)
     columns, index = _fed(model, data, table, names, label)
     return _profiled(columns, _answers(model, columns), truth, left_out | index, model.classes)
 
@@ -118,6 +118,13 @@ def _check_names(table: Any, names: Sequence[str], label: str | None) -> None:
             raise ProfileInvalid(f"column {name!r} is the label and can't be a feature too; take it out of --columns")
         if times > 1:
             raise ProfileInvalid(f"--columns names {name!r} twice")
+
+
+def _with_label(model: Model | None, data: Path, table: Any, label: str) -> Any:
+    """The table, with the label as text if the model answers with text: its class is `007`, and not 7."""
+    column(table, label)
+    answers_text = model is not None and any(spec.datatype.kind == "O" for spec in model.outputs)
+    return with_texts(data, table, [label]) if answers_text else table
 
 
 def _label(table: Any, label: str, left_out: dict[str, str]) -> Label | None:

@@ -48,6 +48,12 @@ def read_table(path: Path, texts: Collection[str] = ()) -> Any:
     return table
 
 
+def with_texts(path: Path, table: Any, names: Collection[str]) -> Any:
+    """The table of that file with these columns as text, as it stands there, if the file does not tell their types."""
+    guessed = [name for name in names if not is_text(table.schema.field(name).type)]
+    return read_table(path, guessed) if guessed and SUFFIXES.get(path.suffix.lower()) == "csv" else table
+
+
 def _read_csv(path: Path, texts: Collection[str]) -> Any:
     # Types are guessed from the first block, so all of the file is one: a first fraction may come late.
     block = min(max(path.stat().st_size + 1, 1 << 16), _LARGEST_BLOCK)
