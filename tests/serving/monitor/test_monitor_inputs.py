@@ -122,6 +122,15 @@ def test_text_of_a_csv_is_text_as_it_stands_there(tmp_path: Path) -> None:
         assert fed(one_input(tmp_path, "BYTES"), tmp_path / "rows.csv") == rows[:number]
 
 
+@pytest.mark.parametrize("classes", [("007", "010"), ("True", "False"), ("1.0", "2.0")], ids=str)
+def test_a_label_is_compared_with_the_texts_that_the_model_answers(tmp_path: Path, classes: tuple[str, str]) -> None:
+    one_input(tmp_path, "BYTES")
+    rows = [f"{name},{name}" for name in classes * 20] + [f"{classes[0]},{classes[1]}"] * 10
+    (tmp_path / "rows.csv").write_text("IN,truth\n" + "\n".join(rows) + "\n")
+    (accuracy,) = reference_of(tmp_path / "model.onnx", tmp_path / "rows.csv", ["IN"], "truth").profile.accuracy
+    assert (accuracy.rows, accuracy.correct) == (50, 40)
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
