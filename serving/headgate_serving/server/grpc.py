@@ -161,7 +161,6 @@ class Grpc:
         stream.send(framed(_CheckResponse(status=self._status_of(name))))
 
 
-def _config_of(spec: TensorSpec) -> dict[str, Any]:
 def _metadata_of(tensor: dict[str, Any]) -> dict[str, Any]:
     """A list among the parameters is JSON here: gRPC's parameters hold no lists."""
     parameters = {
@@ -171,4 +170,5 @@ def _metadata_of(tensor: dict[str, Any]) -> dict[str, Any]:
     return {**tensor, "parameters": parameters}
 
 
+def _config_of(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "data_type": spec.datatype.triton, "dims": spec.shape or ()}
