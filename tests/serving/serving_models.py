@@ -141,6 +141,39 @@ def looping(path: Path) -> Path:
     )
 
 
+def endless(path: Path) -> Path:
+    """OUT = IN of [N,2] floats where their sum is 0; for any other row it never comes, but can be stopped."""
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, []) for name in ("sum", "more")]
+    flags = [helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("on", "still_on")]
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["on"], ["still_on"]), helper.make_node("Identity", ["sum"], ["more"])],
+        "body",
+        [helper.make_tensor_value_info("at", TensorProto.INT64, []), flags[0], values[0]],
+        [flags[1], values[1]],
+    )
+    return save(
+        path,
+        [
+            helper.make_node("ReduceSum", ["IN"], ["all"], keepdims=0),
+            helper.make_node("Cast", ["all"], ["goes_on"], to=TensorProto.BOOL),
+            helper.make_node("Loop", ["", "goes_on", "all"], ["last"], body=body),
+            helper.make_node("Add", ["IN", "last"], ["OUT"]),
+        ],
+        [("IN", TensorProto.FLOAT, ["n", 2])],
+        [("OUT", TensorProto.FLOAT, ["n", 2])],
+    )
+
+
+def long_rows(path: Path) -> Path:
+    """OUT = the largest of each three neighbours of [N,1,K] floats: K has to be 3 or more."""
+    return save(
+        path,
+        [helper.make_node("MaxPool", ["IN"], ["OUT"], kernel_shape=[3])],
+        [("IN", TensorProto.FLOAT, ["n", 1, "k"])],
+        [("OUT", TensorProto.FLOAT, ["n", 1, "l"])],
+    )
+
+
 def by_rows(path: Path, operator: str, columns: int | str = 2, **attributes: object) -> Path:
     """OUT = the operator of [N,2] floats (or another number of columns), which may look at all rows."""
     axis = [] if operator != "CumSum" else [helper.make_node("Constant", [], ["axis"], value_int=0)]
@@ -205,6 +238,22 @@ def zipmap(path: Path, classes: Sequence[int] | Sequence[str] = (0, 1), *, only_
     return path
 
 
+def sequence(path: Path, more: str = "MORE") -> Path:
+    """What skl2onnx makes of the probabilities of several targets: OUT is a sequence of IN and of MORE, its double."""
+    kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
+    graph = helper.make_graph(
+        [
+            helper.make_node("Add", ["IN", "IN"], [more]),
+            helper.make_node("SequenceConstruct", ["IN", more], ["OUT"]),
+        ],
+        "test",
+        [helper.make_tensor_value_info("IN", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_value_info("OUT", kind)],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
 def shapeless(path: Path) -> Path:
     """Y = X + X where the file tells no shape of X; TWICE = ONE + ONE of a scalar."""
     return save(
@@ -226,19 +275,3 @@ def with_defaults(path: Path, ir_version: int = 8) -> Path:
         weights=[numpy_helper.from_array(np.array([3], np.float32), "SCALE")],
         ir_version=ir_version,
     )
-def sequence(path: Path, more: str = "MORE") -> Path:
-    """What skl2onnx makes of the probabilities of several targets: OUT is a sequence of IN and of MORE, its double."""
-    kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
-    graph = helper.make_graph(
-        [
-            helper.make_node("Add", ["IN", "IN"], [more]),
-            helper.make_node("SequenceConstruct", ["IN", more], ["OUT"]),
-        ],
-        "test",
-        [helper.make_tensor_value_info("IN", TensorProto.FLOAT, ["n", 2])],
-        [helper.make_value_info("OUT", kind)],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
-
-

@@ -17,12 +17,12 @@ LABELS = {"HEADGATE_NAMESPACE": "ns", "HEADGATE_MODEL": "fraud", "HEADGATE_REVIS
 
 
 class Served:
-    """Starts the process and waits until it says that it is ready, or has ended.
+    """Starts the process and waits until it says that it is ready (or something else), or has ended.
 
     `before` is Python that the process runs first, for what can't be had from outside.
     """
 
-    def __init__(self, model: Path, *options: str, log: Path, before: str = "pass") -> None:
+    def __init__(self, model: Path, *options: str, log: Path, before: str = "pass", until: str = "ready: ") -> None:
         http_port, grpc_port, metrics_port = free_ports(3)
         self.address = f"127.0.0.1:{http_port}"
         self.grpc_address = f"127.0.0.1:{grpc_port}"
@@ -45,7 +45,7 @@ class Served:
         self._spoke = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.wait_for("ready: ")
+        self.wait_for(until)
         self.client = httpx.Client(base_url=f"http://{self.address}")
 
     def wait_for(self, text: str) -> None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
@@ -28,6 +27,9 @@ Tensor = NDArray[Any]
 
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+_SPINNING = "session.intra_op.allow_spinning"
+"""Threads that wait for the next run by asking again and again take cores from others, and use up a limit of CPU."""
+
 _UNSAID = Ends()
 
 _ADVICE = {
@@ -97,6 +99,11 @@ class Run:
         """`time.monotonic` of its beginning; 0 when there is none."""
         self.terminated = False
 
+    def overdue(self, seconds: float) -> bool:
+        """Whether it takes longer than that by now."""
+        started = self.started
+        return started > 0 and time.monotonic() - started > seconds
+
     def terminate(self) -> None:
         """Let ONNX Runtime give up before the next operator."""
         self.terminated = True
@@ -153,45 +160,6 @@ class Model:
         results: list[Tensor] = self._session.run(outputs, inputs, options)
         return results
 
-    def warm_up(self) -> float:
-        """Run on small numbers, so that no user waits for the first allocation; the seconds that a row takes.
-
-        ExecutionFailed if the model does not like them: it may still like its users'. Where it does, and where every
-        tensor's first dimension is free, it is tried whether its rows are independent: then `batches` is set. Both
-        orders of two rows are tried, for a running sum shows in one of them only.
-        """
-        run = Run()
-        one = {spec.name: _examples(spec, 1) for spec in self.inputs}
-        self.run(one, self.output_names, run)
-        started = time.perf_counter()
-        self.run(one, self.output_names, run)
-        seconds = time.perf_counter() - started
-        if all(spec.first == -1 for spec in (*self.inputs, *self.outputs)) and self.inputs:
-            try:
-                self.batches = self._rows_are_independent(run)
-                self.batching = "on" if self.batches else "off: a row's answer depends on the other rows"
-            except ExecutionFailed as error:
-                self.batching = f"off: it could not be tried whether the model's rows are independent: {error}"
-        else:
-            self.batching = "off: not every tensor's first dimension is free"
-        return seconds
-
-    def _rows_are_independent(self, run: Run) -> bool:
-        """Whether two rows, in either order, have the answers that each has alone."""
-        two = {spec.name: _examples(spec, 2) for spec in self.inputs}
-
-        def of(*rows: int) -> dict[str, Tensor]:
-            return self.run({name: tensor[list(rows)] for name, tensor in two.items()}, self.output_names, run)
-
-        first, second, both, reverse = of(0), of(1), of(0, 1), of(1, 0)
-        coarse = any(spec.datatype.name in ("FP16", "BF16") for spec in (*self.inputs, *self.outputs))
-        error = 4e-3 if coarse else 1e-5
-        return all(
-            _stacked(first[name], second[name], both[name], error)
-            and _stacked(second[name], first[name], reverse[name], error)
-            for name in self.output_names
-        )
-
 
 def load_model(path: Path, device: str = "cpu", *, memory: int = 0, threads: int = 1) -> Model:
     """Load the model at `path`, a file or a folder with `model.onnx`, onto a device: cpu, cuda or auto.
@@ -204,6 +172,7 @@ def load_model(path: Path, device: str = "cpu", *, memory: int = 0, threads: int
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.add_session_config_entry(_SPINNING, "0")
     options.log_severity_level = 4
     cuda = _CUDA in ort.get_available_providers() and device != "cpu"
     if device == "cuda" and not cuda:
@@ -276,33 +245,6 @@ def _spec(node: Any, role: str, ends: Ends) -> TensorSpec:
     if not shape and node.name in ends.shapeless:
         return TensorSpec(node.name, datatype, (-1, len(classes)) if classes else None, classes=classes)
     return TensorSpec(node.name, datatype, shape, classes=classes)
-
-
-def _examples(spec: TensorSpec, rows: int) -> Tensor:
-    """Values for a run that nobody asked for; free dimensions have length 1 (the first one: as many as `rows`).
-
-    Of one row all are 0, of two the second differs from the first: whole numbers are 0 and 1, which most indices may
-    be, and floats lie somewhere between, for 0 and 1 are the same in a sum as alone.
-    """
-    shape = [dim if dim >= 0 else 1 if at else rows for at, dim in enumerate(spec.assumed)]
-    text = spec.datatype.kind == "O"
-    values = np.full(shape, "", object) if text else np.zeros(shape, spec.datatype.dtype)
-    if values.ndim and rows > 1:
-        values[1:] = "a" if text else 1
-        if spec.datatype.kind == "f":
-            values[:] = np.random.default_rng(1).random(shape)
-    return values
-
-
-def _stacked(first: Tensor, second: Tensor, both: Tensor, error: float) -> bool:
-    """Whether the answer to two rows is that to the first and that to the second, but for rounding."""
-    if first.shape[:1] != (1,) or both.shape != (2, *first.shape[1:]) or second.shape != first.shape:
-        return False
-    if both.dtype.kind != "f":
-        return bool((both == np.concatenate([first, second])).all())
-    apart = np.concatenate([first, second])
-    size = float(np.abs(apart[np.isfinite(apart)]).max(initial=0.0))
-    return bool(np.allclose(both, apart, rtol=10 * error, atol=error * size, equal_nan=True))
 
 
 def _first_line(error: Exception) -> str:

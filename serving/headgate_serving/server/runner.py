@@ -1,18 +1,17 @@
 """When and where the model runs: what waits is run together as soon as there is somebody to run it.
 
 `app.py` and `grpc.py` submit jobs on the event loop and are called back on it. Jobs that arrive in the same turn of
-the loop, or while all threads are busy, share one run if the model's rows are independent of each other; nobody ever
-waits for a timer. Small runs happen on the loop itself, for handing one to a thread would cost more than it takes; what
-is expected to take longer than INLINE_SECONDS goes to a thread, so that probes and other requests are not kept waiting.
+the loop, or while all threads are busy, share one run if the model's rows are independent of each other and take less
+time together (`joining.py`); nobody ever waits for a timer. Small runs happen on the loop itself, for handing one to a
+thread would cost more than it takes; what is expected to take longer than INLINE_SECONDS goes to a thread, so that
+probes and other requests are not kept waiting.
 """
 
 import asyncio
 import logging
-import math
-import sys
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -20,13 +19,14 @@ import numpy as np
 from ..errors import DeadlineExceeded, ExecutionFailed, Overloaded, RequestError
 from ..monitor import Monitor
 from .confidence import Confidence
+from .joining import Joining, Proof, joinable
 from .model import Model, Run, Tensor
+from .rows import ON
 from .telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
 INLINE_SECONDS = 0.0005
-JOINED_BYTES = 256 << 10
 LONG = 0.1  # seconds of a run after which the next ones go to threads, for there may be more of its kind
 _UP, _DOWN = 1.02, 1 / 1.02  # steps with which the expected time of a row follows the median of what is seen
 
@@ -37,10 +37,14 @@ Outcome = Results | RequestError
 class Job:
     """One request's run: `done` is called once, on the loop, unless `cancelled` was set before.
 
-    `deadline` is a time of `time.monotonic`, or None; `unsure` counts the rows whose answer has little confidence.
+    `deadline` is a time of `time.monotonic`, or None; `unsure` counts the rows whose answer has little confidence;
+    `in_company` if others waited as well when it was taken.
     """
 
-    __slots__ = ("cancelled", "deadline", "expiry", "finished", "inputs", "outputs", "queued", "rows", "unsure")
+    __slots__ = (
+        *("cancelled", "deadline", "expiry", "finished", "in_company", "inputs", "outputs", "queued", "rows"),
+        "unsure",
+    )
 
     def __init__(self) -> None:
         self.inputs: dict[str, Tensor] = {}
@@ -52,6 +56,7 @@ class Job:
         self.cancelled = False
         self.finished = False
         self.unsure = 0
+        self.in_company = False
 
     def done(self, outcome: Outcome) -> None:
         """The model has run, or could not."""
@@ -59,7 +64,11 @@ class Job:
 
 
 class Runner:
-    """The model, its queue and its threads. All methods but `overdue` belong to the event loop's thread."""
+    """The model, its queue and its threads. All methods but `overdue` belong to the event loop's thread.
+
+    `joined` are the seconds that a row took at the start by rows in the run, None if nothing was measured; `unproven`
+    if it is open whether rows are independent, of which `tell` is told once it is known.
+    """
 
     def __init__(
         self,
@@ -73,12 +82,18 @@ class Runner:
         max_queue: int,
         row_seconds: float,
         confidence: Confidence | None = None,
+        joined: Mapping[int, float] | None = None,
+        unproven: bool = False,
+        tell: Callable[[str], None] = lambda batching: None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._model = model
         self._monitor = monitor
         self._telemetry = telemetry
-        self._max_batch = min(max_batch, _worth_joining(model)) if model.batches else 1
+        self._joinable = joinable(model, max_batch)
+        self._joining = Joining(self._joinable if model.batches else 1, joined)
+        self._proof = Proof(model) if unproven and self._joinable > 1 else None
+        self._tell = tell
         self._max_delay = max_delay
         self._max_queue = max_queue
         self._row_seconds = row_seconds
@@ -89,10 +104,11 @@ class Runner:
         self._counted = (*(monitor.outputs if monitor else ()), *([confidence.output] if confidence else []))
         self._waiting: deque[Job] = deque()
         self._flushing = False
+        self._threads = threads
         self._pool = ThreadPoolExecutor(threads, "model")
         self._free = [Run() for _ in range(threads)]
         self._inline = Run()
-        self._runs = (self._inline, *self._free)
+        self._runs = (self._inline, *self._free, *([self._proof.run] if self._proof else []))
 
     def submit(self, job: Job) -> None:
         """Run the job as soon as possible; Overloaded if too many are waiting."""
@@ -104,7 +120,7 @@ class Runner:
         self._waiting.append(job)
         if not self._flushing and self._free:
             self._flushing = True
-            if self._max_delay and self._max_batch > 1:
+            if self._max_delay and self._joining.on:
                 self._loop.call_later(self._max_delay, self._flush)
             else:
                 self._loop.call_soon(self._flush)
@@ -116,12 +132,14 @@ class Runner:
 
     def overdue(self, seconds: float) -> list[Run]:
         """Runs that take longer than that by now; for the watchdog's thread."""
-        now = time.monotonic()
-        return [run for run in self._runs if run.started and now - run.started > seconds]
+        return [run for run in self._runs if run.overdue(seconds)]
 
     def _flush(self) -> None:
         self._flushing = False
         while self._waiting and self._free:
+            if self._proof and self._proof.due(len(self._waiting)):
+                self._prove(self._proof)
+                continue
             batch = self._take()
             if not batch:
                 continue
@@ -131,18 +149,21 @@ class Runner:
             else:
                 run = self._free.pop()
                 self._pool.submit(self._run_in_thread, batch, run)
+        if self._proof and len(self._free) == self._threads and self._proof.due(0):
+            self._prove(self._proof)
         self._telemetry.queued = len(self._waiting)
 
     def _take(self) -> list[Job]:
         """The next jobs that can share a run: a fair share of those that wait for each thread that is free."""
         waiting, batch, rows = self._waiting, list[Job](), 0
-        share = self._max_batch
+        in_company = len(waiting) > 1
+        most = share = self._joining.most(len(waiting))
         if self._row_seconds * len(waiting) >= INLINE_SECONDS:
             share = -(-len(waiting) // len(self._free))
         now = time.monotonic()
         while waiting:
             job = waiting[0]
-            full = rows + job.rows > self._max_batch or len(batch) == share
+            full = rows + job.rows > most or len(batch) == share
             if batch and (full or not (self._alike or _can_share(batch[0], job, self._required))):
                 break
             waiting.popleft()
@@ -151,9 +172,30 @@ class Runner:
                 _forget_deadline(job)
             elif not job.finished:
                 self._telemetry.waited(now - job.queued)
+                job.in_company = in_company
                 batch.append(job)
                 rows += job.rows
         return batch
+
+    def _prove(self, proof: Proof) -> None:
+        """One step of it, in the place of a run."""
+        run = self._free.pop()
+        self._pool.submit(self._prove_in_thread, proof, run)
+
+    def _prove_in_thread(self, proof: Proof, run: Run) -> None:
+        proof.step()
+        self._loop.call_soon_threadsafe(self._proven, proof, run)
+
+    def _proven(self, proof: Proof, run: Run) -> None:
+        self._free.append(run)
+        if proof.verdict:
+            self._proof = None
+            self._model.batches = proof.verdict == ON
+            self._model.batching = proof.verdict
+            self._joining = Joining(self._joinable if self._model.batches else 1, {})
+            self._tell(proof.verdict)
+        if not self._flushing:
+            self._flush()
 
     def _run_in_thread(self, batch: list[Job], run: Run) -> None:
         outcomes, seconds = self._run(batch, run)
@@ -162,7 +204,7 @@ class Runner:
     def _back(self, batch: list[Job], outcomes: list[Outcome], seconds: float, run: Run) -> None:
         self._free.append(run)
         self._finish(batch, outcomes, seconds)
-        if self._waiting and not self._flushing:
+        if (self._waiting or self._proof) and not self._flushing:
             self._flush()
 
     def _run(self, batch: list[Job], run: Run) -> tuple[list[Outcome], float]:
@@ -219,6 +261,10 @@ class Runner:
             self._row_seconds *= _UP if seconds > self._row_seconds * rows else _DOWN
             if seconds > LONG:
                 self._row_seconds = max(self._row_seconds, seconds / rows)
+            if batch[0].in_company:
+                self._joining.ran(rows, rows if self._alike else _elements(batch), seconds)
+        if self._proof and batch and isinstance(outcomes[0], dict):
+            self._proof.offer(batch[0].inputs)
         self._telemetry.ran(rows, seconds)
         for job, outcome in zip(batch, outcomes, strict=True):
             if job.expiry:
@@ -235,10 +281,9 @@ class Runner:
             job.done(DeadlineExceeded("the request's deadline passed before the model had answered"))
 
 
-def _worth_joining(model: Model) -> int:
-    """Rows that run faster together than alone: on a CPU, not those that would have to be copied at length."""
-    size = sum(math.prod(dim for dim in spec.assumed if dim > 0) * spec.datatype.size for spec in model.inputs)
-    return max(1, JOINED_BYTES // max(1, size)) if model.device == "cpu" else sys.maxsize
+def _elements(batch: list[Job]) -> int:
+    """Of all tensors: what a run's time goes by where some rows are longer than others."""
+    return max(1, sum(tensor.size for job in batch for tensor in job.inputs.values()))
 
 
 def _failed(error: Exception) -> RequestError:

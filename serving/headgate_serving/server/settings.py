@@ -18,7 +18,10 @@ DEVICES = ("auto", "cpu", "cuda")
 
 @dataclass(frozen=True)
 class Settings:
-    """All options. Times are in seconds, sizes in bytes; 0 stands for no limit where a limit may be off."""
+    """All options. Times are in seconds, sizes in bytes; 0 stands for no limit where a limit may be off.
+
+    Threads that are None are chosen at the start by what a run of the model takes.
+    """
 
     model: Path
     name: str
@@ -31,8 +34,8 @@ class Settings:
     metrics_port: int
     device: str
     device_memory: int
-    threads: int
-    intra_op_threads: int
+    threads: int | None
+    intra_op_threads: int | None
     max_batch: int
     max_delay: float
     max_queue: int
@@ -82,8 +85,8 @@ def read_settings(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Set
     option("--metrics-port", "8002", "port of /metrics")
     option("--device", "auto", "cpu, cuda, or auto: cuda where there is a GPU and a runtime for it")
     option("--device-memory", "0", "most bytes of GPU memory that ONNX Runtime may take; 0 for no limit")
-    option("--threads", str(_default_threads()), "runs of the model at the same time")
-    option("--intra-op-threads", "1", "threads of ONNX Runtime within one run")
+    option("--threads", AUTO, "runs of the model at the same time; auto: as many as there are cores, at most 4")
+    option("--intra-op-threads", AUTO, "threads of ONNX Runtime within one run; auto: by what a run takes")
     option("--max-batch", "32", "most rows of several requests in one run; 1 runs each request alone")
     option("--max-delay", "0", "microseconds to wait for more requests to run together")
     option("--max-queue", "1000", "requests that may wait for a run; more are answered 429")
@@ -92,7 +95,7 @@ def read_settings(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Set
     option("--run-timeout", "60", "seconds after which a run of the model is stopped; 0 for never")
     option("--min-confidence", "0", "answers whose largest probability is below it are marked low_confidence")
     option("--drain-delay", "2", "seconds to go on serving after SIGTERM, until routers have noticed")
-    option("--grace", "25", "seconds after SIGTERM in which requests may finish")
+    option("--grace", "29", "seconds after SIGTERM in which requests may finish")
     args = parser.parse_args(argv)
     args.profile = args.profile or [path for path in profiles.split(os.pathsep) if path]
     return _checked(args, environ)
@@ -117,8 +120,8 @@ def _checked(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
         metrics_port=_whole("metrics port", args.metrics_port, 1, 65535),
         device=_one_of("device", args.device, DEVICES),
         device_memory=_whole("device memory", args.device_memory, 0, 1 << 50),
-        threads=_whole("threads", args.threads, 1, 1024),
-        intra_op_threads=_whole("intra op threads", args.intra_op_threads, 1, 1024),
+        threads=_whole_or_auto("threads", args.threads, 1, 1024),
+        intra_op_threads=_whole_or_auto("intra op threads", args.intra_op_threads, 1, 1024),
         max_batch=_whole("max batch", args.max_batch, 1, 1 << 20),
         max_delay=_whole("max delay", args.max_delay, 0, 10_000_000) / 1e6,
         max_queue=_whole("max queue", args.max_queue, 1, 1 << 20),
@@ -149,6 +152,10 @@ def _whole(what: str, given: str, low: int, high: int) -> int:
     return number
 
 
+def _whole_or_auto(what: str, given: str, low: int, high: int) -> int | None:
+    return None if given == AUTO else _whole(what, given, low, high)
+
+
 def _number(what: str, given: str, expected: str, most: float) -> float:
     try:
         number = float(given)
@@ -163,7 +170,3 @@ def _one_of(what: str, given: str, known: Sequence[str]) -> str:
     if given not in known:
         raise SettingsInvalid(f"{what}: expected one of {', '.join(known)}, got {given!r}")
     return given
-
-
-def _default_threads() -> int:
-    return min(4, len(os.sched_getaffinity(0)))

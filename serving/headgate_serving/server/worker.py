@@ -1,4 +1,4 @@
-"""The life of a serving process: listen, load, warm up, serve; at SIGTERM say not ready, finish, end.
+"""The life of a serving process: listen, load, try out, serve; at SIGTERM say not ready, finish, end.
 
 `supervisor.py` calls `serve` in a process of its own. A model or a profile that can't be served ends the process with
 its reason in the termination log; everything else that can be missing (profile, baseline) only switches monitoring off,
@@ -13,6 +13,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from wsgiref.simple_server import WSGIServer
@@ -21,7 +23,7 @@ import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
 from ..artifact.digest import MANIFEST, RECORD, digest_of, read_manifest
-from ..errors import ArtifactError, ExecutionFailed, HeadgateServingError, SettingsInvalid
+from ..errors import ArtifactError, HeadgateServingError, SettingsInvalid
 from ..monitor import InputForm, Monitor, MonitorCollector, Profile, monitor_of
 from ..monitor.files import baseline_profile, given_profile, profile_in
 from ..termination import write_termination_log
@@ -31,24 +33,25 @@ from .descriptors import connections_each
 from .http1 import Server
 from .http2 import Server as Http2Server
 from .listener import Limits
-from .model import Model, load_model
+from .model import Run
 from .runner import Runner
 from .service import Service, Serving
 from .settings import Settings
 from .supervisor import BACKLOG, HUNG, Place
 from .telemetry import Telemetry
+from .tryout import Tried, TryOut
 
 logger = logging.getLogger(__name__)
 
 _GIVE_UP = 5.0  # seconds after which a run that was told to stop will not
+_SAY_EVERY = 30.0  # seconds after which a start says again what it is at
 
 
 @dataclass(frozen=True)
 class Loaded:
     """Everything that is read from disk at the start."""
 
-    model: Model
-    row_seconds: float
+    tried: Tried
     digest: str
     profile: Profile | None
     monitor: Monitor | None
@@ -67,12 +70,10 @@ def serve(settings: Settings, place: Place) -> int:
     return 0
 
 
-def load(settings: Settings) -> Loaded:
+def load(settings: Settings, tryout: TryOut | None = None) -> Loaded:
     """Model, papers and monitor; ModelInvalid or ProfileInvalid if they can't be right."""
-    model = load_model(
-        settings.model, settings.device, memory=settings.device_memory, threads=settings.intra_op_threads
-    )
-    row_seconds = _warmed_up(model)
+    tried = (tryout or TryOut(settings)).start()
+    model = tried.model
     folder = settings.model if settings.model.is_dir() else settings.model.parent
     own = given_profile(settings.profiles[0]) if settings.profiles else profile_in(folder)
     others = [given_profile(path) for path in settings.profiles[1:]]
@@ -81,7 +82,7 @@ def load(settings: Settings) -> Loaded:
     inputs = {spec.name: InputForm.of(spec.assumed, spec.datatype) for spec in model.inputs}
     monitor = monitor_of(own, others, inputs, model.output_names, model.classes)
     said = "on" if own else "off: there is no profile.json in the artifact (headgate profile writes one)"
-    return Loaded(model, row_seconds, _digest(settings.model), own, monitor, said)
+    return Loaded(tried, _digest(settings.model), own, monitor, said)
 
 
 async def _live(settings: Settings, place: Place) -> None:
@@ -106,9 +107,16 @@ async def _live(settings: Settings, place: Place) -> None:
     metrics = _serve_metrics(settings, registry)
     fronts = None if place.restarts else await listen()  # before a restart there was a model: who connects waits for it
     runner: Runner | None = None
+    tryout = TryOut(settings)
+    watched: list[TryOut | Runner] = [tryout]
+    if settings.run_timeout:
+        threading.Thread(target=_watch, args=(watched, telemetry, settings.run_timeout), daemon=True).start()
     try:
-        loaded = await loop.run_in_executor(None, load, settings)
+        loaded = await _loaded(settings, tryout, stop)
+        if loaded is None:
+            return
         runner = _start(service, registry, loaded, settings)
+        watched.append(runner)
         listener, grpc = fronts = fronts or await listen()
         os.write(place.ready, b"1")
         await stop.wait()
@@ -124,58 +132,93 @@ async def _live(settings: Settings, place: Place) -> None:
         metrics.server_close()
 
 
+async def _loaded(settings: Settings, tryout: TryOut, stop: asyncio.Event) -> Loaded | None:
+    """What `load` returns; None if told to end before: its thread may be deep in ONNX Runtime, and ends with us."""
+    future: Future[Loaded] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(load(settings, tryout))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="start", daemon=True).start()
+    loading, told = asyncio.wrap_future(future), asyncio.ensure_future(stop.wait())
+    began = time.monotonic()
+    while True:
+        await asyncio.wait((loading, told), timeout=_SAY_EVERY, return_when=asyncio.FIRST_COMPLETED)
+        if loading.done():
+            told.cancel()
+            return loading.result()
+        if told.done():
+            logger.info("told to end while %s", tryout.doing)
+            return None
+        logger.info("not ready after %.0f s: still %s", time.monotonic() - began, tryout.doing)
+
+
 def _start(service: Service, registry: CollectorRegistry, loaded: Loaded, settings: Settings) -> Runner:
     """From now on ready."""
     telemetry = service.telemetry
-    telemetry.load_seconds = loaded.model.load_seconds
+    model, tried = loaded.tried.model, loaded.tried
+    telemetry.load_seconds = model.load_seconds
     telemetry.info = {
         "name": settings.name,
         "version": settings.version or "",
         "digest": loaded.digest,
-        "device": loaded.model.device,
+        "device": model.device,
     }
     if loaded.monitor:
         registry.register(MonitorCollector(loaded.monitor, loaded.profile, settings.labels))
-    runner = Runner(
-        loaded.model,
-        loaded.monitor,
-        telemetry,
-        threads=settings.threads,
-        max_batch=settings.max_batch,
-        max_delay=settings.max_delay,
-        max_queue=settings.max_queue,
-        row_seconds=loaded.row_seconds,
-        confidence=confidence_of(loaded.model, settings.min_confidence),
-    )
-    if settings.run_timeout:
-        threading.Thread(target=_watch, args=(runner, telemetry, settings.run_timeout), daemon=True).start()
-    gc.collect()
-    gc.freeze()  # what is there now stays; later collections need not look at it
     about = {
         "digest": loaded.digest,
         "monitoring": loaded.monitoring,
-        "device": loaded.model.device,
-        "batching": loaded.model.batching,
+        "device": model.device,
+        "batching": model.batching,
     }
-    service.serve(Serving(loaded.model, runner, about))
-    logger.info("monitoring is %s; batching is %s", loaded.monitoring, loaded.model.batching)
+
+    def tell(batching: str) -> None:
+        about["batching"] = batching
+        logger.info("batching is %s", batching)
+
+    runner = Runner(
+        model,
+        loaded.monitor,
+        telemetry,
+        threads=tried.threads,
+        max_batch=settings.max_batch,
+        max_delay=settings.max_delay,
+        max_queue=settings.max_queue,
+        row_seconds=tried.row_seconds,
+        confidence=confidence_of(model, settings.min_confidence),
+        joined=tried.joined,
+        unproven=tried.unproven,
+        tell=tell,
+    )
+    gc.collect()
+    gc.freeze()  # what is there now stays; later collections need not look at it
+    service.serve(Serving(model, runner, about))
+    logger.info("monitoring is %s; batching is %s", loaded.monitoring, model.batching)
     logger.info("ready: %s %s at port %d", settings.name, settings.version or "", settings.http_port)
     return runner
 
 
-def _watch(runner: Runner, telemetry: Telemetry, seconds: float) -> None:
-    """Stop runs that take too long; where that doesn't help, only another process does."""
+def _watch(watched: Sequence[TryOut | Runner], telemetry: Telemetry, seconds: float) -> None:
+    """Stop runs that take too long, users' and our own; where that doesn't help, only another process does."""
     while True:
         time.sleep(min(0.25, seconds / 4))
-        for run in runner.overdue(seconds):
+        for run in _overdue(watched, seconds):
             if not run.terminated:
                 logger.warning("a run of the model has taken %g s: stopping it", seconds)
                 telemetry.runs_stopped += 1
                 run.terminate()
-        if runner.overdue(seconds + _GIVE_UP):
+        if _overdue(watched, seconds + _GIVE_UP):
             logger.error("a run of the model does not stop; this process gives up")
             logging.shutdown()
             os._exit(HUNG)
+
+
+def _overdue(watched: Sequence[TryOut | Runner], seconds: float) -> list[Run]:
+    return [run for one in tuple(watched) for run in one.overdue(seconds)]
 
 
 def _serve_metrics(settings: Settings, registry: CollectorRegistry) -> WSGIServer:
@@ -219,15 +262,6 @@ async def _drain(
         await asyncio.sleep(0.02)
     if telemetry.in_flight:
         logger.warning("%d requests did not finish within %g s", telemetry.in_flight, settings.grace)
-
-
-def _warmed_up(model: Model) -> float:
-    """Seconds that one row takes. A model that does not like small numbers may still like its users' inputs."""
-    try:
-        return model.warm_up()
-    except ExecutionFailed as error:
-        logger.warning("the warm-up with small numbers failed: %s", error)
-        return 1.0
 
 
 def _digest(path: Path) -> str:

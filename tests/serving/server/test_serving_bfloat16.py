@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 from onnx import TensorProto
 from serving_process import Served
+from serving_tried import tried
 
 from headgate_serving.server.bfloat16 import narrowed
 from headgate_serving.server.datatypes import widened
-from headgate_serving.server.model import load_model
 
 INFER = "/v2/models/fraud/infer"
 EVERY = np.arange(1 << 16, dtype=np.uint16)
@@ -44,8 +44,7 @@ def test_what_lies_apart_in_memory() -> None:
 
 @pytest.mark.parametrize("shape", [[], [1], ["n"], ["n", 2], [2, 3]])
 def test_a_model_gives_back_what_it_got(tmp_path: Path, shape: list[int | str]) -> None:
-    model = load_model(models.one_of(tmp_path / "model.onnx", TensorProto.BFLOAT16, shape))
-    model.warm_up()
+    model = tried(models.one_of(tmp_path / "model.onnx", TensorProto.BFLOAT16, shape))
     values = np.full([3 if dim == "n" else dim for dim in shape], 1.5, np.float32)
     result = model.run({"IN": values}, ("OUT",))["OUT"]
     assert result.shape == values.shape

@@ -15,6 +15,7 @@ import pytest
 import serving_models as models
 from onnx import TensorProto, helper, numpy_helper
 from serving_process import Served
+from serving_tried import tried
 from test_serving_runner import Asked, Watched
 from tritonclient import grpc as triton
 from tritonclient.grpc import service_pb2 as pb
@@ -59,7 +60,7 @@ def test_a_shape_that_the_file_does_not_tell_is_any_shape(tmp_path: Path, shape:
 
 
 def test_a_scalar_is_not_any_shape(tmp_path: Path) -> None:
-    model = load_model(models.shapeless(tmp_path / "model.onnx"))
+    model = tried(models.shapeless(tmp_path / "model.onnx"))
     ones = np.ones(1, np.float32)
     with pytest.raises(MalformedRequest, match=r"'ONE': expected shape \[\] .*, got \[1\]"):
         asked_for(model, X=ones, ONE=ones)
@@ -67,7 +68,6 @@ def test_a_scalar_is_not_any_shape(tmp_path: Path) -> None:
         {"name": "X", "datatype": "FP32", "shape": [], "parameters": {"any_shape": True}},
         {"name": "ONE", "datatype": "FP32", "shape": []},
     ]
-    model.warm_up()
     assert not model.batches
 
 
@@ -117,8 +117,7 @@ def test_weights_of_an_old_exporter_are_no_inputs(tmp_path: Path) -> None:
 
 
 async def test_a_request_that_gives_one_has_a_run_for_itself(tmp_path: Path) -> None:
-    model = load_model(models.with_defaults(tmp_path / "model.onnx"))
-    model.warm_up()
+    model = tried(models.with_defaults(tmp_path / "model.onnx"))
     assert model.batches
     watched = Watched(model)
     options: dict[str, Any] = {"threads": 1, "max_batch": 32, "max_delay": 0.0, "max_queue": 100, "row_seconds": 1e-9}
@@ -138,7 +137,7 @@ async def test_a_request_that_gives_one_has_a_run_for_itself(tmp_path: Path) -> 
 def test_the_matrix_before_a_zipmap_is_the_output(tmp_path: Path, classes: tuple[int, ...] | tuple[str, ...]) -> None:
     path = models.zipmap(tmp_path / "model.onnx", classes)
     before = path.read_bytes()
-    model = load_model(path)
+    model = tried(path)
     rows = np.random.default_rng(1).random((4, len(classes)), np.float32)
     maps, sums = ort.InferenceSession(path).run(["OUT", "SUM"], {"IN": rows})
     for request in asked_for(model, IN=rows):
@@ -151,9 +150,10 @@ def test_the_matrix_before_a_zipmap_is_the_output(tmp_path: Path, classes: tuple
         "shape": [-1, len(classes)],
         "parameters": {"classes": list(classes)},
     }
-    model.warm_up()
     assert model.batches
     assert path.read_bytes() == before
+
+
 def test_the_tensors_of_a_sequence_are_the_outputs(tmp_path: Path) -> None:
     model = load_model(models.sequence(tmp_path / "model.onnx"))
     rows = np.float32([[1, 2], [3, 4]])
@@ -177,8 +177,6 @@ def test_probabilities_of_double_precision(tmp_path: Path) -> None:
     model = load_model(tmp_path / "model.onnx")
     assert model.output_by_name["OUT"].datatype.name == "FP64"
     assert model.run({"IN": np.float64([[1, 2]])}, ["OUT"])["OUT"].tolist() == [[1, 2]]
-
-
 
 
 def test_a_file_that_names_no_opset_but_that_of_the_zipmap(tmp_path: Path) -> None:

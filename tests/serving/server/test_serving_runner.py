@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 import serving_models as models
 from onnx import TensorProto, helper
+from serving_tried import tried
 
 from headgate_serving.errors import DeadlineExceeded, ExecutionFailed, Overloaded
 from headgate_serving.monitor import InputForm, Monitor, build_profile
 from headgate_serving.monitor.counter import attach
 from headgate_serving.monitor.profile import Column
 from headgate_serving.server import runner as runner_module
+from headgate_serving.server.joining import JOINED_BYTES
 from headgate_serving.server.model import Model, Run, Tensor, load_model
-from headgate_serving.server.runner import INLINE_SECONDS, JOINED_BYTES, Job, Outcome, Runner
+from headgate_serving.server.runner import INLINE_SECONDS, Job, Outcome, Runner
 from headgate_serving.server.telemetry import Telemetry
 from patience import PATIENCE
 
@@ -97,13 +99,7 @@ Start = Callable[..., Runner]
 
 @pytest.fixture
 def score(tmp_path: Path) -> Model:
-    return warm(models.score(tmp_path / "model.onnx"))
-
-
-def warm(path: Path) -> Model:
-    model = load_model(path)
-    model.warm_up()
-    return model
+    return tried(models.score(tmp_path / "model.onnx"))
 
 
 def sums(count: int, rows: int = 1) -> Iterator[list[list[float]]]:
@@ -139,7 +135,7 @@ async def test_no_more_rows_run_together_than_allowed_but_one_job_may_have_more(
 
 
 async def test_on_a_cpu_large_rows_are_not_copied_together(start: Start, tmp_path: Path) -> None:
-    model = warm(
+    model = tried(
         models.save(
             tmp_path / "model.onnx",
             [helper.make_node("Identity", ["X"], ["Y"])],
@@ -170,7 +166,7 @@ async def test_jobs_may_ask_for_different_outputs(start: Start, score: Model) ->
 
 
 async def test_different_shapes_behind_the_rows_run_apart(start: Start, tmp_path: Path) -> None:
-    model = warm(models.by_rows(tmp_path / "model.onnx", "Neg", columns="k"))
+    model = tried(models.by_rows(tmp_path / "model.onnx", "Neg", columns="k"))
     assert model.batches
     watched, runner = Watched(model), start(model)
     jobs = [Asked(model, IN=[row]) for row in ([1], [2], [3, 4], [5])]
@@ -184,7 +180,7 @@ async def test_tensors_with_fewer_rows_that_the_model_broadcasts_never_answer_fo
     start: Start, tmp_path: Path
 ) -> None:
     """Behind one another, 1 + 2 and 2 + 1 rows are 3 + 3."""
-    model = warm(models.broadcast(tmp_path / "model.onnx"))
+    model = tried(models.broadcast(tmp_path / "model.onnx"))
     assert model.batches
     runner = start(model)
     jobs = [Asked(model, A=a, B=b) for a, b in (([1], [10, 20]), ([100, 200], [3]), ([5], [6]), ([7], [8]))]
@@ -207,7 +203,7 @@ async def test_a_model_whose_rows_depend_on_each_other_is_never_batched(
     start: Start, tmp_path: Path, name: str
 ) -> None:
     operator, attributes = DEPENDENT[name]
-    model = warm(models.by_rows(tmp_path / "model.onnx", operator, **attributes))
+    model = tried(models.by_rows(tmp_path / "model.onnx", operator, **attributes))
     assert model.batching == "off: a row's answer depends on the other rows"
     watched, runner = Watched(model), start(model)
     jobs = [Asked(model, IN=x) for x in sums(3)]
@@ -219,13 +215,13 @@ async def test_a_model_whose_rows_depend_on_each_other_is_never_batched(
 
 
 async def test_why_a_model_is_not_batched_is_said(tmp_path: Path) -> None:
-    assert "not every tensor's first dimension is free" in warm(models.looping(tmp_path / "loop.onnx")).batching
-    assert "could not be tried" in warm(models.mixed(tmp_path / "mixed.onnx")).batching
+    assert "not every tensor's first dimension is free" in tried(models.looping(tmp_path / "loop.onnx")).batching
+    assert "could not be tried" in tried(models.mixed(tmp_path / "mixed.onnx")).batching
     assert "was not tried" in load_model(models.score(tmp_path / "score.onnx")).batching
 
 
 async def test_one_bad_row_fails_alone(start: Start, tmp_path: Path) -> None:
-    model = warm(models.table(tmp_path / "model.onnx"))
+    model = tried(models.table(tmp_path / "model.onnx"))
     assert model.batches
     runner = start(model)
     jobs = [Asked(model, IN=[at]) for at in (0, 1, 99, 3)]

@@ -1,0 +1,135 @@
+"""How many rows of several requests share a run: as many as make a row cheaper, which is measured and not assumed.
+
+Together a row often takes less time than alone, for a run has costs of its own; or more, where the tensors of many rows
+no longer fit into the processor's caches. `runner.py` asks `Joining` before each run and tells it afterwards what the
+run took. Where the start had no time to find out whether rows are independent, `Proof` does it beside users'
+requests.
+"""
+
+import math
+import sys
+from collections.abc import Generator, Mapping
+
+from ..errors import ExecutionFailed, RunTooLong
+from .model import Model, Run, Tensor
+from .rows import UNTRIED, examples, independence
+
+JOINED_BYTES = 256 << 10
+
+_PAYS = 0.95  # more rows share a run only if a row then takes less than this share of the time
+_FOLLOW = 0.2  # weight of the newest run
+_ENOUGH = 3  # runs of a size after which what they took is believed: the first ones allocate
+_OUTLIER = 1.5  # a run counts as at most so many times what was expected: it may have waited for a core
+_TRY_EVERY = 64  # one in so many runs has more or fewer rows than is best by what is known, for that may change
+_PROOFS = 3  # shapes of rows that are tried, should the model fail on them
+_STEP_EVERY = 16  # where somebody always waits, one in so many runs is the proof's
+
+
+def joinable(model: Model, most: int) -> int:
+    """Rows that may share a run: at most `most`, and on a CPU none that would have to be copied at length."""
+    size = sum(math.prod(dim for dim in spec.assumed if dim > 0) * spec.datatype.size for spec in model.inputs)
+    return min(most, max(1, JOINED_BYTES // max(1, size)) if model.device == "cpu" else sys.maxsize)
+
+
+class Joining:
+    """What a row takes in runs of 1, 2, 4, 8, … rows, and how many rows the next run should have.
+
+    `seconds` are those that a row took at the start, by rows in the run. With them, be they none, it begins with what
+    is known, or one row, and goes to twice as many only where that is faster; without (None) it begins with `most`.
+    """
+
+    def __init__(self, most: int, seconds: Mapping[int, float] | None = None) -> None:
+        self._most = most
+        top = _size(most)
+        self._costs = [0.0] * (top + 1)
+        self._seen = [0] * (top + 1)
+        for rows, each in (seconds or {}).items():
+            self._costs[min(_size(rows), top)] = each
+            self._seen[min(_size(rows), top)] = _ENOUGH
+        self._careful = seconds is not None
+        self._size = self._best()
+        self._chances = 0
+
+    @property
+    def on(self) -> bool:
+        """Whether rows of several requests share runs at present."""
+        return self._size > 0
+
+    def most(self, waiting: int) -> int:
+        """Rows that the next run should have at most, where so many requests wait for it."""
+        size = self._size
+        if waiting > 1:
+            self._chances += 1
+            if self._chances % _TRY_EVERY == 0:
+                size += 1 if self._chances // _TRY_EVERY % 2 else -1
+        return min(self._most, 1 << max(0, size))
+
+    def ran(self, rows: int, work: int, seconds: float) -> None:
+        """A run of so many rows took so long, where there was a choice.
+
+        `work` is what its time is divided by: rows, or elements where rows may differ in length.
+        """
+        size, each = min(_size(rows), len(self._costs) - 1), seconds / work
+        expected = self._costs[size]
+        if self._seen[size] >= _ENOUGH:
+            self._costs[size] += _FOLLOW * (min(each, _OUTLIER * expected) - expected)
+        else:
+            self._costs[size] = min(each, expected) if self._seen[size] else each
+            self._seen[size] += 1
+        self._size = self._best()
+
+    def _best(self) -> int:
+        """The fewest rows that are about as fast as the fastest; twice as many while that is not known of those."""
+        known = [(size, cost) for size, cost in enumerate(self._costs) if self._seen[size] >= _ENOUGH]
+        if self._careful and self._seen[0] < _ENOUGH:
+            return 0
+        if not self._careful and not any(size for size, _ in known):
+            return len(self._costs) - 1
+        least = min(cost for _, cost in known)
+        best = next(size for size, cost in known if cost * _PAYS <= least)
+        return best + 1 if best + 1 < len(self._costs) and self._seen[best + 1] < _ENOUGH else best
+
+
+class Proof:
+    """Whether rows are independent, found out beside users' requests, with made-up rows as long as theirs.
+
+    What users sent is not used: two of their rows may be the same just where a model mixes rows.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._steps: Generator[None, None, str] | None = None
+        self._left = _PROOFS
+        self._passed = 0
+        self.run = Run()
+        self.verdict = ""
+
+    def offer(self, inputs: Mapping[str, Tensor]) -> None:
+        """Inputs that the model has answered; their shapes are taken if there is use for them."""
+        if self._steps or sum(tensor.nbytes for tensor in inputs.values()) > JOINED_BYTES:
+            return
+        two = examples(self._model, 2, {name: tensor.shape for name, tensor in inputs.items()})
+        self._steps = independence(self._model, two, self.run)
+
+    def due(self, waiting: int) -> bool:
+        """Whether to take a step now: at once where nobody waits, and now and then where somebody always does."""
+        self._passed += 1
+        return bool(self._steps) and (not waiting or self._passed % _STEP_EVERY == 0)
+
+    def step(self) -> None:
+        """One more run, in a thread; the last one, or a failure that is one too many, ends in a verdict."""
+        assert self._steps
+        try:
+            next(self._steps)
+        except StopIteration as end:
+            self.verdict = end.value
+        except ExecutionFailed as error:
+            self._left -= 1
+            self._steps = None
+            if not self._left or isinstance(error, RunTooLong):
+                self.verdict = f"{UNTRIED}: {error}"
+
+
+def _size(rows: int) -> int:
+    """0 for one row, 1 for 2, 2 for 3 and 4, 3 for 5 to 8, …"""
+    return (rows - 1).bit_length()

@@ -1,0 +1,225 @@
+"""How many rows share a run, by what runs have taken; and finding out beside requests whether they may."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import serving_models as models
+from serving_tried import start_of
+from test_serving_runner import DEPENDENT, SLOW, Asked, Watched, sums
+
+from headgate_serving.errors import ExecutionFailed, RunTooLong
+from headgate_serving.server.joining import Joining, Proof
+from headgate_serving.server.model import Model
+from headgate_serving.server.rows import UNTRIED
+from headgate_serving.server.runner import Runner
+from headgate_serving.server.telemetry import Telemetry
+from patience import until
+
+Costs = Callable[[int], float]
+
+
+def cheaper_together(rows: int) -> float:
+    """Seconds of a run that has a price of its own."""
+    return 0.010 + 0.001 * rows
+
+
+def dearer_together(rows: int) -> float:
+    """Seconds of a run whose rows drive each other out of the cache."""
+    return 0.009 * rows * (1 + 0.3 * (rows > 1))
+
+
+def best_at_four(rows: int) -> float:
+    return cheaper_together(rows) if rows <= 4 else 0.02 * rows
+
+
+def served(joining: Joining, costs: Costs, runs: int, waiting: int = 32) -> list[int]:
+    """Rows of so many runs, one after the other, while others always wait."""
+    found = []
+    for _ in range(runs):
+        rows = min(joining.most(waiting), waiting)
+        joining.ran(rows, rows, costs(rows))
+        found.append(rows)
+    return found
+
+
+def usual(rows: list[int]) -> int:
+    return max(set(rows), key=rows.count)
+
+
+@pytest.mark.parametrize(("costs", "rows"), [(cheaper_together, 32), (dearer_together, 1), (best_at_four, 4)])
+@pytest.mark.parametrize("at_start", [(), (1,), (1, 4, 16)], ids=str)
+def test_so_many_rows_share_a_run_as_make_a_row_cheapest(costs: Costs, rows: int, at_start: tuple[int, ...]) -> None:
+    joining = Joining(32, {count: costs(count) / count for count in at_start})
+    found = served(joining, costs, 300)
+    assert usual(found[100:]) == rows
+    assert joining.on == (rows > 1)
+
+
+@pytest.mark.parametrize("costs", [dearer_together, best_at_four])
+def test_it_goes_no_further_than_one_step_beyond_what_pays(costs: Costs) -> None:
+    found = served(Joining(32, {}), costs, 300)
+    assert max(found) <= 8
+    assert sum(rows != usual(found) for rows in found) < 30
+
+
+@pytest.mark.parametrize("now", [cheaper_together, dearer_together])
+def test_what_changes_is_noticed(now: Costs) -> None:
+    joining = Joining(32, {})
+    served(joining, dearer_together if now is cheaper_together else cheaper_together, 300)
+    served(joining, now, 6000)
+    assert usual(served(joining, now, 100)) == (32 if now is cheaper_together else 1)
+
+
+def test_one_run_that_waited_for_a_core_changes_nothing() -> None:
+    joining = Joining(32, {1: 0.011, 4: 0.0035, 16: 0.0016})
+    served(joining, cheaper_together, 100)
+    joining.ran(32, 32, 10.0)
+    assert usual(served(joining, cheaper_together, 40)) == 32
+
+
+def test_who_is_alone_is_no_chance_to_try_something() -> None:
+    joining = Joining(32, {1: 0.001, 4: 0.01, 16: 0.01})
+    served(joining, dearer_together, 100)
+    assert {joining.most(waiting=1) for _ in range(200)} == {1}
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Callable[..., Runner]]:
+    runners: list[Runner] = []
+
+    def started(model: Model, **changed: Any) -> Runner:
+        options = {"threads": 1, "max_batch": 32, "max_delay": 0.0, "max_queue": 100, "row_seconds": SLOW} | changed
+        runners.append(Runner(model, None, Telemetry({}), **options))
+        return runners[-1]
+
+    yield started
+    for runner in runners:
+        runner.close()
+
+
+Start = Callable[..., Runner]
+
+
+async def waiting_together(runner: Runner, model: Model, watched: Watched, count: int) -> list[int]:
+    """Rows of the runs of so many jobs that wait while another one runs."""
+    watched.go_on.clear()
+    jobs = [Asked(model, X=x) for x in sums(count + 1)]
+    runner.submit(jobs[0])
+    await watched.until_it_runs()
+    del watched.rows[:]
+    for job in jobs[1:]:
+        runner.submit(job)
+        await asyncio.sleep(0)
+    watched.go_on.set()
+    assert [(await job.answer())["score"].tolist() for job in jobs] == [[2.0 * at] for at in range(1, count + 2)]
+    return watched.rows
+
+
+@pytest.mark.parametrize(
+    ("joined", "rows"), [({1: 1e-3, 4: 2e-3, 16: 3e-3}, [2, 2, 2, 2]), ({1: 1e-3, 4: 5e-4, 16: 4e-4}, [8])]
+)
+async def test_the_runner_joins_as_the_start_has_measured(
+    start: Start, tmp_path: Path, joined: Mapping[int, float], rows: list[int]
+) -> None:
+    """Of two rows nothing was measured where four are slower, so they are tried."""
+    model = start_of(models.score(tmp_path / "model.onnx")).model
+    assert await waiting_together(start(model, joined=joined), model, Watched(model), 8) == rows
+
+
+async def test_rows_that_do_not_pay_run_alone_again(start: Start, tmp_path: Path) -> None:
+    model = start_of(models.score(tmp_path / "model.onnx")).model
+    runner = start(model, joined={1: 1e-9, 2: 1.0, 4: 1.0, 16: 1.0})
+    assert await waiting_together(runner, model, Watched(model), 4) == [1, 1, 1, 1]
+
+
+async def test_what_the_start_had_no_time_for_is_found_out_beside_requests(start: Start, tmp_path: Path) -> None:
+    found = start_of(models.score(tmp_path / "model.onnx"), budget=0)
+    model, said = found.model, list[str]()
+    runner = start(model, joined=found.joined, unproven=found.unproven, tell=said.append)
+    job = Asked(model, X=[[1, 1]])
+    runner.submit(job)
+    assert (await job.answer())["score"].tolist() == [2]
+    await until(lambda: said)
+    assert (said, model.batches, model.batching) == (["on"], True, "on")
+    assert await waiting_together(runner, model, Watched(model), 9) == [1, 1, 1, 2, 2, 2]
+
+
+async def test_until_it_is_known_nothing_is_joined_and_nobody_waits_long(start: Start, tmp_path: Path) -> None:
+    """Somebody always waits here, so that the runs that find it out have to come between."""
+    found = start_of(models.score(tmp_path / "model.onnx"), budget=0)
+    model, said = found.model, list[str]()
+    runner = start(model, joined=found.joined, unproven=found.unproven, tell=said.append)
+    watched = Watched(model)
+    assert await waiting_together(runner, model, watched, 90) == watched.rows
+    proving = [at for at, rows in enumerate(watched.rows) if rows == 2]
+    before = watched.rows[: proving[0]]
+    assert set(before) == {1}
+    await until(lambda: said)
+    assert said == ["on"]
+
+
+@pytest.mark.parametrize("name", DEPENDENT)
+async def test_dependent_rows_are_never_joined(start: Start, tmp_path: Path, name: str) -> None:
+    """Whatever users send: also where two of their rows are the same."""
+    operator, attributes = DEPENDENT[name]
+    found = start_of(models.by_rows(tmp_path / "model.onnx", operator, **attributes), budget=0)
+    model, said = found.model, list[str]()
+    runner = start(model, joined=found.joined, unproven=found.unproven, tell=said.append)
+    for _ in range(3):
+        job = Asked(model, IN=[[1, 1]])
+        runner.submit(job)
+        await job.answer()
+    await until(lambda: said)
+    assert said == ["off: a row's answer depends on the other rows"]
+    assert not model.batches
+
+
+async def test_rows_are_as_long_as_users_rows(start: Start, tmp_path: Path) -> None:
+    """A row of length one, which the start has to guess, is too short for this model."""
+    found = start_of(models.long_rows(tmp_path / "model.onnx"))
+    model, said = found.model, list[str]()
+    runner = start(model, joined=found.joined, unproven=found.unproven, tell=said.append)
+    job = Asked(model, IN=[[[1, 2, 3, 4]]])
+    runner.submit(job)
+    assert (await job.answer())["OUT"].tolist() == [[[3, 4]]]
+    await until(lambda: said)
+    assert said == ["on"]
+
+
+def offered(model: Model) -> Proof:
+    proof = Proof(model)
+    proof.offer({"X": np.ones((1, 2), np.float32)})
+    return proof
+
+
+@pytest.mark.parametrize(("error", "tries"), [(ExecutionFailed("no such index"), 3), (RunTooLong("after 60 s"), 1)])
+def test_a_model_that_fails_on_made_up_rows_is_not_tried_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: ExecutionFailed, tries: int
+) -> None:
+    model = start_of(models.score(tmp_path / "model.onnx")).model
+    asked = []
+
+    def fails(*_: object) -> None:
+        asked.append(1)
+        raise error
+
+    monkeypatch.setattr(model, "run", fails)
+    proof = offered(model)
+    for _ in range(100):
+        if proof.verdict:
+            break
+        proof.offer({"X": np.ones((1, 2), np.float32)})
+        if proof.due(waiting=0):
+            proof.step()
+    assert (proof.verdict, len(asked)) == (f"{UNTRIED}: {error}", tries)
+
+
+def test_where_somebody_always_waits_the_proof_takes_few_runs(tmp_path: Path) -> None:
+    model = start_of(models.score(tmp_path / "model.onnx")).model
+    proof = offered(model)
+    assert sum(proof.due(waiting=5) for _ in range(1000)) < 100
+    assert proof.due(waiting=0)
