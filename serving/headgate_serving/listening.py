@@ -4,11 +4,25 @@ Used by the runtime, the monitor, and the router's agent, which also tells Envoy
 addresses of IPv6 alone, and a kernel may have no IPv6.
 """
 
+import ctypes
 import socket
+import struct
+from contextlib import suppress
 
 BOTH, ALL_OF_IPV4 = "::", "0.0.0.0"
 AUTO = "auto"
 """The default of an option: `bind_address` finds out."""
+
+_SO_ATTACH_FILTER = 26
+_NO_SYN = b"".join(  # a program for the kernel's packet filter (linux/filter.h): operation, two jumps, operand
+    struct.pack("HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # load the byte with the flags of the TCP header
+        (0x45, 0, 1, 0x02),  # is SYN among them?
+        (0x06, 0, 0, 0),  # then drop the packet
+        (0x06, 0, 0, 0xFFFF),  # else take it
+    )
+)
 
 
 def bind_address(asked: str = AUTO) -> str:
@@ -31,3 +45,17 @@ def listening_socket(host: str, port: int, backlog: int = 128, *, reuse_port: bo
         reuse_port=reuse_port,
         dualstack_ipv6=host == BOTH,
     )
+
+
+def take_no_more(sock: socket.socket) -> None:
+    """Let nobody begin to connect to a listening socket; whoever has begun can still be accepted.
+
+    To be called a moment before it is closed: closing it resets the connections that nobody has accepted yet, on which
+    a request may be waiting. Who begins now asks again after a second, and is refused then. Where the kernel has no
+    such filter, nothing happens.
+    """
+    program = ctypes.create_string_buffer(_NO_SYN, len(_NO_SYN))
+    with suppress(OSError):
+        sock.setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(_NO_SYN) // 8, ctypes.addressof(program))
+        )

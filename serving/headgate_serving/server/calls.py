@@ -8,7 +8,7 @@ from urllib.parse import quote
 from ..errors import BodyTooLarge, MalformedRequest, Overloaded, RequestError
 from .compression import decompressed
 from .frames import header_block
-from .inference import STATUS
+from .inference import STATUS, UNAVAILABLE
 from .streams import Stream
 
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
@@ -113,6 +113,11 @@ def refuse(stream: Stream, code: int, message: str) -> None:
 def refuse_for(stream: Stream, error: RequestError) -> None:
     """The same, for one of our errors."""
     refuse(stream, STATUS[type(error)][1], str(error))
+
+
+def dismiss(stream: Stream) -> None:
+    """End a call that has no end of its own, because the server ends."""
+    refuse(stream, UNAVAILABLE, "this server is about to end; call again, and another one will answer")
 
 
 def trailers(code: int, message: str) -> bytes:

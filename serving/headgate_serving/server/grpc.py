@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import RequestError, UnknownModel
-from .calls import GOOD, HEAD, Reader, framed, parsed, refuse, refuse_for
+from .calls import GOOD, HEAD, Reader, dismiss, framed, parsed, refuse, refuse_for
 from .frames import header_block
 from .grpc_inference import ModelInfer, ModelStreamInfer
 from .inference import RESOURCE_EXHAUSTED, UNIMPLEMENTED
@@ -146,6 +146,7 @@ class Grpc:
                 refuse_for(stream, error)
                 return
             stream.begin(HEAD)
+            stream.on_leave = lambda: dismiss(stream)
             self._watchers = [one for one in self._watchers if one[0].open]
             self._watchers.append((stream, asked.service))
             self._tell(stream, asked.service)

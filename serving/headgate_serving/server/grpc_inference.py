@@ -4,7 +4,7 @@ from collections import deque
 from typing import Any
 
 from ..errors import RequestError, UnknownModel
-from .calls import GOOD, HEAD, HEAD_UNSURE, Reader, Size, deadline, framed, parsed, refuse_for
+from .calls import GOOD, HEAD, HEAD_UNSURE, Reader, Size, deadline, dismiss, framed, parsed, refuse_for
 from .inference import Inference
 from .messages import MESSAGES
 from .protocol import InferRequest
@@ -72,6 +72,8 @@ class ModelStreamInfer:
         self._reader = Reader(stream, max_body)
         self._asked: deque[_Message] = deque()
         self._deadline = deadline(stream)
+        self._leaving = False
+        stream.on_leave = self._leave
         stream.on_data = stream.on_end = self._more
         stream.on_sent = self.send_what_is_done
         stream.gone = self._gone
@@ -100,6 +102,14 @@ class ModelStreamInfer:
             stream.send(framed(asked.reply))
         if stream.ended and not self._asked:
             stream.end(GOOD)
+        elif self._leaving and not self._asked and not stream.unsent:
+            dismiss(stream)
+
+    def _leave(self) -> None:
+        """Answer what has been asked by now, and no more."""
+        self._leaving = True
+        self._stream.on_data = None
+        self.send_what_is_done()
 
     def _gone(self) -> None:
         while self._asked:

@@ -66,6 +66,10 @@ _OUR_FRAME = 1 << 18  # the largest frame that we take
 _MAX_HEAD = 64 << 10
 _PARTIAL = 64 << 20  # bytes of unfinished frames and heads of all connections
 _KNOWN_BLOCKS, _KNOWN_LENGTH = 64, 2048
+_LAST_CALLS = 2.0  # seconds in which a client that was asked to leave may say that it has heard of it
+_LINGER = 2.0  # seconds in which a client may hang up by itself, with all that it has still to read
+_SETTLED = 1.5  # seconds: who has to leave a new connection at once takes it for a failed attempt to connect
+_HEARD = b"goodbye?"  # the PING behind the first GOAWAY
 _NUISANCE = 2000  # resets, pings, settings and empty frames in a second before it is an attack
 
 
@@ -86,10 +90,17 @@ class Server(Listener["Connection"]):
         return Connection(self)
 
     def drain(self) -> None:
-        """Ask all clients to open no more streams here."""
-        self.draining = True
+        """Ask all clients to open no more streams here; those that still come are asked when the clock is looked at."""
+        super().drain()
         for connection in list(self.connections):
-            connection.go_away(NO_ERROR)
+            connection.leave()
+
+    def wind_up(self) -> None:
+        """Ask all clients to leave, and end the calls that go on until somebody ends them."""
+        super().wind_up()
+        for connection in list(self.connections):
+            connection.leave()
+            connection.wind_up()
 
 
 class Connection(Carrier):
@@ -116,7 +127,9 @@ class Connection(Carrier):
         self._heard = server.now  # when the last whole frame came
         self._nuisance = 0
         self._blocked = 0.0
-        self._leaving = False
+        self._asked = 0.0  # when the client was asked to open no more streams
+        self._leaving = False  # it has heard of it, or has no more time to: what it opens now is not taken
+        self._parting = 0.0  # since when nothing is left to do but to let the client read the rest
         self._closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -149,7 +162,7 @@ class Connection(Carrier):
 
     def data_received(self, data: bytes) -> None:
         """Take whole frames; what is left waits for more."""
-        if self._closed:
+        if self._closed or self._parting:
             return
         if self._rest:
             self._server.partial -= len(self._rest)
@@ -177,7 +190,7 @@ class Connection(Carrier):
 
     def write(self, data: bytes | tuple[bytes, ...]) -> None:
         """To the client, if it is still there."""
-        if self._closed:
+        if self._closed or self._parting:
             return
         if isinstance(data, tuple):
             self._transport.writelines(data)
@@ -220,19 +233,32 @@ class Connection(Carrier):
         self._release(stream)
         if not stream.ended and not self._closed:  # the rest of the request is not wanted
             self.write(frame(RST_STREAM, 0, stream.id, LONG.pack(NO_ERROR)))
-        if self._leaving and not self._streams:
-            self.close()
+        self._part_if_done()
+
+    def leave(self) -> None:
+        """Ask the client to open no more streams here. What it opens before it has heard of that is taken (6.8)."""
+        if not self._asked and not self._leaving:
+            self._asked = self._server.now
+            self.write(frame(GOAWAY, 0, 0, LONG.pack(_LARGEST) + LONG.pack(NO_ERROR)) + frame(PING, 0, 0, _HEARD))
+
+    def wind_up(self) -> None:
+        """End the calls that go on until somebody ends them."""
+        for stream in list(self._streams.values()):
+            if stream.on_leave:
+                self._call(stream, stream.on_leave)
 
     def go_away(self, code: int, message: str = "") -> None:
         """Take no new streams; those that are there may finish."""
-        if not self._leaving:
+        if not self._leaving or code != NO_ERROR:
             self._leaving = True
             self.write(frame(GOAWAY, 0, 0, LONG.pack(self._last) + LONG.pack(code) + message.encode()[:200]))
 
     @property
     def busy(self) -> bool:
-        """Whether something that was answered is not sent yet."""
-        return bool(self._transport.get_write_buffer_size()) or any(one.unsent for one in self._streams.values())
+        """Whether something that was answered is not sent yet, or the client may not know yet that it has to leave."""
+        if self._transport.get_write_buffer_size() or self._parting or (self._asked and not self._leaving):
+            return True
+        return any(one.unsent for one in self._streams.values())
 
     def close(self) -> None:
         """Hang up once what is written has been sent."""
@@ -240,13 +266,25 @@ class Connection(Carrier):
             self._closed = True
             self._transport.close()
 
+    def _part_if_done(self) -> None:
+        """Let a client that has left hang up: were it us while it still says something, it could lose an answer."""
+        if self._leaving and not self._streams and not self._parting and not self._closed:
+            self._parting = self._server.now
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+
     def look_at_the_clock(self) -> None:
         """Called every second: has the client taken too long for something?"""
         now = self._server.now
         self._nuisance = 0
-        if self._blocked and now - self._blocked > READ_WITHIN:
+        patience = READ_WITHIN if self._transport.get_write_buffer_size() else _LINGER
+        if (self._blocked and now - self._blocked > READ_WITHIN) or (self._parting and now - self._parting > patience):
             self._transport.abort()
             return
+        if self._server.draining and (self._last or now - self._heard > _SETTLED):
+            self.leave()
+        if self._asked and not self._leaving and now - self._asked > _LAST_CALLS:
+            self.go_away(NO_ERROR)
         if (self._rest or self._block_of or not self._begun) and now - self._heard > SEND_WITHIN:
             self.go_away(NO_ERROR, "a frame did not come to its end")
             self.close()
@@ -257,8 +295,7 @@ class Connection(Carrier):
                 stream.unsent and now - stream.stuck > READ_WITHIN
             ):
                 self._reset(stream, CANCEL)
-        if self._server.draining and not self._streams:
-            self.close()
+        self._part_if_done()
 
     def _preface(self, data: bytes) -> int:
         if len(data) >= len(PREFACE) and data.startswith(PREFACE):
@@ -282,7 +319,7 @@ class Connection(Carrier):
                 break
             self._take(kind, flags, number & _LARGEST, data[at + 9 : end])
             at = end
-            if self._closed:
+            if self._closed or self._parting:
                 return
         self._rest = data[at:] if at else data
         if at:
@@ -392,6 +429,8 @@ class Connection(Carrier):
         stream = Stream(self, number, headers, self._stream_window)
         stream.begun = stream.heard = self._server.now
         self._streams[number] = stream
+        if self._server.deserted:
+            self.leave()
         if len(block) > _KNOWN_LENGTH and not stream.hold(len(block)):
             self._server.too_large(stream, "too many bytes of requests are in memory; try again")
             return
@@ -491,6 +530,9 @@ class Connection(Carrier):
         if not flags & ACK:
             self._count_nuisance()
             self.write(frame(PING, ACK, 0, payload))
+        elif payload == _HEARD and self._asked:
+            self.go_away(NO_ERROR)
+            self._part_if_done()
 
     def _was_reset(self, number: int, payload: bytes) -> None:
         if len(payload) != 4:
@@ -517,7 +559,8 @@ class Connection(Carrier):
         self._server.held -= stream.held + stream.beyond
         stream.held = stream.beyond = 0
         stream.body = []
-        stream.on_end = stream.on_data = stream.on_sent = stream.gone = None  # whoever they belong to holds the stream
+        # whoever these belong to holds the stream
+        stream.on_end = stream.on_data = stream.on_sent = stream.on_leave = stream.gone = None
         self._streams.pop(stream.id, None)
 
     def _count_nuisance(self) -> None:

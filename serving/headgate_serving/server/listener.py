@@ -47,6 +47,7 @@ class Listener(Generic[C]):
         self.held = 0
         self.now = 0.0
         self.draining = False
+        self.deserted = False
         self.connections: set[C] = set()
         self._said_crowded = -_SAY_EVERY
         self._sweeper: asyncio.Task[None] | None = None
@@ -59,6 +60,14 @@ class Listener(Generic[C]):
     def tell_time(self) -> None:
         """Once a second: what a clock is good enough for that does not cost a call for each request."""
         self.now = asyncio.get_running_loop().time()
+
+    def drain(self) -> None:
+        """Ask clients to go elsewhere; what they still send is answered."""
+        self.draining = True
+
+    def wind_up(self) -> None:
+        """Nobody can connect any more: end what has no end of its own."""
+        self.deserted = True
 
     def close(self) -> None:
         """Close all connections as they are."""

@@ -4,7 +4,7 @@ from collections import deque
 from typing import Any
 
 from ..errors import RequestError
-from .calls import GOOD, HEAD, Reader, Size, framed, parsed, refuse_for
+from .calls import GOOD, HEAD, Reader, Size, dismiss, framed, parsed, refuse_for
 from .inference import NOT_FOUND
 from .messages import FILES, MESSAGES
 from .streams import Stream
@@ -41,6 +41,7 @@ class Reflection:
                 stream.end(GOOD)
 
         stream.on_data = stream.on_end = stream.on_sent = more
+        stream.on_leave = lambda: dismiss(stream)
 
     def _answer(self, asked: Any) -> Any:
         told = self._response(valid_host=asked.host, original_request=asked)

@@ -48,6 +48,7 @@ class Stream:
 
     `on_end` is called when the request is whole; before that `on_data`, where it is set, when more of it has come.
     `on_sent` is called when nothing is `unsent` any more. `gone` is called when nobody waits for the answer any more.
+    `on_leave`, for a call that has no end of its own, is called when the server is about to end.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class Stream:
         "id",
         "on_data",
         "on_end",
+        "on_leave",
         "on_sent",
         "open",
         "stuck",
@@ -88,6 +90,7 @@ class Stream:
         self.on_end: Callable[[], None] | None = None
         self.on_data: Callable[[], None] | None = None
         self.on_sent: Callable[[], None] | None = None
+        self.on_leave: Callable[[], None] | None = None
         self.gone: Callable[[], None] | None = None
         self._waiting: deque[bytes | memoryview] | None = None
         self._last: bytes | None = None

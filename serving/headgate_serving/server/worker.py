@@ -30,6 +30,7 @@ from ..termination import write_termination_log
 from .app import HEALTH, App, error_answer
 from .confidence import confidence_of
 from .descriptors import connections_each
+from .drain import Front, drain
 from .http1 import Server
 from .http2 import Server as Http2Server
 from .listener import Limits
@@ -100,9 +101,9 @@ async def _live(settings: Settings, place: Place) -> None:
     server = Server(App(service, settings.max_body).handle, error_answer, limits, spared=HEALTH)
     server.start()
 
-    async def listen() -> tuple[asyncio.Server, Http2Server | None]:
+    async def listen() -> list[Front]:
         http = await loop.create_server(server, sock=place.listeners.http, backlog=BACKLOG)
-        return http, await _grpc(service, limits, place)
+        return [Front(place.listeners.http, http, server), *await _grpc(service, limits, place)]
 
     metrics = _serve_metrics(settings, registry)
     fronts = None if place.restarts else await listen()  # before a restart there was a model: who connects waits for it
@@ -117,15 +118,14 @@ async def _live(settings: Settings, place: Place) -> None:
             return
         runner = _start(service, registry, loaded, settings)
         watched.append(runner)
-        listener, grpc = fronts = fronts or await listen()
+        fronts = fronts or await listen()
         os.write(place.ready, b"1")
         await stop.wait()
-        server.draining = True
-        await _drain(service, server, listener, grpc, settings)
+        await drain(service, fronts, settings)
     finally:
-        for front in (*(fronts or ()), server):
-            if front:
-                front.close()
+        server.close()
+        for front in fronts or ():
+            front.close()
         if runner:
             runner.close()
         metrics.shutdown()
@@ -230,38 +230,18 @@ def _serve_metrics(settings: Settings, registry: CollectorRegistry) -> WSGIServe
     return server
 
 
-async def _grpc(service: Service, limits: Limits, place: Place) -> Http2Server | None:
-    """The other protocol's listener; its messages are not imported where it is switched off."""
-    if place.listeners.grpc is None:
-        return None
+async def _grpc(service: Service, limits: Limits, place: Place) -> list[Front]:
+    """The other protocol's front; its messages are not imported where it is switched off."""
+    sock = place.listeners.grpc
+    if sock is None:
+        return []
     from .grpc import Grpc
 
     calls = Grpc(service, limits.body)
     server = Http2Server(calls.opened, calls.too_large, limits)
     server.start()
-    await asyncio.get_running_loop().create_server(server, sock=place.listeners.grpc, backlog=BACKLOG)
-    return server
-
-
-async def _drain(
-    service: Service, server: Server, listener: asyncio.Server, grpc: Http2Server | None, settings: Settings
-) -> None:
-    """Not ready at once; answer what still comes for `drain_delay`, and let what is there finish within `grace`."""
-    logger.info("draining")
-    service.drain()
-    if grpc:
-        grpc.drain()
-    telemetry = service.telemetry
-    loop = asyncio.get_running_loop()
-    begun = loop.time()
-    await asyncio.sleep(min(settings.drain_delay, settings.grace))
-    listener.close()
-    while telemetry.in_flight or server.busy or (grpc and grpc.busy):
-        if loop.time() - begun >= settings.grace:
-            break
-        await asyncio.sleep(0.02)
-    if telemetry.in_flight:
-        logger.warning("%d requests did not finish within %g s", telemetry.in_flight, settings.grace)
+    accepting = await asyncio.get_running_loop().create_server(server, sock=sock, backlog=BACKLOG)
+    return [Front(sock, accepting, server)]
 
 
 def _digest(path: Path) -> str:

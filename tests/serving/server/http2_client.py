@@ -10,6 +10,7 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.settings
+from hyperframe.frame import GoAwayFrame
 
 from headgate_serving.server.frames import frame
 from patience import PATIENCE
@@ -67,6 +68,8 @@ class Client:
         self._reader, self._writer = reader, writer
         config = h2.config.H2Configuration(client_side=True, header_encoding=None)
         self.h2 = h2.connection.H2Connection(config)
+        self.asked_to_leave = 0
+        self.h2._frame_dispatch_table[GoAwayFrame] = self._goes_on
         self.replies: dict[int, Reply] = {}
         self.reads = True
         self.pongs = 0
@@ -156,6 +159,11 @@ class Client:
                 self.agreed = True
             case h2.events.PingAckReceived():
                 self.pongs += 1
+
+    def _goes_on(self, _frame: GoAwayFrame) -> tuple[list[Any], list[Any]]:
+        """For h2 a connection is over with the first GOAWAY, for RFC 9113 it is not."""
+        self.asked_to_leave += 1
+        return [], []
 
     async def close(self) -> None:
         """Hang up."""

@@ -32,6 +32,7 @@ INFER, STREAM = (f"/inference.GRPCInferenceService/Model{name}Infer" for name in
 REFLECT = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 WATCH = "/grpc.health.v1.Health/Watch"
 OK, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, RESOURCE_EXHAUSTED, UNIMPLEMENTED = 0, 3, 4, 5, 8, 12
+UNAVAILABLE = 14
 
 
 def request(rows: int = 2, **more: str) -> pb.ModelInferRequest:
@@ -305,6 +306,33 @@ async def test_watching_tells_of_the_drain(client: Client, service: Service) -> 
     await client.until(lambda: len(answers(client.replies[number])) == 2)
     kind = MESSAGES["grpc.health.v1.HealthCheckResponse"]
     assert [kind.FromString(one).status for one in answers(client.replies[number])] == [1, 2]
+
+
+async def test_calls_without_an_end_are_ended_when_the_server_ends(client: Client, server: Server) -> None:
+    asked = MESSAGES["grpc.health.v1.HealthCheckRequest"](service="fraud")
+    watch, stream, reflect = [await client.begin(head(path)) for path in (WATCH, STREAM, REFLECT)]
+    await client.send(watch, framed(asked), end=True)
+    await client.send(stream, BODY)
+    await client.until(lambda: len(answers(client.replies[stream])) == 1 and bool(client.replies[watch].data))
+    server.drain()
+    server.wind_up()
+    assert [(await client.reply(number)).status for number in (watch, stream, reflect)] == [UNAVAILABLE] * 3
+
+
+async def test_a_stream_answers_what_it_was_asked_before_the_server_ends(port: int, server: Server) -> None:
+    client = await Client.connect(port, INITIAL_WINDOW_SIZE=10)
+    client.reads = False
+    number = await client.begin(head(STREAM))
+    await client.send(number, BODY * 3)
+    await client.until(lambda: len(client.replies[number].data) == 10)
+    server.drain()
+    server.wind_up()
+    client.h2.increment_flow_control_window(1 << 20, number)
+    await client.flush()
+    reply = await client.reply(number)
+    assert (reply.status, len(answers(reply))) == (UNAVAILABLE, 3)
+    assert server.held == 0
+    await client.close()
 
 
 async def test_reflection_waits_for_its_reader(port: int, server: Server) -> None:

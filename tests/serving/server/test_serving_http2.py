@@ -352,20 +352,120 @@ async def test_a_bug_ends_one_call(client: Client) -> None:
     assert (await client.ask(b"next")).data == b"next"
 
 
+LARGEST = (1 << 31) - 1
+FIRST_GOODBYE = (0, 0, struct.pack(">II", LARGEST, NO_ERROR))
+
+
 async def test_drain_lets_calls_finish_and_takes_no_more(rude: Rude, echo: Echo, server: Server) -> None:
     echo.hold = True
     await rude.send(frame(HEADERS, END_HEADERS, 1, CALL))
     await until(lambda: echo.streams)
     server.drain()
-    # The client does not know it yet: what it opens now is not taken, and hurts nobody.
-    await rude.send(call(3) + frame(WINDOW_UPDATE, 0, 3, struct.pack(">I", 1)) + frame(RST_STREAM, 0, 3, bytes(4)))
-    assert await rude.next(GOAWAY) == (0, 0, struct.pack(">II", 1, NO_ERROR))
+    assert await rude.next(GOAWAY) == FIRST_GOODBYE
+    flags, number, mark = await rude.next(PING)
+    assert (flags, number) == (0, 0)
+    await rude.send(call(3))  # it was on its way when the client heard of it
+    await until(lambda: len(echo.streams) == 2)
+    assert server.busy
+    await rude.send(frame(PING, ACK, 0, mark))
+    assert await rude.next(GOAWAY) == (0, 0, struct.pack(">II", 3, NO_ERROR))
+    # What a client opens that has said that it knows is not taken, and hurts nobody.
+    await rude.send(call(5) + frame(WINDOW_UPDATE, 0, 5, struct.pack(">I", 1)) + frame(RST_STREAM, 0, 5, bytes(4)))
     await rude.send(frame(DATA, END_STREAM, 1, b"hello"))
     await until(lambda: echo.streams[0].ended)
-    echo.streams[0].answer(HEAD, b"".join(echo.streams[0].body), GOOD)
+    for stream in list(echo.streams):
+        stream.answer(HEAD, b"".join(stream.body), GOOD)
+    assert [await rude.next(DATA) for _ in "12"] == [(0, 1, b"hello"), (0, 3, b"hello")]
+    assert await rude.next(GOAWAY) is None  # it sends no more
+    assert len(echo.streams) == 2
+
+
+async def test_a_client_that_has_left_hangs_up_first(rude: Rude, server: Server) -> None:
+    await rude.send(call(1))
     assert await rude.next(DATA) == (0, 1, b"hello")
-    assert await rude.next(GOAWAY) is None  # it has hung up
-    assert len(echo.streams) == 1
+    server.drain()
+    await rude.send(frame(PING, ACK, 0, (await rude.next(PING) or (0, 0, b""))[2]))
+    assert await rude.next(DATA) is None  # the server sends no more
+    (connection,) = server.connections
+    await rude.send(frame(PING, 0, 0, bytes(8)) + call(3))  # a reset could cost the client what it has not read
+    assert server.busy
+    await rude.close()
+    await until(lambda: not server.connections)
+    assert not server.busy
+    assert connection._closed
+
+
+async def test_who_does_not_say_that_it_has_heard_of_the_drain_is_not_waited_for(rude: Rude, server: Server) -> None:
+    await rude.send(call(1))
+    assert await rude.next(DATA) == (0, 1, b"hello")
+    server.drain()
+    await later(server, http2._LAST_CALLS + 1)
+    assert await rude.next(GOAWAY) == FIRST_GOODBYE
+    assert await rude.next(GOAWAY) == (0, 0, struct.pack(">II", 1, NO_ERROR))
+    await later(server, http2._LINGER + 1)
+    await until(lambda: not server.connections)
+
+
+async def test_an_answer_that_is_still_being_read_is_not_cut_off_by_a_drain(rude: Rude, server: Server) -> None:
+    size = 8 << 20
+    server.limits = Limits(2 * size, 4 * size, 10)
+    windows = frame(SETTINGS, 0, 0, struct.pack(">HI", 4, LARGEST))
+    await rude.send(windows + frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 1 << 30)))
+    await rude.send(frame(HEADERS, END_HEADERS, 1, CALL))
+    for at in range(0, size, 1 << 16):
+        await rude.send(frame(DATA, END_STREAM if at + (1 << 16) == size else 0, 1, bytes(1 << 16)))
+    (connection,) = server.connections
+    await until(lambda: not connection._streams and connection._last)
+    assert connection._transport.get_write_buffer_size()
+    server.drain()
+    await later(server, http2._LAST_CALLS + 1)
+    await later(server, http2._LINGER + 1)
+    got = 0
+    while piece := await rude.next(DATA):
+        got += len(piece[2])
+    assert got == size
+
+
+async def test_who_comes_while_it_drains_is_answered_and_asked_to_leave(port: int, server: Server) -> None:
+    server.drain()
+    rude = await Rude.connect(port)
+    await until(lambda: server.connections)
+    await later(server, 1)  # its first call may be on its way
+    await rude.send(call(1))
+    assert await rude.next(DATA) == (0, 1, b"hello")
+    await later(server, 1)
+    assert await rude.next(GOAWAY) == FIRST_GOODBYE
+    await rude.send(call(3))
+    assert await rude.next(DATA) == (0, 3, b"hello")
+    await rude.close()
+    silent = await Rude.connect(port)
+    await until(lambda: any(not one._last for one in server.connections))
+    await later(server, 2)
+    assert await silent.next(GOAWAY) == FIRST_GOODBYE
+    await silent.close()
+
+
+async def test_who_comes_when_nobody_is_expected_any_more_is_asked_to_leave_at_once(port: int, server: Server) -> None:
+    server.drain()
+    server.wind_up()
+    rude = await Rude.connect(port)
+    await rude.send(call(1))
+    assert await rude.next(GOAWAY) == FIRST_GOODBYE
+    assert await rude.next(DATA) == (0, 1, b"hello")
+    await rude.close()
+
+
+async def test_an_error_is_told_to_one_who_is_leaving_too(rude: Rude, echo: Echo, server: Server) -> None:
+    echo.hold = True
+    await rude.send(frame(HEADERS, END_HEADERS, 1, CALL))
+    await until(lambda: echo.streams)
+    server.drain()
+    await rude.send(frame(PING, ACK, 0, (await rude.next(PING) or (0, 0, b""))[2]))
+    await rude.send(frame(PING, 0, 0, b"short"))
+    while (goaway := await rude.next(GOAWAY)) and goaway[2][4:8] == bytes(4):
+        pass
+    assert goaway
+    assert goaway[2][4:8] == struct.pack(">I", FRAME_SIZE_ERROR)
 
 
 async def test_busy_until_an_answer_is_sent(connect: Connect, server: Server) -> None:

@@ -15,6 +15,7 @@ from world import DEFAULTS, DIGEST, Behaviour, World
 
 from headgate.core.manifests import revision_manifest, router_manifests, runtime_manifests
 from headgate.edges.kube import PLURALS
+from headgate_serving.server.settings import read_settings
 
 OWNER = "0d9fe0e5-0000-4000-8000-000000000000"
 
@@ -51,6 +52,13 @@ def arguments(found):
     """`--flag value` pairs."""
     flags = found["args"]
     return dict(zip(flags[::2], flags[1::2], strict=True))
+
+
+def test_what_runs_may_finish_until_a_moment_before_the_pod_is_killed():
+    found = pod(runtime(serving()))
+    before_sigterm = container(runtime(serving()), "runtime")["lifecycle"]["preStop"]["sleep"]["seconds"]
+    grace = read_settings(["--model", "/artifact"], {}).grace
+    assert found["terminationGracePeriodSeconds"] - before_sigterm - grace == 1
 
 
 def test_the_checker_knows_a_bad_pod():

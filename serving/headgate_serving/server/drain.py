@@ -1,0 +1,66 @@
+"""The end of a serving process: say so, answer what comes until everybody knows, let what is under way finish.
+
+`worker.py` calls `drain` at SIGTERM, which Kubernetes sends while some routers and clients still send requests here.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..listening import take_no_more
+from .listener import Listener
+from .service import Service
+from .settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_HANDSHAKE = 0.1  # seconds for connections that are being made when the last one may begin
+_LOOK_EVERY = 0.02
+
+
+@dataclass(frozen=True)
+class Front:
+    """One protocol's listening socket, what accepts there, and its connections."""
+
+    sock: socket.socket
+    accepting: asyncio.Server
+    clients: Listener[Any]
+
+    def close(self) -> None:
+        """Close everything as it is."""
+        self.accepting.close()
+        self.clients.close()
+
+
+async def drain(service: Service, fronts: Sequence[Front], settings: Settings) -> None:
+    """Return when nobody would lose an answer, at the latest `grace` seconds from now.
+
+    Not ready at once; who connects within `drain_delay` is answered and asked to leave.
+    """
+    logger.info("draining")
+    service.drain()
+    loop = asyncio.get_running_loop()
+    end = loop.time() + settings.grace
+    for front in fronts:
+        front.clients.drain()
+    await asyncio.sleep(min(settings.drain_delay, settings.grace))
+    await _stop_listening(fronts)
+    telemetry = service.telemetry
+    while telemetry.in_flight or any(front.clients.busy for front in fronts):
+        if loop.time() >= end:
+            break
+        await asyncio.sleep(_LOOK_EVERY)
+    if telemetry.in_flight:
+        logger.warning("%d requests did not finish within %g s", telemetry.in_flight, settings.grace)
+
+
+async def _stop_listening(fronts: Sequence[Front]) -> None:
+    for front in fronts:
+        take_no_more(front.sock)
+    await asyncio.sleep(_HANDSHAKE)
+    for front in fronts:
+        front.accepting.close()
+        front.clients.wind_up()
