@@ -9,7 +9,7 @@ export PYTHONPATH := e2e:.
 export ORT_DISABLE_TELEMETRY := 1
 CODE := operator/headgate serving/headgate_serving e2e tests
 
-.PHONY: help setup demo test unit e2e endurance lint fmt crds images calibration bench-serving bench-router bench-shadow bench-follow \
+.PHONY: help setup demo test test-all unit e2e endurance lint fmt crds images calibration conformance bench-serving bench-router bench-shadow bench-follow \
 	clean distclean lock cluster-up cluster-down cluster-status cluster-shell cluster-kubeconfig venv
 
 help: ## list the targets
@@ -32,6 +32,16 @@ test: setup lint unit ## lint, unit tests, and the stories on a real cluster, wh
 	$(MAKE) --no-print-directory e2e; result=$$?; \
 	[ -n "$$was_up" ] || $(MAKE) --no-print-directory cluster-down || result=1; \
 	exit $$result
+
+# What takes long. The endurance run leaves the cluster up as `make test` found it.
+test-all: ## everything: `make test`, the conformance of models, endurance, and the tables of docs/evidence.md
+	@$(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory conformance
+	@was_up=$$($(PYTHON) -m cluster status >/dev/null 2>&1 && echo yes); export CLUSTER_OWNER="make test-all:$$$$"; \
+	$(MAKE) --no-print-directory endurance; result=$$?; \
+	[ -n "$$was_up" ] || $(MAKE) --no-print-directory cluster-down || result=1; \
+	exit $$result
+	@$(MAKE) --no-print-directory calibration
 
 # By files, for tests of one file mostly share what is slow to start. How many at a time: tests/conftest.py.
 unit: venv ## unit tests
@@ -63,6 +73,9 @@ images: setup ## build the container images, without Docker
 calibration: venv ## simulate whether alpha is kept and how soon bad versions are found: the tables of docs/evidence.md
 	@$(BIN)/python -m bench.calibration
 
+conformance: venv ## serve over 2,000 models that others made and compare with ONNX Runtime: docs/conformance.md (ten minutes)
+	@$(BIN)/python -m bench.conformance --write
+
 bench-serving: venv ## measure ours beside five other model servers, in turn: docs/benchmarks.md (an hour and a half)
 	@$(PYTHON) -m setup bench
 	@$(BIN)/python -m bench.serving --write
@@ -89,6 +102,7 @@ lock: venv ## pin the newest versions of all dependencies
 	@printf '%s\n' mlflow-skinny aiohttp alembic flask flask-cors numpy pandas sqlalchemy | \
 		$(PIN) - --output-file requirements/mlflow.txt
 	@echo uv | $(PIN) - --output-file requirements/uv.txt
+	@$(PIN) bench/conformance/exporters.in --output-file bench/conformance/exporters.txt
 
 # Who starts it is noted with it: this make, or the one that has called it.
 cluster-up: setup ## start the embedded Kubernetes, or keep it if it is up

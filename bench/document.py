@@ -1,4 +1,4 @@
-"""docs/benchmarks.md: each benchmark writes its own part, between its marks."""
+"""docs/benchmarks.md and its like: each command writes its own part, between its marks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,15 +7,15 @@ DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 END = "<!-- end -->"
 
 
-def put(text: str, by: str) -> None:
+def put(text: str, by: str, document: Path = DOCUMENT) -> None:
     """Put it between the marks of the command `by`; ValueError if the document has none."""
-    whole = DOCUMENT.read_text()
+    whole = document.read_text()
     begin = f"<!-- written by {by} -->"
     before, found, rest = whole.partition(begin)
     _, end, after = rest.partition(END)
     if not found or not end:
-        raise ValueError(f"{DOCUMENT} has no place for the tables: {begin} … {END}")
-    DOCUMENT.write_text(f"{before}{begin}\n\n{text}\n\n{END}{after}")
+        raise ValueError(f"{document} has no place for the tables: {begin} … {END}")
+    document.write_text(f"{before}{begin}\n\n{text}\n\n{END}{after}")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -20,7 +20,11 @@ def names() -> list[str]:
 
 def ensure(name: str) -> Path:
     """The peer's virtual environment, made where the cache has none."""
-    pinned = REQUIREMENTS / f"{name}.txt"
+    return ensure_pinned(name, REQUIREMENTS / f"{name}.txt")
+
+
+def ensure_pinned(name: str, pinned: Path) -> Path:
+    """A virtual environment with what a file pins, made where the cache has none."""
     return cache.once("peers", name, cache.digest(pinned, sys.version), lambda place: _install(name, pinned, place))
 
 

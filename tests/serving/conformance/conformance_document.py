@@ -1,4 +1,7 @@
-"""docs/conformance.md: what the table has, and each of its differences with its reason."""
+"""docs/conformance.md: what the table has, and each of its differences with its reason.
+
+What `python -m bench.conformance` writes below stays as it is.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +13,7 @@ from setup import cache
 
 PLACE = cache.REPOSITORY / "docs" / "conformance.md"
 COMMAND = "python -m pytest tests/serving/conformance --write-conformance"
+MODELS = "\n## Models\n"
 _LONGEST = 90
 
 _HEAD = """# Conformance
@@ -26,6 +30,10 @@ Written by `{command}`.
 
 def document(cases: Sequence[Case]) -> str:
     """The whole text."""
+    return _table(cases) + MODELS + PLACE.read_text().partition(MODELS)[2]
+
+
+def _table(cases: Sequence[Case]) -> str:
     unlike: dict[str, list[tuple[Case, Unlike]]] = {}
     for case in cases:
         if case.triton:
