@@ -9,6 +9,7 @@ from bench.document import put
 from setup.errors import SetupError
 
 from .cases import CASES
+from .larger import LARGER
 from .process import end_cleanly
 from .report import document
 from .rounds import Plan, measure, say
@@ -23,9 +24,14 @@ LEAST_ROUNDS = 5
 def main() -> int:
     """Measure, print, and write where asked to; 1 if anything had to be left out."""
     parser = argparse.ArgumentParser("bench.serving", description=__doc__)
+    cases = (*CASES, *LARGER)
     servers = ["ours", *(peer.name for peer in PEERS)]
     parser.add_argument("--servers", default=",".join(servers), help="of %(default)s")
-    parser.add_argument("--cases", default=",".join(case.name for case in CASES), help="of %(default)s")
+    parser.add_argument(
+        "--cases",
+        default=",".join(case.name for case in CASES),
+        help=f"of %(default)s,{','.join(case.name for case in LARGER)}",
+    )
     parser.add_argument("--transports", default=",".join(TRANSPORTS), help="of %(default)s")
     parser.add_argument("--loops", default=",".join(LOOPS), help="connections, and the open loop: of %(default)s")
     parser.add_argument("--rounds", type=int, default=LEAST_ROUNDS, help="how often (default %(default)s)")
@@ -39,7 +45,7 @@ def main() -> int:
         parser.error(f"the document takes medians of {LEAST_ROUNDS} rounds or more")
     plan = Plan(
         [server for name in _some(parser, args.servers, servers) for server in _meant(name, args.monitor)],
-        [case for case in CASES if case.name in _some(parser, args.cases, [case.name for case in CASES])],
+        [case for case in cases if case.name in _some(parser, args.cases, [case.name for case in cases])],
         _some(parser, args.transports, TRANSPORTS),
         [loop for loop in LOOPS if loop in _some(parser, args.loops, LOOPS)],
         args.rounds,

@@ -1,8 +1,10 @@
 """What is served: four small models, one input for each, and the answer that ONNX Runtime itself gives.
 
-The models take so little time that what is measured is the servers. They are made here, from fixed seeds.
+The models take so little time that what is measured is the servers. They are made here, from fixed seeds; those of
+`larger.py` take longer.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +18,20 @@ from onnx import TensorProto, helper, numpy_helper
 Array = NDArray[Any]
 
 INPUT, OUTPUT, MODEL_NAME = "x", "y", "bench"
-_OPSET, _IR_VERSION = 20, 9
+OPSET, IR_VERSION = 20, 9
 _WORDS = 2000
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model's kind of input; `profiled` if `headgate profile` has features to count in it."""
+    """A model's kind of input; `profiled` if `headgate profile` has features to count in it, `make` makes the model."""
 
     name: str
     about: str
     shape: tuple[int, ...]
-    datatype: str
-    profiled: bool
+    make: "Callable[[Case], onnx.ModelProto]"
+    datatype: str = "FP32"
+    profiled: bool = False
 
     @property
     def free_shape(self) -> list[int | str]:
@@ -52,15 +55,7 @@ class Case:
 
     def model(self) -> onnx.ModelProto:
         """The model itself."""
-        return {"image": _image, "text": _text}.get(self.name, _numbers)(self)
-
-
-CASES = (
-    Case("tabular", "30 floats, two layers", (1, 30), "FP32", True),
-    Case("wide", "1,000 floats, two layers", (1, 1000), "FP32", True),
-    Case("image", "1×3×224×224 floats (602 kB), a small CNN", (1, 3, 224, 224), "FP32", False),
-    Case("text", "BYTES: a sentence of 30 words, bag of embeddings", (1, 1), "BYTES", False),
-)
+        return self.make(self)
 
 
 def write_model(case: Case, folder: Path) -> Path:
@@ -92,8 +87,8 @@ def _graph(case: Case, nodes: list[onnx.NodeProto], weights: list[onnx.TensorPro
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", classes])],
         weights,
     )
-    opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("ai.onnx.ml", 4)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", 4)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
     onnx.checker.check_model(model)
     return model
 
@@ -135,3 +130,11 @@ def _text(case: Case) -> onnx.ModelProto:
     ]  # fmt: skip
     axes = numpy_helper.from_array(np.array([1, 2], np.int64), "axes")
     return _graph(case, nodes, [_weights("embeddings", _WORDS, 16), axes, _weights("w", 16, 4)], 4)
+
+
+CASES = (
+    Case("tabular", "30 floats, two layers", (1, 30), _numbers, profiled=True),
+    Case("wide", "1,000 floats, two layers", (1, 1000), _numbers, profiled=True),
+    Case("image", "1×3×224×224 floats (602 kB), a small CNN", (1, 3, 224, 224), _image),
+    Case("text", "BYTES: a sentence of 30 words, bag of embeddings", (1, 1), _text, "BYTES"),
+)

@@ -91,9 +91,11 @@ class TensorSpec:
 class Run:
     """What a thread runs the model with; another thread may look at it, and end the run."""
 
-    __slots__ = ("options", "started", "terminated")
+    __slots__ = ("alone", "options", "started", "terminated")
 
     def __init__(self) -> None:
+        self.alone = False
+        """Whether no other run is under way, so that it may have all cores."""
         self.options = ort.RunOptions()
         self.started = 0.0
         """`time.monotonic` of its beginning; 0 when there is none."""
@@ -120,6 +122,7 @@ class Model:
 
     def __init__(self, session: Any, load_seconds: float, device: str = "cpu", ends: Ends = _UNSAID) -> None:
         self._session = session
+        self._session_alone = session
         self.device = device
         self.load_seconds = load_seconds
         self.inputs = tuple(_spec(node, "input", ends) for node in session.get_inputs())
@@ -135,6 +138,11 @@ class Model:
         self.batching = "off: it was not tried whether the model's rows are independent"
         self._half = any(spec.datatype.name == "BF16" for spec in (*self.inputs, *self.optional, *self.outputs))
 
+    def run_alone_on(self, other: "Model") -> None:
+        """While a run is the only one, use the session of `other`: the same model, with more threads for each run."""
+        self._session_alone = other._session
+        self.load_seconds += other.load_seconds
+
     def run(self, inputs: Mapping[str, Tensor], outputs: Sequence[str], run: Run | None = None) -> dict[str, Tensor]:
         """The named outputs; ExecutionFailed with ONNX Runtime's own words if it refuses or fails."""
         run = run or Run()
@@ -142,7 +150,7 @@ class Model:
             run.rearm()
         run.started = time.monotonic()
         try:
-            results = self._compute(inputs, outputs, run.options)
+            results = self._compute(inputs, outputs, run)
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             if run.terminated:
                 seconds = time.monotonic() - run.started
@@ -153,11 +161,12 @@ class Model:
             run.started = 0.0
         return dict(zip(outputs, results, strict=True))
 
-    def _compute(self, inputs: Mapping[str, Tensor], outputs: Sequence[str], options: Any) -> list[Tensor]:
+    def _compute(self, inputs: Mapping[str, Tensor], outputs: Sequence[str], run: Run) -> list[Tensor]:
+        session = self._session_alone if run.alone else self._session
         if self._half:
             given = {name: to_ort(tensor, self.input_by_name[name].datatype) for name, tensor in inputs.items()}
-            return [from_ort(value) for value in self._session.run_with_ort_values(outputs, given, options)]
-        results: list[Tensor] = self._session.run(outputs, inputs, options)
+            return [from_ort(value) for value in session.run_with_ort_values(outputs, given, run.options)]
+        results: list[Tensor] = session.run(outputs, inputs, run.options)
         return results
 
 

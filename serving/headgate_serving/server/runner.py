@@ -148,6 +148,7 @@ class Runner:
                 self._finish(batch, *self._run(batch, self._inline))
             else:
                 run = self._free.pop()
+                run.alone = not self._waiting and len(self._free) == self._threads - 1
                 self._pool.submit(self._run_in_thread, batch, run)
         if self._proof and len(self._free) == self._threads and self._proof.due(0):
             self._prove(self._proof)

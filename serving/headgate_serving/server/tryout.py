@@ -29,7 +29,7 @@ BUDGET = 1.0
 LARGE = 0.002
 """Seconds of a run with one thread from which on all cores work on one. docs/serving.md has the measurements."""
 
-_LARGE_FILES = 32 << 20  # bytes; such a model is loaded with all cores first, so that few are loaded twice
+_SMALL_FILES = 64 << 20  # bytes of models that may be in memory twice; others are loaded for all cores at once
 _TIMES = 3  # runs of a kind, of which the fastest counts
 _JOINED = (4, 16)  # rows whose time is compared with that of one
 
@@ -68,19 +68,23 @@ class TryOut:
     def start(self) -> Tried:
         """The model, loaded and tried out; ModelInvalid or DeviceUnavailable if it can't be loaded."""
         given = self._settings.intra_op_threads
-        threads = given or self._first_guess()
+        small = _bytes_in(self._settings.model) <= _SMALL_FILES
+        threads = given or (1 if small else self._cores)
         model = self._load(threads)
         seconds = self._warm_up(model)
         if not given and (better := self._threads_for(model, seconds, threads)) != threads:
-            del model  # the memory of the first is given back before the second needs it
-            model = self._load(better)
-            seconds = self._warm_up(model)
+            if better > 1:
+                self._load_for_lone_runs(model, better)
+            else:
+                del model  # the memory of the first is given back before the second needs it
+                model = self._load(better)
+                seconds = self._warm_up(model)
             threads = better
         joined, unproven = self._try_rows(model, seconds)
         at_a_time = self._settings.threads or runs_at_a_time(self._cores)
         self.doing = "reading the profile"
         logger.info(
-            "a run of one row takes %s; %d at a time, with %d threads each",
+            "a run of one row takes %s with the threads that it had first; %d at a time, and %d threads for one alone",
             "a time that is not known" if seconds is None else f"{1e3 * seconds:.3g} ms", at_a_time, threads
         )  # fmt: skip
         return Tried(model, at_a_time, 1.0 if seconds is None else seconds, joined, unproven)
@@ -93,8 +97,11 @@ class TryOut:
         self._until = time.monotonic() + self._budget
         return model
 
-    def _first_guess(self) -> int:
-        return self._cores if _bytes_in(self._settings.model) >= _LARGE_FILES else 1
+    def _load_for_lone_runs(self, model: Model, threads: int) -> None:
+        """Once more, for runs that have all cores to themselves; where others run as well, one thread each is best."""
+        other = self._load(threads)
+        self._warm_up(other)
+        model.run_alone_on(other)
 
     def _threads_for(self, model: Model, seconds: float | None, now: int) -> int:
         """Threads that should work on a run; as now where that is not known, or would take too long to change."""

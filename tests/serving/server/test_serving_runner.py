@@ -453,3 +453,29 @@ async def test_requests_without_rows_are_run_with_others_and_alone(
         for job in jobs:
             runner.submit(job)
         assert [(await job.answer())["score"].shape[0] for job in jobs] == sizes
+
+
+async def test_only_a_run_without_company_has_all_cores(start: Start, score: Model) -> None:
+    alone, run = list[bool](), score.run
+
+    def noted(inputs: Mapping[str, Tensor], outputs: Sequence[str], of: Run | None = None) -> dict[str, Tensor]:
+        assert of
+        alone.append(of.alone)
+        return run(inputs, outputs, of)
+
+    score.run = noted  # type: ignore[method-assign]
+    watched = Watched(score)
+    watched.go_on.clear()
+    runner = start(score, row_seconds=SLOW, max_batch=1)
+    jobs = [Asked(score, X=x) for x in sums(4)]
+    for job in jobs[:3]:
+        runner.submit(job)
+    for _ in range(2):
+        await watched.until_it_runs()
+    watched.go_on.set()
+    for job in jobs[:3]:
+        await job.answer()
+    assert alone[:2] == [False, False]
+    runner.submit(jobs[3])
+    await jobs[3].answer()
+    assert alone[3:] == [True]

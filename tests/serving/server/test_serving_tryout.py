@@ -147,8 +147,11 @@ def test_an_output_that_is_one_for_all_rows_is_named(tmp_path: Path) -> None:
     assert tried(path).batching == "off: output 'largest' does not have one row for each row of the inputs"
 
 
-def threads_of(model: Model) -> int:
-    return int(model._session.get_session_options().intra_op_num_threads)
+def threads_of(model: Model) -> tuple[int, int]:
+    """Of a run among others, and of one alone."""
+    sessions = (model._session, model._session_alone)
+    one, alone = (session.get_session_options().intra_op_num_threads for session in sessions)
+    return one, alone
 
 
 @pytest.fixture
@@ -158,13 +161,16 @@ def five_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("five_cores")
-@pytest.mark.parametrize("large_file", [False, True])
-@pytest.mark.parametrize(("large", "threads"), [(0.0, 5), (1e9, 1)])
+@pytest.mark.parametrize(
+    ("small_file", "large", "threads"),
+    [(True, 0.0, (1, 5)), (True, 1e9, (1, 1)), (False, 0.0, (5, 5)), (False, 1e9, (1, 1))],
+)
 def test_threads_are_chosen_by_what_a_run_takes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large_file: bool, large: float, threads: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_file: bool, large: float, threads: tuple[int, int]
 ) -> None:
+    """A small file is loaded twice, for runs among others and for lone ones."""
     monkeypatch.setattr(tryout, "LARGE", large)
-    monkeypatch.setattr(tryout, "_LARGE_FILES", 0 if large_file else 1 << 40)
+    monkeypatch.setattr(tryout, "_SMALL_FILES", 1 << 40 if small_file else 0)
     found = start_of(models.score(tmp_path / "model.onnx"))
     assert (threads_of(found.model), found.threads) == (threads, 4)
 
@@ -173,13 +179,13 @@ def test_threads_are_chosen_by_what_a_run_takes(
 def test_threads_that_are_given_are_not_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tryout, "LARGE", 0.0)
     found = start_of(models.score(tmp_path / "model.onnx"), "--threads", "3", "--intra-op-threads", "2")
-    assert (threads_of(found.model), found.threads) == (2, 3)
+    assert (threads_of(found.model), found.threads) == ((2, 2), 3)
 
 
 @pytest.mark.usefixtures("five_cores")
 def test_what_takes_long_to_load_is_loaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tryout, "LARGE", 0.0)
-    assert threads_of(start_of(models.score(tmp_path / "model.onnx"), budget=0).model) == 1
+    assert threads_of(start_of(models.score(tmp_path / "model.onnx"), budget=0).model) == (1, 1)
 
 
 def test_threads_do_not_spin(tmp_path: Path) -> None:
