@@ -71,13 +71,14 @@ def read_ends(file: Path) -> Ends:
 
 
 def without(steps: Iterable[LastStep], file: Path) -> bytes:
-    """The model's bytes, with the tensors that go into these steps as outputs."""
+    """The model's bytes, with the tensors that go into these steps as outputs; nothing but them is copied."""
     left_out = {step.output: step for step in steps}
     pieces: list[bytes | memoryview] = []
     known = False
     for field, value, whole in parts(view_of(file)):
         if isinstance(value, memoryview) and field == _GRAPH:
-            pieces.append(_part(_GRAPH, _graph_without(value, left_out)))
+            graph = _graph_without(value, left_out)
+            pieces += [_head(_GRAPH, sum(map(len, graph))), *graph]
             continue
         known |= isinstance(value, memoryview) and field == _OPSET_IMPORT and _text(value, 1) in ("", "ai.onnx")
         pieces.append(whole)
@@ -87,11 +88,12 @@ def without(steps: Iterable[LastStep], file: Path) -> bytes:
 
 
 def _ends(view: memoryview) -> Ends:
-    shapeless, sequences, nodes = set[str](), set[str](), list[memoryview]()
+    shapeless, sequences, taken, nodes = set[str](), set[str](), set[str](), list[memoryview]()
     for field, value in _in_graph(view):
         if field == _NODE:
             nodes.append(value)
         elif field in (_INPUT, _OUTPUT):
+            taken.add(_text(value, _NAME))
             kind = _message(value, _TYPE)
             tensor = _message(kind, _TENSOR)
             if tensor is not None and _message(tensor, _SHAPE) is None:
@@ -100,7 +102,7 @@ def _ends(view: memoryview) -> Ends:
                 sequences.add(_text(value, _NAME))
     steps = [_step(node) for node in nodes if _text(node, _NODE_OUTPUT) in sequences] if sequences else []
     found = [step for step in steps if step]
-    taken = {name for node in nodes for name in _texts(node, _NODE_OUTPUT)} if found else set()
+    taken.update(name for node in nodes if found for name in _texts(node, _NODE_OUTPUT))
     free = [step for step in found if step.classes or taken.isdisjoint(step.names)]
     return Ends(frozenset(shapeless | {name for step in free for name in step.names}), tuple(free))
 
@@ -140,7 +142,7 @@ def _signed(number: int) -> int:
     return number - (1 << 64) if number >> 63 else number
 
 
-def _graph_without(graph: memoryview, left_out: Mapping[str, LastStep]) -> bytes:
+def _graph_without(graph: memoryview, left_out: Mapping[str, LastStep]) -> list[bytes | memoryview]:
     pieces: list[bytes | memoryview] = []
     for field, value, whole in parts(graph):
         named = _NAMED.get(field)
@@ -151,7 +153,7 @@ def _graph_without(graph: memoryview, left_out: Mapping[str, LastStep]) -> bytes
             pieces += [_part(_NODE, node) for node in _identities(left_out[name])]
         elif field == _OUTPUT:  # of which ONNX Runtime finds out the type and, mostly, the shape
             pieces += [_part(_OUTPUT, _part(_NAME, output.encode())) for output in left_out[name].names]
-    return b"".join(pieces)
+    return pieces
 
 
 def _identities(step: LastStep) -> Iterator[bytes]:
@@ -180,7 +182,11 @@ def _texts(view: memoryview, field: int) -> Iterator[str]:
 
 
 def _part(field: int, value: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(value)) + value
+    return _head(field, len(value)) + value
+
+
+def _head(field: int, length: int) -> bytes:
+    return _varint(field << 3 | 2) + _varint(length)
 
 
 def _number(field: int, value: int) -> bytes:

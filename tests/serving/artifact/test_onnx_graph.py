@@ -66,6 +66,11 @@ def test_a_sequence_is_as_many_outputs_as_it_has_tensors(tmp_path: Path) -> None
 def test_but_for_one_that_has_the_name_of_another(tmp_path: Path) -> None:
     path = serving_models.sequence(tmp_path / "model.onnx", more="OUT_0")
     assert read_ends(path).steps == ()
+    whole = onnx.load(serving_models.sequence(path))
+    whole.graph.input[0].name = whole.graph.node[1].input[0] = "OUT_1"
+    whole.graph.node[0].input[:] = ["OUT_1", "OUT_1"]
+    onnx.save(whole, path)
+    assert read_ends(path).steps == ()
 
 
 @given(cut=st.integers(0, 300), noise=st.binary(max_size=8))
