@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.core.evidence.combine import threshold
-from headgate.core.evidence.difference import bet_at_most
+from headgate.core.signals.evidence import threshold
+from headgate.core.statistics.difference import bet_at_most
 from headgate.simulate.policy import Policy
 from headgate.simulate.rollout import BUDGET_SPENT, HARMFUL, PROMOTED, Outcome, simulate
 from headgate.simulate.summary import wald_bound

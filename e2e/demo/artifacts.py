@@ -93,7 +93,7 @@ def pack(folder: Path, trained: Models, census: Census, measured: Facts) -> None
     import numpy as np
 
     from headgate_serving.artifact import write_manifest
-    from headgate_serving.monitor.reference import profile_of
+    from headgate_serving.monitor.reference import reference_of
 
     from .data import FEATURES
 
@@ -105,7 +105,7 @@ def pack(folder: Path, trained: Models, census: Census, measured: Facts) -> None
         place.mkdir()
         (place / "model.onnx").write_bytes(model.SerializeToString())
         if PROFILED_AS[version] == version:
-            profile, _ = profile_of(place / "model.onnx", table, FEATURES)
+            profile = reference_of(place / "model.onnx", table, FEATURES).profile
             (place / "profile.json").write_text(profile.to_json(), encoding="utf-8")
         else:
             shutil.copy(folder / PROFILED_AS[version] / "profile.json", place)

@@ -87,9 +87,9 @@ def view_of(resource: Json | None) -> View:
         ready={_text(r, "version"): f"{r.get('ready', 0)}/{r.get('replicas', 0)}" for r in roles[:2] if r},
         versions=versions,
         combined=_number(evidence.get("logHarm")),
-        threshold=_number(evidence.get("threshold")) or _number(_part(evidence, "errors").get("threshold")),
-        errors=_errors(_part(evidence, "errors")),
-        predictions=_predictions(_part(evidence, "predictions")),
+        threshold=_number(evidence.get("threshold")),
+        errors=_signal(evidence, "errors"),
+        predictions=_signal(evidence, "predictions"),
         candidate_requests=int(_number(rollout.get("candidateRequests")) or 0),
         budget=_budget(_part(rollout, "budget")),
         history=history,
@@ -108,23 +108,14 @@ def _weights(status: Json, versions: Mapping[str, str]) -> dict[str, float]:
     }
 
 
-def _errors(part: Json) -> Test:
-    if not part:
+def _signal(evidence: Json, name: str) -> Test:
+    """What one signal says."""
+    entries = evidence.get("signals")
+    entry = next((e for e in entries or [] if isinstance(e, Mapping) and e.get("name") == name), None)
+    if entry is None:
         return Test()
-    counts = [int(_number(part.get(f"{who}{what}")) or 0) for who in ("candidate", "stable") for what in _COUNTED]
-    text = "candidate {1:,} of {0:,} attempts failed · stable {3:,} of {2:,}".format(*counts)
-    return Test(_number(part.get("logHarm")), _number(part.get("logSafe")), _text(part, "verdict"), text)
-
-
-_COUNTED = ("Attempts", "Failures")
-
-
-def _predictions(part: Json) -> Test:
-    if not part:
-        return Test()
-    shift, event = _number(part.get("largestShift")), part.get("largestEvent")
-    text = f"largest shift {shift:+.1f} points ({event})" if shift is not None and event else "no answers yet"
-    return Test(_number(part.get("logHarm")), _number(part.get("logSafe")), _text(part, "verdict"), text)
+    text = str(entry.get("summary") or "no answers yet")
+    return Test(_number(entry.get("logHarm")), _number(entry.get("logSafe")), _text(entry, "verdict"), text)
 
 
 def _budget(part: Json) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +71,7 @@ class Seen:
 
     def counted(self, who: str) -> int:
         """Attempts on "candidate" or "stable" that are in the evidence."""
-        return int(self.rollout.get("evidence", {}).get("errors", {}).get(f"{who}Attempts", 0))
+        return counts(self.rollout.get("evidence"), "errors").get(f"{who}Attempts", 0)
 
     def condition(self, type_: str) -> Condition:
         for each in self.status.get("conditions") or []:
@@ -95,3 +96,10 @@ def _brief(part: Any) -> Any:
     if isinstance(part, dict):
         return {name: _brief(value) for name, value in part.items() if name not in ("state", "outputs")}
     return [_brief(each) for each in part] if isinstance(part, list) else part
+
+
+def counts(evidence: Mapping[str, Any] | None, signal: str) -> dict[str, int]:
+    """What a signal has counted: `candidateAttempts=12 …` in its entry."""
+    entries = (evidence or {}).get("signals", [])
+    line = next((each.get("counts", "") for each in entries if each["name"] == signal), "")
+    return {name: int(float(number)) for name, number in (part.split("=") for part in line.split())}

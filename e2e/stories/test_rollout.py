@@ -7,7 +7,7 @@ from dataclasses import replace
 from stories.clients import Clients
 from stories.installation import Headgate
 from stories.models import GROUP, Model, identities, merged
-from stories.seen import Seen
+from stories.seen import Seen, counts
 
 MOST = {"v3": 150, "v4": 1500}
 """Attempts that a bad version may get."""
@@ -107,7 +107,7 @@ def revisions_record_it(census: Model) -> None:
         assert record["status"]["digest"] == census.world.digests[version]
         if version != "v1":
             evidence = entry["evidence"]
-            assert entry["candidateRequests"] == evidence["errors"]["candidateAttempts"] > 0
+            assert entry["candidateRequests"] == counts(evidence, "errors")["candidateAttempts"] > 0
             shown = evidence["logHarm"] >= evidence["threshold"]
             assert shown == (decision == "RolledBack" and entry["reason"] != "RiskBudgetSpent")
 

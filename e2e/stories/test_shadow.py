@@ -20,6 +20,7 @@ from stories.clients import PATIENCE
 from stories.grpc_clients import GrpcClients
 from stories.installation import Headgate
 from stories.models import Model
+from stories.seen import counts
 from stories.waiting import until
 
 # v1 and v2 give the same label to 94 of 100 people, v1 and v4 to 55.
@@ -61,7 +62,8 @@ def test_a_candidate_that_disagrees_goes_before_it_has_a_user_and_a_good_one_goe
     with GrpcClients.of(census, rate=100) as users:
         canary = census.until_canary("v2")
     users.saw_no_failure()
-    assert canary.rollout["evidence"]["shadow"]["verdict"] == "Pass"
+    (shadow,) = [each for each in canary.rollout["evidence"]["signals"] if each["name"] == "shadow"]
+    assert shadow["verdict"] == "Pass"
     assert [reason for _, reason in census.events() if reason.endswith("Started")][-2:] == [
         "ShadowStarted",
         "CanaryStarted",
@@ -132,7 +134,7 @@ def labels(version: str) -> NDArray[np.int64]:
 
 def pairs(rollout: dict[str, Any]) -> tuple[int, int, int]:
     """Compared, answered alike, not answered by the candidate."""
-    seen = rollout.get("evidence", {}).get("shadow") or {}
+    seen = counts(rollout.get("evidence"), "shadow")
     return seen.get("pairs", 0), seen.get("agreed", 0), seen.get("failed", 0)
 
 

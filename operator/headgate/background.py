@@ -11,14 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from headgate.api import REVISION_LABEL
+from headgate.api import REVISION_LABEL, contract
 from headgate.api.spec import Spec
 from headgate.api.status import Retiring, Status
-from headgate.core.evidence.counters import Series
-from headgate.core.evidence.drift import FeatureDrift, follow
-from headgate.core.evidence.history import SPAN, STEP, blocks_of
-from headgate.core.following import FOLLOWING_SERIES, LOOK_BACK, released
+from headgate.core.dataplane import DataPlane
+from headgate.core.dataplane.envoy import EnvoyDataPlane
 from headgate.core.model import Drift
+from headgate.core.statistics.counters import Series
+from headgate.core.statistics.drift import FeatureDrift, follow
+from headgate.core.statistics.history import SPAN, STEP, blocks_of
 from headgate.edges.prometheus import MetricsSource
 from headgate.errors import MetricsError
 from headgate.observe import Object
@@ -31,6 +32,9 @@ DRIFT_EVERY = 15.0
 
 READING_SECONDS = 30.0
 """Seconds for one reading, whatever Prometheus does."""
+
+RELEASE_SECONDS = 180.0
+"""How far back routers are asked which revisions they route to; one that is scraped more seldom keeps its pods."""
 
 AT_A_TIME = 4
 """Readings of all models."""
@@ -66,6 +70,7 @@ class BackgroundReadings:
     on_news: Callable[[Key], None]
     """Told of each model of which something new is known."""
     clock: Callable[[], float] = time.time
+    plane: DataPlane = field(default_factory=EnvoyDataPlane)
     _known: dict[Key, _Known] = field(default_factory=dict)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_A_TIME))
 
@@ -128,8 +133,8 @@ class BackgroundReadings:
     ) -> bool:
         """Whether more is released than was known."""
         now = await self.metrics.now()
-        series = await self.metrics.samples(FOLLOWING_SERIES, _labels(key), now, None, LOOK_BACK)
-        found = released(retiring, routers, series, now - self.clock())
+        series = await self.metrics.samples(self.plane.release_series, _labels(key), now, None, RELEASE_SECONDS)
+        found = self.plane.released(retiring, routers, series, now - self.clock())
         before, known.released = (
             known.released,
             frozenset((r.revision, r.since) for r in retiring if r.revision in found),
@@ -137,12 +142,12 @@ class BackgroundReadings:
         return bool(known.released - before)
 
     async def _drift(self, key: Key, stable: str, tolerance: float) -> Drift:
-        labels = _labels(key) | {"headgate_revision": stable}
-        reference = await self.metrics.totals("headgate_feature_reference", labels, ("feature", "bin", "layout"))
+        labels = _labels(key) | {contract.REVISION: stable}
+        reference = await self.metrics.totals(contract.FEATURE_REFERENCE, labels, ("feature", "bin", "layout"))
         if not reference:
             return Drift()
         layouts = "|".join(sorted({layout for _, _, layout in reference}))
-        live = await self.metrics.history("headgate_feature_bin_total", {**labels, "layout": layouts}, SPAN, STEP)
+        live = await self.metrics.history(contract.FEATURES, {**labels, "layout": layouts}, SPAN, STEP)
         return Drift(tuple(_features(live, reference, tolerance)))
 
 
@@ -160,7 +165,7 @@ def _features(
 
 
 def _labels(key: Key) -> dict[str, str]:
-    return {"headgate_namespace": key.namespace, "headgate_model": key.name}
+    return {contract.NAMESPACE: key.namespace, contract.MODEL: key.name}
 
 
 def _running_routers(pods: Sequence[Object]) -> list[str]:

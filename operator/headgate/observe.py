@@ -7,24 +7,32 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from headgate.api import REVISION_LABEL
-from headgate.api.quantities import seconds
+from headgate.api import REVISION_LABEL, contract
 from headgate.api.revision import RevisionSpec, RevisionStatus
-from headgate.api.rules import eighths_waited_for
-from headgate.api.spec import Spec, Traffic
-from headgate.api.status import Rollout, Status
-from headgate.core import shadow
+from headgate.api.spec import Spec
+from headgate.api.status import Status
+from headgate.core import phases, readings
 from headgate.core.children import workload_of
+from headgate.core.dataplane import DataPlane, Read
+from headgate.core.dataplane.envoy import EnvoyDataPlane
 from headgate.core.manifests.runtime import REVISION_COPY
-from headgate.core.metrics import SERIES, Comparison, metrics_from
-from headgate.core.model import Blind, Defaults, Fresh, Metrics, Observation, Quiet, RevisionView, Workload
-from headgate.core.pairs import PAIR_SERIES, pairs_from
-from headgate.core.past import HISTORY_SECONDS, PAST_SERIES, before, slow_before
+from headgate.core.model import (
+    Defaults,
+    Metrics,
+    MetricsUnavailable,
+    NoNewSamples,
+    Observation,
+    Reading,
+    RevisionView,
+    Workload,
+)
+from headgate.core.signals import SIGNALS
+from headgate.core.signals.signal import Comparison
 from headgate.core.times import seconds_since
 from headgate.edges.prometheus import MetricsSource
 from headgate.errors import MetricsError
@@ -36,7 +44,9 @@ Object = Mapping[str, Any]
 METRICS_SECONDS = 6.0
 """For all questions to Prometheus of one look together."""
 
-_USES_METRICS = frozenset({"Pending", "Shadow", "Canary", "Promoting", "Soaking"})
+HISTORY_SECONDS = 1800.0
+"""Of stable before the rollout: long enough for a few hundred bad answers of a busy model and for rare bursts to show;
+short enough to be like what comes next, and to be read in one answer of a few megabytes."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +72,13 @@ class Observer:
     metrics: MetricsSource
     defaults: Defaults
     stale_after: float
+    plane: DataPlane = field(default_factory=EnvoyDataPlane)
 
     async def observe(self, raw: Object, found: Children) -> Observation:
         """The Observation of a ModelDeployment. Raises pydantic's ValidationError for what can't be read."""
         meta = raw["metadata"]
         namespace, name = meta["namespace"], meta["name"]
-        spec, status = Spec.model_validate(raw["spec"]), Status.model_validate(raw.get("status") or {})
+        spec, status = Spec.model_validate(raw["spec"]), Status.read(raw.get("status") or {})
         workloads = _workloads(found)
         return Observation(
             namespace=namespace,
@@ -84,60 +95,49 @@ class Observer:
         )
 
     async def _metrics(self, meta: Object, spec: Spec, status: Status, workloads: Mapping[str, Workload]) -> Metrics:
+        """What the rollout's phase needs to see."""
         rollout, stable = status.rollout, status.stable
-        if rollout is None or stable is None or rollout.phase not in _USES_METRICS:
-            return Quiet()
-        if rollout.phase == "Pending" and not workloads.get(rollout.revision, Workload()).rolled_out:
-            return Quiet()
-        labels = {
-            "headgate_namespace": meta["namespace"],
-            "headgate_model": meta["name"],
-            "headgate_revision": f"{stable.revision}|{rollout.revision}",
-        }
+        if rollout is None or stable is None:
+            return NoNewSamples()
+        reading = phases.needed_reading(spec, status, workloads.get(rollout.revision, Workload()))
+        if reading is Reading.NOTHING:
+            return NoNewSamples()
+        compared = self.plane.compared(spec, stable.revision, rollout.revision)
         try:
             async with asyncio.timeout(METRICS_SECONDS):
-                now = await self.metrics.now()
-                if shadow.compares_pairs(spec, rollout):
-                    return await self._pairs(labels, now, stable.revision, rollout)
-                # What another object of this name did is not the history of this one.
-                age = (
-                    seconds_since(meta["creationTimestamp"], now) if meta.get("creationTimestamp") else HISTORY_SECONDS
-                )
-                look_back = min(HISTORY_SECONDS, max(1.0, age))
-                return await self._attempts(labels, now, spec, stable.revision, rollout, look_back)
+                return await self._samples(meta, reading, compared, rollout.cursor)
         except MetricsError as error:
-            return Blind(str(error))
+            return MetricsUnavailable(str(error))
         except TimeoutError:
-            return Blind(f"Prometheus did not answer within {METRICS_SECONDS:g} seconds.")
+            return MetricsUnavailable(f"Prometheus did not answer within {METRICS_SECONDS:g} seconds.")
 
-    async def _attempts(
-        self, labels: Mapping[str, str], now: float, spec: Spec, stable: str, rollout: Rollout, look_back: float
-    ) -> Metrics:
-        """What both versions have answered since the last look; before the first one, also what stable did before."""
-        slow_after = seconds(spec.rollout.latency.threshold) if spec.rollout.latency else None
-        who = Comparison(stable, rollout.revision, patience_of(spec.traffic), slow_after)
-        cursor = None if rollout.phase == "Shadow" else rollout.cursor
-        begins = cursor is None and (rollout.phase == "Shadow" or not spec.rollout.shadow)
-        current = self.metrics.samples(SERIES, labels, now, cursor)
-        if not begins:
-            return metrics_from(await current, now, cursor, who, self.stale_after)
-        of_stable = {**labels, "headgate_revision": stable}
-        series, past = await asyncio.gather(current, self.metrics.samples(PAST_SERIES, of_stable, now, None, look_back))
-        found = metrics_from(series, now, cursor, who, self.stale_after)
-        if not isinstance(found, Fresh):
-            return found
-        slow = found.slow and replace(found.slow, before=slow_before(past, found.cursor, who, found.slow.edge))
-        return replace(found, before=before(past, found.cursor, who), slow=slow)
-
-    async def _pairs(self, labels: Mapping[str, str], now: float, stable: str, rollout: Rollout) -> Metrics:
-        """What a shadow has shown since the last look."""
-        series = await self.metrics.samples(PAIR_SERIES, labels, now, rollout.cursor)
-        return pairs_from(series, now, rollout.cursor, stable, rollout.revision, self.stale_after)
-
-
-def patience_of(traffic: Traffic) -> float | None:
-    """Seconds after which the router has stable rescue a candidate's request; None where it doesn't."""
-    return seconds(traffic.timeout) * eighths_waited_for(traffic) / 8 if traffic.retryOnStable else None
+    async def _samples(self, meta: Object, reading: Reading, compared: Comparison, cursor: float | None) -> Metrics:
+        now = await self.metrics.now()
+        both = {
+            contract.NAMESPACE: meta["namespace"],
+            contract.MODEL: meta["name"],
+            contract.REVISION: f"{compared.stable}|{compared.candidate}",
+        }
+        if reading is Reading.PAIRS:
+            series = await self.metrics.samples(self.plane.pair_series, both, now, cursor)
+            return readings.new_samples(
+                self.plane.read_pairs(series, now, cursor, compared, self.stale_after), reading, None
+            )
+        names = (*self.plane.comparison_series, *(name for signal in SIGNALS for name in signal.series))
+        if reading is Reading.COMPARISON:
+            series = await self.metrics.samples(names, both, now, cursor)
+            return readings.new_samples(self.plane.read(series, now, cursor, compared, self.stale_after), reading, None)
+        # What another object of this name did is not the history of this one.
+        created = meta.get("creationTimestamp")
+        age = seconds_since(created, now) if created else HISTORY_SECONDS
+        of_stable = {**both, contract.REVISION: compared.stable}
+        series, past = await asyncio.gather(
+            self.metrics.samples(names, both, now, None),
+            self.metrics.samples(self.plane.history_series, of_stable, now, None, min(HISTORY_SECONDS, max(1.0, age))),
+        )
+        read = self.plane.read(series, now, None, compared, self.stale_after)
+        history = self.plane.history(past, read.cursor, compared) if isinstance(read, Read) else None
+        return readings.new_samples(read, reading, history)
 
 
 def _workloads(found: Children) -> dict[str, Workload]:
@@ -162,7 +162,7 @@ def revision_view(raw: Object) -> RevisionView:
     return RevisionView(
         name=raw["metadata"]["name"],
         spec=RevisionSpec.model_validate(raw["spec"]),
-        status=RevisionStatus.model_validate(raw.get("status") or {}),
+        status=RevisionStatus.read(raw.get("status") or {}),
         created=raw["metadata"].get("creationTimestamp") or "",
     )
 
@@ -174,7 +174,7 @@ def revision_kept_on(deployment: Object) -> RevisionView | None:
         return None
     try:
         copy = json.loads(kept)
-        spec, status = RevisionSpec.model_validate(copy["spec"]), RevisionStatus.model_validate(copy["status"])
+        spec, status = RevisionSpec.model_validate(copy["spec"]), RevisionStatus.read(copy["status"])
     except (ValueError, KeyError, TypeError):  # somebody has edited it
         return None
     return RevisionView(name=deployment["metadata"]["name"], spec=spec, status=status, recorded=False)

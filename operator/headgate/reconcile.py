@@ -18,17 +18,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from headgate.api import API_VERSION
-from headgate.api.revision import RevisionStatus, as_manifest
+from headgate.api.revision import RevisionStatus
 from headgate.api.status import Status
+from headgate.api.stored import as_manifest
 from headgate.background import BackgroundReadings
 from headgate.core import phases, unreadable
 from headgate.core.decide import decide
 from headgate.core.manifests import (
     Manifest,
-    published_state,
     revision_manifest,
-    router_manifests,
-    router_name,
     runtime_manifests,
 )
 from headgate.core.model import Event, Observation, Plan, Problem, RevisionView
@@ -291,8 +289,7 @@ class Reconciler:
             if name in plan.revisions
             for m in runtime_manifests(o, plan.revisions[name])
         ]
-        stable = plan.status.stable
-        return [*router_manifests(o), *serving, *([published_state(o, stable)] if stable else [])]
+        return [*self.observer.plane.manifests(replace(o, status=plan.status)), *serving]
 
     async def _apply(self, manifest: Manifest, force: bool = False) -> None:
         """Apply, unless just that was applied not long ago."""
@@ -311,8 +308,8 @@ class Reconciler:
         if o.spec.runtime.autoscaling is None:
             for revision in sorted(plan.keep):
                 await self._remove("autoscaling/v2", "HorizontalPodAutoscaler", o, revision)
-        if o.spec.traffic.routerAutoscaling is None:
-            await self._remove("autoscaling/v2", "HorizontalPodAutoscaler", o, router_name(o))
+        for child in self.observer.plane.unwanted(o):
+            await self._remove(child.api_version, child.kind, o, child.name)
 
     async def _remove(self, api_version: str, kind: str, o: Observation, name: str) -> None:
         """Delete, unless just that was deleted not long ago."""
@@ -398,9 +395,9 @@ def _what_is_wrong(error: ValidationError) -> str:
 def _readable_part(status: Manifest) -> Status:
     """For the metrics: the conditions alone where the rest of a status can't be read."""
     try:
-        return Status.model_validate(status)
+        return Status.read(status)
     except ValidationError:
-        return Status.model_validate({"conditions": status["conditions"]})
+        return Status.read({"conditions": status["conditions"]})
 
 
 def _refusal_of(error: HeadgateError) -> Problem:

@@ -33,11 +33,13 @@ STATUS: dict[str, Any] = {
         "evidence": {
             "logHarm": 1.25,
             "threshold": 4.6,
-            "errors": {
-                **{"candidateAttempts": 61, "candidateFailures": 3, "stableAttempts": 1549, "stableFailures": 0},
-                **{"logHarm": 2.3, "logSafe": -0.3, "verdict": "Inconclusive"},
-            },
-            "predictions": {"logHarm": -0.4, "logSafe": 1.1, "largestShift": -2.3, "largestEvent": "label: is 1"},
+            "signals": [
+                {
+                    **{"name": "errors", "logHarm": 2.3, "logSafe": -0.3, "verdict": "Inconclusive"},
+                    **{"summary": "3 of 61 attempts on the candidate failed, 0 of 1549 on stable"},
+                },
+                {"name": "predictions", "logHarm": -0.4, "logSafe": 1.1},
+            ],
         },
         "budget": {"total": 20, "spent": 3},
     },
@@ -67,8 +69,8 @@ def test_a_status_is_read_by_version() -> None:
     assert view.weights == {"v1": 90.5, "v2": 9.5}
     assert view.ready == {"v1": "2/2", "v2": "1/2"}
     assert (view.combined, view.threshold, view.errors.harm, view.predictions.safe) == (1.25, 4.6, 2.3, 1.1)
-    assert view.errors.text == "candidate 3 of 61 attempts failed · stable 0 of 1,549"
-    assert view.predictions.text == "largest shift -2.3 points (label: is 1)"
+    assert view.errors.text == "3 of 61 attempts on the candidate failed, 0 of 1549 on stable"
+    assert view.predictions.text == "no answers yet"
     assert view.budget == "3 of 20"
     decision = view.decision_about("v1")
     assert decision and decision.decision == "Live"
@@ -82,7 +84,11 @@ def test_a_status_is_read_by_version() -> None:
         {},
         {"status": None},
         {"status": {"stable": None, "traffic": None, "history": None, "rollout": {"evidence": None, "budget": None}}},
-        {"status": {"rollout": {"evidence": {"errors": {"logHarm": "?"}}, "candidateRequests": None}}},
+        {
+            "status": {
+                "rollout": {"evidence": {"signals": [{"name": "errors", "logHarm": "?"}, 7]}, "candidateRequests": None}
+            }
+        },
         {"status": {"history": [{}], "traffic": [{}]}},
     ],
 )

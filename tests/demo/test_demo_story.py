@@ -92,8 +92,10 @@ class Cluster:
             "evidence": {
                 "logHarm": 1.0,
                 "threshold": 4.6,
-                "errors": {"logHarm": 5.0 if version == "v3" else 0.0},
-                "predictions": {"logHarm": 6.0 if version == "v4" else 0.0},
+                "signals": [
+                    {"name": "errors", "logHarm": 5.0 if version == "v3" else 0.0},
+                    {"name": "predictions", "logHarm": 6.0 if version == "v4" else 0.0},
+                ],
             },
         }
         status: dict[str, Any] = {"phase": "Canary", "rollout": rollout, "history": self.history}

@@ -2,17 +2,19 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from fakes import FakeMetrics
 from world import Behaviour, World
 
+from headgate.api.contract import ROUTER_ROUTES as ROUTES
+from headgate.api.contract import ROUTER_WATCH_AGE as ALIVE
 from headgate.api.spec import Spec
 from headgate.background import AT_A_TIME, DRIFT_EVERY, READING_SECONDS, BackgroundReadings, Readings
-from headgate.core.evidence.counters import Series
-from headgate.core.following import ALIVE, ROUTES
 from headgate.core.model import Drift
+from headgate.core.statistics.counters import Series
 from headgate.errors import MetricsError
 from headgate.queue import Key
 from virtual_time import run
@@ -109,9 +111,7 @@ async def test_the_drift_of_an_older_stable_version_is_not_told(stable):
     await stable.read()
     await stable.read()
     stable.readings._known[KEY].drift = Drift()
-    other = stable.world.status.model_copy(
-        update={"stable": stable.world.status.stable.model_copy(update={"revision": "other"})}
-    )
+    other = replace(stable.world.status, stable=replace(stable.world.status.stable, revision="other"))
     assert stable.readings.newest(KEY, other).drift is None
 
 
@@ -150,8 +150,8 @@ async def test_who_retires_anew_has_to_be_left_anew(retiring):
     (gone,) = retiring.world.status.retiring
     retiring.metrics.series = following(retiring.world.now + 60, "fraud-1")
     await retiring.read(60)
-    later = gone.model_copy(update={"since": "2027-03-01T00:00:00Z"})
-    status = retiring.world.status.model_copy(update={"retiring": [later]})
+    later = replace(gone, since="2027-03-01T00:00:00Z")
+    status = replace(retiring.world.status, retiring=[later])
     assert retiring.readings.newest(KEY, status).released == frozenset()
 
 

@@ -1,24 +1,29 @@
 """What one look gathers."""
 
+import json
+
 import pytest
 from fakes import FakeKube, FakeMetrics
 from pydantic import ValidationError
+from told import seen_in
 from world import DEFAULTS, World
 
-from headgate.api.revision import as_manifest
+from headgate.api.contract import PREDICTIONS
 from headgate.api.spec import Traffic
-from headgate.core.evidence.counters import Series
-from headgate.core.histogram import patience_edge
-from headgate.core.manifests import revision_manifest, router_manifests, runtime_manifests
-from headgate.core.metrics import SERIES
-from headgate.core.model import Before, Blind, Fresh, Quiet
-from headgate.core.pairs import PAIR_SERIES
-from headgate.core.past import HISTORY_SECONDS, PAST_SERIES
+from headgate.api.stored import as_manifest
+from headgate.core.dataplane.envoy import EnvoyDataPlane, give_up_after
+from headgate.core.dataplane.envoy.histogram import give_up_edge
+from headgate.core.dataplane.envoy.router import router_manifests
+from headgate.core.manifests import revision_manifest, runtime_manifests
+from headgate.core.model import BaselineRate, MetricsUnavailable, NewSamples, NoNewSamples
+from headgate.core.statistics.counters import Series
 from headgate.core.times import stamp
 from headgate.errors import MetricsError
-from headgate.observe import METRICS_SECONDS, Children, Observer, patience_of, revision_kept_on
+from headgate.observe import HISTORY_SECONDS, METRICS_SECONDS, Children, Observer, revision_kept_on
 from headgate_serving.router.config.budget import LATENCY_EDGES_MS, candidate_try_ms
 from virtual_time import run
+
+SERIES = (*EnvoyDataPlane.comparison_series, PREDICTIONS)
 
 
 class Scene:
@@ -90,9 +95,10 @@ async def test_a_shadows_pairs_are_read_and_when_they_pass_what_a_canary_needs(s
     await shadow.observe()
     ((metrics, labels, since, _),) = shadow.metrics.asked
     rollout = shadow.raw["status"]["rollout"]
-    assert (metrics, since) == (PAIR_SERIES, rollout["cursor"])
+    assert (metrics, since) == (EnvoyDataPlane.pair_series, rollout["cursor"])
     assert rollout["revision"] in labels["headgate_revision"]
-    rollout["evidence"]["shadow"] = {"pairs": 500, "agreed": 500, "logSafe": 9.0}
+    (entry,) = [each for each in rollout["evidence"]["signals"] if each["name"] == "shadow"]
+    entry["state"] = json.dumps({"pairs": 500, "agreed": 500, "logSafe": 9.0})
     shadow.metrics.asked.clear()
     await shadow.observe()
     assert shadow.metrics.asked[0][0] == SERIES
@@ -101,12 +107,12 @@ async def test_a_shadows_pairs_are_read_and_when_they_pass_what_a_canary_needs(s
 
 async def test_what_can_not_be_asked_makes_a_shadow_blind(shadow):
     shadow.metrics.error = MetricsError("Prometheus can't be asked.")
-    assert (await shadow.observe()).metrics == Blind("Prometheus can't be asked.")
+    assert (await shadow.observe()).metrics == MetricsUnavailable("Prometheus can't be asked.")
 
 
 async def test_a_prometheus_that_cannot_be_asked_makes_blind(canary):
     canary.metrics.error = MetricsError("Prometheus at http://prometheus can't be asked.")
-    assert (await canary.observe()).metrics == Blind("Prometheus at http://prometheus can't be asked.")
+    assert (await canary.observe()).metrics == MetricsUnavailable("Prometheus at http://prometheus can't be asked.")
 
 
 async def test_fresh_samples_become_a_block(canary):
@@ -127,8 +133,8 @@ async def test_fresh_samples_become_a_block(canary):
     )
     canary.metrics.time = cursor + 3
     found = (await canary.observe()).metrics
-    assert isinstance(found, Fresh)
-    assert (found.cursor, found.attempts.candidate_attempts) == (cursor + 2, 5)
+    assert isinstance(found, NewSamples)
+    assert (found.cursor, seen_in(found).attempts.candidate_attempts) == (cursor + 2, 5)
 
 
 async def test_when_a_canary_may_open_stables_last_half_hour_is_read_too():
@@ -138,11 +144,11 @@ async def test_when_a_canary_may_open_stables_last_half_hour_is_read_too():
     stable, candidate = world.status.stable.revision, world.status.candidate.revision
     scene.metrics.series = (*seven_attempts(stable, world.now), *seven_attempts(candidate, world.now))
     found = (await scene.observe()).metrics
-    assert found.before == Before(9 * 7, 9 * 2, 1.0, 18.0)
+    assert seen_in(found).before == BaselineRate(9 * 7, 9 * 2, 1.0, 18.0)
     (_, _, since, _), (metrics, labels, _, look_back) = scene.metrics.asked
     assert (since, look_back) == (None, HISTORY_SECONDS)
     assert labels["headgate_revision"] == stable
-    assert metrics == PAST_SERIES
+    assert metrics == EnvoyDataPlane.history_series
 
 
 async def test_slow_answers_are_read_where_the_spec_asks_for_them():
@@ -161,17 +167,17 @@ async def test_slow_answers_are_read_where_the_spec_asks_for_them():
     ]
     scene.metrics.series = (*seven_attempts(stable, world.now), *times)
     found = (await scene.observe()).metrics
-    assert (found.slow.edge, found.slow.before) == (200, Before(9 * 5, 9 * 2, 1.0))
+    assert (seen_in(found).slow.edge, seen_in(found).slow_before) == (200, BaselineRate(9 * 5, 9 * 2, 1.0))
 
 
 @pytest.mark.parametrize("chain", [[], [{"modelDeployment": "simple"}]])
 @pytest.mark.parametrize("timeout_ms", [1, 10, 100, 200, 450, 1000, 3000, 60_000])
 def test_stable_is_late_where_the_router_gives_up_a_candidate(timeout_ms, chain):
     """Both sides have the rule: the operator as a share of the budget, the router as an edge of its histogram."""
-    patience = patience_of(Traffic.model_validate({"timeout": f"{timeout_ms}ms", "fallback": chain}))
-    edge = patience_edge([float(edge) for edge in LATENCY_EDGES_MS], patience) or 1
+    seconds = give_up_after(Traffic.model_validate({"timeout": f"{timeout_ms}ms", "fallback": chain}))
+    edge = give_up_edge([float(edge) for edge in LATENCY_EDGES_MS], seconds) or 1
     assert edge == candidate_try_ms(timeout_ms, fallback=bool(chain))
-    assert patience_of(Traffic(retryOnStable=False)) is None
+    assert give_up_after(Traffic(retryOnStable=False)) is None
 
 
 async def test_while_stables_past_cannot_be_read_no_canary_opens():
@@ -180,7 +186,7 @@ async def test_while_stables_past_cannot_be_read_no_canary_opens():
     scene = Scene(world)
     scene.metrics.series = seven_attempts(world.status.stable.revision, world.now)
     scene.metrics.error_after = 1
-    assert isinstance((await scene.observe()).metrics, Blind)
+    assert isinstance((await scene.observe()).metrics, MetricsUnavailable)
 
 
 def seven_attempts(revision, now):
@@ -197,7 +203,7 @@ def seven_attempts(revision, now):
 
 async def test_nothing_is_asked_when_nothing_is_rolled_out():
     scene = Scene(World().ask("v1").settled("Stable"))
-    assert (await scene.observe()).metrics == Quiet()
+    assert (await scene.observe()).metrics == NoNewSamples()
     assert scene.metrics.asked == []
 
 
@@ -206,10 +212,10 @@ async def test_nothing_is_asked_before_the_candidates_pods_are_ready():
     world.ask("v2").look()
     scene = Scene(world)
     scene.kube.find("Deployment", world.status.candidate.revision)["status"] = {}
-    assert (await scene.observe()).metrics == Quiet()
+    assert (await scene.observe()).metrics == NoNewSamples()
     assert scene.metrics.asked == []
     scene.ready(world.status.candidate.revision)
-    assert isinstance((await scene.observe()).metrics, Blind)
+    assert isinstance((await scene.observe()).metrics, MetricsUnavailable)
 
 
 async def test_a_model_without_children_is_observed_as_empty():
@@ -219,7 +225,7 @@ async def test_a_model_without_children_is_observed_as_empty():
     }
     o = await Observer(FakeMetrics(), DEFAULTS, 30.0).observe(raw, Children())
     assert (o.revisions, o.workloads, o.status.phase, o.generation) == ({}, {}, "Pending", 0)
-    assert (o.router.ready, o.metrics, o.drift) == (0, Quiet(), None)
+    assert (o.router.ready, o.metrics, o.drift) == (0, NoNewSamples(), None)
 
 
 async def test_a_spec_that_cannot_be_read_is_an_error(canary):
@@ -230,7 +236,7 @@ async def test_a_spec_that_cannot_be_read_is_an_error(canary):
 
 async def test_a_status_of_a_newer_operator_can_be_read(canary):
     canary.raw["status"]["later"] = {"field": 1}
-    canary.raw["status"]["rollout"]["evidence"]["latency"] = {"logHarm": 1}
+    canary.raw["status"]["rollout"]["evidence"]["signals"].append({"name": "newer", "state": "7", "more": {}})
     assert (await canary.observe()).status.rollout.phase == "Canary"
 
 
@@ -252,7 +258,7 @@ def test_what_a_canary_needs_to_open_is_read_at_the_same_time():
         both = (world.status.stable.revision, world.status.candidate.revision)
         scene.metrics.series = [each for revision in both for each in seven_attempts(revision, world.now)]
         scene.metrics.takes, start = 2.0, clock()
-        assert isinstance((await scene.observe()).metrics, Fresh)
+        assert isinstance((await scene.observe()).metrics, NewSamples)
         assert clock() - start == pytest.approx(4.0), "the time, then both readings together"
 
     run(story)
@@ -263,7 +269,7 @@ def test_a_prometheus_that_is_too_slow_makes_blind_after_a_bounded_time():
         _, scene = pending()
         scene.metrics.takes, start = 4.0, clock()
         found = (await scene.observe()).metrics
-        assert isinstance(found, Blind)
+        assert isinstance(found, MetricsUnavailable)
         assert f"{METRICS_SECONDS:g} seconds" in found.message
         assert clock() - start == pytest.approx(METRICS_SECONDS)
 

@@ -10,8 +10,10 @@ from fakes import FakeKube, FakeMetrics
 from world import DEFAULTS, START
 
 from headgate.api import API_VERSION
+from headgate.api.status import Evidence
 from headgate.background import BackgroundReadings
-from headgate.core.evidence.counters import Series
+from headgate.core.signals.errors import ERRORS
+from headgate.core.statistics.counters import Series
 from headgate.edges.telemetry import Telemetry
 from headgate.errors import Conflict, KubernetesError, NamespaceTerminating, Unreadable
 from headgate.observe import Observer
@@ -387,7 +389,8 @@ async def test_a_decision_keeps_its_evidence_though_the_cache_of_revisions_lags(
     (decision,) = cluster.kube.find("ModelRevision", revision)["status"]["decisions"]
     assert decision["decision"] == "Promoted"
     assert cluster.status["rollout"]["candidateRequests"] > decision["candidateRequests"]
-    assert decision["evidence"]["errors"]["candidateAttempts"] == decision["candidateRequests"]
+    attempts = ERRORS.state_in(Evidence.read(decision["evidence"])).candidateAttempts
+    assert attempts == decision["candidateRequests"]
 
 
 def test_a_rollback_does_not_wait_for_what_decides_nothing():

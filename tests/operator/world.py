@@ -14,39 +14,37 @@ import json
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from told import compared, opening, paired
 
-from headgate.api.revision import RevisionStatus, as_manifest
+from headgate.api.revision import RevisionStatus
 from headgate.api.spec import Spec
 from headgate.api.status import Status
+from headgate.api.stored import as_manifest
+from headgate.core import phases
 from headgate.core.decide import decide
-from headgate.core.evidence.errors import AttemptBlock
-from headgate.core.evidence.predictions import PredictionBlock
 from headgate.core.model import (
-    Before,
-    Blind,
+    BaselineRate,
     Defaults,
     Drift,
-    Fresh,
     Metrics,
+    MetricsUnavailable,
+    NoNewSamples,
     Observation,
-    PairBlock,
-    Paired,
     Plan,
     Problem,
-    Quiet,
+    Reading,
     RevisionView,
-    Slow,
     Workload,
 )
-from headgate.core.shadow import compares_pairs
+from headgate.core.signals.predictions import PredictionBlock
+from headgate.core.signals.signal import PairBlock, SlowAnswers
+from headgate.core.statistics.rates import AttemptBlock
 
 START = 1_800_000_000.0
 DEFAULTS = Defaults("registry.example/serving:1", "registry.example/envoy:1")
 DIGEST = "sha256:" + "ab" * 32
 LAYOUT = "0123456789ab"
 BLIND = "Prometheus can't be asked."
-
-_MEASURED = frozenset({"Pending", "Shadow", "Canary", "Promoting", "Soaking"})
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ class World:
     drift: Drift | None = None
     edge: float | None = 200.0
     """Milliseconds: the routers' edge nearest to the threshold of slow answers."""
-    before: Before = field(default_factory=Before)
+    before: BaselineRate = field(default_factory=BaselineRate)
     """What is known of stable when a canary opens."""
     interval: float = 1.0
     """Seconds between two scrapes."""
@@ -188,7 +186,7 @@ class World:
         self._started = {name: self._started.get(name, self.now) for name in plan.keep if name in self.revisions}
 
     def _stored(self, view):
-        status = RevisionStatus.model_validate(as_manifest(view.status))
+        status = RevisionStatus.read(as_manifest(view.status))
         return replace(view, status=status, created=view.created or f"{self.now:.0f}")
 
     def _workload(self, name):
@@ -200,27 +198,28 @@ class World:
 
     def _metrics(self) -> Metrics:
         rollout, stable = self.status.rollout, self.status.stable
-        unmeasured = rollout is None or stable is None or rollout.phase not in _MEASURED
-        if unmeasured or (rollout.phase == "Pending" and not self._workload(rollout.revision).rolled_out):
-            return Quiet()
+        starts = rollout and rollout.revision in self._started
+        workload = self._workload(rollout.revision) if starts else Workload()
+        reading = phases.needed_reading(Spec.model_validate(self.spec), self.status, workload)
+        if reading is Reading.NOTHING:
+            return NoNewSamples()
         if self.blind:
-            return Blind(BLIND)
-        return Quiet() if self.quiet else self._new(rollout, stable)
+            return MetricsUnavailable(BLIND)
+        return NoNewSamples() if self.quiet else self._new(reading, rollout, stable)
 
-    def _new(self, rollout, stable):
+    def _new(self, reading, rollout, stable):
         """What there is to learn in this phase."""
-        if compares_pairs(Spec.model_validate(self.spec), rollout):
-            return Paired(self.now, self._pairs(rollout.revision, self.now - rollout.cursor))
-        if rollout.cursor is None or rollout.phase == "Shadow":
-            slow = self._slow(AttemptBlock(), self.before)
+        if reading is Reading.PAIRS:
+            return paired(self.now, self._pairs(rollout.revision, self.now - rollout.cursor))
+        if reading is Reading.OPENING:
+            edge = self.edge if "latency" in self.spec["rollout"] else None
             expected = self._profiled(stable.revision)
-            return Fresh(self.now, before=self.before, slow=slow, predictions_expected=expected, interval=self.interval)
+            return opening(self.now, self.before, self.before, edge, expected, self.interval)
         return self._counted(rollout.revision, stable.revision, self.now - rollout.cursor)
 
-    def _slow(self, answers, before=None):
+    def _slow(self, answers):
         """Slow answers, where the spec asks for them and the routers have timed any."""
-        asked = "latency" in self.spec["rollout"] and self.edge
-        return Slow(self.edge, answers, before or Before()) if asked else None
+        return SlowAnswers(self.edge, answers) if "latency" in self.spec["rollout"] and self.edge else None
 
     def _pairs(self, candidate, seconds):
         """Copies of as many requests as the routers were told."""
@@ -252,19 +251,19 @@ class World:
             blocks = (PredictionBlock("label", LAYOUT, answers[candidate], answers[stable]),)
         block = AttemptBlock(*attempts[candidate], *attempts[stable])
         slow = self._slow(AttemptBlock(*timed))
-        return Fresh(self.now, block, blocks, predictions_expected=self._profiled(stable), slow=slow)
+        return compared(self.now, block, blocks, self._profiled(stable), slow)
 
 
 def stored(status):
     """The status after a round trip through an API server, which sorts the keys of maps."""
-    return Status.model_validate(json.loads(json.dumps(as_manifest(status), sort_keys=True)))
+    return Status.read(json.loads(json.dumps(as_manifest(status), sort_keys=True)))
 
 
 def check(o, plan):
     """What holds for every plan in every world."""
     status = plan.status
     check_traffic(status, plan)
-    if status.rollout is not None and isinstance(o.metrics, Blind):
+    if status.rollout is not None and isinstance(o.metrics, MetricsUnavailable):
         check_blind(o, status)
     assert {c.type for c in status.conditions} == {
         "Ready",

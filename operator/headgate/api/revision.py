@@ -1,13 +1,16 @@
 """`ModelRevision`: one (model, runtime) pair that was asked for, and every decision about it. The audit trail."""
 
-from typing import Annotated, Any, Literal
+from dataclasses import field
+from typing import Annotated, Literal
 
 from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from headgate.api.pod_parts import Resources
 from headgate.api.ruled import SpecModel
 from headgate.api.spec import Governance, Model, PodTemplate, Words
-from headgate.api.status import Condition, DecisionKind, Evidence, StatusModel
+from headgate.api.status import DecisionKind, Evidence
+from headgate.api.stored import CONFIG, Stored
 
 RevisionState = Literal["Candidate", "Stable", "Retired", "RolledBack"]
 
@@ -51,7 +54,8 @@ class RevisionSpec(SpecModel):
     """The revision that was stable when this one was asked for."""
 
 
-class Baseline(StatusModel):
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class Baseline(Stored):
     """The stable version that this revision's pods can be compared with."""
 
     revision: str
@@ -59,7 +63,8 @@ class Baseline(StatusModel):
     digest: str | None = None
 
 
-class DecisionRecord(StatusModel):
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class DecisionRecord(Stored):
     """One decision, with all the evidence that it was taken on."""
 
     time: str
@@ -73,22 +78,17 @@ class DecisionRecord(StatusModel):
     evidence: Evidence | None = None
 
 
-class RevisionStatus(StatusModel):
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class RevisionStatus(Stored):
     """Where the revision stands, and the append-only record of decisions."""
 
     state: RevisionState = "Candidate"
     digest: str | None = None
     """SHA-256 of the artifact, as verified by the fetcher."""
     baseline: Baseline | None = None
-    decisions: list[DecisionRecord] = []
-    conditions: list[Condition] = []
+    decisions: list[DecisionRecord] = field(default_factory=list)
 
     @property
     def kept(self) -> "RevisionStatus":
         """The part that the pods depend on."""
         return RevisionStatus(baseline=self.baseline)
-
-
-def as_manifest(model: StatusModel | SpecModel) -> dict[str, Any]:
-    """JSON form without unset optional fields, as it is written to the API server."""
-    return model.model_dump(mode="json", exclude_none=True)

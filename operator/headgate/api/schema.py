@@ -7,23 +7,22 @@ are written out, `X | None` becomes an optional X, exclusive bounds become flags
 
 from typing import Any
 
-from pydantic import BaseModel
-
 from headgate.api import GROUP, VERSION, fallback_rules, rules
 from headgate.api.revision import RevisionSpec, RevisionStatus
 from headgate.api.ruled import SpecModel
 from headgate.api.spec import Spec
 from headgate.api.status import Status
+from headgate.api.stored import Stored
 
 Schema = dict[str, Any]
 
 _DROPPED = ("title", "$defs", "additionalProperties", "propertyNames", "const")
 
 
-def structural(model: type[BaseModel]) -> Schema:
+def structural(model: type[SpecModel] | type[Stored]) -> Schema:
     """The structural schema of `model`, self-contained. Only a spec has defaults: a status is what was observed."""
     dropped = _DROPPED if issubclass(model, SpecModel) else (*_DROPPED, "default")
-    raw = model.model_json_schema()
+    raw = model.model_json_schema() if issubclass(model, SpecModel) else model.schema()
     definitions = raw.get("$defs", {})
     rules_by_name = {m.__name__: m.RULES for m in _subclasses(SpecModel)}
 
@@ -125,9 +124,8 @@ def _column(name: str, path: str, type_: str = "string", **more: Any) -> Schema:
 def model_deployment_crd() -> Schema:
     """The CRD of ModelDeployment."""
     status = structural(Status)
-    conditions = status["properties"]["conditions"]
-    conditions["x-kubernetes-list-type"] = "map"
-    conditions["x-kubernetes-list-map-keys"] = ["type"]
+    _keyed(status["properties"]["conditions"], "type")
+    _keyed(status["properties"]["rollout"]["properties"]["evidence"]["properties"]["signals"], "name")
     schema = _object(
         "A model in production: what is served, and how a new version is let in.", structural(Spec), status
     )
@@ -160,6 +158,12 @@ def model_deployment_crd() -> Schema:
             ],
         },
     )
+
+
+def _keyed(items: Schema, key: str) -> None:
+    """A list in which each entry has a name."""
+    items["x-kubernetes-list-type"] = "map"
+    items["x-kubernetes-list-map-keys"] = [key]
 
 
 def model_revision_crd() -> Schema:

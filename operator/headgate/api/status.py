@@ -1,105 +1,42 @@
-"""`ModelDeployment.status`: what Headgate writes, and all the state that it keeps between two looks.
+"""`ModelDeployment.status`: what Headgate writes, and all the state that it keeps between two reconciliations.
 
 `core.decide` takes one and returns the next; `reconcile` writes it once. The routers follow `traffic`.
 """
 
-import json
-from typing import Annotated, Any, Literal
+from dataclasses import field
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-    PlainSerializer,
-    SerializerFunctionWrapHandler,
-    WithJsonSchema,
-    model_serializer,
-    model_validator,
-)
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic.dataclasses import dataclass
+
+from headgate.api.stored import CONFIG, Stored
 
 Phase = Literal["Pending", "Shadow", "Canary", "Promoting", "Soaking", "Stable", "RollingBack", "RolledBack"]
 Role = Literal["stable", "candidate"]
 Verdict = Literal["Pass", "Fail", "Inconclusive"]
 DecisionKind = Literal["Live", "Promoted", "RolledBack", "Superseded"]
 
-PHASES: tuple[Phase, ...] = (
-    "Pending",
-    "Shadow",
-    "Canary",
-    "Promoting",
-    "Soaking",
-    "Stable",
-    "RollingBack",
-    "RolledBack",
-)
-
-
-class StatusModel(BaseModel):
-    """A part of the status. Unknown fields are dropped: an older operator must read a newer one's status."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
-
-
-def _numbers(value: Any) -> Any:
-    return [float(n) for n in value.split()] if isinstance(value, str) else value
-
-
-def _events(value: Any) -> Any:
-    """`{"is 1": "46 475 -3.658 4.03 20.64 -2.81"}` -> fields of `EventEvidence`."""
-    if not isinstance(value, dict):
-        return value
-    names = [n for n in EventEvidence.model_fields if n != "event"]
-    return [{"event": event, **dict(zip(names, text.split(), strict=False))} for event, text in value.items()]
-
-
-def _event_lines(events: "list[EventEvidence]") -> dict[str, str]:
-    return {e.event: " ".join(str(value) for name, value in e if name != "event") for e in events}
-
-
-Numbers = Annotated[
-    list[float],
-    BeforeValidator(_numbers),
-    PlainSerializer(lambda numbers: " ".join(str(n) for n in numbers), when_used="json"),
-    WithJsonSchema({"type": "string"}),
-]
-"""Numbers that are one line in the status, so that people can read past them."""
+PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
 def _named_numbers(value: Any) -> Any:
-    """`errors=0.7 predictions=0.3` -> a dictionary."""
+    """`pairs=120 agreed=118` -> a dictionary."""
     return {name: float(n) for name, n in (p.split("=") for p in value.split())} if isinstance(value, str) else value
 
 
 NamedNumbers = Annotated[
     dict[str, float],
     BeforeValidator(_named_numbers),
-    PlainSerializer(lambda named: " ".join(f"{name}={n}" for name, n in named.items()), when_used="json"),
+    PlainSerializer(
+        lambda named: " ".join(f"{name}={int(n) if n == int(n) else n}" for name, n in named.items()), when_used="json"
+    ),
     WithJsonSchema({"type": "string"}),
 ]
 """One line in the status. A map would become null, and be refused, when server-side apply takes out all its keys."""
 
 
-def _bin_counts(value: Any) -> Any:
-    return json.loads(value or "{}") if isinstance(value, str) else value
-
-
-BinCounts = Annotated[
-    dict[str, int],
-    BeforeValidator(_bin_counts),
-    PlainSerializer(
-        lambda counts: json.dumps(counts, separators=(",", ":"), ensure_ascii=False) if counts else "",
-        when_used="json",
-    ),
-    WithJsonSchema({"type": "string"}),
-]
-"""Answers by bin, one line in the status: `{"c00 no":3,"c01 yes":1}`. Names of bins may hold any character."""
-
-
-class Condition(StatusModel):
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class Condition(Stored):
     """A Kubernetes condition."""
 
     type: str
@@ -110,7 +47,8 @@ class Condition(StatusModel):
     observedGeneration: int = 0  # noqa: N815
 
 
-class TrafficTarget(StatusModel):
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class TrafficTarget(Stored):
     """One entry of what the routers follow."""
 
     revision: str
@@ -123,7 +61,8 @@ class TrafficTarget(StatusModel):
     """Of a custom engine: the percentage of its answered requests of which its monitor gets copies."""
 
 
-class RevisionRef(StatusModel):
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class RevisionRef(Stored):
     """A revision in a role, and how many of its pods are ready."""
 
     revision: str
@@ -135,196 +74,53 @@ class RevisionRef(StatusModel):
     ready: int = 0
 
 
-class RateEvidence(StatusModel):
-    """What is known about bad answers of one kind: counts of attempts, and the tests' accumulators.
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class SignalEvidence(Stored):
+    """What one signal (failed answers, slow ones, …) has shown. `headgate.core.signals` has a module for each."""
 
-    In the status the accumulators are one line, `state`: nobody reads them but the next look.
-    """
-
-    accumulators: int = 0
-    """Version of the accumulators. Those of another version start anew."""
-    candidateAttempts: int = 0  # noqa: N815
-    candidateFailures: int = 0  # noqa: N815
-    stableAttempts: int = 0  # noqa: N815
-    stableFailures: int = 0  # noqa: N815
-    logHarm: float = 0.0  # noqa: N815
-    """ln of the e-value against "not worse than stable by more than the margin"."""
-    logSafe: float = 0.0  # noqa: N815
-    """ln of the e-value against "worse than stable by at least the margin"."""
-    logWorse: float = 0.0  # noqa: N815
-    """ln of the e-value against "not worse than stable at all"."""
+    name: str
+    """The signal."""
+    weight: float = 0.0
+    """Share of alpha that the signal may use, fixed when the rollout begins; 0: it only has to pass."""
     verdict: Verdict = "Inconclusive"
-    history: Numbers = []
-    """Stable before the rollout: attempts, bad answers, and how much these cluster (1: not at all)."""
-    harm: Numbers = []
-    """ln e-values of the harm test, one for each alternative of its mixture."""
-    worse: Numbers = []
-    """ln e-values against "not worse at all", one for each alternative of its mixture."""
-    safe: Numbers = []
-    """ln e-values of the mirror test, one for each alternative of its mixture."""
-    stake: float = 0.0
-    """ln of what the harm test won by never betting for more than decides."""
-    waiting: Numbers = []
-    """Of the attempts above those of one version that wait for the other's, to be compared together: attempts and bad
-    answers of the candidate, of stable, and seconds since the first of them. Empty where none do."""
-    alone: Numbers = []
-    """Of the candidate's attempts those that stable had none beside for too long, and how many of them were bad."""
-
-    @model_serializer(mode="wrap", when_used="json")
-    def _with_one_line(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        told: dict[str, Any] = serialize(self)
-        state = "; ".join(f"{name}={told.pop(name)}" for name in _ACCUMULATORS)
-        return {**told, "state": state} if self.accumulators or self.history else told
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_one_line(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or "state" not in value:
-            return value
-        return {**value, **dict(part.split("=", 1) for part in value["state"].split("; "))}
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """As it is stored."""
-        found = handler(core)
-        schema = handler.resolve_ref_schema(found)
-        read = {name: field for name, field in schema["properties"].items() if name not in _ACCUMULATORS}
-        what = "What the tests need to go on: their accumulators, by name."
-        schema["properties"] = {**read, "state": {"type": "string", "description": what}}
-        return found
-
-
-_ACCUMULATORS = ("accumulators", "history", "harm", "worse", "safe", "stake", "waiting", "alone")
-
-
-class LatencyEvidence(RateEvidence):
-    """What is known about slow answers."""
-
-    edge: str = ""
-    """Answers later than this are slow: the edge of the router's histogram nearest to the threshold in the spec."""
-
-
-class EventEvidence(StatusModel):
-    """What is known about one event of the predictions, such as "the label is 1" or "the score is at most 0.3"."""
-
-    event: str
-    candidate: int = 0
-    """Candidate's answers with the event."""
-    stable: int = 0
-    """Stable's answers with the event."""
-    up: float = 0.0
-    """ln of the e-value against "the share rose by no more than the margin"."""
-    down: float = 0.0
-    """ln of the e-value against "the share fell by no more than the margin"."""
-    notUp: float = 0.0  # noqa: N815
-    """ln of the e-value against "the share rose by at least the margin"."""
-    notDown: float = 0.0  # noqa: N815
-    """ln of the e-value against "the share fell by at least the margin"."""
-
-
-EventLines = Annotated[
-    list[EventEvidence],
-    BeforeValidator(_events),
-    PlainSerializer(_event_lines, when_used="json"),
-    WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}}),
-]
-"""One line for each event: its fields in their order, without the name."""
-
-
-class OutputEvidence(StatusModel):
-    """What is known about the predictions of one output, in one layout of bins."""
-
-    output: str
-    layout: str
-    candidateAnswers: int = 0  # noqa: N815
-    """Answers that the events below are of; those that wait come on top."""
-    stableAnswers: int = 0  # noqa: N815
-    events: EventLines = []
-    candidateWaiting: BinCounts = {}  # noqa: N815
-    """The candidate's answers by bin that wait for some of stable, to be compared together."""
-    stableWaiting: BinCounts = {}  # noqa: N815
-    """Stable's answers by bin that wait for some of the candidate."""
-    waited: float = 0.0
-    """Seconds since the first of those that wait."""
-
-
-def _outputs(value: Any) -> Any:
-    return json.loads(value or "[]") if isinstance(value, str) else value
-
-
-Outputs = Annotated[
-    list[OutputEvidence],
-    BeforeValidator(_outputs),
-    PlainSerializer(
-        lambda outputs: json.dumps([o.model_dump(mode="json", exclude_defaults=True) for o in outputs]),
-        when_used="json",
-    ),
-    WithJsonSchema({"type": "string"}),
-]
-"""One line of JSON: all counts and accumulators of all events, which nobody reads but the next look."""
-
-
-class PredictionEvidence(StatusModel):
-    """What is known about the predictions' distribution."""
-
+    summary: str = ""
+    """What was seen, for people."""
+    counts: NamedNumbers = field(default_factory=dict)
+    """The same for programs: `candidateAttempts=1200 candidateFailures=3 …`."""
     logHarm: float = 0.0  # noqa: N815
-    """ln of the e-value against "no share moved by more than the margin"."""
+    """ln of the e-value against "not worse than the margin allows"."""
     logSafe: float = 0.0  # noqa: N815
-    """ln of the smallest e-value against "this share moved by at least the margin"."""
-    logDiffers: float = 0.0  # noqa: N815
-    """ln of the e-value against "the same distribution", for people: a better model should differ."""
-    largestShift: float = 0.0  # noqa: N815
-    """The largest observed movement of a share, in percentage points; it may be positive or negative."""
-    largestEvent: str = ""  # noqa: N815
-    """The event whose share moved most."""
-    candidateAnswers: int = 0  # noqa: N815
-    stableAnswers: int = 0  # noqa: N815
-    verdict: Verdict = "Inconclusive"
-    outputs: Outputs = []
-    """Counts and accumulators of each event, as JSON."""
+    """ln of the e-value against "worse than the margin allows"."""
+    state: str = ""
+    """What the operator needs to go on, as JSON; empty until the comparison begins."""
 
 
-class ShadowEvidence(StatusModel):
-    """What is known from requests that both versions were asked."""
-
-    pairs: int = 0
-    """Requests that were compared."""
-    agreed: int = 0
-    """Those that both answered alike."""
-    failed: int = 0
-    """Those that the candidate did not answer."""
-    logHarm: float = 0.0  # noqa: N815
-    """ln of the e-value against "at least minAgreement of them agree"."""
-    logSafe: float = 0.0  # noqa: N815
-    """ln of the e-value against "at most minAgreement of them agree"."""
-    verdict: Verdict = "Inconclusive"
-
-
-class Evidence(StatusModel):
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class Evidence(Stored):
     """Everything that the rollout has learnt; written together with the cursor up to which it was learnt."""
 
-    errors: RateEvidence = RateEvidence()
-    latency: LatencyEvidence | None = None
-    """Present where the spec sets `rollout.latency`."""
-    predictions: PredictionEvidence = PredictionEvidence()
-    shadow: ShadowEvidence | None = None
-    """Present where the rollout began with a shadow."""
-    weights: NamedNumbers = {}
-    """Share of alpha of each signal, fixed when the first of them began to be compared."""
+    signals: list[SignalEvidence] = field(default_factory=list)
+    """One entry for each signal that is compared."""
     logHarm: float = 0.0  # noqa: N815
     """ln of the combined e-value. The candidate goes when it reaches `threshold`."""
     threshold: float = 0.0
     """ln(1/alpha)."""
 
+    def of(self, name: str) -> SignalEvidence | None:
+        """A signal's entry."""
+        return next((each for each in self.signals if each.name == name), None)
 
-class Budget(StatusModel):
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class Budget(Stored):
     """The bad answers that the rollout may cost, and has cost."""
 
     total: float
     spent: float = 0.0
 
 
-class Rollout(StatusModel):
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class Rollout(Stored):
     """The newest rollout, running or decided."""
 
     revision: str
@@ -350,11 +146,12 @@ class Rollout(StatusModel):
     """When that step began."""
     candidateRequests: int = 0  # noqa: N815
     """Attempts that the candidate's pods have had."""
-    evidence: Evidence = Evidence()
+    evidence: Evidence = field(default_factory=Evidence)
     budget: Budget | None = None
 
 
-class HistoryEntry(StatusModel):
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class HistoryEntry(Stored):
     """One decision."""
 
     time: str
@@ -368,26 +165,28 @@ class HistoryEntry(StatusModel):
     """From the candidate's first traffic to the decision."""
 
 
-class Retiring(StatusModel):
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class Retiring(Stored):
     """A revision that no router follows any more, and whose pods still finish what they have."""
 
     revision: str
     since: str
 
 
-class Status(StatusModel):
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class Status(Stored):
     """What Headgate observed and decided."""
 
     observedGeneration: int = 0  # noqa: N815
     phase: Phase = "Pending"
-    conditions: list[Condition] = []
+    conditions: list[Condition] = field(default_factory=list)
     stable: RevisionRef | None = None
     candidate: RevisionRef | None = None
-    traffic: list[TrafficTarget] = []
+    traffic: list[TrafficTarget] = field(default_factory=list)
     rollout: Rollout | None = None
-    history: list[HistoryEntry] = []
+    history: list[HistoryEntry] = field(default_factory=list)
     """The last ten decisions, newest first."""
-    retiring: list[Retiring] = []
+    retiring: list[Retiring] = field(default_factory=list)
     replicas: int = 0
     """Stable's pods; for the scale subresource."""
     selector: str = ""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headgate.api.spec import Drift as DriftSpec
-from headgate.core.evidence import distances
-from headgate.core.evidence.drift import FIRST_LOOK, Windows, look
+from headgate.core.statistics import distances
+from headgate.core.statistics.drift import FIRST_LOOK, Windows, look
 
 if TYPE_CHECKING:
     from headgate_serving.monitor.profile import Feature

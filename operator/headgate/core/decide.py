@@ -2,7 +2,7 @@
 
 Called by `reconcile` for every look at a ModelDeployment. The order is the order of importance:
 
-1. learn: fold new metrics into the evidence;
+1. fold new metrics into the evidence;
 2. roll back if the evidence says so: nothing may delay it;
 3. follow the spec: a new revision starts a rollout, going back to stable ends one;
 4. advance: what the rollout's phase waits for;
@@ -12,17 +12,14 @@ Called by `reconcile` for every look at a ModelDeployment. The order is the orde
 """
 
 from headgate.api.status import RevisionRef, Status
-from headgate.core import learn, phases, report, revisions, samples, transitions
+from headgate.core import phases, report, revisions, samples, transitions
 from headgate.core.model import Observation, Plan
-
-_UNDECIDED = frozenset({"Pending", "Shadow", "Canary"})
-_PROMOTED = frozenset({"Promoting", "Soaking"})
 
 
 def decide(o: Observation, now: float) -> Plan:
     """What to do about `o` at `now` (seconds since the epoch)."""
     desired = revisions.revision_name(o.name, o.spec)
-    status = learn.learn(o, o.status)
+    status = phases.with_new_evidence(o, o.status)
     if reason := phases.reason_to_roll_back(o, status):
         status = transitions.roll_back(status, *reason, now)
     else:
@@ -51,9 +48,10 @@ def _follow_spec(o: Observation, status: Status, desired: str, now: float) -> St
     if rollout and rollout.revision == desired:
         return status
     warm = status.stable is not None and status.stable.revision == desired
-    if rollout and rollout.phase in _PROMOTED and not warm:
+    outcome = phases.phase_of(rollout).outcome if rollout else "none"
+    if outcome == "promoted" and not warm:
         status = transitions.settle(status, now)
-    elif rollout and rollout.phase in _PROMOTED | _UNDECIDED:
+    elif outcome in ("promoted", "undecided"):
         status = transitions.supersede(status, o.spec.model.version, now)
     elif rollout and rollout.phase == "RollingBack":
         return status

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from headgate.core.evidence.difference import Floats
+from headgate.core.statistics.difference import Floats
 
 FIRST_SHARE, SHARE = 0.2, 0.125
 """Largest share of the remaining budget that the time between two looks may be expected to cost, at first and later."""

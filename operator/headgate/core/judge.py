@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from headgate.core.evidence.combine import threshold
-from headgate.core.evidence.errors import PASS
+from headgate.core.signals.evidence import threshold
+from headgate.core.signals.signal import PASS
 
 Decided = NDArray[np.bool_]
 

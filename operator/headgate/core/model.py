@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from enum import Enum
+from typing import Any, Literal
 
 from headgate.api.revision import RevisionSpec, RevisionStatus
 from headgate.api.spec import Spec
 from headgate.api.status import Status
-from headgate.core.evidence.drift import FeatureDrift
-from headgate.core.evidence.errors import AttemptBlock
-from headgate.core.evidence.predictions import PredictionBlock
+from headgate.core.statistics.drift import FeatureDrift
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,24 @@ class RevisionView:
     """False for one that is gone and has to be made again."""
 
 
+class Reading(Enum):
+    """What a phase needs to see of the metrics."""
+
+    NOTHING = "nothing"
+    OPENING = "opening"
+    """What is known of stable from before, for the candidate is about to get its first requests."""
+    COMPARISON = "comparison"
+    """What both versions answered since the cursor."""
+    PAIRS = "pairs"
+    """How both versions answered the same requests since the cursor."""
+
+
+Told = tuple[str, str, str]
+"""Status, reason and message of a condition."""
+
+
 @dataclass(frozen=True)
-class Before:
+class BaselineRate:
     """Stable's bad answers of one kind in the time before the rollout. Without history there are none."""
 
     attempts: int = 0
@@ -83,64 +98,35 @@ class Before:
 
 
 @dataclass(frozen=True)
-class Slow:
-    """Slow answers of both versions, where the spec asks for them to be compared."""
-
-    edge: float
-    """Milliseconds: the edge of the routers' histogram beyond which an answer is slow."""
-    answers: AttemptBlock
-    before: Before = Before()
-
-
-@dataclass(frozen=True)
-class Fresh:
-    """New metrics: what happened between the old cursor and `cursor`."""
+class NewSamples:
+    """New metrics: what happened between the old cursor and `cursor`, as each signal reads it."""
 
     cursor: float
-    attempts: AttemptBlock = field(default_factory=AttemptBlock)
-    predictions: tuple[PredictionBlock, ...] = ()
-    predictions_expected: bool = False
-    """Whether stable counts its predictions, so that the candidate must be compared with it."""
-    before: Before = Before()
-    """What is known of stable's failures when the canary may open."""
-    slow: Slow | None = None
-    """None: not asked for, or no answer was timed yet."""
+    blocks: Mapping[str, Any] = field(default_factory=dict)
+    """By the name of the signal: what there is to learn for it (`Signal.block`)."""
+    baselines: Mapping[str, BaselineRate] = field(default_factory=dict)
+    """By the name of the signal: what is known of stable when the candidate is about to get its first requests."""
     interval: float = 1.0
     """Seconds between two scrapes."""
     behind: tuple[str, ...] = ()
     """Routers that have sent stable more than what the candidate had failed."""
+    reading: Reading = Reading.COMPARISON
+    """What was read."""
 
 
 @dataclass(frozen=True)
-class PairBlock:
-    """Requests that both versions were asked: all, those answered alike, those that the candidate did not answer."""
-
-    pairs: int = 0
-    agreed: int = 0
-    failed: int = 0
-
-
-@dataclass(frozen=True)
-class Paired:
-    """New pairs of a shadow: what happened between the old cursor and `cursor`."""
-
-    cursor: float
-    block: PairBlock = PairBlock()
-
-
-@dataclass(frozen=True)
-class Quiet:
+class NoNewSamples:
     """The metrics are well, and hold nothing new yet."""
 
 
 @dataclass(frozen=True)
-class Blind:
+class MetricsUnavailable:
     """The metrics are missing: hold, whatever the phase."""
 
     message: str
 
 
-Metrics = Fresh | Paired | Quiet | Blind
+Metrics = NewSamples | NoNewSamples | MetricsUnavailable
 
 
 @dataclass(frozen=True)
@@ -165,7 +151,7 @@ class Observation:
     workloads: Mapping[str, Workload] = field(default_factory=dict)
     """The serving Deployments by revision."""
     router: Workload = Workload()
-    metrics: Metrics = Quiet()
+    metrics: Metrics = NoNewSamples()
     drift: Drift | None = None
     """None: not looked at this time."""
     refused: Problem | None = None

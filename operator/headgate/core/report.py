@@ -3,33 +3,24 @@
 Called by `decide` last. Messages hold nothing that changes while nothing happens: an idle object stays untouched.
 """
 
+from dataclasses import replace
+
 from headgate.api import MODEL_LABEL, REVISION_LABEL
-from headgate.api.quantities import seconds
 from headgate.api.status import Condition, RevisionRef, Rollout, Status
 from headgate.core import messages
 from headgate.core.children import is_own_fault
-from headgate.core.model import Blind, Event, Fresh, Observation, Workload
+from headgate.core.model import Event, MetricsUnavailable, Observation, Told, Workload
+from headgate.core.phases import PHASES, phase_of
+from headgate.core.signals.evidence import compared
 from headgate.core.times import seconds_since, stamp
 
-_ROLLING = frozenset({"Pending", "Shadow", "Canary", "Promoting", "Soaking", "RollingBack"})
-_UNDECIDED = frozenset({"Shadow", "Canary"})
-_TAKEN_OVER = frozenset({"Promoting", "Soaking"})
-"""The candidate has all the traffic."""
-_FAILED = frozenset({"RollingBack", "RolledBack"})
 _LONG_RETIRING = 90.0
 """Seconds after which it is said that pods stay which nobody needs."""
-_LONG_PROMOTING = 60.0
-"""Seconds after which it is said which routers still send requests to the old version."""
-_COMPARED = frozenset({"Shadow", "Canary", "Promoting", "Soaking"})
-
 _WARNS = {"Stalled": "True", "DriftDetected": "True", "PodsReleased": "False"}
 """Conditions whose change to this status is a warning."""
 _PASSES_WITHIN = 60.0
 """Seconds of a phase in which a problem that may pass, such as a node that is on its way, is none to give up for."""
 _NOT_YET = "The first version is not ready yet."
-
-Told = tuple[str, str, str]
-"""Status, reason and message of a condition."""
 
 
 def with_observations(o: Observation, status: Status, now: float) -> Status:
@@ -37,16 +28,15 @@ def with_observations(o: Observation, status: Status, now: float) -> Status:
     stable = _counted(o, status.stable)
     rollout = status.rollout
     weight = next((t.weight for t in status.traffic if t.role == "candidate"), None)
-    status = status.model_copy(
-        update={
-            "observedGeneration": o.generation,
-            "phase": rollout.phase if rollout else ("Stable" if stable else "Pending"),
-            "stable": stable,
-            "candidate": _counted(o, status.candidate),
-            "replicas": stable.replicas if stable else 0,
-            "selector": f"{MODEL_LABEL}={o.name},{REVISION_LABEL}={stable.revision}" if stable else "",
-            "candidateWeight": weight,
-        }
+    status = replace(
+        status,
+        observedGeneration=o.generation,
+        phase=rollout.phase if rollout else ("Stable" if stable else "Pending"),
+        stable=stable,
+        candidate=_counted(o, status.candidate),
+        replicas=stable.replicas if stable else 0,
+        selector=f"{MODEL_LABEL}={o.name},{REVISION_LABEL}={stable.revision}" if stable else "",
+        candidateWeight=weight,
     )
     stalled = _stalled(o, status, now)
     told = {
@@ -58,7 +48,7 @@ def with_observations(o: Observation, status: Status, now: float) -> Status:
         "DriftDetected": _drift(o, status),
     }
     conditions = [_condition(o, type_, *what, now) for type_, what in told.items()]
-    return status.model_copy(update={"conditions": conditions})
+    return replace(status, conditions=conditions)
 
 
 def events(before: Status, after: Status) -> tuple[Event, ...]:
@@ -80,9 +70,7 @@ def events(before: Status, after: Status) -> tuple[Event, ...]:
             c.type == "RolloutHealthy" and c.status == "Unknown" and c.reason == "MetricsUnavailable"
         ):
             found.append(Event("Warning", c.reason, c.message))
-        elif (
-            c.type == "RolloutHealthy" and c.reason in _COMPARED and earlier and earlier.reason == "MetricsUnavailable"
-        ):
+        elif c.type == "RolloutHealthy" and _compares(c.reason) and earlier and earlier.reason == "MetricsUnavailable":
             found.append(Event("Normal", "MetricsAvailable", "The metrics are back; the rollout goes on."))
     return tuple(found)
 
@@ -90,10 +78,8 @@ def events(before: Status, after: Status) -> tuple[Event, ...]:
 def _rollout_event(before: Rollout | None, after: Rollout | None) -> Event | None:
     if after is None or (before and (before.phase, before.revision) == (after.phase, after.revision)):
         return None
-    reasons = {"Pending": "RolloutStarted", "Shadow": "ShadowStarted", "Canary": "CanaryStarted", "Soaking": "Soaking"}
-    if after.phase not in reasons:
-        return None
-    return Event("Normal", reasons[after.phase], f"{after.version}: {after.message}")
+    reason = phase_of(after).event
+    return Event("Normal", reason, f"{after.version}: {after.message}") if reason else None
 
 
 def _counted(o: Observation, ref: RevisionRef | None) -> RevisionRef | None:
@@ -101,7 +87,7 @@ def _counted(o: Observation, ref: RevisionRef | None) -> RevisionRef | None:
         return None
     workload = o.workloads.get(ref.revision, Workload())
     digest = workload.digest or ref.digest
-    return ref.model_copy(update={"replicas": workload.replicas, "ready": workload.ready, "digest": digest})
+    return replace(ref, replicas=workload.replicas, ready=workload.ready, digest=digest)
 
 
 def _ready(o: Observation, status: Status) -> Told:
@@ -111,12 +97,12 @@ def _ready(o: Observation, status: Status) -> Told:
         if problem:
             return "False", problem.reason, problem.message
         return "False", "Pending", rollout.message if rollout and status.traffic else _NOT_YET
-    taken_over = rollout and rollout.phase in _TAKEN_OVER
+    taken_over = rollout and phase_of(rollout).outcome == "promoted"
     serving = status.candidate if taken_over and status.candidate else status.stable
     if serving.ready == 0 or o.router.ready == 0:
         what = "router" if o.router.ready == 0 else f"version {serving.version}, which has the traffic,"
         return "False", "NoReadyPods", f"No pod of the {what} is ready."
-    if rollout and rollout.phase in _FAILED:
+    if rollout and phase_of(rollout).outcome == "failed":
         return "False", "RolledBack", f"{rollout.version} was rolled back: {rollout.message}"
     return "True", "Serving", f"{serving.version} is serving."
 
@@ -126,7 +112,7 @@ def _reconciling(o: Observation, status: Status, stalled: Told) -> Told:
     rollout = status.rollout
     if stalled[0] == "True":
         return "False", "Stalled", "See the condition Stalled."
-    if rollout and rollout.phase in _ROLLING:
+    if rollout and phase_of(rollout).running:
         problem = o.workloads.get(rollout.revision, Workload()).problem
         told = problem.message if problem else rollout.message
         what = "taken back" if rollout.phase == "RollingBack" else "rolled out"
@@ -143,37 +129,13 @@ def _stalled(o: Observation, status: Status, now: float) -> Told:
         return "True", o.refused.reason, o.refused.message
     if o.router.ready == 0 and o.router.problem:
         return "True", o.router.problem.reason, f"The router: {o.router.problem.message}"
-    if rollout and rollout.phase in _ROLLING:
+    if rollout and phase_of(rollout).running:
         problem = o.workloads.get(rollout.revision, Workload()).problem
         if problem and (is_own_fault(problem) or seconds_since(rollout.since, now) > _PASSES_WITHIN):
             return "True", problem.reason, f"{rollout.version}: {problem.message}"
-        if late := _late(o, status, rollout, now):
+        if late := phase_of(rollout).late(o, status, rollout, now):
             return late
     return "False", "NotStalled", ""
-
-
-def _late(o: Observation, status: Status, rollout: Rollout, now: float) -> Told | None:
-    """A phase that lasts longer than it should, and whom it waits for."""
-    deadline = seconds(o.spec.rollout.deadline)
-    if rollout.phase in _UNDECIDED and seconds_since(rollout.startedAt, now) > deadline:
-        return "True", "DeadlineExceeded", messages.deadline_exceeded(o, rollout)
-    if rollout.phase == "Pending" and seconds_since(rollout.startedAt, now) > deadline:
-        return "True", "DeadlineExceeded", messages.still_pending(o, status, rollout)
-    if rollout.phase == "Promoting" and seconds_since(rollout.since, now) > _LONG_PROMOTING:
-        return "True", "RoutersBehind", _routers_behind(o, status)
-    if rollout.phase == "Soaking" and seconds_since(rollout.since, now) > seconds(o.spec.rollout.soak) + deadline:
-        return "True", "DeadlineExceeded", messages.still_soaking(o, rollout)
-    return None
-
-
-def _routers_behind(o: Observation, status: Status) -> str:
-    """With names where they are known at this look; without new metrics the message stays what it was."""
-    before = next((c for c in o.status.conditions if (c.type, c.reason) == ("Stalled", "RoutersBehind")), None)
-    if isinstance(o.metrics, Fresh):
-        return messages.routers_behind(status, o.metrics.behind)
-    if isinstance(o.metrics, Blind):
-        return messages.routers_unknown(status)
-    return before.message if before else messages.routers_behind(status, ())
 
 
 def _pods_released(status: Status, now: float) -> Told:
@@ -187,18 +149,22 @@ def _rollout_healthy(o: Observation, status: Status) -> Told:
     rollout = status.rollout
     if rollout is None:
         return "True", "NoRollout", "Nothing is being rolled out."
-    if rollout.phase in _FAILED:
+    phase = phase_of(rollout)
+    if phase.outcome == "failed":
         return "False", rollout.reason, rollout.message
-    waits_for_metrics = rollout.phase in _COMPARED or (rollout.phase == "Pending" and status.stable is not None)
-    if waits_for_metrics and isinstance(o.metrics, Blind):
+    waits_for_metrics = phase.compares or (rollout.phase == "Pending" and status.stable is not None)
+    if waits_for_metrics and isinstance(o.metrics, MetricsUnavailable):
         return (
             "Unknown",
             "MetricsUnavailable",
             f"{o.metrics.message} The weights hold until the metrics are back; no data is not bad data.",
         )
-    notes = {"Canary": messages.latency_note, "Shadow": messages.shadow_note}
-    note = notes[rollout.phase](o, rollout) if rollout.phase in notes else ""
-    return "True", rollout.phase, f"{rollout.version}: {rollout.message}{note}"
+    notes = (signal.note(state, o.spec, rollout.phase) for signal, _, state in compared(rollout.evidence))
+    return "True", rollout.phase, f"{rollout.version}: {rollout.message}{''.join(notes)}"
+
+
+def _compares(phase: str) -> bool:
+    return phase in PHASES and PHASES[phase].compares
 
 
 def _drift(o: Observation, status: Status) -> Told:
@@ -230,7 +196,7 @@ def _drift(o: Observation, status: Status) -> Told:
 def _condition(o: Observation, type_: str, value: str, reason: str, message: str, now: float) -> Condition:
     before = next((c for c in o.status.conditions if c.type == type_), None)
     since = before.lastTransitionTime if before and before.status == value else stamp(now)
-    return Condition.model_validate(
+    return Condition.read(
         {
             "type": type_,
             "status": value,

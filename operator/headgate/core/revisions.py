@@ -15,6 +15,7 @@ from headgate.api.revision import (
 )
 from headgate.api.spec import Spec
 from headgate.api.status import Rollout, Status
+from headgate.core import phases
 from headgate.core.model import Observation, RevisionView
 
 HISTORY_LIMIT = 10
@@ -62,7 +63,7 @@ def state_of(name: str, status: Status, decisions: Sequence[DecisionRecord]) -> 
         return "Stable"
     rollout = status.rollout
     if rollout and rollout.revision == name:
-        if rollout.phase in ("RollingBack", "RolledBack"):
+        if phases.phase_of(rollout).outcome == "failed":
             return "RolledBack"
         if rollout.phase != "Stable":
             return "Candidate"
@@ -84,20 +85,22 @@ def after(o: Observation, status: Status, desired: str) -> dict[str, RevisionVie
 def _status_after(o: Observation, status: Status, view: RevisionView) -> RevisionStatus:
     after = _record_decisions(view, o, status)
     workload = o.workloads.get(view.name)
-    update: dict[str, object] = {
-        "state": state_of(view.name, status, after.decisions),
-        "digest": (workload.digest if workload else None) or view.status.digest,
-    }
+    after = replace(
+        after,
+        state=state_of(view.name, status, after.decisions),
+        digest=(workload.digest if workload else None) or view.status.digest,
+    )
     rollout = status.rollout
     if rollout and rollout.revision == view.name and rollout.phase == "Pending" and status.stable:
         stable = status.stable
-        update["baseline"] = Baseline(revision=stable.revision, uri=stable.uri, digest=stable.digest)
-    return after.model_copy(update=update)
+        baseline = Baseline(revision=stable.revision, uri=stable.uri, digest=stable.digest)
+        return replace(after, baseline=baseline)
+    return after
 
 
 def _was_judged(rollout: Rollout) -> bool:
     """Whether there is evidence, from requests or copies of them."""
-    return bool(rollout.exposedAt or rollout.evidence.shadow)
+    return bool(rollout.exposedAt or rollout.evidence.signals)
 
 
 def _record_decisions(view: RevisionView, o: Observation, status: Status) -> RevisionStatus:
@@ -105,11 +108,20 @@ def _record_decisions(view: RevisionView, o: Observation, status: Status) -> Rev
     rollouts = (r for r in (status.rollout, o.status.rollout) if r and r.revision == view.name and _was_judged(r))
     evidence = next((r.evidence for r in rollouts), None)
     new = [
-        DecisionRecord(**entry.model_dump(exclude={"version", "revision"}), generation=o.generation, evidence=evidence)
+        DecisionRecord(
+            time=entry.time,
+            decision=entry.decision,
+            reason=entry.reason,
+            message=entry.message,
+            candidateRequests=entry.candidateRequests,
+            seconds=entry.seconds,
+            generation=o.generation,
+            evidence=evidence,
+        )
         for entry in reversed(status.history)
         if entry.revision == view.name and (entry.time, entry.decision) not in recorded
     ]
-    return view.status.model_copy(update={"decisions": [*view.status.decisions, *new]}) if new else view.status
+    return replace(view.status, decisions=[*view.status.decisions, *new]) if new else view.status
 
 
 def forgettable(o: Observation, keep: frozenset[str]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@ monitor counts what the routers copy to it. Called by `decide` when the traffic 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from headgate.api.quantities import routed_percent
 from headgate.api.status import Status, TrafficTarget
@@ -19,5 +20,4 @@ def with_samples(status: Status, revisions: Mapping[str, RevisionView], share: s
             return target.sample
         return percent if target.revision in sampled else None
 
-    traffic = [t.model_copy(update={"sample": share_of(t)}) for t in status.traffic]
-    return status.model_copy(update={"traffic": traffic})
+    return replace(status, traffic=[replace(t, sample=share_of(t)) for t in status.traffic])

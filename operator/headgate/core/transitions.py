@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from headgate.api.status import (
     Budget,
@@ -38,7 +39,7 @@ def start(status: Status, candidate: RevisionRef, risk_budget: float, now: float
         budget=Budget(total=risk_budget),
     )
     retiring = [r for r in status.retiring if r.revision != candidate.revision]
-    return status.model_copy(update={"rollout": rollout, "candidate": candidate, "retiring": retiring})
+    return replace(status, rollout=rollout, candidate=candidate, retiring=retiring)
 
 
 def route_first(status: Status, now: float) -> Status:
@@ -47,9 +48,7 @@ def route_first(status: Status, now: float) -> Status:
     if status.traffic:
         return status
     message = f"{rollout.version} is ready; waiting for a router that sends it requests."
-    return _phase(status, "Pending", "RoutersFollow", message, now).model_copy(
-        update={"traffic": [_all_to(rollout.revision)]}
-    )
+    return replace(_phase(status, "Pending", "RoutersFollow", message, now), traffic=[_all_to(rollout.revision)])
 
 
 def go_live(status: Status, now: float) -> Status:
@@ -57,9 +56,8 @@ def go_live(status: Status, now: float) -> Status:
     rollout, candidate = _both(status)
     message = f"{rollout.version} is the first version; it is ready and gets all the traffic."
     status = _decided(status, "Live", "FirstVersion", message, now)
-    return _phase(status, "Stable", "FirstVersion", message, now).model_copy(
-        update={"stable": candidate, "candidate": None, "traffic": [_all_to(rollout.revision)]}
-    )
+    status = _phase(status, "Stable", "FirstVersion", message, now)
+    return replace(status, stable=candidate, candidate=None, traffic=[_all_to(rollout.revision)])
 
 
 def open_shadow(status: Status, percent: float, evidence: Evidence, cursor: float, now: float) -> Status:
@@ -67,8 +65,8 @@ def open_shadow(status: Status, percent: float, evidence: Evidence, cursor: floa
     message = f"The candidate gets copies of {percent:g}% of the requests; nobody gets its answers."
     status = _phase(status, "Shadow", "Shadowing", message, now)
     rollout, _ = _both(status)
-    rollout = rollout.model_copy(update={"evidence": evidence, "cursor": cursor})
-    return set_shadow(status.model_copy(update={"rollout": rollout}), percent)
+    rollout = replace(rollout, evidence=evidence, cursor=cursor)
+    return set_shadow(replace(status, rollout=rollout), percent)
 
 
 def set_shadow(status: Status, percent: float) -> Status:
@@ -77,23 +75,17 @@ def set_shadow(status: Status, percent: float) -> Status:
     if status.stable is None:
         raise ValueError("a shadow needs a stable revision that answers")
     copies = TrafficTarget(revision=rollout.revision, role="candidate", weight=0.0, shadow=percent)
-    return status.model_copy(update={"traffic": [_all_to(status.stable.revision), copies]})
+    return replace(status, traffic=[_all_to(status.stable.revision), copies])
 
 
 def open_canary(status: Status, weight: float, evidence: Evidence, cursor: float, now: float) -> Status:
     """The candidate gets its first traffic. Everything up to `cursor` was before it, and is in `evidence`."""
     status = _phase(status, "Canary", "Exposed", "The candidate gets traffic as the evidence allows.", now)
     rollout, _ = _both(status)
-    rollout = rollout.model_copy(
-        update={
-            "evidence": evidence,
-            "cursor": cursor,
-            "countedFrom": cursor,
-            "exposedAt": stamp(now),
-            "stepSince": stamp(now),
-        }
+    rollout = replace(
+        rollout, evidence=evidence, cursor=cursor, countedFrom=cursor, exposedAt=stamp(now), stepSince=stamp(now)
     )
-    return set_weight(status.model_copy(update={"rollout": rollout}), weight)
+    return set_weight(replace(status, rollout=rollout), weight)
 
 
 def set_weight(status: Status, weight: float) -> Status:
@@ -106,7 +98,7 @@ def set_weight(status: Status, weight: float) -> Status:
         TrafficTarget(revision=status.stable.revision, role="stable", weight=round(100 - share, 1)),
         TrafficTarget(revision=rollout.revision, role="candidate", weight=share),
     ]
-    return status.model_copy(update={"traffic": traffic})
+    return replace(status, traffic=traffic)
 
 
 def promote(status: Status, message: str, stable_rate: float, now: float) -> Status:
@@ -114,9 +106,7 @@ def promote(status: Status, message: str, stable_rate: float, now: float) -> Sta
     status = _decided(status, "Promoted", "EvidencePassed", message, now)
     status = _phase(status, "Promoting", "EvidencePassed", message, now)
     rollout, _ = _both(status)
-    return set_weight(
-        status.model_copy(update={"rollout": rollout.model_copy(update={"stableRate": stable_rate})}), 100.0
-    )
+    return set_weight(replace(status, rollout=replace(rollout, stableRate=stable_rate)), 100.0)
 
 
 def soak(status: Status, duration: str, now: float) -> Status:
@@ -131,14 +121,8 @@ def settle(status: Status, now: float) -> Status:
     if status.stable:
         retiring.append(Retiring(revision=status.stable.revision, since=stamp(now)))
     message = f"{rollout.version} is stable."
-    return _phase(status, "Stable", "Promoted", message, now).model_copy(
-        update={
-            "stable": candidate,
-            "candidate": None,
-            "traffic": [_all_to(rollout.revision)],
-            "retiring": retiring,
-        }
-    )
+    status = _phase(status, "Stable", "Promoted", message, now)
+    return replace(status, stable=candidate, candidate=None, traffic=[_all_to(rollout.revision)], retiring=retiring)
 
 
 def roll_back(status: Status, reason: str, message: str, now: float) -> Status:
@@ -151,12 +135,12 @@ def roll_back(status: Status, reason: str, message: str, now: float) -> Status:
 def supersede(status: Status, by: str, now: float) -> Status:
     """The user asked for something else (`by`) before the rollout was decided."""
     status = _decided(status, "Superseded", "SpecChanged", f"The spec now asks for {by}.", now)
-    return _without_candidate(status, now).model_copy(update={"candidate": None, "rollout": None})
+    return replace(_without_candidate(status, now), candidate=None, rollout=None)
 
 
 def back_to_stable(status: Status) -> Status:
     """The spec asks for what is stable already: nothing is being rolled out."""
-    return status.model_copy(update={"rollout": None, "candidate": None})
+    return replace(status, rollout=None, candidate=None)
 
 
 def drained(status: Status, released: Collection[str], now: float) -> Status:
@@ -169,8 +153,8 @@ def drained(status: Status, released: Collection[str], now: float) -> Status:
     rollout = status.rollout
     if rollout and rollout.phase == "RollingBack" and rollout.revision not in drains:
         status = _phase(status, "RolledBack", rollout.reason, rollout.message, now)
-        status = status.model_copy(update={"candidate": None})
-    return status if len(still) == len(status.retiring) else status.model_copy(update={"retiring": still})
+        status = replace(status, candidate=None)
+    return status if len(still) == len(status.retiring) else replace(status, retiring=still)
 
 
 def _without_candidate(status: Status, now: float) -> Status:
@@ -178,7 +162,7 @@ def _without_candidate(status: Status, now: float) -> Status:
     traffic = [_all_to(status.stable.revision)] if status.stable else []
     others = [r for r in status.retiring if r.revision != rollout.revision]
     retiring = [*others, Retiring(revision=rollout.revision, since=stamp(now))]
-    return status.model_copy(update={"traffic": traffic, "retiring": retiring})
+    return replace(status, traffic=traffic, retiring=retiring)
 
 
 def _all_to(revision: str) -> TrafficTarget:
@@ -193,8 +177,8 @@ def _both(status: Status) -> tuple[Rollout, RevisionRef]:
 
 def _phase(status: Status, phase: Phase, reason: str, message: str, now: float) -> Status:
     rollout, _ = _both(status)
-    changed = {"phase": phase, "since": stamp(now), "reason": reason, "message": message}
-    return status.model_copy(update={"rollout": rollout.model_copy(update=changed)})
+    changed = replace(rollout, phase=phase, since=stamp(now), reason=reason, message=message)
+    return replace(status, rollout=changed)
 
 
 def _decided(status: Status, decision: DecisionKind, reason: str, message: str, now: float) -> Status:
@@ -209,4 +193,4 @@ def _decided(status: Status, decision: DecisionKind, reason: str, message: str, 
         candidateRequests=rollout.candidateRequests,
         seconds=seconds_since(rollout.exposedAt, now) if rollout.exposedAt else 0.0,
     )
-    return status.model_copy(update={"history": [entry, *status.history][:HISTORY_LENGTH]})
+    return replace(status, history=[entry, *status.history][:HISTORY_LENGTH])

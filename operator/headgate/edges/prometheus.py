@@ -1,6 +1,6 @@
 """Prometheus: raw samples of the counters that decisions are made of, and totals for drift.
 
-`reconcile` asks; the answers are checked with pydantic and handed to `core.evidence.counters` as they are.
+`reconcile` asks; the answers are checked with pydantic and handed to `core.statistics.counters` as they are.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Protocol
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
-from headgate.core.evidence.counters import Series
+from headgate.core.statistics.counters import Series
 from headgate.errors import MetricsError
 
 QUERY_TIMEOUT = 5.0

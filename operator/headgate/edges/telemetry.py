@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from headgate.api.status import PHASES, Status
-from headgate.core.evidence.combine import CAPITAL as SIGNALS
 
 MODEL = ("headgate_namespace", "headgate_model")
 
@@ -97,12 +96,11 @@ class Telemetry:
         for condition in status.conditions:
             yield self.condition, (condition.type, condition.status, condition.reason), 1.0
         if status.rollout:
-            seen = status.rollout.evidence
-            yield self.log_e, ("combined",), seen.logHarm
-            for signal in SIGNALS:
-                if found := getattr(seen, signal):
-                    yield self.log_e, (signal,), found.logHarm
-                    yield self.log_e, (f"{signal}_safe",), found.logSafe
+            evidence = status.rollout.evidence
+            yield self.log_e, ("combined",), evidence.logHarm
+            for signal in evidence.signals:
+                yield self.log_e, (signal.name,), signal.logHarm
+                yield self.log_e, (f"{signal.name}_safe",), signal.logSafe
 
     def forget(self, namespace: str, model: str) -> None:
         """Drop everything that is told of one ModelDeployment."""

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core import exposure, judge
-from headgate.core.evidence import combine, rates, shares
-from headgate.core.evidence.difference import Floats, log_mean
-from headgate.core.evidence.rates import Counts, Rates
-from headgate.core.evidence.shares import Answers, Shares
+from headgate.core.signals import evidence as combine
+from headgate.core.statistics import rates, shares
+from headgate.core.statistics.difference import Floats, log_mean
+from headgate.core.statistics.rates import Counts, Rates
+from headgate.core.statistics.shares import Answers, Shares
 from headgate.simulate.policy import Policy
 from headgate.simulate.world import SCORE_BINS, Version, World, past, scores, without_restarted
 

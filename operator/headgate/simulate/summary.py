@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from headgate.core.evidence.combine import threshold
-from headgate.core.evidence.difference import Floats, bet_at_most
+from headgate.core.signals.evidence import threshold
+from headgate.core.statistics.difference import Floats, bet_at_most
 from headgate.simulate.policy import Policy
 from headgate.simulate.rollout import BUDGET_SPENT, HARMFUL, PROMOTED, UNDECIDED, Outcome
 from headgate.simulate.world import World

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.core.evidence.difference import Floats
-from headgate.core.evidence.dispersion import dispersion
-from headgate.core.evidence.rates import Counts, History
+from headgate.core.statistics.difference import Floats
+from headgate.core.statistics.dispersion import dispersion
+from headgate.core.statistics.rates import Counts, History
 
 DAY = 86400.0
 SEASON = 0.8

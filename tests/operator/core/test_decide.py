@@ -6,14 +6,15 @@ from datetime import datetime
 from itertools import pairwise
 
 import pytest
+from told import compared, signals
 from world import DIGEST, Behaviour, World, stored
 
-from headgate.api.revision import as_manifest
 from headgate.api.spec import Spec
+from headgate.api.stored import as_manifest
 from headgate.core.decide import decide
-from headgate.core.evidence.drift import FeatureDrift
-from headgate.core.evidence.errors import AttemptBlock
-from headgate.core.model import Before, Blind, Drift, Fresh, Problem, Quiet, Workload
+from headgate.core.model import BaselineRate, Drift, MetricsUnavailable, NoNewSamples, Problem, Workload
+from headgate.core.statistics.drift import FeatureDrift
+from headgate.core.statistics.rates import AttemptBlock
 
 GOOD, BAD = Behaviour(), Behaviour(failing=0.1)
 
@@ -131,25 +132,25 @@ def later(world):
 
 
 def test_what_is_known_of_stable_opens_the_canarys_evidence():
-    world = serving(before=Before(5000, 20, 3.5))
+    world = serving(before=BaselineRate(5000, 20, 3.5))
     world.ask("v2")
     evidence = world.until("Canary").status.rollout.evidence
-    assert evidence.errors.history == [5000, 20, 3.5]
-    assert evidence.weights == pytest.approx({"errors": 0.6 / 0.85, "predictions": 0.25 / 0.85}, abs=1e-5)
-    assert (evidence.errors.stableAttempts, evidence.latency) == (0, None)
+    assert signals(evidence).errors.history == [5000, 20, 3.5]
+    assert signals(evidence).weights == pytest.approx({"errors": 0.6 / 0.85, "predictions": 0.25 / 0.85}, abs=1e-5)
+    assert (signals(evidence).errors.stableAttempts, signals(evidence).latency) == (0, None)
 
 
 def test_a_stable_without_history_or_profile_opens_it_too():
     world = serving(behaviour=Behaviour(positive=None))
     world.ask("v2", Behaviour(positive=None))
     evidence = world.until("Canary").status.rollout.evidence
-    assert (evidence.errors.history, evidence.weights) == ([0, 0, 1], {"errors": 1})
+    assert (signals(evidence).errors.history, signals(evidence).weights) == ([0, 0, 1], {"errors": 1})
 
 
 def test_a_stable_whose_failures_cluster_is_given_more_patience():
     needed = {}
     for dispersion in (1.0, 4.0):
-        world = serving(before=Before(5000, 20, dispersion))
+        world = serving(before=BaselineRate(5000, 20, dispersion))
         world.ask("v2", BAD)
         needed[dispersion] = world.until("RollingBack").status.rollout.candidateRequests
     assert needed[4.0] > 1.5 * needed[1.0]
@@ -159,14 +160,14 @@ LATENCY = {"latency": {"threshold": "200ms", "margin": "2%"}}
 
 
 def test_a_slow_candidate_is_rolled_back():
-    world = serving(rollout=LATENCY, behaviour=Behaviour(slow=0.01), before=Before(5000, 50, 1.0))
+    world = serving(rollout=LATENCY, behaviour=Behaviour(slow=0.01), before=BaselineRate(5000, 50, 1.0))
     world.ask("v2", Behaviour(slow=0.3))
-    assert world.until("Canary").status.rollout.evidence.latency.history == [5000, 50, 1]
+    assert signals(world.until("Canary").status.rollout.evidence).latency.history == [5000, 50, 1]
     rollout = world.until("RollingBack").status.rollout
     assert rollout.reason == "LatencyHigher"
     assert "answers of the candidate took longer than 200ms" in rollout.message
     assert "worse by more than 2%" in rollout.message
-    assert rollout.evidence.latency.verdict == "Fail"
+    assert signals(rollout.evidence).latency.verdict == "Fail"
     assert rollout.candidateRequests < 500
 
 
@@ -175,20 +176,20 @@ def test_a_candidate_that_is_as_fast_is_promoted():
     world.ask("v2", Behaviour(slow=0.01))
     world.until("Promoting")
     assert "Not slower by 2%" in world.status.history[0].message
-    assert set(world.status.rollout.evidence.weights) == {"errors", "predictions", "latency"}
+    assert set(signals(world.status.rollout.evidence).weights) == {"errors", "predictions", "latency"}
     world.until("Soaking")
-    judged = world.status.rollout.evidence.latency
+    judged = signals(world.status.rollout.evidence).latency
     world.behaviours["v2"] = Behaviour(slow=1.0)
     world.looks(20)
     assert world.status.phase == "Soaking"
-    assert world.status.rollout.evidence.latency == judged
+    assert signals(world.status.rollout.evidence).latency == judged
 
 
 def test_without_a_threshold_slow_answers_are_not_compared():
     world = serving()
     world.ask("v2", Behaviour(slow=1.0))
     world.until("Promoting")
-    assert world.status.rollout.evidence.latency is None
+    assert signals(world.status.rollout.evidence).latency is None
 
 
 def test_as_long_as_no_answer_was_timed_a_candidate_is_not_promoted():
@@ -208,7 +209,7 @@ def test_a_threshold_that_the_routers_do_not_measure_is_told():
     world.until("Canary")
     message = world.conditions["RolloutHealthy"].message
     assert "longer than 200ms: the routers don't measure 210ms" in message
-    assert world.status.rollout.evidence.latency.edge == "200ms"
+    assert signals(world.status.rollout.evidence).latency.edge == "200ms"
     world.edge = 210.0
     world.look()
     assert world.conditions["RolloutHealthy"].message.endswith("as the evidence allows.")
@@ -221,7 +222,7 @@ def test_a_threshold_that_is_taken_back_no_longer_holds_a_candidate_up():
     world.rollout = {}
     world.ask("v2")
     world.until("Promoting")
-    assert world.status.rollout.evidence.latency is None
+    assert signals(world.status.rollout.evidence).latency is None
 
 
 def test_a_threshold_that_comes_later_is_for_the_next_rollout():
@@ -231,19 +232,20 @@ def test_a_threshold_that_comes_later_is_for_the_next_rollout():
     world.rollout = LATENCY
     world.ask("v2")
     world.until("Promoting")
-    assert world.status.rollout.evidence.latency is None
+    assert signals(world.status.rollout.evidence).latency is None
 
 
 def test_a_status_that_compares_slow_answers_without_a_share_of_alpha_only_has_to_pass():
     world = serving(rollout=LATENCY)
     world.ask("v2", Behaviour(slow=0.5))
     world.until("Canary")
-    evidence = world.status.rollout.evidence.model_copy(update={"weights": {"errors": 0.7, "predictions": 0.3}})
-    rollout = world.status.rollout.model_copy(update={"evidence": evidence})
-    world.status = world.status.model_copy(update={"rollout": rollout})
+    rollout, shares = world.status.rollout, {"errors": 0.7, "predictions": 0.3}
+    entries = [replace(each, weight=shares.get(each.name, 0.0)) for each in rollout.evidence.signals]
+    rollout = replace(rollout, evidence=replace(rollout.evidence, signals=entries))
+    world.status = replace(world.status, rollout=rollout)
     world.looks(60)
     assert world.status.phase == "Canary"
-    assert world.status.rollout.evidence.latency.verdict == "Inconclusive"
+    assert signals(world.status.rollout.evidence).latency.verdict == "Inconclusive"
 
 
 def test_shifted_predictions_roll_back():
@@ -668,7 +670,7 @@ def promoting(world, seconds, metrics):
 def test_a_promotion_says_which_routers_it_waits_for_and_goes_on_without_them():
     world = serving()
     world.ask("v2").until("Promoting")
-    behind = Fresh(world.now + 1, AttemptBlock(50, 0, 50, 0), behind=("fraud-router-x",))
+    behind = compared(world.now + 1, AttemptBlock(50, 0, 50, 0), behind=("fraud-router-x",))
     early = promoting(world, 30, behind).status
     assert next(c for c in early.conditions if c.type == "Stalled").status == "False"
     plan = promoting(world, 70, behind)
@@ -676,7 +678,7 @@ def test_a_promotion_says_which_routers_it_waits_for_and_goes_on_without_them():
     assert (plan.status.phase, stalled.status, stalled.reason) == ("Promoting", "True", "RoutersBehind")
     assert "fraud-router-x" in stalled.message
     world.status = stored(plan.status)
-    again = promoting(world, 72, Quiet())
+    again = promoting(world, 72, NoNewSamples())
     assert next(c for c in again.status.conditions if c.type == "Stalled").message == stalled.message
     plan = promoting(world, 301, behind)
     assert plan.status.phase == "Soaking"
@@ -686,11 +688,11 @@ def test_a_promotion_says_which_routers_it_waits_for_and_goes_on_without_them():
 def test_a_promotion_without_metrics_goes_on_too_and_says_what_is_not_known():
     world = serving()
     world.ask("v2").until("Promoting")
-    plan = promoting(world, 70, Blind("Prometheus can't be asked."))
+    plan = promoting(world, 70, MetricsUnavailable("Prometheus can't be asked."))
     stalled = next(c for c in plan.status.conditions if c.type == "Stalled")
     assert (plan.status.phase, stalled.reason) == ("Promoting", "RoutersBehind")
     assert "nobody knows" in stalled.message
-    plan = promoting(world, 301, Blind("Prometheus can't be asked."))
+    plan = promoting(world, 301, MetricsUnavailable("Prometheus can't be asked."))
     assert plan.status.phase == "Soaking"
     assert {world.version_of(name) for name in plan.keep} == {"v1", "v2"}
 
@@ -738,7 +740,7 @@ def test_a_soak_that_can_not_end_is_said():
 def test_a_single_crash_may_have_been_the_nodes(phase, reason):
     world = serving()
     world.ask("v2").until(phase)
-    o = replace(later(world), metrics=Quiet())
+    o = replace(later(world), metrics=NoNewSamples())
     gone = Workload(1, 0, False, Problem(reason, "exit status 137", ends=1))
     candidate = o.status.rollout.revision
     assert decide(replace(o, workloads={**o.workloads, candidate: gone}), world.now + 1).status.phase == phase
@@ -781,7 +783,7 @@ def test_a_version_that_is_ready_and_can_not_be_judged_is_said_after_the_deadlin
 def test_who_has_the_traffic_says_whether_it_is_ready(phase):
     world = serving()
     world.ask("v2").until(phase)
-    o = replace(later(world), metrics=Quiet())
+    o = replace(later(world), metrics=NoNewSamples())
     stable, candidate = o.status.stable.revision, o.status.candidate.revision
     gone = Workload(1, 0)
 

@@ -9,14 +9,13 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.special import betaln
 
-from headgate.api.status import RateEvidence
-from headgate.core.evidence.errors import stable_rate, state_of
 from headgate.core.exposure import MIN_WEIGHT, first_weight, next_weight, upper_rate
+from headgate.core.signals.rate import RateState, stable_rate, state_of
 
 
 def seen(candidate=(0, 0), stable=(5, 1000)):
     (y_c, n_c), (y_s, n_s) = candidate, stable
-    return RateEvidence(candidateFailures=y_c, candidateAttempts=n_c, stableFailures=y_s, stableAttempts=n_s)
+    return RateState(candidateFailures=y_c, candidateAttempts=n_c, stableFailures=y_s, stableAttempts=n_s)
 
 
 def weight(found, left, rate, alpha, largest, current=100.0):

@@ -1,10 +1,12 @@
 """A model that gets few requests: in most looks one version has none, and still what is bad goes."""
 
 import pytest
+from told import signals
 from world import Behaviour, World, stored
 
-from headgate.core.evidence import errors
-from headgate.core.model import Before, Fresh
+from headgate.core.model import BaselineRate, NewSamples
+from headgate.core.signals import rate
+from headgate.core.signals.errors import ERRORS
 
 LOOK = 5.0
 HALF_A_DAY = 12 * 3600
@@ -12,7 +14,7 @@ HALF_A_DAY = 12 * 3600
 
 def canary(requests, behaviour, rollout=None, before=None, stable=None):
     """A world whose second version has just got its first traffic."""
-    world = World(interval=LOOK, rollout=rollout or {}, before=before or Before())
+    world = World(interval=LOOK, rollout=rollout or {}, before=before or BaselineRate())
     world.ask("v1", stable or Behaviour()).settled("Stable")
     world.requests = requests
     world.ask("v2", behaviour)
@@ -40,13 +42,13 @@ def test_a_candidate_that_always_fails_goes_within_its_budget(requests, seed):
     assert (rollout.phase, rollout.reason) == ("RollingBack", "ErrorsHigher")
     assert rollout.candidateRequests <= rollout.budget.total
     assert world.conditions["RolloutHealthy"].status == "False"
-    assert rollout.evidence.errors.candidateFailures == rollout.candidateRequests
+    assert signals(rollout.evidence).errors.candidateFailures == rollout.candidateRequests
 
 
 def test_what_it_cost_is_told_at_once_and_not_when_stable_has_requests_too():
     world = canary(0.05, Behaviour(failing=1.0), rollout={"steps": [{"weight": 100, "hold": "1h"}]})
     for _ in range(200):
-        evidence = world.look(LOOK).status.rollout.evidence.errors
+        evidence = signals(world.look(LOOK).status.rollout.evidence).errors
         if evidence.candidateAttempts >= 3:
             break
     assert evidence.waiting[:2] == [3, 3]
@@ -55,9 +57,12 @@ def test_what_it_cost_is_told_at_once_and_not_when_stable_has_requests_too():
     assert rollout.budget.spent == pytest.approx(3, abs=0.05)
 
 
-@pytest.mark.parametrize(("weight", "known"), [(100, Before(90, 0, 1.0, 1800.0)), (99, Before(90, 0, 1.0, 1800.0))])
+@pytest.mark.parametrize(
+    ("weight", "known"), [(100, BaselineRate(90, 0, 1.0, 1800.0)), (99, BaselineRate(90, 0, 1.0, 1800.0))]
+)
 def test_a_candidate_that_gets_all_the_requests_goes_too(weight, known):
     """Stable is hardly ever beside it, so it is compared with what stable was before."""
+    known = BaselineRate(90, 0, 1.0, 1800.0)
     world = canary(0.05, Behaviour(failing=1.0), rollout={"steps": [{"weight": weight, "hold": "10h"}]}, before=known)
     rollout = ended(world)
     assert rollout.reason in {"ErrorsHigher", "RiskBudgetSpent"}
@@ -67,7 +72,7 @@ def test_a_candidate_that_gets_all_the_requests_goes_too(weight, known):
 def test_a_good_candidate_stays():
     rollout = ended(canary(0.2, Behaviour(failing=0.05), stable=Behaviour(failing=0.05)), seconds=3600)
     assert rollout.phase == "Canary"
-    assert rollout.evidence.errors.candidateAttempts > 100
+    assert signals(rollout.evidence).errors.candidateAttempts > 100
 
 
 def test_a_candidate_whose_answers_are_all_slow_goes():
@@ -87,8 +92,10 @@ def test_the_weight_follows_nothing_that_waits():
     """Else the failures of a block that is not complete would decide how it goes on, and the bet on it were no bet."""
     one, other = (canary(0.05, Behaviour(failing=share), rollout={"maxWeight": 100}) for share in (0.0, 1.0))
     for _ in range(2000):
-        weights, seen = zip(*((w.weight, w.status.rollout.evidence.errors) for w in (one, other)), strict=True)
-        used = [errors.settled(e).candidateAttempts for e in seen]
+        weights, seen = zip(
+            *((w.weight, ERRORS.state_in(w.status.rollout.evidence)) for w in (one, other)), strict=True
+        )
+        used = [rate.settled(e).candidateAttempts for e in seen]
         if any(used):
             break
         assert weights[0] == weights[1]
@@ -104,25 +111,26 @@ def test_an_operator_that_starts_anew_goes_on_with_what_waits():
     for _ in range(400):
         world.status = stored(stored(world.status))
         rollout = world.look(LOOK).status.rollout
-        waited = waited or bool(rollout.evidence.errors.waiting)
+        waited = waited or bool(signals(rollout.evidence).errors.waiting)
         if rollout.phase != "Canary":
             break
     assert waited
     assert rollout.reason == "ErrorsHigher"
-    measured = [p.status.rollout.evidence.errors for p in world.plans if p.status.rollout]
+    rollouts = [plan.status.rollout for plan in world.plans if plan.status.rollout]
+    measured = [seen for rollout in rollouts if (seen := signals(rollout.evidence).errors)]
     assert [e.candidateAttempts for e in measured] == sorted(e.candidateAttempts for e in measured)
-    assert rollout.candidateRequests == rollout.evidence.errors.candidateAttempts
+    assert rollout.candidateRequests == signals(rollout.evidence).errors.candidateAttempts
 
 
 def test_metrics_that_bring_nothing_make_nothing_older_or_newer():
     world = canary(0.05, Behaviour())
     for _ in range(400):
         world.look(LOOK)
-        if world.status.rollout.evidence.errors.waiting:
+        if signals(world.status.rollout.evidence).errors.waiting:
             break
-    before = world.status.rollout.evidence.errors
+    before = signals(world.status.rollout.evidence).errors
     world.quiet = True
     world.looks(10, LOOK)
-    assert world.status.rollout.evidence.errors == before
+    assert signals(world.status.rollout.evidence).errors == before
     world.quiet = False
-    assert isinstance(world.observe().metrics, Fresh)
+    assert isinstance(world.observe().metrics, NewSamples)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.core import judge
-from headgate.core.evidence.errors import PASS
+from headgate.core.signals.signal import PASS
 
 LIMIT = math.log(100)
 

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from prometheus_client import Gauge
@@ -11,14 +12,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from headgate.api.status import (
     Condition,
     Evidence,
-    LatencyEvidence,
-    RateEvidence,
     RevisionRef,
     Rollout,
-    ShadowEvidence,
+    SignalEvidence,
     Status,
     TrafficTarget,
 )
+from headgate.core.signals import SIGNALS
 from headgate.edges.telemetry import Health, HealthServer, Telemetry
 
 MODEL = {"headgate_namespace": "models", "headgate_model": "fraud"}
@@ -28,7 +28,7 @@ ROLLOUT = Rollout(
     phase="Canary",
     startedAt="2026-11-20T12:00:00Z",
     since="2026-11-20T12:00:00Z",
-    evidence=Evidence(logHarm=1.5, errors=RateEvidence(logSafe=2.5)),
+    evidence=Evidence(logHarm=1.5, signals=[SignalEvidence(name="errors", logSafe=2.5)]),
 )
 CANARY = Status(
     phase="Canary",
@@ -78,21 +78,18 @@ def test_what_is_over_is_shown_no_more():
 
 def test_every_signal_that_is_compared_is_shown():
     telemetry = Telemetry()
-    seen = Evidence(latency=LatencyEvidence(logHarm=0.5, logSafe=3.5), shadow=ShadowEvidence(logSafe=4.5))
-    telemetry.show(
-        "models", "fraud", CANARY.model_copy(update={"rollout": ROLLOUT.model_copy(update={"evidence": seen})})
-    )
+    entries = [SignalEvidence(name=signal.name, logHarm=i, logSafe=i + 0.5) for i, signal in enumerate(SIGNALS)]
+    telemetry.show("models", "fraud", replace(CANARY, rollout=replace(ROLLOUT, evidence=Evidence(signals=entries))))
     evidence = values(telemetry, "headgate_evidence_log_e")
-    assert (evidence["latency",], evidence["latency_safe",], evidence["shadow_safe",]) == (0.5, 3.5, 4.5)
-    compared = {name for name in Evidence.model_fields if hasattr(getattr(seen, name), "logHarm")}
-    assert {name for (name,) in evidence} >= compared | {f"{name}_safe" for name in compared}
+    for i, signal in enumerate(SIGNALS):
+        assert (evidence[signal.name,], evidence[f"{signal.name}_safe",]) == (i, i + 0.5)
 
 
 def test_conditions_are_shown_with_their_reason_and_only_the_present_one():
     telemetry = Telemetry()
     for value, reason in (("False", "NotStalled"), ("True", "OOMKilled")):
         condition = Condition(type="Stalled", status=value, reason=reason, lastTransitionTime="2026-11-20T12:00:00Z")
-        telemetry.show("models", "fraud", CANARY.model_copy(update={"conditions": [condition]}))
+        telemetry.show("models", "fraud", replace(CANARY, conditions=[condition]))
     assert values(telemetry, "headgate_condition") == {("Stalled", "True", "OOMKilled"): 1}
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from told import compared
 from world import LAYOUT, Behaviour, World
 
-from headgate.core.evidence import rates, shares
-from headgate.core.evidence.errors import AttemptBlock
-from headgate.core.evidence.predictions import PredictionBlock
-from headgate.core.model import Before, Fresh
+from headgate.core.model import BaselineRate
+from headgate.core.signals.predictions import PredictionBlock
+from headgate.core.statistics import rates, shares
+from headgate.core.statistics.rates import AttemptBlock
 from headgate.simulate.policy import policy_of
 from headgate.simulate.rollout import BUDGET_SPENT, HARMFUL, PROMOTED, UNDECIDED, simulate
 from headgate.simulate.world import SCORE_BINS
@@ -36,7 +37,7 @@ class Replay(World):
 
     def _counted(self, candidate, stable, seconds):
         attempts, predictions = self.blocks[len(self.plans) - self.opened]
-        return Fresh(self.now, attempts, predictions, bool(predictions), interval=self.interval)
+        return compared(self.now, attempts, predictions, bool(predictions), interval=self.interval)
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def replay(traffic, recorded, rollout, seed, monkeypatch, longest=200.0):
     scores = [(block,) for block in recorded["scores"]] or [()] * len(recorded["blocks"])
     world.blocks = list(zip(recorded["blocks"], scores, strict=True))
     trials, events, dispersion = (float(part[0]) for part in recorded["history"])
-    world.before = Before(int(trials), int(events), dispersion, traffic.history)
+    world.before = BaselineRate(int(trials), int(events), dispersion, traffic.history)
     world.until("Canary")
     world.opened = len(world.plans)
     first = world.status.traffic[-1].weight

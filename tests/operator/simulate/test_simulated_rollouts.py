@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from headgate.api.spec import Spec
-from headgate.core.evidence import rates
+from headgate.core.statistics import rates
 from headgate.simulate.policy import Policy, policy_of
 from headgate.simulate.rollout import BUDGET_SPENT, HARMFUL, PROMOTED, UNDECIDED, Course, Outcome, simulate
 from headgate.simulate.summary import as_table, summarise, wald_bound

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headgate.core.evidence.rates import Counts
+from headgate.core.statistics.rates import Counts
 from headgate.simulate import world as simulated
 from headgate.simulate.world import DAY, OUTAGE_SECONDS, SCORE_BINS, Version, World, past, scores, without_restarted
 

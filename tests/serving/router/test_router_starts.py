@@ -11,8 +11,8 @@ import pytest
 from router_envoy import Router, answering, prepared, running_envoy
 from router_upstreams import Upstream, serving
 
-from headgate.core.evidence.counters import UPTIME, Series, read_since
-from headgate.core.metrics import SUCCESSES
+from headgate.core.dataplane.envoy.samples import SUCCESSES
+from headgate.core.statistics.counters import UPTIME, Series, read_since
 from headgate_serving.router.traffic import Intent, Target
 from patience import eventually
 

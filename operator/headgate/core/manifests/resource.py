@@ -1,7 +1,7 @@
 """The ModelRevision object."""
 
 from headgate.api import API_VERSION
-from headgate.api.revision import as_manifest
+from headgate.api.stored import as_manifest
 from headgate.core.manifests.metadata import Manifest, metadata
 from headgate.core.model import Observation, RevisionView
 

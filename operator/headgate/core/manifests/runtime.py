@@ -7,7 +7,7 @@ of role restarts a pod. A custom engine has Headgate's monitor beside it; Headga
 import json
 
 from headgate.api import GROUP
-from headgate.api.revision import as_manifest
+from headgate.api.stored import as_manifest
 from headgate.core.manifests.availability import autoscaler, disruption_budget, with_defaults
 from headgate.core.manifests.metadata import (
     Manifest,

@@ -10,48 +10,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from manifests_of import arguments, children, container, pod, runtime, serving
 from pod_security import violations
-from world import DEFAULTS, DIGEST, Behaviour, World
+from world import DEFAULTS, DIGEST, Behaviour
 
-from headgate.core.manifests import revision_manifest, router_manifests, runtime_manifests
+from headgate.core.dataplane.envoy.router import router_manifests
+from headgate.core.manifests import runtime_manifests
 from headgate.edges.kube import PLURALS
 from headgate_serving.server.settings import read_settings
 
 OWNER = "0d9fe0e5-0000-4000-8000-000000000000"
-
-
-def serving(**spec):
-    world = World().ask("v1", **spec)
-    world.settled("Stable")
-    return world
-
-
-def children(world):
-    """All children of the world's last plan, by kind and name."""
-    o = world.observe()
-    serving = [m for v in world.revisions.values() for m in runtime_manifests(o, v)]
-    records = [revision_manifest(o, v) for v in world.revisions.values()]
-    return {(m["kind"], m["metadata"]["name"]): m for m in [*router_manifests(o), *serving, *records]}
-
-
-def runtime(world, version="v1"):
-    name = next(n for n in world.revisions if world.version_of(n) == version)
-    return children(world)["Deployment", name]
-
-
-def pod(deployment):
-    return deployment["spec"]["template"]["spec"]
-
-
-def container(deployment, name):
-    spec = pod(deployment)
-    return next(c for c in [*spec["initContainers"], *spec["containers"]] if c["name"] == name)
-
-
-def arguments(found):
-    """`--flag value` pairs."""
-    flags = found["args"]
-    return dict(zip(flags[::2], flags[1::2], strict=True))
 
 
 def test_what_runs_may_finish_until_a_moment_before_the_pod_is_killed():

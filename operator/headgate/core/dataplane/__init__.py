@@ -1,0 +1,86 @@
+"""What carries users' requests to the versions of a model, and counts what became of them.
+
+A data plane is a folder of this package. It has manifests (what runs in the cluster), readings (what its series say of
+both versions), and says who still sends requests where. The core knows no series, port or setting of any.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from headgate.api.spec import Spec
+from headgate.api.status import Retiring
+from headgate.core.model import MetricsUnavailable, NoNewSamples, Observation
+from headgate.core.signals.signal import Comparison, History, Samples
+from headgate.core.statistics.counters import Series
+
+Manifest = dict[str, Any]
+
+
+class ChildName(NamedTuple):
+    """A child object of a ModelDeployment."""
+
+    api_version: str
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Read:
+    """What was counted between two cursors."""
+
+    cursor: float
+    """The new one: seconds since the epoch, by Prometheus' clock."""
+    samples: Samples
+    interval: float = 1.0
+    """Seconds between two scrapes."""
+    behind: tuple[str, ...] = ()
+    """Routers that have sent stable more than what the candidate had failed."""
+
+
+class DataPlane(ABC):
+    """One kind of data plane. All methods are pure."""
+
+    comparison_series: ClassVar[tuple[str, ...]]
+    """Names of the series that `read` wants while both versions answer users."""
+    pair_series: ClassVar[tuple[str, ...]]
+    """Names of those that `read_pairs` wants while the candidate gets copies."""
+    history_series: ClassVar[tuple[str, ...]]
+    """Names of those that `history` wants."""
+    release_series: ClassVar[tuple[str, ...]]
+    """Names of those that `released` wants."""
+
+    @abstractmethod
+    def compared(self, spec: Spec, stable: str, candidate: str) -> Comparison:
+        """Two revisions, and when an answer is late or slow under this spec."""
+
+    @abstractmethod
+    def read(
+        self, series: Iterable[Series], now: float, cursor: float | None, compared: Comparison, stale_after: float
+    ) -> Read | NoNewSamples | MetricsUnavailable:
+        """Since `cursor` (None: nothing yet, begin at the newest time). `now` by Prometheus' clock."""
+
+    @abstractmethod
+    def read_pairs(
+        self, series: Iterable[Series], now: float, cursor: float | None, compared: Comparison, stale_after: float
+    ) -> Read | NoNewSamples | MetricsUnavailable:
+        """The same for a candidate that gets copies of requests."""
+
+    @abstractmethod
+    def history(self, series: Iterable[Series], cursor: float, compared: Comparison) -> History:
+        """Stable up to `cursor`."""
+
+    @abstractmethod
+    def released(
+        self, retiring: Iterable[Retiring], routers: Iterable[str], series: Iterable[Series], clock_ahead: float
+    ) -> frozenset[str]:
+        """The retiring revisions that no router sends requests to any more."""
+
+    @abstractmethod
+    def unwanted(self, o: Observation) -> Sequence[ChildName]:
+        """Children that an earlier spec asked for and this one doesn't."""
+
+    @abstractmethod
+    def manifests(self, o: Observation) -> Sequence[Manifest]:
+        """Everything that routes to the model, whatever its versions."""

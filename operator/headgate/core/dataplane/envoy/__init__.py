@@ -1,0 +1,66 @@
+"""Headgate's own data plane: for each model a Deployment of routers, Envoy with an agent beside it."""
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from headgate.api import contract
+from headgate.api.quantities import seconds
+from headgate.api.rules import eighths_waited_for
+from headgate.api.spec import Spec, Traffic
+from headgate.api.status import Retiring
+from headgate.core.dataplane import ChildName, DataPlane, Manifest, Read
+from headgate.core.dataplane.envoy import pairs, release, samples
+from headgate.core.dataplane.envoy.history import EnvoyHistory
+from headgate.core.dataplane.envoy.published import published_state
+from headgate.core.dataplane.envoy.router import router_manifests, router_name
+from headgate.core.dataplane.envoy.series import ANSWERED, ANSWERED_WITHIN, ERRORS, SUCCESSES
+from headgate.core.model import MetricsUnavailable, NoNewSamples, Observation
+from headgate.core.signals.signal import Comparison
+from headgate.core.statistics.counters import START_SERIES, Series
+
+_COUNTED = (SUCCESSES, ERRORS, ANSWERED, ANSWERED_WITHIN, contract.RUNTIME_READY, *START_SERIES)
+
+
+class EnvoyDataPlane(DataPlane):
+    """One Deployment of routers for each model."""
+
+    comparison_series: ClassVar = _COUNTED
+    history_series: ClassVar = _COUNTED
+    pair_series: ClassVar = (contract.SHADOW_PAIRS, contract.ROUTER_WEIGHT, contract.STARTED)
+    release_series: ClassVar = (contract.ROUTER_ROUTES, contract.ROUTER_WATCH_AGE)
+
+    def read(
+        self, series: Iterable[Series], now: float, cursor: float | None, compared: Comparison, stale_after: float
+    ) -> Read | NoNewSamples | MetricsUnavailable:
+        return samples.read(series, now, cursor, compared, stale_after)
+
+    def read_pairs(
+        self, series: Iterable[Series], now: float, cursor: float | None, compared: Comparison, stale_after: float
+    ) -> Read | NoNewSamples | MetricsUnavailable:
+        return pairs.read_pairs(series, now, cursor, compared, stale_after)
+
+    def compared(self, spec: Spec, stable: str, candidate: str) -> Comparison:
+        slow_after = seconds(spec.rollout.latency.threshold) if spec.rollout.latency else None
+        return Comparison(stable, candidate, give_up_after(spec.traffic), slow_after)
+
+    def history(self, series: Iterable[Series], cursor: float, compared: Comparison) -> EnvoyHistory:
+        return EnvoyHistory(list(series), cursor, compared)
+
+    def released(
+        self, retiring: Iterable[Retiring], routers: Iterable[str], series: Iterable[Series], clock_ahead: float
+    ) -> frozenset[str]:
+        return release.released(retiring, routers, series, clock_ahead)
+
+    def unwanted(self, o: Observation) -> Sequence[ChildName]:
+        if o.spec.traffic.routerAutoscaling:
+            return []
+        return [ChildName("autoscaling/v2", "HorizontalPodAutoscaler", router_name(o))]
+
+    def manifests(self, o: Observation) -> Sequence[Manifest]:
+        stable = o.status.stable
+        return [*router_manifests(o), *([published_state(o, stable)] if stable else [])]
+
+
+def give_up_after(traffic: Traffic) -> float | None:
+    """Seconds after which the router has stable rescue a candidate's request; None where it doesn't."""
+    return seconds(traffic.timeout) * eighths_waited_for(traffic) / 8 if traffic.retryOnStable else None

@@ -1,0 +1,109 @@
+"""What Envoy's and the runtimes' counters say of both versions between two cursors.
+
+Attempts are those that pods really had: `rq_success + rq_error` by pod, a rescue by stable not among them. The
+router gives up a candidate's attempt after a share of the time budget, so that stable can still rescue it, but
+waits for stable until the budget ends. To be fair, an answer of stable that took longer than that share counts
+against stable as well. Times are those of a version's own answers, so there is no rescue among them either.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from statistics import median
+
+from headgate.api.contract import REVISION, RUNTIME_READY
+from headgate.core.dataplane import Read
+from headgate.core.dataplane.envoy.histogram import common_edges, edge_of, give_up_edge, slow_edge
+from headgate.core.dataplane.envoy.series import ANSWERED, ANSWERED_WITHIN, ERRORS, SUCCESSES
+from headgate.core.model import MetricsUnavailable, NoNewSamples
+from headgate.core.signals.signal import Comparison, PairBlock, Samples, SlowAnswers
+from headgate.core.statistics.counters import Increment, Series, read_since, scrape_interval
+from headgate.core.statistics.rates import AttemptBlock
+
+_Gained = defaultdict[tuple[str, str, float | None], int]
+"""What all routers and pods counted, by series, revision and, for the histogram, edge in milliseconds."""
+
+
+class EnvoySamples(Samples):
+    """By Envoy's counters."""
+
+    def attempts(self) -> AttemptBlock:
+        gained, who = _by_name(self.increments), self.compared
+        give_up = give_up_edge(common_edges(self.series), who.give_up_after)
+        stable_attempts = gained[SUCCESSES, who.stable, None] + gained[ERRORS, who.stable, None]
+        late = _answers(gained, who.stable, None) - _answers(gained, who.stable, give_up)
+        return AttemptBlock(
+            candidate_attempts=gained[SUCCESSES, who.candidate, None] + gained[ERRORS, who.candidate, None],
+            candidate_failures=gained[ERRORS, who.candidate, None],
+            stable_attempts=stable_attempts,
+            stable_failures=min(stable_attempts, gained[ERRORS, who.stable, None] + max(0, late)),
+        )
+
+    def slow_answers(self) -> SlowAnswers | None:
+        """Of the answers within the time that a candidate has. A later one of stable is a failure, as the candidate's
+        would have been."""
+        gained, who, edges = _by_name(self.increments), self.compared, common_edges(self.series)
+        give_up = give_up_edge(edges, who.give_up_after)
+        edge = slow_edge(edges, who.slow_after, give_up)
+        if edge is None:
+            return None
+        counts: list[int] = []
+        for revision in (who.candidate, who.stable):
+            answers = _answers(gained, revision, give_up)
+            counts += [answers, max(0, answers - _answers(gained, revision, edge))]
+        return SlowAnswers(edge, AttemptBlock(*counts))
+
+    def pairs(self) -> PairBlock:
+        """None: while both versions answer users, the candidate gets no copies."""
+        return PairBlock()
+
+
+def read(
+    series: Iterable[Series], now: float, cursor: float | None, compared: Comparison, stale_after: float
+) -> Read | NoNewSamples | MetricsUnavailable:
+    """See `DataPlane.read`."""
+    given = [s for s in series if s.samples]
+    routers = [s for s in given if s.labels.get("__name__") == SUCCESSES]
+    if not routers:
+        return MetricsUnavailable("Prometheus has no recent samples of the routers.")
+    newest = max(s.samples[-1][0] for s in routers)
+    if now - newest > stale_after:
+        return MetricsUnavailable(f"Prometheus has no sample of the routers from the last {stale_after:g} seconds.")
+    if not any(s.labels.get("__name__") == RUNTIME_READY and s.labels.get(REVISION) == compared.stable for s in given):
+        return MetricsUnavailable("Prometheus has no recent samples of stable's runtimes.")
+    reading = read_since(cursor, given, stale_after)
+    if reading is None:
+        return NoNewSamples()
+    intervals = [every for s in routers if (every := scrape_interval(t for t, _ in s.samples))]
+    return Read(
+        cursor=reading.cursor,
+        samples=EnvoySamples(given, reading.increments, compared),
+        interval=median(intervals) if intervals else 1.0,
+        behind=_behind(reading.increments, compared),
+    )
+
+
+def _behind(increments: Iterable[Increment], compared: Comparison) -> tuple[str, ...]:
+    """Pods of routers that have sent stable more than what the candidate had failed there."""
+    too_many = Counter[str]()
+    for i in increments:
+        name, revision = i.labels.get("__name__"), i.labels.get(REVISION)
+        router = i.labels.get("pod") or i.labels.get("instance", "")
+        if name in (SUCCESSES, ERRORS) and revision == compared.stable:
+            too_many[router] += i.gained
+        elif name == ERRORS and revision == compared.candidate:
+            too_many[router] -= i.gained
+    return tuple(sorted(router for router, attempts in too_many.items() if attempts > 0))
+
+
+def _answers(gained: _Gained, revision: str, within: float | None) -> int:
+    """A revision's answers within an edge of the histogram; None: all."""
+    return gained[ANSWERED, revision, None] if within is None else gained[ANSWERED_WITHIN, revision, within]
+
+
+def _by_name(increments: Iterable[Increment]) -> _Gained:
+    gained: _Gained = defaultdict(int)
+    for i in increments:
+        name = i.labels.get("__name__", "")
+        edge = edge_of(i.labels) if name == ANSWERED_WITHIN else None
+        gained[name, i.labels.get(REVISION, ""), edge] += i.gained
+    return gained

@@ -1,0 +1,122 @@
+"""The phases of a rollout, and what is asked of all of them. Called by `decide`, `observe` and `report`.
+
+    Pending --ready--> Canary --evidence passed--> Promoting --routers followed--> Soaking --time--> Stable
+       |                 |                             |                              |
+       +--deadline-------+--------evidence failed------+------------------------------+--> RollingBack --> RolledBack
+
+Where the spec asks for it, Shadow comes between Pending and Canary: copies of requests, whose answers nobody gets. It
+ends when enough pairs agree, or as a canary does. The first version of a model goes from Pending to Stable, when its
+pods are ready and a router sends them requests.
+
+To add a phase: a module here, a line in `PHASES`, its name in `api.status.Phase`, and the step that leads into it.
+"""
+
+from dataclasses import replace
+
+from headgate.api.spec import Spec
+from headgate.api.status import Rollout, Status
+from headgate.core import judge, messages
+from headgate.core.children import is_own_fault
+from headgate.core.model import NewSamples, Observation, Reading, Workload
+from headgate.core.phases.canary import Canary
+from headgate.core.phases.ended import RolledBack, RollingBack, Stable
+from headgate.core.phases.pending import Pending
+from headgate.core.phases.phase import IDLE_SECONDS, Phase
+from headgate.core.phases.promoting import Promoting
+from headgate.core.phases.shadow import Shadow
+from headgate.core.phases.soaking import Soaking
+from headgate.core.signals import rate
+from headgate.core.signals.errors import ERRORS
+from headgate.core.signals.evidence import carrier, updated
+
+PHASES: dict[str, Phase] = {
+    phase.name: phase
+    for phase in (Pending(), Shadow(), Canary(), Promoting(), Soaking(), Stable(), RollingBack(), RolledBack())
+}
+
+
+def phase_of(rollout: Rollout) -> Phase:
+    """The phase of a rollout."""
+    return PHASES[rollout.phase]
+
+
+def needed_reading(spec: Spec, status: Status, workload: Workload) -> Reading:
+    """What has to be read from the metrics; `workload` is the candidate's."""
+    rollout = status.rollout
+    if rollout is None or status.stable is None:
+        return Reading.NOTHING
+    return phase_of(rollout).reading(spec, status, rollout, workload.rolled_out)
+
+
+def with_new_evidence(o: Observation, status: Status) -> Status:
+    """The status with the blocks of `o.metrics` folded into the evidence, and the cursor moved past them."""
+    rollout, samples = status.rollout, o.metrics
+    if rollout is None or not isinstance(samples, NewSamples):
+        return status
+    if samples.reading not in (Reading.COMPARISON, Reading.PAIRS) or not phase_of(rollout).judged:
+        return status
+    took = max(0.0, samples.cursor - (samples.cursor if rollout.cursor is None else rollout.cursor))
+    evidence = updated(o.spec, rollout.phase, rollout.evidence, samples, took, rollout.stableRate or 0.0)
+    rollout = replace(rollout, evidence=evidence, cursor=samples.cursor)
+    if seen := ERRORS.state_in(evidence):
+        spent = replace(rollout.budget, spent=rate.cost(seen)) if rollout.budget else None
+        rollout = replace(rollout, candidateRequests=seen.candidateAttempts, budget=spent)
+    return replace(status, rollout=rollout)
+
+
+def reason_to_roll_back(o: Observation, status: Status) -> tuple[str, str] | None:
+    """Reason and message, if the candidate that answers requests, or copies of them, has to go now.
+
+    Looks at nothing that could delay it.
+    """
+    rollout = status.rollout
+    if rollout is None or status.stable is None or not phase_of(rollout).judged:
+        return None
+    for check in (_harmful, _over_budget, _crashing):
+        if found := check(o, status, rollout):
+            return found
+    return None
+
+
+def _harmful(o: Observation, status: Status, rollout: Rollout) -> tuple[str, str] | None:
+    evidence = rollout.evidence
+    if not evidence.signals or not judge.harmful(evidence.logHarm, o.spec.rollout.alpha):
+        return None
+    signal = carrier(evidence)
+    state = signal.state_in(evidence)
+    return signal.harm(state, o.spec, messages.name_of_stable(status), messages.strength(evidence, o.spec))
+
+
+def _over_budget(o: Observation, status: Status, rollout: Rollout) -> tuple[str, str] | None:
+    budget, seen = rollout.budget, ERRORS.state_in(rollout.evidence)
+    if not phase_of(rollout).budgeted or budget is None or seen is None:
+        return None
+    fine = judge.passed([seen.logSafe])
+    if judge.budget_spent(budget.spent, budget.total, seen.logWorse, fine, o.spec.rollout.alpha):
+        return "RiskBudgetSpent", messages.budget_spent(status, budget)
+    return None
+
+
+def _crashing(o: Observation, status: Status, rollout: Rollout) -> tuple[str, str] | None:
+    workload = o.workloads.get(rollout.revision)
+    if workload and workload.ready == 0 and workload.problem and is_own_fault(workload.problem):
+        return "CandidateCrashing", f"No pod of {rollout.version} is left: {workload.problem.message}"
+    return None
+
+
+def advance(o: Observation, status: Status, now: float) -> Status:
+    """One step further, if what the phase waits for is there."""
+    rollout = status.rollout
+    return phase_of(rollout).advance(o, status, rollout, now) if rollout else status
+
+
+def needed(status: Status) -> frozenset[str]:
+    """Revisions whose pods must exist."""
+    refs = [r.revision for r in (status.stable, status.candidate) if r]
+    return frozenset([*refs, *(t.revision for t in status.traffic), *(r.revision for r in status.retiring)])
+
+
+def look_again_after(status: Status) -> float:
+    """Seconds until the next reconciliation, if no event comes before."""
+    soonest = 2.0 if status.retiring else IDLE_SECONDS
+    return min(soonest, PHASES[status.phase].look_again)

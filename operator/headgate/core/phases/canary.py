@@ -1,0 +1,118 @@
+"""Canary: the candidate gets as much traffic as the risk budget allows. Leads to Promoting when every signal passes."""
+
+from dataclasses import replace
+from typing import ClassVar
+
+from headgate.api.quantities import seconds
+from headgate.api.spec import Spec
+from headgate.api.status import Rollout, Status
+from headgate.core import exposure, judge, messages, transitions
+from headgate.core.model import NewSamples, Observation, Reading, Told
+from headgate.core.phases.phase import Phase
+from headgate.core.signals import rate
+from headgate.core.signals.errors import ERRORS
+from headgate.core.signals.evidence import compared, opened
+from headgate.core.signals.rate import RateState
+from headgate.core.statistics.rates import AttemptBlock
+from headgate.core.times import seconds_since, stamp
+
+
+class Canary(Phase):
+    name: ClassVar = "Canary"
+    look_again: ClassVar = 1.0
+    outcome: ClassVar = "undecided"
+    judged: ClassVar = True
+    budgeted: ClassVar = True
+    compares: ClassVar = True
+    event: ClassVar = "CanaryStarted"
+
+    def reading(self, spec: Spec, status: Status, rollout: Rollout, rolled_out: bool) -> Reading:
+        return Reading.COMPARISON
+
+    def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
+        if not isinstance(o.metrics, NewSamples):
+            return status
+        climbed = not o.spec.rollout.steps
+        attempts = ERRORS.block_in(o.metrics) or AttemptBlock()
+        if not climbed:
+            status, climbed = _climb(o, status, rollout, now)
+        elif attempts.candidate_attempts + attempts.stable_attempts:
+            status = _ramp(o, status, rollout, o.metrics)
+        if climbed and _passed(rollout):
+            seen = _errors(rollout)
+            upper = exposure.upper_rate(seen.stableFailures, seen.stableAttempts, o.spec.rollout.alpha)
+            return transitions.promote(status, messages.passed(o.spec, rollout.evidence), round(float(upper), 6), now)
+        return status
+
+    def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Told | None:
+        if seconds_since(rollout.startedAt, now) > seconds(o.spec.rollout.deadline):
+            return "True", "DeadlineExceeded", messages.canary_undecided(o)
+        return None
+
+
+def open_canary(o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
+    """The first traffic for a candidate that is ready, as soon as the metrics are there."""
+    if not isinstance(o.metrics, NewSamples) or o.metrics.reading is not Reading.OPENING:
+        return status
+    evidence = opened(o.spec, "Canary", o.metrics, rollout.evidence)
+    return transitions.open_canary(status, _first_weight(o.spec, o.metrics), evidence, o.metrics.cursor, now)
+
+
+def _errors(rollout: Rollout) -> RateState:
+    return ERRORS.state_in(rollout.evidence) or RateState()
+
+
+def _passed(rollout: Rollout) -> bool:
+    """Whether every signal that is compared has shown that the candidate is not worse by its margin."""
+    logs = [
+        signal.log_safe(state)
+        for signal, _, state in compared(rollout.evidence)
+        if signal.decides_promotion and signal.began(state)
+    ]
+    return bool(judge.passed(logs))
+
+
+def _first_weight(spec: Spec, samples: NewSamples) -> float:
+    policy = spec.rollout
+    if policy.steps:
+        return policy.steps[0].weight
+    known = samples.baselines.get(ERRORS.name)
+    requests = known.attempts / known.seconds * _interval(samples) if known and known.seconds else 0.0
+    return float(exposure.first_weight(requests, policy.riskBudget, policy.maxWeight))
+
+
+def _interval(samples: NewSamples) -> float:
+    """Seconds until one knows what a weight did."""
+    return max(samples.interval, Canary.look_again)
+
+
+def _ramp(o: Observation, status: Status, rollout: Rollout, samples: NewSamples) -> Status:
+    """The weight that the risk budget allows, at the traffic that there has been since the canary opened.
+
+    Of a single block the traffic can't be told: its end is where the slowest target was scraped. What waits to be
+    compared doesn't move the weight: see `statistics.waiting`.
+    """
+    budget = rollout.budget
+    if budget is None or rollout.countedFrom is None or samples.cursor <= rollout.countedFrom:
+        return status
+    seen = _errors(rollout)
+    requests_per_second = (seen.candidateAttempts + seen.stableAttempts) / (samples.cursor - rollout.countedFrom)
+    policy, known = o.spec.rollout, rate.settled(seen)
+    upper = exposure.upper_rate(known.candidateFailures, known.candidateAttempts, policy.alpha)
+    left = budget.total - rate.cost(known)
+    requests = requests_per_second * _interval(samples)
+    current = status.traffic[-1].weight
+    allowed = exposure.next_weight(current, upper, rate.stable_rate(known), left, requests, policy.maxWeight)
+    return transitions.set_weight(status, float(allowed))
+
+
+def _climb(o: Observation, status: Status, rollout: Rollout, now: float) -> tuple[Status, bool]:
+    """One step up the explicit ladder when its time has come; and whether the last step has been held."""
+    steps = o.spec.rollout.steps
+    step = min(rollout.step, len(steps) - 1)
+    if rollout.stepSince and seconds_since(rollout.stepSince, now) < seconds(steps[step].hold):
+        return status, False
+    if step + 1 == len(steps):
+        return status, True
+    moved = replace(rollout, step=step + 1, stepSince=stamp(now))
+    return transitions.set_weight(replace(status, rollout=moved), steps[step + 1].weight), False

@@ -1,0 +1,44 @@
+"""Pending: the candidate's pods start. Leads to Shadow or Canary; the first version of a model becomes Stable."""
+
+from typing import ClassVar
+
+from headgate.api.quantities import routed_percent, seconds
+from headgate.api.spec import Spec
+from headgate.api.status import Rollout, Status
+from headgate.core import messages, transitions
+from headgate.core.model import NewSamples, Observation, Reading, Told, Workload
+from headgate.core.phases.canary import open_canary
+from headgate.core.phases.phase import Phase
+from headgate.core.signals.evidence import opened
+from headgate.core.times import seconds_since
+
+
+class Pending(Phase):
+    name: ClassVar = "Pending"
+    look_again: ClassVar = 5.0
+    outcome: ClassVar = "undecided"
+    event: ClassVar = "RolloutStarted"
+
+    def reading(self, spec: Spec, status: Status, rollout: Rollout, rolled_out: bool) -> Reading:
+        return Reading.OPENING if rolled_out and status.stable else Reading.NOTHING
+
+    def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
+        workload = o.workloads.get(rollout.revision, Workload())
+        if not workload.rolled_out:
+            late = seconds_since(rollout.startedAt, now) > seconds(o.spec.rollout.deadline)
+            if late and status.stable:
+                return transitions.roll_back(status, "NeverReady", messages.never_ready(o, rollout, workload), now)
+            return status
+        if status.stable is None:
+            # Routers get ready by the first version that they route to.
+            followed = status.traffic and o.router.available
+            return transitions.go_live(status, now) if followed else transitions.route_first(status, now)
+        if isinstance(o.metrics, NewSamples) and (policy := o.spec.rollout.shadow):
+            evidence = opened(o.spec, "Shadow", o.metrics, rollout.evidence)
+            return transitions.open_shadow(status, routed_percent(policy.fraction), evidence, o.metrics.cursor, now)
+        return open_canary(o, status, rollout, now)
+
+    def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Told | None:
+        if seconds_since(rollout.startedAt, now) > seconds(o.spec.rollout.deadline):
+            return "True", "DeadlineExceeded", messages.still_pending(o, status, rollout)
+        return None

@@ -1,0 +1,45 @@
+"""What a phase of a rollout is: what it needs to see, whether the candidate is exposed or judged, where it leads."""
+
+from abc import ABC
+from typing import ClassVar, Literal
+
+from headgate.api.spec import Spec
+from headgate.api.status import Phase as PhaseName
+from headgate.api.status import Rollout, Status
+from headgate.core.model import Observation, Reading, Told
+
+IDLE_SECONDS = 30.0
+"""Until the next reconciliation when nothing is going on."""
+
+
+class Phase(ABC):
+    """One phase. All that differs between phases is here; the functions of `core.phases` loop over them."""
+
+    name: ClassVar[PhaseName]
+    look_again: ClassVar[float] = IDLE_SECONDS
+    """Seconds until the next reconciliation, if no event comes before."""
+    outcome: ClassVar[Literal["undecided", "promoted", "failed", "none"]] = "none"
+    """Undecided: a new spec supersedes the rollout. Promoted: the candidate has all the traffic. Failed: it was rolled
+    back. None: there is no rollout any more."""
+    running: ClassVar[bool] = True
+    """Whether something is still going to happen by itself."""
+    judged: ClassVar[bool] = False
+    """Whether evidence and crashes roll back."""
+    budgeted: ClassVar[bool] = False
+    """Whether the risk budget rolls back."""
+    compares: ClassVar[bool] = False
+    """Whether it goes on with the metrics only."""
+    event: ClassVar[str] = ""
+    """Reason of the event when a rollout enters it; empty where the decision's own event tells."""
+
+    def reading(self, spec: Spec, status: Status, rollout: Rollout, rolled_out: bool) -> Reading:
+        """What to read. `rolled_out`: whether the candidate's pods are ready."""
+        return Reading.NOTHING
+
+    def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
+        """One step further, if what the phase waits for is there."""
+        return status
+
+    def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Told | None:
+        """What to tell of a phase that lasts longer than it should."""
+        return None

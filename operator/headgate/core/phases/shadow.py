@@ -1,0 +1,44 @@
+"""Shadow: the candidate gets copies of requests, whose answers nobody gets. Leads to Canary when enough agree."""
+
+from typing import ClassVar
+
+from headgate.api.quantities import routed_percent, seconds
+from headgate.api.spec import Spec
+from headgate.api.status import Rollout, Status
+from headgate.core import messages, transitions
+from headgate.core.model import MetricsUnavailable, Observation, Reading, Told
+from headgate.core.phases.canary import open_canary
+from headgate.core.phases.phase import Phase
+from headgate.core.signals.shadow import SHADOW
+from headgate.core.times import seconds_since
+
+
+class Shadow(Phase):
+    name: ClassVar = "Shadow"
+    look_again: ClassVar = 1.0
+    outcome: ClassVar = "undecided"
+    judged: ClassVar = True
+    compares: ClassVar = True
+    event: ClassVar = "ShadowStarted"
+
+    def reading(self, spec: Spec, status: Status, rollout: Rollout, rolled_out: bool) -> Reading:
+        return Reading.OPENING if _is_over(spec, rollout) else Reading.PAIRS
+
+    def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
+        policy = o.spec.rollout.shadow
+        if policy is None or _is_over(o.spec, rollout):
+            return open_canary(o, status, rollout, now)
+        if isinstance(o.metrics, MetricsUnavailable):
+            return status
+        return transitions.set_shadow(status, routed_percent(policy.fraction))
+
+    def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Told | None:
+        if seconds_since(rollout.startedAt, now) > seconds(o.spec.rollout.deadline):
+            return "True", "DeadlineExceeded", messages.shadow_undecided(o)
+        return None
+
+
+def _is_over(spec: Spec, rollout: Rollout) -> bool:
+    """Whether the candidate has passed, or nobody asks for its shadow any more."""
+    state = SHADOW.state_in(rollout.evidence)
+    return spec.rollout.shadow is None or (state is not None and SHADOW.is_enough(state, spec))

@@ -1,0 +1,35 @@
+"""Soaking: the candidate has all the traffic, and the old version's pods stay warm. Leads to Stable with time."""
+
+from typing import ClassVar
+
+from headgate.api.quantities import seconds
+from headgate.api.spec import Spec
+from headgate.api.status import Rollout, Status
+from headgate.core import messages, transitions
+from headgate.core.model import MetricsUnavailable, Observation, Reading, Told
+from headgate.core.phases.phase import Phase
+from headgate.core.times import seconds_since
+
+
+class Soaking(Phase):
+    name: ClassVar = "Soaking"
+    look_again: ClassVar = 2.0
+    outcome: ClassVar = "promoted"
+    judged: ClassVar = True
+    compares: ClassVar = True
+    event: ClassVar = "Soaking"
+
+    def reading(self, spec: Spec, status: Status, rollout: Rollout, rolled_out: bool) -> Reading:
+        return Reading.COMPARISON
+
+    def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
+        soaked = seconds_since(rollout.since, now) >= seconds(o.spec.rollout.soak)
+        if isinstance(o.metrics, MetricsUnavailable) or not soaked:
+            return status
+        return transitions.settle(status, now)
+
+    def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Told | None:
+        longest = seconds(o.spec.rollout.soak) + seconds(o.spec.rollout.deadline)
+        if seconds_since(rollout.since, now) > longest:
+            return "True", "DeadlineExceeded", messages.still_soaking(o, rollout)
+        return None

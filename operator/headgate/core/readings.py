@@ -1,0 +1,20 @@
+"""From what a data plane has read to what the signals learn from it. Pure; called by `observe`."""
+
+from headgate.core.dataplane import Read
+from headgate.core.model import MetricsUnavailable, NewSamples, NoNewSamples, Reading
+from headgate.core.signals import SIGNALS
+from headgate.core.signals.signal import History
+
+
+def new_samples(
+    read: Read | NoNewSamples | MetricsUnavailable, reading: Reading, history: History | None
+) -> NewSamples | NoNewSamples | MetricsUnavailable:
+    """Each signal's block, and with a `history` what is known of stable from before."""
+    if not isinstance(read, Read):
+        return read
+    phase = "Shadow" if reading is Reading.PAIRS else "Canary"
+    blocks = {signal.name: signal.block(read.samples) for signal in SIGNALS if phase in signal.compared_in}
+    baselines = (
+        {signal.name: signal.baseline(history, blocks.get(signal.name)) for signal in SIGNALS} if history else {}
+    )
+    return NewSamples(read.cursor, blocks, baselines, read.interval, read.behind, reading)

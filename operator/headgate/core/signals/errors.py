@@ -1,0 +1,69 @@
+"""Failed answers: does the candidate fail more often than stable, by more than the margin?
+
+The risk budget and the size of the next weight follow from the same counts, see `core.phases`.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from headgate.api.quantities import fraction
+from headgate.api.spec import Spec
+from headgate.core.model import BaselineRate
+from headgate.core.signals import rate
+from headgate.core.signals.rate import RateState
+from headgate.core.signals.signal import History, Samples, Signal, share
+from headgate.core.statistics.rates import AttemptBlock
+
+
+class Errors(Signal[RateState, AttemptBlock]):
+    """Failed answers."""
+
+    name: ClassVar = "errors"
+    capital: ClassVar = 0.6
+    state = RateState
+
+    def block(self, samples: Samples) -> AttemptBlock:
+        return samples.attempts()
+
+    def wanted(self, spec: Spec, block: AttemptBlock | None) -> bool:
+        return True
+
+    def baseline(self, history: History, block: AttemptBlock | None) -> BaselineRate:
+        return history.failures()
+
+    def begin(self, spec: Spec, baseline: BaselineRate, block: AttemptBlock | None) -> RateState:
+        return rate.begun(baseline)
+
+    def fold(
+        self, state: RateState, block: AttemptBlock | None, spec: Spec, seconds: float, ceiling: float
+    ) -> RateState:
+        return rate.fold(state, block or AttemptBlock(), fraction(spec.rollout.margins.errors), ceiling, seconds)
+
+    def alone(self, state: RateState, block: AttemptBlock | None, spec: Spec, stable_rate: float) -> RateState:
+        return rate.fold_alone(state, block or AttemptBlock(), fraction(spec.rollout.margins.errors), stable_rate)
+
+    def log_harm(self, state: RateState) -> float:
+        return state.logHarm
+
+    def log_safe(self, state: RateState) -> float:
+        return state.logSafe
+
+    def counts(self, state: RateState) -> Mapping[str, float]:
+        return rate.counts(state)
+
+    def summary(self, state: RateState, stable: str) -> str:
+        return (
+            f"{share(state.candidateFailures, state.candidateAttempts)} attempts on the candidate failed, "
+            f"{share(state.stableFailures, state.stableAttempts)} on {stable}"
+        )
+
+    def harm(self, state: RateState, spec: Spec, stable: str, strength: str) -> tuple[str, str]:
+        worse = f"worse by more than {spec.rollout.margins.errors}"
+        return "ErrorsHigher", f"{self.summary(state, stable)}: {worse}. {strength}"
+
+    def passed(self, state: RateState, spec: Spec) -> str:
+        margin = spec.rollout.margins.errors
+        return f"Not worse than stable by {margin} of failed answers: {self.summary(state, 'stable')}."
+
+
+ERRORS = Errors()

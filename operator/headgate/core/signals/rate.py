@@ -1,0 +1,148 @@
+"""The state of a signal about bad answers of one kind: counts of attempts, and the accumulators of the tests.
+
+`errors` and `latency` are such signals; `statistics.rates` does the arithmetic.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import field, replace
+
+import numpy as np
+from pydantic.dataclasses import dataclass
+
+from headgate.api.stored import CONFIG
+from headgate.core.model import BaselineRate
+from headgate.core.statistics import rates
+from headgate.core.statistics.difference import Floats
+from headgate.core.statistics.rates import ODDS, SHARES, Alone, AttemptBlock, Counts, History, Rates
+
+ACCUMULATORS = 2
+"""Version of the accumulators: what was accumulated for other alternatives starts anew, the counts stay."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class RateState:
+    """What is known about bad answers of one kind."""
+
+    accumulators: int = 0
+    """Version of the accumulators. Those of another version start anew."""
+    candidateAttempts: int = 0  # noqa: N815
+    candidateFailures: int = 0  # noqa: N815
+    stableAttempts: int = 0  # noqa: N815
+    stableFailures: int = 0  # noqa: N815
+    logHarm: float = 0.0  # noqa: N815
+    logSafe: float = 0.0  # noqa: N815
+    logWorse: float = 0.0  # noqa: N815
+    """ln of the e-value against "not worse than stable at all"."""
+    history: list[float] = field(default_factory=list)
+    """Stable before the rollout: attempts, bad answers, and how much these cluster (1: not at all)."""
+    harm: list[float] = field(default_factory=list)
+    """ln e-values of the harm test, one for each alternative of its mixture."""
+    worse: list[float] = field(default_factory=list)
+    """ln e-values against "not worse at all", one for each alternative of its mixture."""
+    safe: list[float] = field(default_factory=list)
+    """ln e-values of the mirror test, one for each alternative of its mixture."""
+    stake: float = 0.0
+    """ln of what the harm test won by never betting for more than decides."""
+    waiting: list[float] = field(default_factory=list)
+    """Of the attempts above those of one version that wait for the other's, to be compared together: attempts and bad
+    answers of the candidate, of stable, and seconds since the first of them. Empty where none do."""
+    alone: list[float] = field(default_factory=list)
+    """Of the candidate's attempts those that stable had none beside for too long, and how many of them were bad."""
+    edge: str = ""
+    """Where bad means slow: answers later than this."""
+
+
+def begun(baseline: BaselineRate) -> RateState:
+    """The state with what is known of stable from before the rollout."""
+    known = [float(baseline.attempts), float(baseline.failures), round(max(1.0, baseline.dispersion), 3)]
+    return RateState(history=known)
+
+
+def stable_rate(seen: RateState) -> float:
+    """Stable's rate of bad answers as estimated from what was seen, before and in this rollout."""
+    return float(state_of(seen).stable_rate[0])
+
+
+def fold(seen: RateState, block: AttemptBlock, margin: float, ceiling: float, seconds: float = 0.0) -> RateState:
+    """The evidence after one more block, which took `seconds`.
+
+    `margin` is a difference of rates; `ceiling` the ln e-value that decides.
+    """
+    return _stored(seen, rates.fold(state_of(seen), block.counts, margin, ceiling, seconds))
+
+
+def settled(seen: RateState) -> RateState:
+    """The evidence without what is waiting for the other version's attempts: the next weight follows from it."""
+    return _stored(seen, state_of(seen).settled)
+
+
+def fold_alone(seen: RateState, block: AttemptBlock, margin: float, rate: float) -> RateState:
+    """The evidence after a block in which only the candidate served, against stable's earlier `rate`."""
+    return _stored(seen, rates.fold_alone(state_of(seen), block.counts, margin, rate))
+
+
+def cost(seen: RateState) -> float:
+    """Bad answers of the candidate beyond those that stable would have given."""
+    return round(float(state_of(seen).excess[0]), 2)
+
+
+def state_of(seen: RateState) -> Rates:
+    """The arrays of one rollout."""
+    counted = (seen.candidateAttempts, seen.candidateFailures, seen.stableAttempts, seen.stableFailures)
+    history = seen.history if len(seen.history) == len(History._fields) else [0.0, 0.0, 1.0]
+    *pieces, waited = seen.waiting if len(seen.waiting) == len(Counts._fields) + 1 else [0.0] * 5
+    waiting = Counts(*_one(pieces))
+    known = seen.accumulators == ACCUMULATORS
+    alone = seen.alone if known and len(seen.alone) == len(Alone._fields) else [0.0, 0.0]
+    return Rates(
+        counts=Counts(*_one(counted)).minus(waiting),
+        history=History(*_one(history)),
+        harm=_logs(seen.harm if known else [], len(ODDS)),
+        worse=_logs(seen.worse if known else [], len(ODDS)),
+        safe=_logs(seen.safe if known else [], len(SHARES)),
+        stake=np.array([seen.stake if known else 0.0]),
+        waiting=waiting,
+        waited=np.array([waited]),
+        alone=Alone(*_one(alone)),
+    )
+
+
+def _stored(seen: RateState, state: Rates) -> RateState:
+    n_c, y_c, n_s, y_s = (int(a[0]) for a in state.seen)
+    waits, judged_alone = bool(state.waiting.trials[0]), bool(state.alone.trials[0])
+    return replace(
+        seen,
+        accumulators=ACCUMULATORS,
+        candidateAttempts=n_c,
+        candidateFailures=y_c,
+        stableAttempts=n_s,
+        stableFailures=y_s,
+        harm=_numbers(state.harm),
+        worse=_numbers(state.worse),
+        safe=_numbers(state.safe),
+        stake=round(float(state.stake[0]), 6),
+        waiting=[*(float(a[0]) for a in state.waiting), round(float(state.waited[0]), 3)] if waits else [],
+        alone=[float(a[0]) for a in state.alone] if judged_alone else [],
+        logHarm=round(float(state.log_harm[0]), 4),
+        logWorse=round(float(state.log_worse[0]), 4),
+        logSafe=round(float(state.log_safe[0]), 4),
+    )
+
+
+def counts(seen: RateState) -> Mapping[str, float]:
+    """For programs."""
+    names = ("candidateAttempts", "candidateFailures", "stableAttempts", "stableFailures", "logWorse")
+    return {name: getattr(seen, name) for name in names}
+
+
+def _one(values: Iterable[float]) -> Iterator[Floats]:
+    """Each value as an array of one rollout."""
+    return (np.array([float(value)]) for value in values)
+
+
+def _logs(stored: list[float], size: int) -> Floats:
+    return np.array([stored if len(stored) == size else [0.0] * size])
+
+
+def _numbers(logs: Floats) -> list[float]:
+    return [round(float(v), 6) for v in logs[0]]

@@ -1,0 +1,112 @@
+"""Answers to the same requests: does the candidate answer copies of requests as stable answers the originals?
+
+The e-values depend on the numbers of pairs alone, so nothing else is kept.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from pydantic.dataclasses import dataclass
+
+from headgate.api.quantities import fraction
+from headgate.api.spec import Spec
+from headgate.api.status import Phase
+from headgate.api.stored import CONFIG
+from headgate.core.signals.signal import PASS, PairBlock, Samples, Signal, share
+from headgate.core.statistics import agreement
+from headgate.core.statistics.agreement import Agreement
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class PairState:
+    """What is known from requests that both versions were asked."""
+
+    pairs: int = 0
+    """Requests that were compared."""
+    agreed: int = 0
+    """Those that both answered alike."""
+    failed: int = 0
+    """Those that the candidate did not answer."""
+    logHarm: float = 0.0  # noqa: N815
+    """ln of the e-value against "at least minAgreement of them agree"."""
+    logSafe: float = 0.0  # noqa: N815
+    """ln of the e-value against "at most minAgreement of them agree"."""
+
+
+class Shadow(Signal[PairState, PairBlock]):
+    """Agreement of both versions on copies of requests."""
+
+    name: ClassVar = "shadow"
+    capital: ClassVar = 0.25
+    compared_in: ClassVar = frozenset[Phase]({"Shadow"})
+    decides_promotion: ClassVar = False
+    state = PairState
+
+    def block(self, samples: Samples) -> PairBlock:
+        return samples.pairs()
+
+    def wanted(self, spec: Spec, block: PairBlock | None) -> bool:
+        return spec.rollout.shadow is not None
+
+    def fold(self, state: PairState, block: PairBlock | None, spec: Spec, seconds: float, ceiling: float) -> PairState:
+        asked = spec.rollout.shadow
+        if asked is None or block is None:
+            return state
+        pairs, agreed = state.pairs + block.pairs, state.agreed + block.agreed
+        found = agreement.fold(
+            Agreement.start(1), np.array([float(pairs)]), np.array([float(agreed)]), fraction(asked.minAgreement)
+        )
+        return PairState(
+            pairs=pairs,
+            agreed=agreed,
+            failed=state.failed + block.failed,
+            logHarm=round(float(found.log_harm[0]), 4),
+            logSafe=round(float(found.log_safe[0]), 4),
+        )
+
+    def is_enough(self, state: PairState, spec: Spec) -> bool:
+        """Whether it is shown that enough of the answers agree, or nobody asks for that any more."""
+        asked = spec.rollout.shadow
+        return asked is None or (state.pairs >= asked.minPairs and state.logSafe >= PASS)
+
+    def log_harm(self, state: PairState) -> float:
+        return state.logHarm
+
+    def log_safe(self, state: PairState) -> float:
+        return state.logSafe
+
+    def counts(self, state: PairState) -> Mapping[str, float]:
+        return {"pairs": state.pairs, "agreed": state.agreed, "failed": state.failed}
+
+    def summary(self, state: PairState, stable: str) -> str:
+        return (
+            f"Of {state.pairs} requests that {stable} answered, the candidate answered "
+            f"{share(state.agreed, state.pairs)} alike and {share(state.failed, state.pairs)} not at all"
+        )
+
+    def harm(self, state: PairState, spec: Spec, stable: str, strength: str) -> tuple[str, str]:
+        asked = spec.rollout.shadow
+        least = asked.minAgreement if asked else "what was asked for"
+        mostly_failed = 2 * state.failed > state.pairs - state.agreed
+        return (
+            "ShadowFailing" if mostly_failed else "ShadowDisagrees",
+            f"{self.summary(state, stable)}: fewer alike than {least}. No user got its answers. {strength} If the "
+            "difference is intended, lower spec.rollout.shadow.minAgreement, or raise its tolerance.",
+        )
+
+    def passed(self, state: PairState, spec: Spec) -> str:
+        return f"Before that, {share(state.agreed, state.pairs)} copies were answered alike."
+
+    def note(self, state: PairState, spec: Spec, phase: Phase) -> str:
+        asked = spec.rollout.shadow
+        if phase != "Shadow" or asked is None:
+            return ""
+        if not state.pairs:
+            return " None has been compared yet."
+        return (
+            f" The canary begins when {asked.minAgreement} of at least {asked.minPairs} are shown to be answered alike."
+        )
+
+
+SHADOW = Shadow()

@@ -1,0 +1,124 @@
+"""Stories of rollouts that begin with copies of requests."""
+
+import pytest
+from told import signals
+from world import Behaviour, World
+
+SHADOW = {"shadow": {"fraction": "10%", "minPairs": 500, "minAgreement": "98%"}}
+
+
+def serving(**shadow):
+    """A world in which the first version is live, and the next has a shadow."""
+    world = World(requests=500, rollout={"shadow": SHADOW["shadow"] | shadow})
+    return world.ask("v1").settled("Stable")
+
+
+def phases(world):
+    """The phases that the last rollout went through."""
+    found = []
+    for plan in world.plans:
+        if plan.status.phase not in found[-1:]:
+            found.append(plan.status.phase)
+    return found
+
+
+def test_the_first_version_has_nothing_to_be_compared_with():
+    assert phases(serving()) == ["Pending", "Stable"]
+
+
+def test_a_candidate_that_agrees_gets_copies_then_traffic_and_is_promoted():
+    world = serving().ask("v2")
+    plan = world.until("Shadow")
+    stable, candidate = plan.status.traffic
+    assert (stable.weight, stable.shadow, candidate.weight, candidate.shadow) == (100, None, 0, 10)
+    assert world.conditions["RolloutHealthy"].message.endswith("None has been compared yet.")
+    assert ("Normal", "ShadowStarted") in [(e.type, e.reason) for e in plan.events]
+    assert set(signals(plan.status.rollout.evidence).weights) == {"errors", "predictions", "shadow"}
+    weights = signals(plan.status.rollout.evidence).weights
+    plan = world.until("Canary")
+    seen = signals(plan.status.rollout.evidence)
+    assert seen.shadow.pairs >= 500
+    assert seen.shadow.agreed == seen.shadow.pairs
+    assert seen.shadow.verdict == "Pass"
+    assert seen.weights == weights
+    assert [t.shadow for t in plan.status.traffic] == [None, None]
+    assert plan.status.rollout.countedFrom == plan.status.rollout.cursor
+    world.until("Promoting")
+    assert "copies were answered alike" in world.status.history[0].message
+    assert signals(world.status.rollout.evidence).shadow == seen.shadow
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        (Behaviour(agreeing=0.8), "ShadowDisagrees"),
+        (Behaviour(silent=0.1), "ShadowFailing"),
+        (Behaviour(silent=1.0), "ShadowFailing"),
+    ],
+)
+def test_a_candidate_that_does_not_is_rolled_back_and_never_had_a_user(behaviour, reason):
+    world = serving().ask("v2", behaviour)
+    world.until("RollingBack")
+    assert world.status.rollout.reason == reason
+    assert all(plan.status.candidateWeight in (None, 0) for plan in world.plans)
+    message = world.status.rollout.message
+    assert "No user got its answers" in message
+    assert "fewer alike than 98%" in message
+    entry = world.status.history[0]
+    assert (entry.decision, entry.candidateRequests, entry.seconds) == ("RolledBack", 0, 0)
+    record = world.revisions[world.status.rollout.revision].status.decisions[-1]
+    assert signals(record.evidence).shadow.pairs == signals(world.status.rollout.evidence).shadow.pairs > 0
+    assert signals(world.status.rollout.evidence).shadow.verdict == "Fail"
+    assert world.settled("RolledBack").running() == {"v1"}
+
+
+def test_just_at_the_minimum_nothing_is_decided_but_after_the_deadline_it_says_so():
+    world = serving().ask("v2", Behaviour(agreeing=0.98))
+    world.requests = 20
+    world.until("Shadow")
+    assert {plan.status.phase for plan in world.looks(100)} == {"Shadow"}
+    assert world.conditions["Stalled"].status == "False"
+    world.looks(2, seconds=7200)
+    stalled = world.conditions["Stalled"]
+    assert (stalled.status, stalled.reason) == ("True", "DeadlineExceeded")
+    assert "spec.rollout.shadow.fraction" in stalled.message
+
+
+def test_too_few_pairs_open_no_canary_and_no_data_is_not_bad_data():
+    world = serving(minPairs=100_000).ask("v2")
+    world.until("Shadow")
+    assert {plan.status.phase for plan in world.looks(60)} == {"Shadow"}
+    seen = signals(world.status.rollout.evidence).shadow
+    world.blind = True
+    assert {plan.status.phase for plan in world.looks(60)} == {"Shadow"}
+    assert world.conditions["RolloutHealthy"].reason == "MetricsUnavailable"
+    assert signals(world.status.rollout.evidence).shadow == seen
+
+
+def test_a_spec_that_asks_for_it_no_more_goes_on_to_the_canary_and_another_fraction_is_followed():
+    world = serving(minPairs=100_000).ask("v2")
+    world.until("Shadow")
+    world.rollout = {"shadow": {"fraction": "0.01%", "minPairs": 100_000}}
+    world.ask("v2").looks(2)
+    assert (world.status.phase, world.status.traffic[-1].shadow) == ("Shadow", 0.1)
+    world.rollout = {}
+    world.ask("v2").until("Canary", limit=3)
+    assert "shadow" in signals(world.status.rollout.evidence).weights
+
+
+def test_another_version_ends_the_shadow():
+    world = serving(minPairs=100_000).ask("v2")
+    world.until("Shadow")
+    world.ask("v3").look()
+    assert [t.shadow for t in world.status.traffic] == [None]
+    assert world.status.history[0].decision == "Superseded"
+    world.until("Shadow")
+    assert signals(world.status.rollout.evidence).shadow.pairs == 0
+
+
+def test_pods_that_crash_end_it():
+    world = serving(minPairs=100_000).ask("v2")
+    world.until("Shadow")
+    world.crashed = frozenset({world.status.rollout.revision})
+    world.until("RollingBack", limit=2)
+    assert world.status.rollout.reason == "CandidateCrashing"
