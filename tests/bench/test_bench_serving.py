@@ -7,6 +7,8 @@ import pytest
 
 from bench.document import table
 from bench.serving import cases, messages, soak
+from bench.serving.alone import WAYS, Seen, _row
+from bench.serving.larger import LARGER
 from bench.serving.load import read_load
 from bench.serving.proc import Stat, parse_stat, tree
 from bench.serving.samples import Key, Sample, Samples, ratio, spread
@@ -92,7 +94,7 @@ def test_memory_that_settles_has_not_drifted():
     assert soak.drift([100] * 11 + [110] * 10) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", (*cases.CASES, *LARGER), ids=lambda case: case.name)
 def test_requests_carry_the_input(case):
     post = messages.protocol_json(case)
     (tensor,) = json.loads(post.body)["inputs"]
@@ -109,3 +111,23 @@ def test_models_answer(case, tmp_path):
     answer = cases.answer_of(cases.write_model(case, tmp_path), case.input)
 
     assert answer.sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("case", LARGER, ids=lambda case: case.name)
+def test_larger_models_answer_each_row_by_itself(case, tmp_path):
+    model, rows = cases.write_model(case, tmp_path), case.rows(2)
+    both = cases.answer_of(model, rows)
+
+    assert both.shape[0] == 2
+    assert np.isfinite(both).all()
+    assert both[1:] == pytest.approx(cases.answer_of(model, rows[1:]), rel=1e-3, abs=1e-5)
+
+
+def test_what_servers_get_is_compared_round_by_round():
+    def seen(*rates):
+        return [Seen(bare, 2 * bare, rate, 9.0, 0.5) for bare, rate in zip((10, 50), rates, strict=True)]
+
+    row = _row(LARGER[0], "never joined", {way: seen(100, 10) for way in WAYS} | {"never joined": seen(200, 30)})
+
+    assert row[3] == "2.00 ±0 %"
+    assert row[5] == "2.50 ±20 %"
