@@ -4,22 +4,24 @@
 `service.py` is what this and the gRPC side have in common.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import orjson
 
 from ..errors import NotReady, Overloaded, RequestError
-from .compression import WORTH_IT, compressed, decompressed
+from .compression import WORTH_IT, compressed, compressing, decompressing
 from .http1 import JSON, Answer, Exchange
 from .inference import STATUS, Inference
-from .protocol import InferRequest, decode, encode
+from .large import LARGE
+from .protocol import Encoded, InferRequest, decode, decode_in_pieces, encode, encode_in_pieces, json_size
 from .runner import Results
 from .service import Service, Serving
 
 HEALTH = "/v2/health/"
 """What these paths say is asked by who would end the process if there were no answer."""
 
+_HEADER_LENGTH = b"inference-header-content-length"
 _BINARY = b"content-type: application/octet-stream\r\ninference-header-content-length: %d\r\n"
 _LOW_CONFIDENCE = {"low_confidence": True}
 _LOW_CONFIDENCE_HEADER = b"x-headgate-low-confidence: true\r\n"
@@ -108,27 +110,67 @@ class _Inference(Inference):
         self._max_body = max_body
         exchange.gone = self.leave
 
+    def begin(self) -> None:
+        """Read the request and have it run; one that takes long to read lets others pass in between."""
+        body, headers = self._exchange.body, self._exchange.headers
+        if b"content-encoding" in headers or json_size(body, headers.get(_HEADER_LENGTH)) >= LARGE:
+            self.begin_in_pieces(self._reading())
+        else:
+            super().begin()
+
     def read(self) -> InferRequest:
         """From the body."""
-        body, headers = self._exchange.body, self._exchange.headers
-        model = self.service.serving.model
-        if encoding := headers.get(b"content-encoding"):
-            body = decompressed(body, encoding.decode("latin-1"), self._max_body)
-            if not self._exchange.hold(len(body)):
-                raise Overloaded("too many bytes of requests are waiting already; try again")
-        return decode(body, headers.get(b"inference-header-content-length"), model)
+        exchange = self._exchange
+        return decode(exchange.body, exchange.headers.get(_HEADER_LENGTH), self.service.serving.model)
 
-    def answer(self, results: Results) -> None:
+    def _reading(self) -> Generator[None, None, InferRequest]:
+        exchange, model = self._exchange, self.service.serving.model
+        body, length = exchange.body, exchange.headers.get(_HEADER_LENGTH)
+        if encoding := exchange.headers.get(b"content-encoding"):
+            body = yield from self._plain(encoding.decode("latin-1"))
+        if json_size(body, length) >= LARGE:
+            return (yield from decode_in_pieces(body, length, model, exchange.hold))
+        return decode(body, length, model)
+
+    def _plain(self, encoding: str) -> Generator[None, None, memoryview]:
+        """The body without its encoding; what it becomes counts as it comes."""
+        work = decompressing(self._exchange.body, encoding, self._max_body)
+        while True:
+            try:
+                size = next(work)
+            except StopIteration as end:
+                return memoryview(end.value)
+            if not self._exchange.hold(size):
+                raise Overloaded("too many bytes of requests are waiting already; try again")
+            yield
+
+    def answer(self, results: Results) -> Generator[None, None, None] | None:
         """As JSON, and binary where that was asked for."""
+        if sum(tensor.nbytes for tensor in results.values()) >= LARGE:
+            return self._answering(results)
+        self._send(self._answer_of(encode(*self._told(results))))
+        return None
+
+    def _answering(self, results: Results) -> Generator[None, None, None]:
+        encoded = yield from encode_in_pieces(*self._told(results))
+        answer = self._answer_of(encoded)
+        if accepted := self._exchange.headers.get(b"accept-encoding"):
+            smaller = yield from compressing(answer.body, accepted.decode("latin-1"))
+            answer = _in_encoding(answer, smaller)
+        self._exchange.answer(answer)
+
+    def _told(self, results: Results) -> tuple[Any, ...]:
+        """What `encode` takes."""
         service = self.service
         assert self.request
         specs = service.serving.model.output_by_name
-        parameters = _LOW_CONFIDENCE if self.unsure else None
-        encoded = encode(service.name, service.version, self.request, results, specs, parameters)
+        return service.name, service.version, self.request, results, specs, _LOW_CONFIDENCE if self.unsure else None
+
+    def _answer_of(self, encoded: Encoded) -> Answer:
         headers = JSON if encoded.header_length is None else _BINARY % encoded.header_length
         if self.unsure:
             headers += _LOW_CONFIDENCE_HEADER
-        self._send(Answer(200, headers, encoded.body))
+        return Answer(200, headers, encoded.body)
 
     def refuse(self, error: RequestError) -> None:
         """As an error."""
@@ -136,7 +178,7 @@ class _Inference(Inference):
 
     def _send(self, answer: Answer) -> None:
         if len(answer.body) >= WORTH_IT and (accepted := self._exchange.headers.get(b"accept-encoding")):
-            answer = _in_encoding(answer, accepted.decode("latin-1"))
+            answer = _in_encoding(answer, compressed(answer.body, accepted.decode("latin-1")))
         self._exchange.answer(answer)
 
 
@@ -155,9 +197,8 @@ def _json(status: int, content: dict[str, Any] | list[Any]) -> Answer:
     return Answer(status, JSON, orjson.dumps(content))
 
 
-def _in_encoding(answer: Answer, accepted: str) -> Answer:
-    """The answer in an encoding that the client takes, if it takes one of ours."""
-    smaller = compressed(answer.body, accepted)
+def _in_encoding(answer: Answer, smaller: tuple[bytes, str] | None) -> Answer:
+    """The answer with another body, where there is one that the client takes."""
     if smaller is None:
         return answer
     body, name = smaller

@@ -2,8 +2,10 @@
 
 import re
 import zlib
+from collections.abc import Generator
 
 from ..errors import BodyTooLarge, MalformedRequest, UnsupportedEncoding
+from .turns import at_once
 
 WORTH_IT = 1400
 """Bytes: what fits into one packet is not compressed."""
@@ -11,13 +13,19 @@ WORTH_IT = 1400
 _LEVEL = 1
 _MEMBERS = 4096  # of one gzip body: blocks of 16 KiB in the largest body
 _PIECE = 64 << 10  # bytes at a time, for what follows a member is copied
+_PLAIN_PIECE = 256 << 10
 _WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _WINDOWS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
 
 
 def decompressed(body: bytes | memoryview, encoding: str, most: int) -> bytes:
-    """The body behind a `Content-Encoding`.
+    """What `decompressing` makes of a body, at once."""
+    return bytes(at_once(decompressing(body, encoding, most)))
+
+
+def decompressing(body: bytes | memoryview, encoding: str, most: int) -> Generator[int, None, bytes | bytearray]:
+    """The body behind a `Content-Encoding`; after each piece it yields how many bytes came of it.
 
     UnsupportedEncoding for another than gzip and deflate; BodyTooLarge beyond `most` bytes, of which no more are ever
     in memory; MalformedRequest for what is damaged or cut off.
@@ -32,54 +40,58 @@ def decompressed(body: bytes | memoryview, encoding: str, most: int) -> bytes:
     if name == "deflate" and not _has_zlib_header(body):
         window = _RAW  # what some clients call deflate
     view = memoryview(body)
-    plain, at = _stream(view, 0, len(view), name, window, most)
+    plain = bytearray()
+    at = yield from _stream(view, 0, plain, name, window, most)
     if window == _GZIP and at < len(view):
-        plain = _members(view, at, plain, name, most)
+        yield from _members(view, at, plain, name, most)
     elif at < len(view):
         raise MalformedRequest("encoding", f"{len(view) - at} bytes follow the end of the {name} body")
     return plain
 
 
-def _members(view: memoryview, at: int, first: bytes, name: str, most: int) -> bytes:
-    """A gzip body of several members (RFC 1952, 2.2), the first of which is read; zeros may fill it up at its end."""
-    parts, size = [first], len(first)
+def _members(view: memoryview, at: int, plain: bytearray, name: str, most: int) -> Generator[int, None, None]:
+    """The further members of a gzip body (RFC 1952, 2.2), of which zeros may fill up the end."""
+    count = 1
     while at < len(view):
         if view[at] == 0 and not any(view[at:]):
             break
-        if len(parts) == _MEMBERS:
+        if count == _MEMBERS:
             raise MalformedRequest("encoding", f"the {name} body has more than {_MEMBERS} members")
-        plain, at = _stream(view, at, _PIECE, name, _GZIP, most, size)
-        parts.append(plain)
-        size += len(plain)
-    return b"".join(parts)
+        at = yield from _stream(view, at, plain, name, _GZIP, most)
+        count += 1
 
 
 def _stream(
-    view: memoryview, at: int, piece: int, name: str, window: int, most: int, before: int = 0
-) -> tuple[bytes, int]:
-    """What is compressed from `at` on, and where it ends; `piece` bytes are read at a time, `before` are there."""
+    view: memoryview, at: int, plain: bytearray, name: str, window: int, most: int
+) -> Generator[int, None, int]:
+    """Append what is compressed from `at` on; where it ends is returned."""
     reader = zlib.decompressobj(window)
-    parts: list[bytes] = []
-    size = before
     begin = at
     while not reader.eof:
-        if at >= len(view):
-            raise MalformedRequest("encoding", f"the {name} body is cut off after {len(view)} bytes")
-        part = view[at : at + piece]
+        data: bytes | memoryview = reader.unconsumed_tail
+        if not data:
+            if at >= len(view):
+                raise MalformedRequest("encoding", f"the {name} body is cut off after {len(view)} bytes")
+            data = view[at : at + _PIECE]
+            at += len(data)
         try:
-            parts.append(reader.decompress(part, most + 1 - size))
+            piece = reader.decompress(data, min(_PLAIN_PIECE, most + 1 - len(plain)))
         except zlib.error as error:
             more = f", in its member at byte {begin}" if begin else ""
             raise MalformedRequest("encoding", f"the body is no {name}{more}: {error}") from error
-        at += len(part)
-        size += len(parts[-1])
-        if size > most:
+        plain += piece
+        if len(plain) > most:
             raise BodyTooLarge(f"the body has more than {most} bytes when it is decompressed, the most that is taken")
-    plain = parts[0] if len(parts) == 1 else b"".join(parts)
-    return plain, at - len(reader.unused_data)
+        yield len(piece)
+    return at - len(reader.unused_data)
 
 
 def compressed(body: bytes, accepted: str) -> tuple[bytes, str] | None:
+    """What `compressing` makes of a body, at once."""
+    return at_once(compressing(body, accepted))
+
+
+def compressing(body: bytes, accepted: str) -> Generator[None, None, tuple[bytes, str] | None]:
     """The body in the encoding that an `Accept-Encoding` likes best, and its name; None to send it as it is."""
     if len(body) < WORTH_IT:
         return None
@@ -91,7 +103,11 @@ def compressed(body: bytes, accepted: str) -> tuple[bytes, str] | None:
     if not best or weights[best] <= 0 or weights[best] < weights.get("identity", 0):
         return None
     writer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOWS[best])
-    return writer.compress(body) + writer.flush(), best
+    parts = []
+    for at in range(0, len(body), _PLAIN_PIECE):
+        parts.append(writer.compress(body[at : at + _PLAIN_PIECE]))
+        yield
+    return b"".join([*parts, writer.flush()]), best
 
 
 def _weight(parameters: list[str]) -> float:

@@ -6,6 +6,8 @@ can fail ends in one place.
 
 import logging
 import time
+from collections.abc import Generator, Iterator
+from typing import TypeVar
 
 from ..errors import (
     BodyTooLarge,
@@ -25,6 +27,8 @@ from .runner import Job, Outcome, Results
 from .service import Service
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 OK, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, RESOURCE_EXHAUSTED = 0, 3, 4, 5, 8
 UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 12, 13, 14
@@ -65,13 +69,38 @@ class Inference(Job):
     def begin(self) -> None:
         """Read the request and have it run."""
         try:
-            request = self.request = self.read()
-            self.inputs, self.outputs, self.rows = request.inputs, request.outputs, request.rows
-            if request.deadline is not None:
-                self.deadline = min(request.deadline, self.deadline or request.deadline)
-            self.service.serving.runner.submit(self)
+            self._run(self.read())
         except Exception as error:
             self.fail(error)
+
+    def begin_in_pieces(self, reading: Generator[None, None, InferRequest]) -> None:
+        """The same, for a request that takes long to read."""
+        self.service.turns.add(self._read_in_pieces(reading))
+
+    def _read_in_pieces(self, reading: Generator[None, None, InferRequest]) -> Iterator[None]:
+        try:
+            request = yield from self._while_somebody_waits(reading)
+            if request:
+                self._run(request)
+        except Exception as error:
+            self.fail(error)
+
+    def _while_somebody_waits(self, work: Generator[None, None, T]) -> Generator[None, None, T | None]:
+        while not self.cancelled:
+            try:
+                next(work)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            yield
+        return None
+
+    def _run(self, request: InferRequest) -> None:
+        self.request = request
+        self.inputs, self.outputs, self.rows = request.inputs, request.outputs, request.rows
+        if request.deadline is not None:
+            self.deadline = min(request.deadline, self.deadline or request.deadline)
+        self.service.serving.runner.submit(self)
 
     def done(self, outcome: Outcome) -> None:
         """The model has run, or could not."""
@@ -79,7 +108,18 @@ class Inference(Job):
             self.fail(outcome)
             return
         try:
-            self.answer(outcome)
+            rest = self.answer(outcome)
+        except Exception as error:
+            self.fail(error)
+            return
+        if rest:
+            self.service.turns.add(self._answer_in_pieces(rest))
+        else:
+            self._count(200)
+
+    def _answer_in_pieces(self, rest: Generator[None, None, None]) -> Iterator[None]:
+        try:
+            yield from self._while_somebody_waits(rest)
         except Exception as error:
             self.fail(error)
             return
@@ -107,8 +147,8 @@ class Inference(Job):
         """The request; RequestError if it is none."""
         raise NotImplementedError
 
-    def answer(self, results: Results) -> None:
-        """Send what the model said."""
+    def answer(self, results: Results) -> Generator[None, None, None] | None:
+        """Send what the model said; what takes long is left to be done in pieces."""
         raise NotImplementedError
 
     def refuse(self, error: RequestError) -> None:

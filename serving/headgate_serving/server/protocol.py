@@ -8,7 +8,7 @@ understood in both directions.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -16,6 +16,8 @@ import orjson
 
 from ..errors import MalformedRequest
 from .conversion import converted, shown
+from .datatypes import Datatype
+from .large import LARGE, LongArray, parsed, without_long_arrays
 from .model import Model, Tensor, TensorSpec
 from .wire import from_binary, to_binary
 
@@ -23,6 +25,9 @@ _BESIDE_ZERO = 1 << 20  # without data to be sent, a large dimension beside one 
 _DIMENSIONS = 32  # of a tensor in any numpy that is supported
 _NOTHING = memoryview(b"")
 _NONE: frozenset[str] = frozenset()
+_NOTHING_WRITTEN: Mapping[str, orjson.Fragment] = {}
+_NUMPY = orjson.OPT_SERIALIZE_NUMPY
+_VALUES = 16 << 10  # that are written at once
 
 
 class InferRequest(NamedTuple):
@@ -48,16 +53,33 @@ class Encoded(NamedTuple):
 
 def decode(body: bytes | memoryview, header_length: bytes | None, model: Model) -> InferRequest:
     """Parse a request and check it against the model."""
-    if header_length is None:
-        header, tail = body if type(body) is bytes else bytes(body), _NOTHING
-    elif header_length == b"0":
+    if header_length == b"0":
         return _decode_raw(body, model)
-    else:
-        header, tail = _split(body, header_length)
-    try:
-        request = orjson.loads(header)
-    except orjson.JSONDecodeError as error:
-        raise MalformedRequest("json", f"the request is no valid JSON: {error}") from error
+    text, tail = _split(body, header_length)
+    header = text if type(text) is bytes else bytes(text)
+    return _understood(parsed(header), tail, model, strict=b"true" in header or b"false" in header)
+
+
+def decode_in_pieces(
+    body: bytes | memoryview, header_length: bytes | None, model: Model, hold: Callable[[int], bool]
+) -> Generator[None, None, InferRequest]:
+    """The same for a request whose JSON is large, with pauses; Overloaded where `hold` has no room for the tensors."""
+    text, tail = _split(body, header_length)
+    request, arrays = yield from without_long_arrays(memoryview(text), hold)
+    understood = _understood(request, tail, model, strict=True)
+    for array in arrays:
+        yield from array.fill()
+    return understood
+
+
+def json_size(body: bytes | memoryview, header_length: bytes | None) -> int:
+    """Bytes of JSON in it, as far as one can say."""
+    if header_length is None:
+        return len(body)
+    return int(header_length) if header_length.isdigit() and len(header_length) <= 18 else 0
+
+
+def _understood(request: Any, tail: memoryview, model: Model, *, strict: bool) -> InferRequest:
     if type(request) is not dict or type(request.get("inputs")) is not list:
         raise MalformedRequest("json", "the request has to be a JSON object with a list 'inputs'")
     request_id = request.get("id")
@@ -66,7 +88,6 @@ def decode(body: bytes | memoryview, header_length: bytes | None, model: Model) 
     parameters = request.get("parameters")
     if parameters is not None and type(parameters) is not dict:
         raise MalformedRequest("json", "'parameters' has to be an object")
-    strict = b"true" in header or b"false" in header
     inputs = _inputs(request["inputs"], tail, model, strict)
     names, binary = _requested(request, bool(parameters and parameters.get("binary_data_output")), model)
     deadline = deadline_of(parameters["timeout"]) if parameters and "timeout" in parameters else None
@@ -95,6 +116,7 @@ def encode(
     results: dict[str, Tensor],
     specs: dict[str, TensorSpec],
     parameters: dict[str, Any] | None = None,
+    written: Mapping[str, orjson.Fragment] = _NOTHING_WRITTEN,
 ) -> Encoded:
     """JSON, then the tensors that were asked for in binary. In JSON, NaN and infinity are null."""
     outputs, parts = [], []
@@ -105,6 +127,8 @@ def encode(
             part = to_binary(tensor, datatype)
             described["parameters"] = {"binary_data_size": len(part)}
             parts.append(part)
+        elif output in written:
+            described["data"] = written[output]
         else:
             described["data"] = tensor.reshape(-1).tolist() if datatype.kind == "O" else tensor.reshape(-1)
         outputs.append(described)
@@ -115,11 +139,39 @@ def encode(
         answer["id"] = request.id
     if parameters:
         answer["parameters"] = parameters
-    header = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    header = orjson.dumps(answer, option=_NUMPY)
     return Encoded(b"".join([header, *parts]), len(header)) if parts else Encoded(header, None)
 
 
-def _split(body: bytes | memoryview, header_length: bytes) -> tuple[bytes, memoryview]:
+def encode_in_pieces(
+    name: str,
+    version: str | None,
+    request: InferRequest,
+    results: dict[str, Tensor],
+    specs: dict[str, TensorSpec],
+    parameters: dict[str, Any] | None = None,
+) -> Generator[None, None, Encoded]:
+    """The same for a large answer, with pauses."""
+    written = {}
+    for output in request.outputs:
+        if output not in request.binary and results[output].nbytes >= LARGE:
+            written[output] = yield from _written(results[output], specs[output].datatype)
+    return encode(name, version, request, results, specs, parameters, written)
+
+
+def _written(tensor: Tensor, datatype: Datatype) -> Generator[None, None, orjson.Fragment]:
+    flat, parts = tensor.reshape(-1), []
+    for at in range(0, len(flat), _VALUES):
+        part = flat[at : at + _VALUES]
+        parts.append(orjson.dumps(part.tolist() if datatype.kind == "O" else part, option=_NUMPY)[1:-1])
+        yield
+    return orjson.Fragment(b"[%b]" % b",".join(parts))
+
+
+def _split(body: bytes | memoryview, header_length: bytes | None) -> tuple[bytes | memoryview, memoryview]:
+    """The JSON, and the bytes behind it."""
+    if header_length is None:
+        return body, _NOTHING
     if not header_length.isdigit() or len(header_length) > 18 or not 0 < int(header_length) <= len(body):
         raise MalformedRequest(
             "binary",
@@ -127,7 +179,7 @@ def _split(body: bytes | memoryview, header_length: bytes) -> tuple[bytes, memor
             f"the JSON at the start of a body of {len(body)} bytes",
         )
     length = int(header_length)
-    return bytes(body[:length]), memoryview(body)[length:]
+    return body[:length], memoryview(body)[length:]
 
 
 def _decode_raw(body: bytes | memoryview, model: Model) -> InferRequest:
@@ -235,6 +287,10 @@ def _binary_size(item: dict[str, Any], spec: TensorSpec) -> int | None:
 
 def _from_json(data: Any, spec: TensorSpec, shape: tuple[int, ...], strict: bool) -> Tensor:
     """Nested or flat data as a tensor; `strict` where the request holds a boolean."""
+    if type(data) is LongArray:
+        if 0 not in shape:
+            return data.tensor(spec, shape)
+        data = data.without_values()
     if type(data) is not list:
         raise MalformedRequest("data", f"input {spec.name!r}: 'data' has to be a list, got {shown(data)}")
     if data and type(data[0]) is list:

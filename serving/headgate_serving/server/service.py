@@ -9,6 +9,7 @@ from ..errors import NotReady
 from .model import Model
 from .runner import Runner
 from .telemetry import Telemetry
+from .turns import Turns
 
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"]
 PLATFORM = "onnxruntime_onnx"
@@ -33,6 +34,7 @@ class Service:
         self.served = f"this server has the model {name!r}" + (f" in version {version!r}" if version else "")
         self.draining = False
         self.changed: Callable[[], None] = lambda: None
+        self.turns = Turns()
         self._serving: Serving | None = None
 
     @property

@@ -1,0 +1,219 @@
+"""Large requests and answers in pieces: the same as at once, in little memory, and others pass in between."""
+
+import gzip
+import json
+import tracemalloc
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+import serving_models as models
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto
+
+from headgate_serving.errors import BodyTooLarge, MalformedRequest, Overloaded
+from headgate_serving.server import large, protocol
+from headgate_serving.server.compression import compressed, compressing, decompressing
+from headgate_serving.server.model import Model, load_model
+from headgate_serving.server.protocol import InferRequest, decode, decode_in_pieces, encode, encode_in_pieces
+from headgate_serving.server.turns import Turns, at_once
+from patience import until
+
+TYPES = {"FP32": TensorProto.FLOAT, "INT8": TensorProto.INT8, "BYTES": TensorProto.STRING, "BOOL": TensorProto.BOOL}
+
+
+@pytest.fixture(scope="module")
+def echo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
+    folder = tmp_path_factory.mktemp("echo")
+    return {name: load_model(models.identity(folder / f"{name}.onnx", kind)) for name, kind in TYPES.items()}
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large, "_PIECE", 16)
+    monkeypatch.setattr(large, "_LONG", 12)  # longer than a shape
+
+
+def room(_size: int) -> bool:
+    return True
+
+
+def outcome(read: Any) -> str | list[Any]:
+    """What came of it: the tensor, or that it is malformed."""
+    try:
+        request: InferRequest = read()
+    except MalformedRequest:
+        return "malformed"
+    tensor = request.inputs["IN"]
+    return [request.id, tensor.shape, str(tensor.dtype), repr(tensor.tolist())]
+
+
+def both(text: bytes, model: Model) -> list[str | list[Any]]:
+    return [
+        outcome(lambda: at_once(decode_in_pieces(text, None, model, room))),
+        outcome(lambda: decode(text, None, model)),
+    ]
+
+
+VALUES = {
+    "FP32": st.one_of(st.floats(width=32, allow_nan=False, allow_infinity=False), st.integers(-9, 9), st.none()),
+    "INT8": st.integers(-128, 127),
+    "BYTES": st.one_of(st.text(st.characters(exclude_categories=("Cs",)), max_size=30), st.sampled_from('\\",[]{}')),
+    "BOOL": st.booleans(),
+}
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> tuple[str, bytes]:
+    datatype = draw(st.sampled_from(list(VALUES)))
+    rows = draw(st.integers(1, 12))
+    flat = draw(st.lists(VALUES[datatype], min_size=2 * rows, max_size=2 * rows))
+    data: list[Any] = flat
+    if draw(st.booleans()):
+        data = [flat[at : at + 2] for at in range(0, len(flat), 2)]
+    item = {"name": "IN", "datatype": datatype, "shape": [rows, 2], "data": data, "parameters": {}}
+    separators = draw(st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", " : ")]))
+    text = json.dumps({"id": "a[\\", "inputs": [item]}, separators=separators, ensure_ascii=draw(st.booleans()))
+    return datatype, text.encode()
+
+
+QUICK = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@QUICK
+@given(bodies())
+def test_in_pieces_it_is_the_same(echo: dict[str, Model], small_pieces: None, body: tuple[str, bytes]) -> None:
+    in_pieces, whole = both(body[1], echo[body[0]])
+    assert in_pieces == whole
+    assert whole != "malformed"
+
+
+@QUICK
+@given(bodies(), st.data())
+def test_what_is_wrong_is_wrong_in_pieces_too(
+    echo: dict[str, Model], small_pieces: None, body: tuple[str, bytes], data: st.DataObject
+) -> None:
+    datatype, text = body
+    at = data.draw(st.integers(0, len(text) - 1))
+    to = data.draw(st.integers(at, min(len(text), at + 3)))
+    text = (
+        text[:at]
+        + data.draw(st.sampled_from([b"", b",", b"[", b"]", b"[]", b'"', b"\\", b"1", b" ", b"{}"]))
+        + text[to:]
+    )
+    in_pieces, whole = both(text, echo[datatype])
+    assert in_pieces == whole
+
+
+NESTED = {
+    "too deep": "[[[1],[2]],[[3],[4]]]",
+    "not deep enough": "[[1,2],3,4]",
+    "brackets after the value": "[1[],2,[3,4]]",
+    "another length": "[[1,2,3],[4]]",
+    "an empty one": "[[1,2],[],[3,4]]",
+    "too many": "[[1,2],[3,4],[5,6]]",
+    "too few": "[[1,2]]",
+    "an object": '[[1,2],[{"a":[1,2]},4]]',
+    "closed twice": "[[1,2]],[3,4]]",
+}
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_lists_that_are_not_the_shape(echo: dict[str, Model], small_pieces: None, name: str) -> None:
+    text = b'{"inputs":[{"name":"IN","datatype":"FP32","shape":[2,2],"data":%b}]}' % NESTED[name].encode()
+    assert both(text, echo["FP32"]) == ["malformed", "malformed"]
+
+
+def test_lists_without_values(echo: dict[str, Model], small_pieces: None, tmp_path: Path) -> None:
+    model = load_model(models.one_of(tmp_path / "free.onnx", TensorProto.FLOAT, ["n", "m"]))
+    text = b'{"inputs":[{"name":"IN","datatype":"FP32","shape":[4,0],"data":[[],[],[],[]]}]}'
+    in_pieces, whole = both(text, model)
+    assert in_pieces == whole
+    assert whole != "malformed"
+
+
+def large_body(values: int = 1 << 20) -> bytes:
+    item = {"name": "IN", "datatype": "FP32", "shape": [values // 2, 2], "data": [1.5, -2.25] * (values // 2)}
+    return orjson.dumps({"inputs": [item]})
+
+
+def test_what_is_read_in_pieces_takes_little_memory(echo: dict[str, Model]) -> None:
+    body = large_body()
+    tracemalloc.start()
+    try:
+        request = at_once(decode_in_pieces(body, None, echo["FP32"], room))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    tensor = request.inputs["IN"]
+    assert tensor.tolist()[-1] == [1.5, -2.25]
+    assert peak < tensor.nbytes + (8 << 20)  # at once it is 14 times the tensor
+
+
+def test_tensors_count_before_there_are_any(echo: dict[str, Model]) -> None:
+    asked: list[int] = []
+    with pytest.raises(Overloaded):
+        at_once(decode_in_pieces(large_body(), None, echo["FP32"], lambda size: bool(asked.append(size))))
+    assert asked == [4 << 20]
+
+
+def test_a_shape_that_promises_more_than_came_takes_no_memory(echo: dict[str, Model]) -> None:
+    body = large_body().replace(b'"shape":[524288,2]', b'"shape":[1000000000,2]')
+    with pytest.raises(MalformedRequest, match="needs 2000000000 values"):
+        at_once(decode_in_pieces(body, None, echo["FP32"], room))
+
+
+@pytest.mark.parametrize("beside", [b'"parameters":{"a":[%b]}', b'"outputs":[{"name":%b}]'])
+def test_other_json_is_not_read_at_length(echo: dict[str, Model], beside: bytes) -> None:
+    body = b"{%b}" % (beside % b",".join([b"[]"] * (1 << 20)))
+    with pytest.raises(BodyTooLarge):
+        at_once(decode_in_pieces(body, None, echo["FP32"], room))
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "BYTES"])
+def test_a_large_answer_is_the_same_in_pieces(
+    echo: dict[str, Model], datatype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "LARGE", 8)
+    monkeypatch.setattr(protocol, "_VALUES", 3)
+    values = np.arange(10, dtype=np.float32) if datatype == "FP32" else np.array([*'a"\\,[]xyz', "ä"], object)
+    results = {"OUT": values.reshape(5, 2)}
+    model = echo[datatype]
+    request = InferRequest("7", {}, ("OUT",), frozenset(), 5)
+    told = ("m", "1", request, results, model.output_by_name)
+    assert at_once(encode_in_pieces(*told)) == encode(*told)
+
+
+def test_codings_pause() -> None:
+    plain = bytes(4 << 20)
+    packed = gzip.compress(plain)
+    sizes = list(decompressing(packed, "gzip", len(plain)))
+    assert sum(sizes) == len(plain)
+    assert max(sizes) <= 256 << 10
+    assert len(list(compressing(plain, "gzip"))) > 10
+    assert compressed(plain, "gzip") == at_once(compressing(plain, "gzip"))
+
+
+async def test_work_takes_turns() -> None:
+    done: list[str] = []
+
+    def work(name: str) -> Iterator[None]:
+        for _ in range(3):
+            done.append(name)
+            yield
+
+    def more() -> Generator[None, None, None]:
+        yield
+        turns.add(work("c"))
+
+    turns = Turns()
+    for one in (work("a"), work("b"), more()):
+        turns.add(one)
+    await until(lambda: len(done) == 9)
+    assert sorted(done[:4]) == [*"aabb"]
+    turns.add(work("d"))
+    await until(lambda: done[-3:] == ["d"] * 3)
