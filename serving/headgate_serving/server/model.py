@@ -30,6 +30,7 @@ _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _SPINNING = "session.intra_op.allow_spinning"
 """Threads that wait for the next run by asking again and again take cores from others, and use up a limit of CPU."""
 
+_KEPT = "_model_bytes"  # by a session that was made of bytes, for the case that it is made again; ours is not
 _UNSAID = Ends()
 
 _ADVICE = {
@@ -199,6 +200,7 @@ def load_model(path: Path, device: str = "cpu", *, memory: int = 0, threads: int
         session = ort.InferenceSession(_source(file, ends, options), options, providers=providers)
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise _not_loaded(file, error) from error
+    vars(session).pop(_KEPT, None)
     on_cuda = _CUDA in session.get_providers()
     if device == "cuda" and not on_cuda:
         raise DeviceUnavailable("--device is cuda, but CUDA could not be started; is there a GPU, and its driver?")

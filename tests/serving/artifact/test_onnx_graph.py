@@ -4,10 +4,10 @@ from pathlib import Path
 
 import onnx
 import pytest
-import serving_models
 from hypothesis import given
 from hypothesis import strategies as st
 
+import serving_models
 from headgate_serving.artifact.onnx_graph import Ends, LastStep, read_ends, without
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import serving_models as models
 
+import serving_models as models
 from headgate_serving.errors import ProfileInvalid
 from headgate_serving.monitor import InputForm, Profile, build_profile, monitor_of, read_profile
 from headgate_serving.monitor.profile import Column, Label

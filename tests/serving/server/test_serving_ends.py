@@ -12,7 +12,6 @@ import onnx
 import onnxruntime as ort
 import orjson
 import pytest
-import serving_models as models
 from onnx import TensorProto, helper, numpy_helper
 from serving_process import Served
 from serving_tried import tried
@@ -20,6 +19,7 @@ from test_serving_runner import Asked, Watched
 from tritonclient import grpc as triton
 from tritonclient.grpc import service_pb2 as pb
 
+import serving_models as models
 from headgate_serving.errors import MalformedRequest
 from headgate_serving.server.messages import MESSAGES
 from headgate_serving.server.model import Model, load_model
@@ -182,6 +182,12 @@ def test_probabilities_of_double_precision(tmp_path: Path) -> None:
 def test_a_file_that_names_no_opset_but_that_of_the_zipmap(tmp_path: Path) -> None:
     model = load_model(models.zipmap(tmp_path / "model.onnx", only_ml=True))
     assert model.run({"IN": np.float32([[1, 2]])}, ["OUT"])["OUT"].tolist() == [[1, 2]]
+
+
+def test_the_bytes_without_a_zipmap_are_not_kept(tmp_path: Path) -> None:
+    """The session has the weights; a forest of hundreds of megabytes would be there twice."""
+    model = load_model(models.zipmap(tmp_path / "model.onnx"))
+    assert not [value for value in vars(model._session).values() if isinstance(value, bytes) and len(value) > 100]
 
 
 def test_weights_beside_a_model_with_a_zipmap_are_found(tmp_path: Path) -> None:
