@@ -58,7 +58,7 @@ class TryOut:
         self._until = 0.0
         self._cores = cores()
         self._run = Run()
-        self.doing = ""
+        self.doing = "loading the model"
         """What the start is at, for who waits for it."""
 
     def overdue(self, seconds: float) -> list[Run]:
