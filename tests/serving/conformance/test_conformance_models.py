@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import serving_models as models
 from onnx import TensorProto, helper
 
+import serving_models as models
 from bench.conformance import check, onnx_cases
-from bench.conformance.__main__ import run
+from bench.conformance.__main__ import COLLECTIONS, COMMAND, DOCUMENT, run
 from bench.conformance.check import EQUAL, NOT_COMPARABLE, REFUSED, UNSUPPORTED, WRONG, Case, Outcome, is_a_fault
 from bench.conformance.host import Host
 
@@ -27,6 +27,14 @@ def test_a_sample_of_the_cases_of_the_onnx_package(tmp_path: Path) -> None:
     assert not [outcome for outcome in outcomes if is_a_fault(outcome)]
     kinds = Counter(outcome.kind for outcome in outcomes)
     assert kinds[EQUAL] > 0.6 * len(sample), kinds
+
+
+def test_what_is_written_of_all_of_them_has_no_fault() -> None:
+    written = DOCUMENT.read_text().partition(f"<!-- written by {COMMAND} -->")[2]
+    assert written.count("| equal | bit for bit |") == len(COLLECTIONS)
+    refused = [line for line in written.splitlines() if line.startswith("| refused")]
+    assert all(line.split(" | ")[1].endswith("as input or output") for line in refused), refused
+    assert WRONG not in written
 
 
 @pytest.fixture
