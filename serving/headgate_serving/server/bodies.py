@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 
 _ALIGNED = 16
 _BUFFERS_KEPT, _MOST_KEPT = 32, 1 << 20
+_READ = 32 << 10  # bytes at a time; the event loop reads up to 32 times in a row
 _NOTHING = memoryview(b"")
 
 
@@ -73,8 +74,8 @@ class Filling(asyncio.BufferedProtocol):
             self._take_over(self._connection)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where to put what comes: never more than the rest of the body."""
-        return self._missing
+        """Where to put what comes: never more than the rest of the body, nor so much that others wait for it."""
+        return self._missing[:_READ]
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes came."""

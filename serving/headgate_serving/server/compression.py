@@ -1,5 +1,6 @@
 """Compressed bodies: gzip and deflate, in both directions. A small body that would become a huge one is refused."""
 
+import mmap
 import re
 import zlib
 from collections.abc import Generator
@@ -14,9 +15,31 @@ _LEVEL = 1
 _MEMBERS = 4096  # of one gzip body: blocks of 16 KiB in the largest body
 _PIECE = 64 << 10  # bytes at a time, for what follows a member is copied
 _PLAIN_PIECE = 256 << 10
+_MOST_TIMES = 1032  # a byte of deflate becomes no more
 _WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _WINDOWS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
+
+
+class _Plain:
+    """What is decompressed by now: address space for all of it, of which what is written to becomes memory.
+
+    A buffer that grows would be copied again and again, and leave holes.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._pages = mmap.mmap(-1, most, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.size = 0
+
+    def add(self, piece: bytes) -> None:
+        """Append it."""
+        self._pages[self.size : self.size + len(piece)] = piece
+        self.size += len(piece)
+
+    @property
+    def bytes(self) -> memoryview:
+        """All of it."""
+        return memoryview(self._pages)[: self.size]
 
 
 def decompressed(body: bytes | memoryview, encoding: str, most: int) -> bytes:
@@ -24,7 +47,7 @@ def decompressed(body: bytes | memoryview, encoding: str, most: int) -> bytes:
     return bytes(at_once(decompressing(body, encoding, most)))
 
 
-def decompressing(body: bytes | memoryview, encoding: str, most: int) -> Generator[int, None, bytes | bytearray]:
+def decompressing(body: bytes | memoryview, encoding: str, most: int) -> Generator[int, None, bytes | memoryview]:
     """The body behind a `Content-Encoding`; after each piece it yields how many bytes came of it.
 
     UnsupportedEncoding for another than gzip and deflate; BodyTooLarge beyond `most` bytes, of which no more are ever
@@ -40,16 +63,16 @@ def decompressing(body: bytes | memoryview, encoding: str, most: int) -> Generat
     if name == "deflate" and not _has_zlib_header(body):
         window = _RAW  # what some clients call deflate
     view = memoryview(body)
-    plain = bytearray()
+    plain = _Plain(min(most + 1, _MOST_TIMES * len(view) + _PIECE))
     at = yield from _stream(view, 0, plain, name, window, most)
     if window == _GZIP and at < len(view):
         yield from _members(view, at, plain, name, most)
     elif at < len(view):
         raise MalformedRequest("encoding", f"{len(view) - at} bytes follow the end of the {name} body")
-    return plain
+    return plain.bytes
 
 
-def _members(view: memoryview, at: int, plain: bytearray, name: str, most: int) -> Generator[int, None, None]:
+def _members(view: memoryview, at: int, plain: _Plain, name: str, most: int) -> Generator[int, None, None]:
     """The further members of a gzip body (RFC 1952, 2.2), of which zeros may fill up the end."""
     count = 1
     while at < len(view):
@@ -61,9 +84,7 @@ def _members(view: memoryview, at: int, plain: bytearray, name: str, most: int) 
         count += 1
 
 
-def _stream(
-    view: memoryview, at: int, plain: bytearray, name: str, window: int, most: int
-) -> Generator[int, None, int]:
+def _stream(view: memoryview, at: int, plain: _Plain, name: str, window: int, most: int) -> Generator[int, None, int]:
     """Append what is compressed from `at` on; where it ends is returned."""
     reader = zlib.decompressobj(window)
     begin = at
@@ -75,12 +96,12 @@ def _stream(
             data = view[at : at + _PIECE]
             at += len(data)
         try:
-            piece = reader.decompress(data, min(_PLAIN_PIECE, most + 1 - len(plain)))
+            piece = reader.decompress(data, min(_PLAIN_PIECE, most + 1 - plain.size))
         except zlib.error as error:
             more = f", in its member at byte {begin}" if begin else ""
             raise MalformedRequest("encoding", f"the body is no {name}{more}: {error}") from error
-        plain += piece
-        if len(plain) > most:
+        plain.add(piece)
+        if plain.size > most:
             raise BodyTooLarge(f"the body has more than {most} bytes when it is decompressed, the most that is taken")
         yield len(piece)
     return at - len(reader.unused_data)

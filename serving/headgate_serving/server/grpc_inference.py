@@ -136,10 +136,16 @@ class _Message(_Asked):
     def answer(self, results: Results) -> None:
         """When it is its turn."""
         self.reply = _Streamed(infer_response=self.told(results))
+        self._mark_last()
         self._call.send_what_is_done()
 
     def refuse(self, error: RequestError) -> None:
         """As a message: the stream goes on."""
         self.reply = _Streamed(error_message=str(error))
         self.reply.infer_response.id = getattr(self, "id", "")
+        self._mark_last()
         self._call.send_what_is_done()
+
+    def _mark_last(self) -> None:
+        """Say that no more comes for this request, as Triton does: its models may give several answers to one."""
+        self.reply.infer_response.parameters["triton_final_response"].bool_param = True

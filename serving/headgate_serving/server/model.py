@@ -217,6 +217,17 @@ def _source(file: Path, ends: Ends, options: Any) -> str | bytes:
     return without(ends.steps, file)
 
 
+_CHECK = "Check the file with onnx.checker.check_model"
+_NOT_THE_FILE = {  # of errors of which the checker knows nothing
+    "NOT_IMPLEMENTED": "The file is right, but this ONNX Runtime does not have that operator for the types or the "
+    "version that the model has: export the model with other types (float instead of double or bfloat16), with another opset, "
+    "or without that operator; or serve it with a custom engine that has it",
+    "Failed to construct locale": "The file is right, but its StringNormalizer asks for a locale that this system does "
+    "not have: use the runtime's image, which has en_US.UTF-8; elsewhere install that locale (Debian: package locales, "
+    "localedef -i en_US -f UTF-8 en_US.UTF-8), or export the model with a locale that is there, such as C.UTF-8",
+}
+
+
 def _not_loaded(file: Path, error: Exception) -> ModelInvalid:
     """What ONNX Runtime's refusal means: an export that is too new for it, or a file that is wrong."""
     refused = f"ONNX Runtime {ort.__version__} can't load {file}"
@@ -225,7 +236,8 @@ def _not_loaded(file: Path, error: Exception) -> ModelInvalid:
         return OpsetUnsupported(
             f"{refused}: it knows nothing newer than {what}; export the model with that, or use a newer runtime image"
         )
-    return ModelInvalid(f"{refused}: {_first_line(error)}. Check the file with onnx.checker.check_model")
+    advice = next((told for sign, told in _NOT_THE_FILE.items() if sign in str(error)), _CHECK)
+    return ModelInvalid(f"{refused}: {_first_line(error)}. {advice}")
 
 
 def find_model(path: Path) -> Path:

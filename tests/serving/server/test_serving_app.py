@@ -9,14 +9,15 @@ from typing import Any, cast
 
 import orjson
 import pytest
-import serving_models as models
 
+import serving_models as models
 from headgate_serving.server.app import App
 from headgate_serving.server.http1 import Answer, Connection, Exchange
 from headgate_serving.server.model import Model, load_model
 from headgate_serving.server.runner import INLINE_SECONDS, Runner
 from headgate_serving.server.service import Service, Serving
 from headgate_serving.server.telemetry import Telemetry
+from patience import until
 
 BODY = orjson.dumps({"inputs": [{"name": "X", "datatype": "FP32", "shape": [2, 2], "data": [1, 2, 3, 4]}]})
 INFER = "/v2/models/fraud/infer"
@@ -205,3 +206,56 @@ async def test_the_statistics_are_those_of_triton(app: App, serve: Serve, model:
         assert (stats["name"], stats["inference_count"], stats["execution_count"]) == ("fraud", 2, 1)
         assert stats["inference_stats"]["success"]["count"] == 1
         assert stats["inference_stats"]["fail"]["count"] == 1
+
+
+def large_asked(rows: int) -> Asked:
+    """A request for so many rows, in JSON that is read in pieces, with an answer that is written so."""
+    item = {"name": "X", "datatype": "FP32", "shape": [rows, 2], "data": [1.5, 2.25] * rows}
+    asked = Asked("POST", INFER, orjson.dumps({"inputs": [item]}))
+    asked.room = 1 << 30
+    return asked
+
+
+async def test_a_large_request_lets_others_pass(app: App, service: Service, serve: Serve, model: Model) -> None:
+    serve(model)
+    asked = large_asked(200_000)
+    large = asyncio.ensure_future(asked.by(app))
+    turns = 0
+    while not large.done():
+        assert (await Asked("GET", "/v2/health/live").by(app)).status == 200
+        await asyncio.sleep(0)
+        turns += 1
+    assert (await large).answer["outputs"][0]["data"] == [3.75] * 200_000
+    assert turns > 40
+    assert service.telemetry.in_flight == 0
+
+
+async def test_a_large_request_whose_client_leaves_is_dropped(
+    app: App, service: Service, serve: Serve, model: Model
+) -> None:
+    serve(model)
+    asked = large_asked(200_000)
+    app.handle(asked.exchange)
+    await asyncio.sleep(0)
+    assert asked.exchange.gone
+    asked.exchange.gone()
+    await until(lambda: not service.turns._waiting)
+    assert service.telemetry.in_flight == 0
+    assert not service.telemetry.statistics()["execution_count"]
+
+
+async def test_a_large_request_without_room_is_asked_to_come_again(app: App, serve: Serve, model: Model) -> None:
+    serve(model)
+    asked = large_asked(200_000)
+    asked.room = 1000
+    await asked.by(app)
+    assert (asked.status, asked.sent["retry-after"]) == (429, "1")
+
+
+async def test_what_is_decompressed_counts_as_it_comes(app: App, service: Service, serve: Serve, model: Model) -> None:
+    serve(model)
+    app._max_body = 64 << 20
+    asked = Asked("POST", INFER, gzip.compress(bytes(64 << 20)), content_encoding="gzip")
+    asked.room = 100_000  # less than comes at once
+    await asked.by(app)
+    assert asked.status == 429

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import serving_models as models
 from http2_client import Client, Reply, head, until
 from tritonclient.grpc import service_pb2 as pb
 
+import serving_models as models
 from headgate_serving.server import grpc
 from headgate_serving.server.calls import framed
 from headgate_serving.server.grpc import Grpc
@@ -213,6 +213,17 @@ async def test_a_stream_that_brings_more_than_its_window(client: Client, server:
     reply = await client.reply(number)
     assert (reply.status, len(answers(reply))) == (OK, 30)
     assert (service.telemetry.in_flight, server.held) == (0, 0)
+
+
+async def test_in_a_stream_each_answer_says_that_it_is_the_last_one_to_its_request(client: Client) -> None:
+    number = await client.begin(head(STREAM))
+    wrong = request(id="b")
+    wrong.inputs[0].datatype = "INT8"
+    await client.send(number, b"".join(map(framed, (request(id="a"), wrong))), end=True)
+    said = [pb.ModelStreamInferResponse.FromString(one) for one in answers(await client.reply(number))]
+    assert [one.infer_response.id for one in said] == ["a", "b"]
+    assert [bool(one.error_message) for one in said] == [False, True]
+    assert all(one.infer_response.parameters["triton_final_response"].bool_param for one in said)
 
 
 async def test_a_stream_whose_answers_nobody_takes_takes_no_more_requests(port: int, server: Server) -> None:

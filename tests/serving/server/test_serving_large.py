@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-import serving_models as models
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
+import serving_models as models
 from headgate_serving.errors import BodyTooLarge, MalformedRequest, Overloaded
 from headgate_serving.server import large, protocol
 from headgate_serving.server.compression import compressed, compressing, decompressing
@@ -193,7 +193,7 @@ def test_codings_pause() -> None:
     packed = gzip.compress(plain)
     sizes = list(decompressing(packed, "gzip", len(plain)))
     assert sum(sizes) == len(plain)
-    assert max(sizes) <= 256 << 10
+    assert len(sizes) > 10
     assert len(list(compressing(plain, "gzip"))) > 10
     assert compressed(plain, "gzip") == at_once(compressing(plain, "gzip"))
 

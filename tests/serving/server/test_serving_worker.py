@@ -3,15 +3,16 @@
 import json
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-import serving_models as models
 from onnx import TensorProto, helper
 from serving_process import Served
 
+import serving_models as models
 from headgate_serving.errors import ModelInvalid, ProfileInvalid, SettingsInvalid
 from headgate_serving.monitor import build_profile
 from headgate_serving.monitor.profile import Column
@@ -71,6 +72,34 @@ def test_what_is_no_model_is_refused_with_advice(tmp_path: Path, name: str) -> N
     make, reason = BAD_MODELS[name]
     with pytest.raises(ModelInvalid, match=reason):
         load_model(make(tmp_path))
+
+
+def missing_operator(path: Path) -> Path:
+    """Right, but ONNX Runtime has no Det of doubles."""
+    return models.save(
+        path,
+        [helper.make_node("Det", ["X"], ["Y"])],
+        [("X", TensorProto.DOUBLE, [2, 2])],
+        [("Y", TensorProto.DOUBLE, [])],
+    )
+
+
+def missing_locale(path: Path) -> Path:
+    """Right, but nobody has that locale."""
+    node = helper.make_node("StringNormalizer", ["X"], ["Y"], case_change_action="LOWER", locale="xx_YY.UTF-8")
+    text = TensorProto.STRING
+    return models.save(path, [node], [("X", text, ["n"])], [("Y", text, ["m"])])
+
+
+@pytest.mark.parametrize(
+    ("make", "advice"), [(missing_operator, "another opset.*custom engine"), (missing_locale, r"locale.*en_US\.UTF-8")]
+)
+def test_a_right_file_is_not_blamed(tmp_path: Path, make: Callable[[Path], Path], advice: str) -> None:
+    path = make(tmp_path / "model.onnx")
+    onnx.checker.check_model(path)
+    with pytest.raises(ModelInvalid, match=advice) as refused:
+        load_model(path)
+    assert "onnx.checker" not in str(refused.value)
 
 
 def test_the_process_ends_with_its_reason(tmp_path: Path) -> None:
