@@ -9,7 +9,7 @@ export PYTHONPATH := e2e:.
 export ORT_DISABLE_TELEMETRY := 1
 CODE := operator/headgate serving/headgate_serving e2e tests
 
-.PHONY: help setup demo test test-all unit e2e endurance lint fmt crds images calibration conformance bench-serving bench-router bench-shadow bench-follow \
+.PHONY: help setup demo test test-all unit e2e endurance lint fmt crds images calibration conformance bench-serving bench-hostile bench-router bench-shadow bench-follow \
 	clean distclean lock cluster-up cluster-down cluster-status cluster-shell cluster-kubeconfig venv
 
 help: ## list the targets
@@ -79,6 +79,9 @@ conformance: venv ## serve over 2,000 models that others made and compare with O
 bench-serving: venv ## measure ours beside five other model servers, in turn: docs/benchmarks.md (an hour and a half)
 	@$(PYTHON) -m setup bench
 	@$(BIN)/python -m bench.serving --write
+
+bench-hostile: venv ## attack the runtime with promises, broken-off uploads, idle connections and large bodies (a minute)
+	@$(BIN)/python -m bench.serving.hostile
 
 bench-router: venv ## measure the router beside nginx and HAProxy, in turn: docs/benchmarks.md (ten minutes)
 	@$(PYTHON) -m setup bench
