@@ -20,7 +20,7 @@ REPOSITORY = cache.REPOSITORY
 
 # Bookworm, because its Python is the oldest that the project supports.
 SUITE = "bookworm"
-BASE_PACKAGES = ("ca-certificates", "python3", "python3-pip", "python3-venv")
+BASE_PACKAGES = ("ca-certificates", "locales", "python3", "python3-pip", "python3-venv")
 
 
 @dataclass(frozen=True)
