@@ -220,8 +220,8 @@ def _source(file: Path, ends: Ends, options: Any) -> str | bytes:
 _CHECK = "Check the file with onnx.checker.check_model"
 _NOT_THE_FILE = {  # of errors of which the checker knows nothing
     "NOT_IMPLEMENTED": "The file is right, but this ONNX Runtime does not have that operator for the types or the "
-    "version that the model has: export the model with other types (float instead of double or bfloat16), with another opset, "
-    "or without that operator; or serve it with a custom engine that has it",
+    "version that the model has: export the model with other types (float instead of double or bfloat16), with another "
+    "opset, or without that operator; or serve it with a custom engine that has it",
     "Failed to construct locale": "The file is right, but its StringNormalizer asks for a locale that this system does "
     "not have: use the runtime's image, which has en_US.UTF-8; elsewhere install that locale (Debian: package locales, "
     "localedef -i en_US -f UTF-8 en_US.UTF-8), or export the model with a locale that is there, such as C.UTF-8",
