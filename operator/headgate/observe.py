@@ -90,8 +90,11 @@ class Observer:
             defaults=self.defaults,
             revisions={v.name: v for v in _readable(found.revisions)},
             workloads=workloads,
-            router=_router(found, name),
+            router=self.plane.workload(
+                name, found.deployments, [p for p in found.pods if not _label(p, REVISION_LABEL)]
+            ),
             metrics=await self._metrics(meta, spec, status, workloads),
+            capabilities=self.plane.capabilities,
         )
 
     async def _metrics(self, meta: Object, spec: Spec, status: Status, workloads: Mapping[str, Workload]) -> Metrics:
@@ -148,9 +151,8 @@ def _workloads(found: Children) -> dict[str, Workload]:
     }
 
 
-def _router(found: Children, name: str) -> Workload:
-    deployment = next((d for d in found.deployments if d["metadata"]["name"] == f"{name}-router"), None)
-    return workload_of(deployment, [p for p in found.pods if not _label(p, REVISION_LABEL)])
+def _without_revision(pods: Iterable[Object]) -> list[Object]:
+    return [pod for pod in pods if not _label(pod, REVISION_LABEL)]
 
 
 def _label(obj: Object, label: str) -> str:

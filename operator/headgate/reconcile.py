@@ -24,11 +24,9 @@ from headgate.api.stored import as_manifest
 from headgate.background import BackgroundReadings
 from headgate.core import phases, unreadable
 from headgate.core.decide import decide
-from headgate.core.manifests import (
-    Manifest,
-    revision_manifest,
-    runtime_manifests,
-)
+from headgate.core.manifests.metadata import Manifest
+from headgate.core.manifests.resource import revision_manifest
+from headgate.core.manifests.runtime import runtime_manifests
 from headgate.core.model import Event, Observation, Plan, Problem, RevisionView
 from headgate.core.revisions import revision_name
 from headgate.core.times import stamp
@@ -242,7 +240,7 @@ class Reconciler:
         for manifest in self._children(o, plan, unknown):
             await attempt(self._apply(manifest))
         await attempt(self._remove_unwanted(o, plan))
-        for revision in sorted(set(o.workloads) - plan.keep):
+        for revision in sorted(set(o.workloads) - set(plan.replicas)):
             await attempt(self._remove_revision(o, revision))
         for revision in plan.forget:
             self._must_lead()
@@ -285,9 +283,9 @@ class Reconciler:
     def _children(self, o: Observation, plan: Plan, unknown: Mapping[str, str]) -> list[Manifest]:
         serving = [
             m
-            for name in sorted(plan.keep - set(unknown))
-            if name in plan.revisions
-            for m in runtime_manifests(o, plan.revisions[name])
+            for name, replicas in plan.replicas.items()
+            if name in plan.revisions and name not in unknown
+            for m in runtime_manifests(o, plan.revisions[name], replicas)
         ]
         return [*self.observer.plane.manifests(replace(o, status=plan.status)), *serving]
 
@@ -306,7 +304,7 @@ class Reconciler:
     async def _remove_unwanted(self, o: Observation, plan: Plan) -> None:
         """Remove what an earlier spec asked for and this one doesn't."""
         if o.spec.runtime.autoscaling is None:
-            for revision in sorted(plan.keep):
+            for revision in plan.replicas:
                 await self._remove("autoscaling/v2", "HorizontalPodAutoscaler", o, revision)
         for child in self.observer.plane.unwanted(o):
             await self._remove(child.api_version, child.kind, o, child.name)

@@ -3,7 +3,9 @@
 from world import World
 
 from headgate.core.dataplane.envoy.router import router_manifests
-from headgate.core.manifests import revision_manifest, runtime_manifests
+from headgate.core.decide import decide
+from headgate.core.manifests.resource import revision_manifest
+from headgate.core.manifests.runtime import runtime_manifests
 
 
 def serving(**spec):
@@ -15,7 +17,8 @@ def serving(**spec):
 def children(world):
     """All children of the world's last plan, by kind and name."""
     o = world.observe()
-    serving = [m for v in world.revisions.values() for m in runtime_manifests(o, v)]
+    replicas = decide(o, world.now).replicas
+    serving = [m for v in world.revisions.values() for m in runtime_manifests(o, v, replicas.get(v.name))]
     records = [revision_manifest(o, v) for v in world.revisions.values()]
     return {(m["kind"], m["metadata"]["name"]): m for m in [*router_manifests(o), *serving, *records]}
 

@@ -14,7 +14,8 @@ from headgate.api.stored import as_manifest
 from headgate.core.dataplane.envoy import EnvoyDataPlane, give_up_after
 from headgate.core.dataplane.envoy.histogram import give_up_edge
 from headgate.core.dataplane.envoy.router import router_manifests
-from headgate.core.manifests import revision_manifest, runtime_manifests
+from headgate.core.manifests.resource import revision_manifest
+from headgate.core.manifests.runtime import runtime_manifests
 from headgate.core.model import BaselineRate, MetricsUnavailable, NewSamples, NoNewSamples
 from headgate.core.statistics.counters import Series
 from headgate.core.times import stamp
@@ -36,7 +37,7 @@ class Scene:
         o = world.observe()
         for view in world.revisions.values():
             self.kube.put({**revision_manifest(o, view), "status": as_manifest(view.status)})
-            for manifest in runtime_manifests(o, view):
+            for manifest in runtime_manifests(o, view, o.spec.runtime.replicas):
                 self.kube.put(manifest)
         for manifest in router_manifests(o):
             self.kube.put(manifest)

@@ -183,7 +183,7 @@ class World:
         self.plans.append(plan)
         self.status = stored(plan.status)
         self.revisions = {name: self._stored(v) for name, v in plan.revisions.items() if name not in plan.forget}
-        self._started = {name: self._started.get(name, self.now) for name in plan.keep if name in self.revisions}
+        self._started = {name: self._started.get(name, self.now) for name in plan.replicas if name in self.revisions}
 
     def _stored(self, view):
         status = RevisionStatus.read(as_manifest(view.status))
@@ -280,7 +280,7 @@ def check(o, plan):
         after = plan.revisions[name]
         assert after.spec == before.spec, "a revision is immutable"
         assert after.status.decisions[: len(before.status.decisions)] == before.status.decisions
-    assert not set(plan.forget) & plan.keep
+    assert not set(plan.forget) & set(plan.replicas)
     assert plan.look_again_after
 
 
@@ -309,8 +309,8 @@ def check_traffic(status, plan):
     assert all((t.sample is None) == (engines[t.revision] == "onnxruntime") for t in traffic)
     assert [t.role for t in traffic] in ([], ["stable"], ["stable", "candidate"])
     assert len({t.revision for t in traffic}) == len(traffic)
-    assert {t.revision for t in traffic} <= plan.keep <= set(plan.revisions)
-    assert {r.revision for r in (status.stable, status.candidate) if r} <= plan.keep
+    assert {t.revision for t in traffic} <= set(plan.replicas) <= set(plan.revisions)
+    assert {r.revision for r in (status.stable, status.candidate) if r} <= set(plan.replicas)
     assert not {r.revision for r in status.retiring} & {t.revision for t in traffic}
     if status.stable:
         assert traffic, "a stable version is always routed to"

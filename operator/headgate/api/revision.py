@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from headgate.api.pod_parts import Resources
 from headgate.api.ruled import SpecModel
-from headgate.api.spec import Governance, Model, PodTemplate, Words
+from headgate.api.spec import EngineName, Governance, Model, PodTemplate, Words
 from headgate.api.status import DecisionKind, Evidence
 from headgate.api.stored import CONFIG, Stored
 
@@ -18,7 +18,7 @@ RevisionState = Literal["Candidate", "Stable", "Retired", "RolledBack"]
 class FrozenRuntime(SpecModel):
     """The part of the runtime that makes a revision, with the image that was the default at the time."""
 
-    engine: str
+    engine: EngineName
     """The inference engine."""
     image: str
     """The runtime's image."""
@@ -32,11 +32,6 @@ class FrozenRuntime(SpecModel):
     """Requests and limits of the runtime's container."""
     podTemplate: PodTemplate = PodTemplate()  # noqa: N815
     """Where and as whom the pods run."""
-
-    @property
-    def is_custom(self) -> bool:
-        """Whether the server is the user's own."""
-        return self.engine == "custom"
 
 
 class RevisionSpec(SpecModel):

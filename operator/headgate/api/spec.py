@@ -45,6 +45,7 @@ ModelName = Annotated[str, Field(max_length=40, pattern=r"^[a-z]([-a-z0-9]*[a-z0
 _SIZES, _NAMES = fallback_rules.SIZES, fallback_rules.OUTPUTS_DIFFER
 RequestValue = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-:<-~]+$")]
 Claim = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-~]+$")]
+EngineName = Literal["onnxruntime", "custom"]
 Words = Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=50)]
 
 
@@ -98,7 +99,7 @@ class Runtime(SpecModel):
 
     RULES = (rules.CUSTOM_NEEDS_IMAGE, rules.COMMAND_NEEDS_CUSTOM, pod_rules.PODS_SCALE_BY_CPU)
 
-    engine: Literal["onnxruntime", "custom"] = "onnxruntime"
+    engine: EngineName = "onnxruntime"
     """Headgate's own server with ONNX Runtime, or (custom) any server of the Open Inference Protocol in your image."""
     image: Annotated[str, Field(min_length=1, max_length=500)] | None = None
     """The runtime's image, instead of the operator's default."""

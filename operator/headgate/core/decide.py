@@ -28,11 +28,12 @@ def decide(o: Observation, now: float) -> Plan:
     status = report.with_observations(o, status, now)
     records = revisions.after(o, status, desired)
     status = samples.with_samples(status, records, o.spec.monitoring.sample)
+    replicas = None if o.spec.runtime.autoscaling else o.spec.runtime.replicas
     keep = phases.needed(status)
     return Plan(
         status=status,
         revisions=records,
-        keep=keep,
+        replicas=dict.fromkeys(sorted(keep), replicas),
         forget=revisions.forgettable(o, keep | {desired}),
         events=report.events(o.status, status),
         look_again_after=phases.look_again_after(status),

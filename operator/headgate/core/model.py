@@ -137,6 +137,16 @@ class Drift:
 
 
 @dataclass(frozen=True)
+class Capabilities:
+    """What a data plane can do."""
+
+    shadow: bool = True
+    """Whether it can copy requests to a candidate and say how both versions answered."""
+    weight_step: float = 0.1
+    """Percent: the smallest weight, and by how much weights can differ."""
+
+
+@dataclass(frozen=True)
 class Observation:
     """One ModelDeployment and all that belongs to it."""
 
@@ -158,6 +168,8 @@ class Observation:
     """What the API server has said for some time to a child that it does not take."""
     released: frozenset[str] = frozenset()
     """Retiring revisions that no router sends requests to any more."""
+    capabilities: Capabilities = Capabilities()
+    """Of the data plane."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +188,8 @@ class Plan:
     status: Status
     revisions: Mapping[str, RevisionView]
     """ModelRevisions as they should be; those that `Observation.revisions` lacks are new."""
-    keep: frozenset[str] = frozenset()
-    """Revisions whose pods must exist; every other revision's pods go."""
+    replicas: Mapping[str, int | None] = field(default_factory=dict)
+    """Revisions whose pods must exist, and how many; None: an autoscaler says. Every other revision's pods go."""
     forget: tuple[str, ...] = ()
     """ModelRevisions beyond the history's limit."""
     events: tuple[Event, ...] = ()

@@ -16,6 +16,7 @@ from headgate.api.revision import (
 from headgate.api.spec import Spec
 from headgate.api.status import Rollout, Status
 from headgate.core import phases
+from headgate.core.engines import engine_of
 from headgate.core.model import Observation, RevisionView
 
 HISTORY_LIMIT = 10
@@ -48,7 +49,7 @@ def _revision_spec(o: Observation) -> RevisionSpec:
             image=runtime.image or o.defaults.serving_image,
             command=runtime.command,
             args=runtime.args,
-            tools=o.defaults.serving_image if runtime.engine == "custom" else "",
+            tools="" if engine_of(runtime.engine).counts_itself else o.defaults.serving_image,
             resources=runtime.resources,
             podTemplate=runtime.podTemplate,
         ),

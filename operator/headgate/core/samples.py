@@ -1,5 +1,6 @@
-"""Whose requests are copied for a monitor. Headgate's own server counts in its process; beside a custom engine a
-monitor counts what the routers copy to it. Called by `decide` when the traffic is settled.
+"""Whose requests are copied for a monitor: those of engines that don't count by themselves.
+
+Called by `decide` when the traffic is settled.
 """
 
 from collections.abc import Mapping
@@ -7,13 +8,14 @@ from dataclasses import replace
 
 from headgate.api.quantities import routed_percent
 from headgate.api.status import Status, TrafficTarget
+from headgate.core.engines import engine_of
 from headgate.core.model import RevisionView
 
 
 def with_samples(status: Status, revisions: Mapping[str, RevisionView], share: str) -> Status:
     """The status whose traffic says of each custom engine how much of it is copied."""
     percent = routed_percent(share)
-    sampled = {name for name, view in revisions.items() if view.spec.runtime.is_custom}
+    sampled = {name for name, view in revisions.items() if not engine_of(view.spec.runtime.engine).counts_itself}
 
     def share_of(target: TrafficTarget) -> float | None:
         if target.revision not in revisions:  # its record is not known at this look

@@ -3,6 +3,7 @@
 `decide` and `phases` choose the step; a step sets phase, traffic, history and who is kept warm, always together.
 """
 
+import math
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -48,7 +49,7 @@ def route_first(status: Status, now: float) -> Status:
     if status.traffic:
         return status
     message = f"{rollout.version} is ready; waiting for a router that sends it requests."
-    return replace(_phase(status, "Pending", "RoutersFollow", message, now), traffic=[_all_to(rollout.revision)])
+    return replace(enter(status, "Pending", "RoutersFollow", message, now), traffic=[_all_to(rollout.revision)])
 
 
 def go_live(status: Status, now: float) -> Status:
@@ -56,14 +57,14 @@ def go_live(status: Status, now: float) -> Status:
     rollout, candidate = _both(status)
     message = f"{rollout.version} is the first version; it is ready and gets all the traffic."
     status = _decided(status, "Live", "FirstVersion", message, now)
-    status = _phase(status, "Stable", "FirstVersion", message, now)
+    status = enter(status, "Stable", "FirstVersion", message, now)
     return replace(status, stable=candidate, candidate=None, traffic=[_all_to(rollout.revision)])
 
 
 def open_shadow(status: Status, percent: float, evidence: Evidence, cursor: float, now: float) -> Status:
     """The candidate gets copies of `percent` of the requests; nobody gets its answers. What is to come counts."""
     message = f"The candidate gets copies of {percent:g}% of the requests; nobody gets its answers."
-    status = _phase(status, "Shadow", "Shadowing", message, now)
+    status = enter(status, "Shadow", "Shadowing", message, now)
     rollout, _ = _both(status)
     rollout = replace(rollout, evidence=evidence, cursor=cursor)
     return set_shadow(replace(status, rollout=rollout), percent)
@@ -78,22 +79,24 @@ def set_shadow(status: Status, percent: float) -> Status:
     return replace(status, traffic=[_all_to(status.stable.revision), copies])
 
 
-def open_canary(status: Status, weight: float, evidence: Evidence, cursor: float, now: float) -> Status:
+def open_canary(
+    status: Status, weight: float, evidence: Evidence, cursor: float, now: float, step: float = 0.1
+) -> Status:
     """The candidate gets its first traffic. Everything up to `cursor` was before it, and is in `evidence`."""
-    status = _phase(status, "Canary", "Exposed", "The candidate gets traffic as the evidence allows.", now)
+    status = enter(status, "Canary", "Exposed", "The candidate gets traffic as the evidence allows.", now)
     rollout, _ = _both(status)
     rollout = replace(
         rollout, evidence=evidence, cursor=cursor, countedFrom=cursor, exposedAt=stamp(now), stepSince=stamp(now)
     )
-    return set_weight(replace(status, rollout=rollout), weight)
+    return set_weight(replace(status, rollout=rollout), weight, step)
 
 
-def set_weight(status: Status, weight: float) -> Status:
-    """The candidate's share of the traffic, in percent, at least 0.1; the rest goes to stable."""
+def set_weight(status: Status, weight: float, step: float = 0.1) -> Status:
+    """The candidate's share of the traffic, in percent, in whole steps and at least one; the rest goes to stable."""
     rollout, _ = _both(status)
     if status.stable is None:
         raise ValueError("a weight needs a stable revision that gets the rest")
-    share = max(0.1, round(weight, 1))
+    share = min(100.0, max(step, round(math.floor(weight / step + 1e-6) * step, 1)))
     traffic = [
         TrafficTarget(revision=status.stable.revision, role="stable", weight=round(100 - share, 1)),
         TrafficTarget(revision=rollout.revision, role="candidate", weight=share),
@@ -104,14 +107,14 @@ def set_weight(status: Status, weight: float) -> Status:
 def promote(status: Status, message: str, stable_rate: float, now: float) -> Status:
     """All traffic to the candidate; stable's pods stay warm."""
     status = _decided(status, "Promoted", "EvidencePassed", message, now)
-    status = _phase(status, "Promoting", "EvidencePassed", message, now)
+    status = enter(status, "Promoting", "EvidencePassed", message, now)
     rollout, _ = _both(status)
     return set_weight(replace(status, rollout=replace(rollout, stableRate=stable_rate)), 100.0)
 
 
 def soak(status: Status, duration: str, now: float) -> Status:
     """The routers have followed; the old version stays warm for `duration`."""
-    return _phase(status, "Soaking", "Soaking", f"The old version stays warm for {duration}.", now)
+    return enter(status, "Soaking", "Soaking", f"The old version stays warm for {duration}.", now)
 
 
 def settle(status: Status, now: float) -> Status:
@@ -121,14 +124,14 @@ def settle(status: Status, now: float) -> Status:
     if status.stable:
         retiring.append(Retiring(revision=status.stable.revision, since=stamp(now)))
     message = f"{rollout.version} is stable."
-    status = _phase(status, "Stable", "Promoted", message, now)
+    status = enter(status, "Stable", "Promoted", message, now)
     return replace(status, stable=candidate, candidate=None, traffic=[_all_to(rollout.revision)], retiring=retiring)
 
 
 def roll_back(status: Status, reason: str, message: str, now: float) -> Status:
     """All traffic back to stable, at once; the candidate's pods retire after they have finished what they have."""
     status = _decided(status, "RolledBack", reason, message, now)
-    status = _phase(status, "RollingBack", reason, message, now)
+    status = enter(status, "RollingBack", reason, message, now)
     return _without_candidate(status, now)
 
 
@@ -152,7 +155,7 @@ def drained(status: Status, released: Collection[str], now: float) -> Status:
     still = [r for r in status.retiring if r.revision in drains or r.revision not in released]
     rollout = status.rollout
     if rollout and rollout.phase == "RollingBack" and rollout.revision not in drains:
-        status = _phase(status, "RolledBack", rollout.reason, rollout.message, now)
+        status = enter(status, "RolledBack", rollout.reason, rollout.message, now)
         status = replace(status, candidate=None)
     return status if len(still) == len(status.retiring) else replace(status, retiring=still)
 
@@ -175,7 +178,8 @@ def _both(status: Status) -> tuple[Rollout, RevisionRef]:
     return status.rollout, status.candidate
 
 
-def _phase(status: Status, phase: Phase, reason: str, message: str, now: float) -> Status:
+def enter(status: Status, phase: Phase, reason: str, message: str, now: float) -> Status:
+    """The rollout is in another phase from now on."""
     rollout, _ = _both(status)
     changed = replace(rollout, phase=phase, since=stamp(now), reason=reason, message=message)
     return replace(status, rollout=changed)

@@ -682,7 +682,7 @@ def test_a_promotion_says_which_routers_it_waits_for_and_goes_on_without_them():
     assert next(c for c in again.status.conditions if c.type == "Stalled").message == stalled.message
     plan = promoting(world, 301, behind)
     assert plan.status.phase == "Soaking"
-    assert {world.version_of(name) for name in plan.keep} == {"v1", "v2"}
+    assert {world.version_of(name) for name in plan.replicas} == {"v1", "v2"}
 
 
 def test_a_promotion_without_metrics_goes_on_too_and_says_what_is_not_known():
@@ -694,7 +694,7 @@ def test_a_promotion_without_metrics_goes_on_too_and_says_what_is_not_known():
     assert "nobody knows" in stalled.message
     plan = promoting(world, 301, MetricsUnavailable("Prometheus can't be asked."))
     assert plan.status.phase == "Soaking"
-    assert {world.version_of(name) for name in plan.keep} == {"v1", "v2"}
+    assert {world.version_of(name) for name in plan.replicas} == {"v1", "v2"}
 
 
 @pytest.mark.parametrize("reason", ["Unschedulable", "ErrImagePull", "CrashLoopBackOff"])

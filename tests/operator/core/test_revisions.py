@@ -172,9 +172,9 @@ def test_of_a_custom_engine_headgates_own_image_is_frozen_too():
     world = World().ask("v1").settled("Stable")
     world.ask("v2", runtime={**CUSTOM, "command": ["/server"], "args": ["--fast"]}).look()
     frozen = {v.spec.model.version: v.spec.runtime for v in world.revisions.values()}
-    assert (frozen["v1"].tools, frozen["v1"].is_custom) == ("", False)
+    assert (frozen["v1"].tools, frozen["v1"].engine) == ("", "onnxruntime")
     own = frozen["v2"]
-    assert (own.image, own.tools, own.is_custom) == (CUSTOM["image"], DEFAULTS.serving_image, True)
+    assert (own.image, own.tools, own.engine) == (CUSTOM["image"], DEFAULTS.serving_image, "custom")
     assert (own.command, own.args) == (["/server"], ["--fast"])
 
 

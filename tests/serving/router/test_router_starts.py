@@ -12,7 +12,8 @@ from router_envoy import Router, answering, prepared, running_envoy
 from router_upstreams import Upstream, serving
 
 from headgate.core.dataplane.envoy.samples import SUCCESSES
-from headgate.core.statistics.counters import UPTIME, Series, read_since
+from headgate.core.dataplane.envoy.series import UPTIME
+from headgate.core.statistics.counters import Series, read_since
 from headgate_serving.router.traffic import Intent, Target
 from patience import eventually
 

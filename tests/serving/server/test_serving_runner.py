@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import serving_models as models
 from onnx import TensorProto, helper
 from serving_tried import tried
 
+import serving_models as models
 from headgate_serving.errors import DeadlineExceeded, ExecutionFailed, Overloaded
 from headgate_serving.monitor import InputForm, Monitor, build_profile
 from headgate_serving.monitor.counter import attach

@@ -8,11 +8,11 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-import serving_models as models
 from onnx import TensorProto, helper
 from serving_process import Served
 from serving_tried import start_of, tried
 
+import serving_models as models
 from headgate_serving.server import tryout
 from headgate_serving.server.cores import cores
 from headgate_serving.server.joining import JOINED_BYTES

@@ -5,13 +5,13 @@ both versions), and says who still sends requests where. The core knows no serie
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from headgate.api.spec import Spec
 from headgate.api.status import Retiring
-from headgate.core.model import MetricsUnavailable, NoNewSamples, Observation
+from headgate.core.model import Capabilities, MetricsUnavailable, NoNewSamples, Observation, Workload
 from headgate.core.signals.signal import Comparison, History, Samples
 from headgate.core.statistics.counters import Series
 
@@ -42,6 +42,7 @@ class Read:
 class DataPlane(ABC):
     """One kind of data plane. All methods are pure."""
 
+    capabilities: ClassVar[Capabilities] = Capabilities()
     comparison_series: ClassVar[tuple[str, ...]]
     """Names of the series that `read` wants while both versions answer users."""
     pair_series: ClassVar[tuple[str, ...]]
@@ -76,6 +77,13 @@ class DataPlane(ABC):
         self, retiring: Iterable[Retiring], routers: Iterable[str], series: Iterable[Series], clock_ahead: float
     ) -> frozenset[str]:
         """The retiring revisions that no router sends requests to any more."""
+
+    @abstractmethod
+    def workload(
+        self, name: str, deployments: Sequence[Mapping[str, Any]], pods: Sequence[Mapping[str, Any]]
+    ) -> Workload:
+        """The model's own routers, among its Deployments and its pods without a revision. A data plane that has none
+        is always available."""
 
     @abstractmethod
     def unwanted(self, o: Observation) -> Sequence[ChildName]:

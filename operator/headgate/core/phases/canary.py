@@ -55,7 +55,8 @@ def open_canary(o: Observation, status: Status, rollout: Rollout, now: float) ->
     if not isinstance(o.metrics, NewSamples) or o.metrics.reading is not Reading.OPENING:
         return status
     evidence = opened(o.spec, "Canary", o.metrics, rollout.evidence)
-    return transitions.open_canary(status, _first_weight(o.spec, o.metrics), evidence, o.metrics.cursor, now)
+    weight, step = _first_weight(o.spec, o.metrics), o.capabilities.weight_step
+    return transitions.open_canary(status, weight, evidence, o.metrics.cursor, now, step)
 
 
 def _errors(rollout: Rollout) -> RateState:
@@ -103,7 +104,7 @@ def _ramp(o: Observation, status: Status, rollout: Rollout, samples: NewSamples)
     requests = requests_per_second * _interval(samples)
     current = status.traffic[-1].weight
     allowed = exposure.next_weight(current, upper, rate.stable_rate(known), left, requests, policy.maxWeight)
-    return transitions.set_weight(status, float(allowed))
+    return transitions.set_weight(status, float(allowed), o.capabilities.weight_step)
 
 
 def _climb(o: Observation, status: Status, rollout: Rollout, now: float) -> tuple[Status, bool]:
@@ -115,4 +116,5 @@ def _climb(o: Observation, status: Status, rollout: Rollout, now: float) -> tupl
     if step + 1 == len(steps):
         return status, True
     moved = replace(rollout, step=step + 1, stepSince=stamp(now))
-    return transitions.set_weight(replace(status, rollout=moved), steps[step + 1].weight), False
+    weight = steps[step + 1].weight
+    return transitions.set_weight(replace(status, rollout=moved), weight, o.capabilities.weight_step), False

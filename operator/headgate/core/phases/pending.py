@@ -33,7 +33,8 @@ class Pending(Phase):
             # Routers get ready by the first version that they route to.
             followed = status.traffic and o.router.available
             return transitions.go_live(status, now) if followed else transitions.route_first(status, now)
-        if isinstance(o.metrics, NewSamples) and (policy := o.spec.rollout.shadow):
+        policy = o.spec.rollout.shadow if o.capabilities.shadow else None
+        if isinstance(o.metrics, NewSamples) and policy:
             evidence = opened(o.spec, "Shadow", o.metrics, rollout.evidence)
             return transitions.open_shadow(status, routed_percent(policy.fraction), evidence, o.metrics.cursor, now)
         return open_canary(o, status, rollout, now)

@@ -9,8 +9,8 @@ stored in one go, so the new cursor is the oldest of the live targets' newest sa
 behind it. The cursor is kept in the same status as the evidence, so that no block counts twice, whoever reads next.
 
 A target also says since when its process counts. Where that has changed between two samples every counter began at 0
-in between, whatever its value. Where it is not said, or has not changed, the value alone tells: Envoy forgets the
-counters of a pod that goes.
+in between, whatever its value. Where it is not said, or has not changed, the value alone tells: a proxy may forget
+the counters of a pod that goes.
 """
 
 import math
@@ -24,9 +24,9 @@ import numpy as np
 from headgate.api.contract import STARTED
 from headgate.core.statistics.difference import Floats
 
-UPTIME = "envoy_server_uptime"
-"""Seconds since Envoy started, as the difference of two whole ones, and as old as its last flush."""
-START_SERIES = (UPTIME, STARTED)
+UPTIME_ENDS = "_uptime"
+"""How the name of a series ends that says for how many seconds its process has run: whole ones, and as old as the
+process' last flush of its counters."""
 
 _UPTIME_AHEAD, _UPTIME_OFF = 1.0, 3.0
 """Seconds by which an uptime may be too long, and by which two may be off from each other: they are rounded, a flush
@@ -94,16 +94,20 @@ def read_since(cursor: float | None, series: Iterable[Series], stale_after: floa
     increments = (
         Increment(s.labels, gained_between(s.samples, starts[s.target], until, anew.get(s.target, ())))
         for s in all_series
-        if s.labels.get("__name__") not in START_SERIES
+        if not _tells_starts(s.labels.get("__name__", ""))
     )
     return Reading(tuple(increments), until)
+
+
+def _tells_starts(name: str) -> bool:
+    return name == STARTED or name.endswith(UPTIME_ENDS)
 
 
 def restarts(series: Iterable[Series]) -> dict[str, list[float]]:
     """By target the times of those samples since whose predecessor its process has started anew."""
     told: dict[tuple[str, str], dict[float, float]] = defaultdict(dict)
     for s in series:
-        if (name := s.labels.get("__name__", "")) in START_SERIES:
+        if _tells_starts(name := s.labels.get("__name__", "")):
             told[s.target, name].update(s.samples)
     found: dict[str, list[float]] = defaultdict(list)
     for (target, name), samples in told.items():

@@ -15,7 +15,7 @@ from pod_security import violations
 from world import DEFAULTS, DIGEST, Behaviour
 
 from headgate.core.dataplane.envoy.router import router_manifests
-from headgate.core.manifests import runtime_manifests
+from headgate.core.manifests.runtime import runtime_manifests
 from headgate.edges.kube import PLURALS
 from headgate_serving.server.settings import read_settings
 

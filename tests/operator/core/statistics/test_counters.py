@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from headgate.core.statistics.counters import (
     STARTED,
-    UPTIME,
     Series,
     gained_between,
     gained_by_window,
@@ -203,7 +202,7 @@ def test_without_two_samples_a_counter_gained_nothing(samples):
 
 
 def up(*samples, target="10.0.0.1:8003"):
-    return series(*samples, target=target, __name__=UPTIME)
+    return series(*samples, target=target, __name__="envoy_server_uptime")
 
 
 def since(*samples, target="10.0.0.1:8003"):
@@ -276,5 +275,5 @@ def lives(draw):
 @settings(max_examples=300)
 def test_nothing_is_lost_and_nothing_counted_twice_however_often_a_process_starts(life):
     counts, uptimes, counted = life
-    told = restarts([Series({"instance": "a", "__name__": UPTIME}, uptimes)])
+    told = restarts([Series({"instance": "a", "__name__": "envoy_server_uptime"}, uptimes)])
     assert gained_between(counts, 0, math.inf, told.get("a", ())) == counted

@@ -1,24 +1,25 @@
 """Headgate's own data plane: for each model a Deployment of routers, Envoy with an agent beside it."""
 
-from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 from headgate.api import contract
 from headgate.api.quantities import seconds
 from headgate.api.rules import eighths_waited_for
 from headgate.api.spec import Spec, Traffic
 from headgate.api.status import Retiring
+from headgate.core.children import workload_of
 from headgate.core.dataplane import ChildName, DataPlane, Manifest, Read
 from headgate.core.dataplane.envoy import pairs, release, samples
 from headgate.core.dataplane.envoy.history import EnvoyHistory
 from headgate.core.dataplane.envoy.published import published_state
 from headgate.core.dataplane.envoy.router import router_manifests, router_name
-from headgate.core.dataplane.envoy.series import ANSWERED, ANSWERED_WITHIN, ERRORS, SUCCESSES
-from headgate.core.model import MetricsUnavailable, NoNewSamples, Observation
+from headgate.core.dataplane.envoy.series import ANSWERED, ANSWERED_WITHIN, ERRORS, SUCCESSES, UPTIME
+from headgate.core.model import MetricsUnavailable, NoNewSamples, Observation, Workload
 from headgate.core.signals.signal import Comparison
-from headgate.core.statistics.counters import START_SERIES, Series
+from headgate.core.statistics.counters import Series
 
-_COUNTED = (SUCCESSES, ERRORS, ANSWERED, ANSWERED_WITHIN, contract.RUNTIME_READY, *START_SERIES)
+_COUNTED = (SUCCESSES, ERRORS, ANSWERED, ANSWERED_WITHIN, contract.RUNTIME_READY, UPTIME, contract.STARTED)
 
 
 class EnvoyDataPlane(DataPlane):
@@ -50,6 +51,11 @@ class EnvoyDataPlane(DataPlane):
         self, retiring: Iterable[Retiring], routers: Iterable[str], series: Iterable[Series], clock_ahead: float
     ) -> frozenset[str]:
         return release.released(retiring, routers, series, clock_ahead)
+
+    def workload(
+        self, name: str, deployments: Sequence[Mapping[str, Any]], pods: Sequence[Mapping[str, Any]]
+    ) -> Workload:
+        return workload_of(next((d for d in deployments if d["metadata"]["name"] == f"{name}-router"), None), pods)
 
     def unwanted(self, o: Observation) -> Sequence[ChildName]:
         if o.spec.traffic.routerAutoscaling:

@@ -10,8 +10,8 @@ from headgate.api import API_VERSION, REVISION_LABEL
 from headgate.api.status import RevisionRef
 from headgate.api.stored import as_manifest
 from headgate.core.dataplane.envoy.router import router_name
+from headgate.core.engines.engine import GRPC_PORT, HTTP_PORT
 from headgate.core.manifests.metadata import Manifest, metadata
-from headgate.core.manifests.runtime import GRPC_PORT, HTTP_PORT
 from headgate.core.model import Observation, Workload
 
 FILE = "state.json"

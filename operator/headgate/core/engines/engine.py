@@ -1,0 +1,46 @@
+"""What an engine is: the process of a serving pod, what stands beside it, and who counts its predictions."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from headgate.core.model import Observation, RevisionView
+
+Manifest = dict[str, Any]
+
+HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
+INFERENCE_PORTS = ({"name": "http", "containerPort": HTTP_PORT}, {"name": "grpc", "containerPort": GRPC_PORT})
+
+
+class Engine(ABC):
+    """One engine. All of them speak the Open Inference Protocol at the same ports, with its health paths."""
+
+    name: ClassVar[str]
+    """In `spec.runtime.engine`."""
+    counts_itself: ClassVar[bool] = True
+    """Whether it counts inputs and predictions. Beside another one a monitor does, from requests that the routers copy
+    to it, and the revision freezes Headgate's image as well, for the monitor and the fetcher."""
+    writes: ClassVar[Sequence[str]] = ()
+    """Folders that its process may write to."""
+
+    @abstractmethod
+    def process(self, o: Observation, view: RevisionView) -> Manifest:
+        """Command, arguments, environment and ports of the container `runtime`."""
+
+    def sidecars(self, o: Observation, view: RevisionView, mounts: Sequence[Manifest]) -> Sequence[Manifest]:
+        """Native sidecars, which start before the engine and outlive it. `mounts` hold the artifact, read-only."""
+        return ()
+
+    def fetcher_arguments(self) -> Sequence[str]:
+        """What the fetcher is told of artifacts for this engine."""
+        return ()
+
+    def service_ports(self) -> Sequence[Manifest]:
+        """Ports of the revision's Service besides those for inference."""
+        return ()
+
+
+def identity(o: Observation, view: RevisionView) -> list[Manifest]:
+    """The labels of a container's series, in the environment."""
+    labels = {"HEADGATE_NAMESPACE": o.namespace, "HEADGATE_MODEL": o.name, "HEADGATE_REVISION": view.name}
+    return [{"name": name, "value": value} for name, value in labels.items()]

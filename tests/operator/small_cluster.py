@@ -1,0 +1,115 @@
+"""A fake API server with one ModelDeployment, and the reconciler that looks at it."""
+
+from fakes import FakeKube, FakeMetrics
+from world import DEFAULTS, START
+
+from headgate.api import API_VERSION
+from headgate.background import BackgroundReadings
+from headgate.core.dataplane.envoy import EnvoyDataPlane
+from headgate.core.statistics.counters import Series
+from headgate.edges.telemetry import Telemetry
+from headgate.observe import Observer
+from headgate.queue import Key
+from headgate.reconcile import Reconciler
+
+KEY = Key("models", "fraud")
+
+
+class Cluster:
+    """See above. `plane` instead of Envoy routers."""
+
+    def __init__(self, plane=None):
+        self.plane = plane or EnvoyDataPlane()
+        self.kube, self.metrics, self.telemetry = FakeKube(), FakeMetrics(), Telemetry()
+        self.now, self.leading = START, True
+        self.reconciler = self.restarted()
+        self.ask("v1")
+
+    def restarted(self):
+        """A new operator, which knows nothing."""
+        observer = Observer(self.metrics, DEFAULTS, 30.0, self.plane)
+        self.news = []
+        self.background = BackgroundReadings(self.metrics, self.news.append, lambda: self.now, self.plane)
+        return Reconciler(
+            self.kube,
+            self.kube,
+            observer,
+            self.background,
+            self.telemetry,
+            lambda: self.leading,
+            lambda: self.now,
+        )
+
+    def ask(self, version, **spec):
+        meta = {"namespace": "models", "name": "fraud"}
+        before = self.kube.find("ModelDeployment", "fraud") or {}
+        model = {"version": version, "uri": f"file:///models/{version}"}
+        self.kube.put(
+            {
+                "apiVersion": API_VERSION,
+                "kind": "ModelDeployment",
+                "metadata": meta,
+                "spec": {"model": model, **spec},
+                "status": before.get("status", {}),
+            }
+        )
+
+    async def look(self, seconds=1.0):
+        self.now += seconds
+        self.metrics.time = self.now
+        self.kube.requests.clear()
+        try:
+            return await self.reconciler.reconcile(KEY)
+        finally:
+            await self.background.settled()
+
+    def ready(self):
+        """All pods that are asked for are ready."""
+        for (kind, *_), found in self.kube.objects.items():
+            if kind == "Deployment":
+                wanted = found["spec"].get("replicas", 1)
+                counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), wanted)
+                found["status"] = {"observedGeneration": found["metadata"]["generation"], **counts}
+
+    def serve(self, candidate=(0, 0), stable=(1000, 0), seconds=1):
+        """What the routers are going to have counted since the cursor: successes and errors."""
+        status = self.status
+        start = status["rollout"].get("cursor") or self.now - 2
+        pairs = ((status["candidate"]["revision"], candidate), (status["stable"]["revision"], stable))
+        self.metrics.series = [
+            Series(
+                {"__name__": f"envoy_cluster_endpoint_{name}", "headgate_revision": revision, "instance": "router"},
+                ((start, 0.0), (self.now + seconds, float(count))),
+            )
+            for revision, counts in pairs
+            for name, count in zip(("rq_success", "rq_error"), counts, strict=True)
+        ]
+        ready = {"__name__": "headgate_ready", "headgate_revision": pairs[1][0], "instance": "runtime"}
+        self.metrics.series.append(Series(ready, ((start, 1.0), (self.now + seconds, 1.0))))
+
+    async def live(self):
+        """v1 is stable."""
+        await self.look()
+        self.ready()
+        for seconds in (1, 1, 15, 1):
+            await self.look(seconds)
+        return self
+
+    async def canary(self):
+        """... and v2 has its first traffic."""
+        await self.live()
+        self.ask("v2")
+        await self.look()
+        self.ready()
+        self.serve()
+        await self.look()
+        assert self.status["phase"] == "Canary"
+        return self
+
+    @property
+    def status(self):
+        return self.kube.find("ModelDeployment", "fraud")["status"]
+
+    @property
+    def routed(self):
+        return {t["role"]: t["weight"] for t in self.status["traffic"]}

@@ -1,0 +1,138 @@
+"""A data plane that is not Envoy's: whole percents, no shadow, one route and no pods of its own."""
+
+import pytest
+from small_cluster import Cluster
+
+from headgate.api import API_VERSION, contract
+from headgate.core.dataplane import DataPlane, Read
+from headgate.core.model import BaselineRate, Capabilities, MetricsUnavailable, NoNewSamples, Workload
+from headgate.core.signals.signal import Comparison, PairBlock, Samples
+from headgate.core.statistics.counters import Series, read_since
+from headgate.core.statistics.rates import AttemptBlock
+
+REQUESTS = "gateway_requests_total"
+
+
+class GatewaySamples(Samples):
+    def attempts(self):
+        counts = []
+        for revision in (self.compared.candidate, self.compared.stable):
+            mine = [i for i in self.increments if i.labels.get(contract.REVISION) == revision]
+            counts += [sum(i.gained for i in mine), sum(i.gained for i in mine if i.labels.get("code") == "5xx")]
+        return AttemptBlock(*counts)
+
+    def slow_answers(self):
+        return None
+
+    def pairs(self):
+        return PairBlock()
+
+
+class NoHistory:
+    def failures(self):
+        return BaselineRate()
+
+    def slow_answers(self, edge):
+        return BaselineRate()
+
+
+class Gateway(DataPlane):
+    capabilities = Capabilities(shadow=False, weight_step=1.0)
+    comparison_series = history_series = (REQUESTS,)
+    pair_series = release_series = ()
+
+    def compared(self, spec, stable, candidate):
+        return Comparison(stable, candidate)
+
+    def read(self, series, now, cursor, compared, stale_after):
+        found = [s for s in series if s.samples]
+        if not found:
+            return MetricsUnavailable("The gateway has no samples.")
+        reading = read_since(cursor, found, stale_after)
+        return Read(reading.cursor, GatewaySamples(found, reading.increments, compared)) if reading else NoNewSamples()
+
+    def read_pairs(self, series, now, cursor, compared, stale_after):
+        raise AssertionError("it can't copy requests")
+
+    def history(self, series, cursor, compared):
+        return NoHistory()
+
+    def released(self, retiring, routers, series, clock_ahead):
+        return frozenset(each.revision for each in retiring)
+
+    def workload(self, name, deployments, pods):
+        return Workload(1, 1, True, available=1)
+
+    def unwanted(self, o):
+        return []
+
+    def manifests(self, o):
+        route = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute"}
+        backends = [{"name": t.revision, "weight": t.weight} for t in o.status.traffic]
+        meta = {"name": o.name, "namespace": o.namespace}
+        return [{**route, "metadata": meta, "spec": {"rules": [{"backendRefs": backends}]}}]
+
+
+class Routed(Cluster):
+    def serve(self, candidate=(0, 0), stable=(1000, 0), seconds=1):
+        """Successes and errors of both since the cursor."""
+        status = self.status
+        start = status["rollout"].get("cursor") or self.now - 2
+        self.metrics.series = [
+            Series(
+                {"__name__": REQUESTS, contract.REVISION: status[who]["revision"], "code": code, "instance": "gateway"},
+                ((start, 0.0), (self.now + seconds, float(count))),
+            )
+            for who, counts in (("candidate", candidate), ("stable", stable))
+            for code, count in zip(("2xx", "5xx"), counts, strict=True)
+        ]
+
+    @property
+    def weights(self):
+        (rule,) = self.kube.find("HTTPRoute", "fraud")["spec"]["rules"]
+        return [backend["weight"] for backend in rule["backendRefs"]]
+
+
+@pytest.fixture
+def cluster():
+    return Routed(Gateway())
+
+
+async def test_a_bad_candidate_is_rolled_back_and_the_route_follows(cluster):
+    await cluster.canary()
+    assert all(weight == int(weight) for weight in cluster.weights)
+    assert len(cluster.weights) == 2
+    cluster.serve(candidate=(10, 90))
+    await cluster.look()
+    assert (cluster.status["phase"], cluster.status["rollout"]["reason"]) == ("RollingBack", "ErrorsHigher")
+    assert cluster.weights == [100]
+
+
+async def test_a_good_candidate_is_promoted(cluster):
+    await cluster.canary()
+    for _ in range(8):
+        if cluster.status["phase"] != "Canary":
+            break
+        cluster.serve(candidate=(2000, 0), stable=(8000, 0), seconds=2)
+        await cluster.look(2)
+        assert all(weight == int(weight) for weight in cluster.weights)
+    assert cluster.status["phase"] == "Promoting"
+    assert cluster.weights[-1] == 100
+
+
+async def test_what_it_can_not_do_is_left_out(cluster):
+    await cluster.live()
+    cluster.ask("v2", rollout={"shadow": {}})
+    await cluster.look()
+    cluster.ready()
+    cluster.serve()
+    await cluster.look()
+    assert cluster.status["phase"] == "Canary", "no shadow first"
+
+
+async def test_nothing_of_envoy_is_applied(cluster):
+    await cluster.canary()
+    kinds = {(kind, name) for kind, _, name in cluster.kube.objects}
+    assert not [name for _, name in kinds if name.endswith("-router")]
+    assert ("ModelDeployment", "fraud") in kinds
+    assert cluster.kube.find("ModelDeployment", "fraud")["apiVersion"] == API_VERSION
