@@ -136,6 +136,7 @@ class Connection(Filled):
         self._length = -1
         self._counted = 0  # bytes that count as held for the request that is being read
         self._filling: Filling | None = None  # reads the rest of a large body
+        self._waits = False  # the client, to be told to send the body of the request that is being read
         self._head = 0  # bytes that have come of a head
         self._begun = 0.0  # when the request that is being read began; 0 between requests
         self._heard = 0.0
@@ -264,8 +265,14 @@ class Connection(Filled):
             if self._length > 0:
                 self._counted = self._length
                 server.held += self._length
-            if b"expect" in headers and not self._current and self._waits_for_continue(headers):
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._waits = b"expect" in headers and self._waits_for_continue(headers)
+            self._let_continue()
+
+    def _let_continue(self) -> None:
+        """Tell a client that waits for it to send the body, when what came before is answered."""
+        if self._waits and self._reading and not (self._current or self._queue):
+            self._waits = False
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _waits_for_continue(self, headers: dict[bytes, bytes]) -> bool:
         """Whether the client sends the body when it is told to; one of HTTP/1.0 knows no such thing (RFC 9110)."""
@@ -275,7 +282,7 @@ class Connection(Filled):
         """A part of the body."""
         if self._deaf:
             return
-        self._head = 0
+        self._head, self._waits = 0, False
         if self._parts:
             self._keep_too(body)
         else:
@@ -321,6 +328,8 @@ class Connection(Filled):
             self._hang_up()
         elif self._queue:
             asyncio.get_running_loop().call_soon(self._proceed)
+        else:
+            self._let_continue()
 
     def look_at_the_clock(self) -> None:
         """Called every second: has the client taken too long for something?"""

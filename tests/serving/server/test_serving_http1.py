@@ -292,6 +292,19 @@ async def test_continue_is_said_before_the_body_and_not_to_who_is_refused(start:
     await greedy.refused(413, "more than 1000 bytes")
 
 
+async def test_who_waits_behind_an_answer_is_told_to_continue_after_it(front: Front, client: Client) -> None:
+    client.send(get(b"/later"))
+    first = (await front.asked())[0]
+    client.send(post(b"body", b"expect: 100-continue")[:-4])
+    (connection,) = front.server.connections
+    await until(lambda: connection._reading)
+    first.answer(Answer(200, TEXT, b"done"))
+    assert (await client.answer())[2] == b"done"
+    assert (await client.answer())[0] == 100
+    client.send(b"body")
+    assert (await client.answer())[2] == b"POST / 4 body"
+
+
 async def test_http_1_0_knows_no_continue(client: Client) -> None:
     client.send(post(b"body", b"expect: 100-continue").replace(b"HTTP/1.1", b"HTTP/1.0"))
     status, _, body = await client.answer()
