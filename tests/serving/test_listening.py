@@ -8,10 +8,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-import serving_models as models
 from prometheus_client import CollectorRegistry
 from serving_process import Served
 
+import serving_models as models
 from headgate_serving import listening
 from headgate_serving.listening import bind_address, listening_socket
 from headgate_serving.router.agent import parse_arguments

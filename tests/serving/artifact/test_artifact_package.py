@@ -5,12 +5,12 @@ from pathlib import Path
 import boto3
 import numpy as np
 import pytest
-import serving_models
 import yaml
 from artifact_distribution import running_distribution
 from artifact_places import Fetch
 from artifact_registry import Login
 
+import serving_models
 from headgate.cli import main
 
 PACKED = [".headgate.json", "manifest.json", "model.onnx", "profile.json", "samples.json"]

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import onnx
-import serving_models
 from conformance_clients import Clients
 from conformance_table import VERSION
 from onnx import TensorProto, helper
 from serving_process import Served
 
+import serving_models
 from bench.serving.cases import CASES as BENCH_CASES
 from bench.serving.cases import MODEL_NAME, write_model
 from bench.serving.process import Running

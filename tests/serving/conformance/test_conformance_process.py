@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import httpx
 import orjson
 import pytest
-import serving_models as models
 from conformance_requests import asked
 from conformance_servers import MAX_BODY
 from serving_process import Served
 
+import serving_models as models
 from patience import PATIENCE
 
 INFER = "/v2/models/fraud/infer"

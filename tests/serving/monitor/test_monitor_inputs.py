@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-import serving_models as models
 from onnx import TensorProto
 from pyarrow import parquet
 
+import serving_models as models
 from headgate_serving.errors import MalformedRequest, ProfileInvalid
 from headgate_serving.monitor.reference import Reference, examples_of, reference_of
 from headgate_serving.server.datatypes import BY_NAME

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import serving_models as models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import serving_models as models
 from headgate.cli import digest as digest_command
 from headgate.cli import profile as profile_command
 from headgate_serving.errors import ProfileInvalid

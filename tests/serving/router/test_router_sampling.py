@@ -16,7 +16,6 @@ import aiohttp
 import grpc
 import numpy as np
 import pytest
-import serving_models as models
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from prometheus_client import CollectorRegistry, generate_latest
@@ -25,6 +24,7 @@ from serving_process import LABELS, Served
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import serialize_byte_tensor
 
+import serving_models as models
 from headgate_serving.monitor import build_profile
 from headgate_serving.monitor.profile import Column
 from headgate_serving.router.copies import pace, tap

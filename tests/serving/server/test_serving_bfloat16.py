@@ -6,7 +6,6 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-import serving_models as models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
@@ -14,6 +13,7 @@ from onnx import TensorProto
 from serving_process import Served
 from serving_tried import tried
 
+import serving_models as models
 from headgate_serving.server.bfloat16 import narrowed
 from headgate_serving.server.datatypes import widened
 

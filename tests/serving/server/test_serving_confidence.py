@@ -6,12 +6,12 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-import serving_models as models
 import tritonclient.grpc
 import tritonclient.http
 from serving_process import Served
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+import serving_models as models
 from headgate_serving.server.confidence import Confidence, confidence_of
 from headgate_serving.server.model import load_model
 

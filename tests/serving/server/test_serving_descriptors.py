@@ -7,9 +7,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-import serving_models as models
 from serving_process import Served
 
+import serving_models as models
 from headgate_serving.server import descriptors
 from patience import PATIENCE
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import hpack
 import pytest
-import serving_models as models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import serving_models as models
 from headgate_serving.errors import RequestError
 from headgate_serving.server.calls import parsed
 from headgate_serving.server.frames import PREFACE, frame

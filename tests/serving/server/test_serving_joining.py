@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import serving_models as models
 from serving_tried import start_of
 from test_serving_runner import DEPENDENT, SLOW, Asked, Watched, sums
 
+import serving_models as models
 from headgate_serving.errors import ExecutionFailed, RunTooLong
 from headgate_serving.server.joining import Joining, Proof
 from headgate_serving.server.model import Model

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
-import serving_models as models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
@@ -15,6 +14,7 @@ from onnx import TensorProto
 from serving_tried import tried
 from tritonclient.grpc import service_pb2 as pb
 
+import serving_models as models
 from headgate_serving.errors import MalformedRequest
 from headgate_serving.server.model import Model, load_model
 from headgate_serving.server.protocol import decode, encode

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-import serving_models as models
 import tritonclient.grpc
 from numpy.typing import NDArray
 from serving_process import Served
 from sklearn.datasets import load_breast_cancer
 
+import serving_models as models
 from headgate_serving.monitor import build_profile
 from headgate_serving.monitor.profile import Column
 from headgate_serving.server.model import load_model

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-import serving_models as models
 from serving_process import Served
 
+import serving_models as models
 from patience import PATIENCE
 
 INFER = "/v2/models/fraud/infer"
