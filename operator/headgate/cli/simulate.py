@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from headgate.api.quantities import fraction, seconds
 from headgate.cli.validate import SpecUnreadable, read_spec
-from headgate.simulate.policy import Policy, policy_of
+from headgate.simulate.policy import Policy, ShadowPolicy, policy_of
 from headgate.simulate.rollout import simulate
 from headgate.simulate.summary import as_table, plot, summarise
 from headgate.simulate.world import World
@@ -44,6 +44,9 @@ def add_parser(subparsers: Any) -> None:
     world.add_argument("--late-onset", type=_span, default=0.0, help="until then the candidate is like stable")
     world.add_argument("--outage", type=_span, metavar="WHEN", help="both fail ten times as often for 5m, from then")
     world.add_argument("--prediction-shift", type=_rate, help="share of scores that moves to the lower half")
+    world.add_argument("--stable-slow", type=_rate, help="share of stable's answers that are slow (0.01 or 1%%)")
+    world.add_argument("--candidate-slow", type=_rate, help="share of the candidate's (default: stable's)")
+    world.add_argument("--agreement", type=_rate, help="share of a shadow's copies that are answered alike (default 1)")
     world.add_argument("--missed-scrapes", type=_rate, default=0.0, help="share of scrapes that fail")
     world.add_argument("--restart-every", type=_duration, help="mean time between restarts of a pod")
     world.add_argument("--history", type=_span, default=1800.0, help="known of stable from before (default 30m)")
@@ -55,6 +58,8 @@ def add_parser(subparsers: Any) -> None:
     policy.add_argument("--max-weight", type=_positive, help="largest weight before promotion in percent (default 50)")
     policy.add_argument("--margin", type=_margin, help="by how much more the candidate may fail")
     policy.add_argument("--prediction-margin", type=_margin, help="by how much a share of predictions may move")
+    policy.add_argument("--latency-margin", type=_margin, help="by how much more of the answers may be slow")
+    policy.add_argument("--shadow", action=argparse.BooleanOptionalAction, help="begin with copies of requests")
     policy.add_argument("--retry-on-stable", action=argparse.BooleanOptionalAction, default=None)
     policy.add_argument("--weight-every", type=_duration, help="draw the weight anew, between 1 and 50 %%, so often")
     parser.add_argument("--runs", type=_count, default=500)
@@ -109,8 +114,15 @@ def _policy(args: argparse.Namespace) -> Policy:
         "margin": args.margin,
         "prediction_margin": args.prediction_margin,
         "retry_on_stable": args.retry_on_stable,
+        "latency_margin": args.latency_margin,
     }
     policy = replace(policy, **{name: value for name, value in given.items() if value is not None})
+    if args.shadow is not None:
+        policy = replace(policy, shadow=(policy.shadow or ShadowPolicy()) if args.shadow else None)
+    if args.agreement is not None and policy.shadow is None:
+        raise ValueError("--agreement is of a shadow: add --shadow, or a manifest that asks for one")
+    if args.candidate_slow is not None and args.stable_slow is None:
+        raise ValueError("--candidate-slow needs --stable-slow: slow answers are compared with stable's")
     if not 0 < policy.alpha < 1:
         raise ValueError(f"--alpha {policy.alpha:g}: must be above 0 and below 1")
     if policy.ramps and not policy.margin:
@@ -140,6 +152,9 @@ def _world(args: argparse.Namespace) -> World:
         restart_every=args.restart_every,
         history=args.history,
         prediction_shift=args.prediction_shift,
+        stable_slow=args.stable_slow,
+        candidate_slow=(args.stable_slow or 0.0) if args.candidate_slow is None else args.candidate_slow,
+        agreement=1.0 if args.agreement is None else args.agreement,
     )
 
 

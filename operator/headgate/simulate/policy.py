@@ -7,6 +7,15 @@ from headgate.api.spec import Spec
 
 
 @dataclass(frozen=True)
+class ShadowPolicy:
+    """What `spec.rollout.shadow` says. Shares of 1."""
+
+    fraction: float = 0.1
+    min_pairs: int = 500
+    min_agreement: float = 0.98
+
+
+@dataclass(frozen=True)
 class Policy:
     """How a candidate is exposed and judged. Weights in percent, margins as differences of rates."""
 
@@ -20,6 +29,8 @@ class Policy:
     steps: tuple[tuple[float, float], ...] = ()
     """An explicit ladder: weight and seconds to hold it."""
     retry_on_stable: bool = True
+    latency_margin: float = 0.01
+    shadow: ShadowPolicy | None = None
 
     @property
     def ramps(self) -> bool:
@@ -44,7 +55,7 @@ class Policy:
 
 def policy_of(spec: Spec) -> Policy:
     """What the manifest says."""
-    rollout = spec.rollout
+    rollout, shadow = spec.rollout, spec.rollout.shadow
     return Policy(
         alpha=rollout.alpha,
         margin=fraction(rollout.margins.errors),
@@ -53,4 +64,8 @@ def policy_of(spec: Spec) -> Policy:
         max_weight=rollout.maxWeight,
         steps=tuple((step.weight, seconds(step.hold)) for step in rollout.steps),
         retry_on_stable=spec.traffic.retryOnStable,
+        latency_margin=fraction(rollout.latency.margin) if rollout.latency else Policy.latency_margin,
+        shadow=ShadowPolicy(fraction(shadow.fraction), shadow.minPairs, fraction(shadow.minAgreement))
+        if shadow
+        else None,
     )

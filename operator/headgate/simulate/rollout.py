@@ -1,6 +1,6 @@
 """Many rollouts at once through the functions that decide real ones.
 
-Every scrape: traffic at the weights of the moment, the evidence after it, the verdict, the next weights.
+Every scrape: traffic at the weights of the moment, the evidence of each signal after it, the verdict, the next weights.
 """
 
 import math
@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core import exposure, judge
-from headgate.core.signals import evidence as combine
-from headgate.core.statistics import rates, shares
-from headgate.core.statistics.difference import Floats, log_mean
-from headgate.core.statistics.rates import Counts, Rates
-from headgate.core.statistics.shares import Answers, Shares
+from headgate.core.signals.evidence import log_total, weights
+from headgate.core.statistics.difference import Floats
+from headgate.core.statistics.rates import Counts
 from headgate.simulate.policy import Policy
-from headgate.simulate.world import SCORE_BINS, Version, World, past, scores, without_restarted
+from headgate.simulate.signals import SIMULATED, Simulated, SimulatedErrors, SimulatedShadow
+from headgate.simulate.world import Version, World, past, without_restarted
 
 UNDECIDED, PROMOTED, HARMFUL, BUDGET_SPENT = range(4)
 SHOWN = 12
@@ -42,8 +41,8 @@ class Outcome:
     """What became of each rollout; arrays of one length."""
 
     decision: NDArray[np.int64]
-    by_predictions: NDArray[np.bool_]
-    """Whether the predictions carried the evidence of a rollback."""
+    carrier: NDArray[np.str_]
+    """The signal that carried most of the evidence when it ended; empty while it is undecided."""
     seconds: Floats
     requests: Floats
     """Of the candidate."""
@@ -83,43 +82,46 @@ class _Run:
         self.world, self.policy, self.rng = world, policy, rng
         self.phase = rng.random(runs)
         history = past(world, rng, runs, self.phase)
-        self.rates = Rates.start(history)
-        self.shares = Shares.start(runs, SCORE_BINS - 1) if world.prediction_shift is not None else None
-        signals = ["errors"] + (["predictions"] if self.shares else [])
-        self.weights_of_signals = combine.weights(signals)
-        self.ceiling = combine.ceiling(self.weights_of_signals["errors"], policy.alpha)
+        compared = [signal for signal in SIMULATED if signal.is_compared(world, policy)]
+        self.weights_of_signals = weights(signal.name for signal in compared)
+        self.signals: list[Simulated] = [
+            signal(world, policy, self.weights_of_signals[signal.name], history, rng) for signal in compared
+        ]
+        self.errors = next(signal for signal in self.signals if type(signal) is SimulatedErrors)
+        self.shadow = next((signal for signal in self.signals if isinstance(signal, SimulatedShadow)), None)
         self.candidate = Version(world, world.candidate_pods, runs)
         self.stable = Version(world, world.stable_pods, runs)
         self.alive = np.arange(runs)
-        self.weight = self._first_weight(history.trials)
+        self.first_weight = self._first_weight(history.trials)
+        self.weight = self.first_weight if self.shadow is None else np.zeros(runs)
+        self.opened = np.zeros(runs)
         self.unread = Counts.none(runs)
         self.heard = np.ones(runs, bool)
         self.decision = np.full(runs, UNDECIDED)
-        self.by_predictions = np.zeros(runs, bool)
+        self.carrier = np.full(runs, "", dtype="<U32")
         self.seconds, self.requests, self.bad = np.zeros(runs), np.zeros(runs), np.zeros(runs)
         self.courses = [Course() for _ in range(min(SHOWN, runs))]
 
     def look(self, now: float, weight_every: float | None) -> None:
         """One scrape later."""
-        block = self._traffic(now)
+        exposed = ~self.shadow.compares if self.shadow else np.ones(len(self.alive), bool)
+        block = self._traffic(now).where(exposed)
         read = self.rng.random(len(self.alive)) >= self.world.missed_scrapes
         unread = self.unread.plus(block)
         counted, self.unread = unread.where(read), unread.where(~read)
         self.heard = counted.trials > 0
-        self.rates = rates.fold(self.rates, counted, self.policy.margin, self.ceiling, self.world.scrape)
-        log_harm, log_safe = {"errors": self.rates.log_harm}, [self.rates.log_safe]
-        if self.shares and self.world.prediction_shift is not None:
-            self.shares = self._predictions(self.shares, counted, self.world.prediction_shift)
-            log_harm["predictions"] = log_mean(np.concatenate([self.shares.up, self.shares.down], axis=1))
-            log_safe.append(np.minimum(self.shares.not_up, self.shares.not_down).min(axis=1))
-        total = combine.log_total(log_harm, self.weights_of_signals)
+        for signal in self.signals:
+            signal.fold(counted)
+        log_harm = {signal.name: signal.log_harm for signal in self.signals}
+        total = log_total(log_harm, self.weights_of_signals)
         self._remember(now, total)
-        self._decide(now, total, log_harm, log_safe)
-        self._move(now, weight_every)
+        exposed = self._decide(now, total, log_harm, exposed)
+        self._move(now, weight_every, exposed)
+        self._open_canaries(now)
 
     def outcome(self) -> Outcome:
         """What became of all."""
-        return Outcome(self.decision, self.by_predictions, self.seconds, self.requests, self.bad, self.courses)
+        return Outcome(self.decision, self.carrier, self.seconds, self.requests, self.bad, self.courses)
 
     def _first_weight(self, trials: Floats) -> Floats:
         if not self.policy.ramps:
@@ -142,12 +144,6 @@ class _Run:
         self.seconds[self.alive] = now
         return without_restarted(self.rng, block, self.world)
 
-    def _predictions(self, state: Shares, block: Counts, shift: float) -> Shares:
-        good_c, good_s = block.n_c - block.y_c, block.n_s - block.y_s
-        c, s = scores(self.rng, good_c, shift), scores(self.rng, good_s, 0.0)
-        answers = Answers(c, good_c[:, None], s, good_s[:, None])
-        return shares.fold(state, answers, self.policy.prediction_margin, self.world.scrape)
-
     def _remember(self, now: float, total: Floats) -> None:
         for place, run in enumerate(self.alive):
             if run >= len(self.courses):
@@ -157,49 +153,65 @@ class _Run:
             course.weights.append(float(self.weight[place]))
             course.evidence.append(float(total[place]) / math.log(10))
 
-    def _decide(self, now: float, total: Floats, log_harm: dict[str, Floats], log_safe: list[Floats]) -> None:
+    def _decide(
+        self, now: float, total: Floats, log_harm: dict[str, Floats], exposed: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Ends the rollouts that are decided; which of the others are exposed."""
         policy = self.policy
         harmful = judge.harmful(total, policy.alpha)
-        passed = judge.passed(log_safe)
+        passed = judge.passed([signal.log_safe for signal in self.signals if signal is not self.shadow]) & exposed
         spent = np.zeros(len(self.alive), bool)
         if policy.risk_budget is not None:
-            fine = judge.passed([self.rates.log_safe])
-            spent = judge.budget_spent(self.rates.excess, policy.risk_budget, self.rates.log_worse, fine, policy.alpha)
-        promoted = passed & (now >= policy.earliest_promotion)
+            rates = self.errors.state
+            fine = judge.passed([rates.log_safe])
+            spent = judge.budget_spent(rates.excess, policy.risk_budget, rates.log_worse, fine, policy.alpha)
+        promoted = passed & (now - self.opened >= policy.earliest_promotion)
         decision = np.select([harmful, spent, promoted], [HARMFUL, BUDGET_SPENT, PROMOTED], UNDECIDED)
         ended = np.flatnonzero(decision != UNDECIDED)
         if not len(ended):
-            return
+            return exposed
         self.decision[self.alive[ended]] = decision[ended]
-        if "predictions" in log_harm:
-            shares_of = self.weights_of_signals
-            errors, predictions = (log_harm[s] + math.log(shares_of[s]) for s in ("errors", "predictions"))
-            self.by_predictions[self.alive[ended]] = (predictions > errors)[ended]
+        weighed = np.stack([logs + math.log(self.weights_of_signals[name]) for name, logs in log_harm.items()])
+        self.carrier[self.alive[ended]] = np.array(list(log_harm))[np.argmax(weighed, axis=0)][ended]
         for run in self.alive[ended]:
             if run < len(self.courses):
                 self.courses[run].outcome = int(self.decision[run])
-        self._go_on_with(np.flatnonzero(decision == UNDECIDED))
+        rows = np.flatnonzero(decision == UNDECIDED)
+        self._go_on_with(rows)
+        return exposed[rows]
 
     def _go_on_with(self, rows: NDArray[np.intp]) -> None:
         self.alive, self.weight, self.phase = self.alive[rows], self.weight[rows], self.phase[rows]
-        self.heard = self.heard[rows]
-        self.rates = self.rates.take(rows)
-        self.shares = self.shares.take(rows) if self.shares else None
+        self.heard, self.opened, self.first_weight = self.heard[rows], self.opened[rows], self.first_weight[rows]
+        for signal in self.signals:
+            signal.take(rows)
         self.unread = Counts(*(part[rows] for part in self.unread))
         self.candidate.take(rows)
         self.stable.take(rows)
 
-    def _move(self, now: float, weight_every: float | None) -> None:
+    def _move(self, now: float, weight_every: float | None, exposed: NDArray[np.bool_]) -> None:
         policy = self.policy
         if weight_every is not None:
             if now % weight_every < self.world.scrape:
                 self.weight = np.exp(self.rng.uniform(0.0, math.log(50.0), len(self.alive)))
         elif not policy.ramps:
-            self.weight = np.full(len(self.alive), policy.weight_at(now))
+            due = np.array([policy.weight_at(seconds) for seconds in now - self.opened])
+            self.weight = np.where(exposed, due, self.weight)
         else:
-            known = self.rates.settled
+            known = self.errors.state.settled
             upper = exposure.upper_rate(known.counts.y_c, known.counts.n_c, policy.alpha)
-            requests = self.rates.seen.trials / now * max(self.world.scrape, 1.0)
+            open_for = np.maximum(now - self.opened, self.world.scrape)
+            requests = self.errors.state.seen.trials / open_for * max(self.world.scrape, 1.0)
             left = (policy.risk_budget or 0.0) - known.excess
             allowed = exposure.next_weight(self.weight, upper, known.stable_rate, left, requests, policy.max_weight)
-            self.weight = np.where(self.heard, allowed, self.weight)
+            self.weight = np.where(self.heard & exposed, allowed, self.weight)
+
+    def _open_canaries(self, now: float) -> None:
+        """The first traffic for the candidates whose answers agree."""
+        if self.shadow is None or self.policy.shadow is None:
+            return
+        enough = self.shadow.state.pairs >= self.policy.shadow.min_pairs
+        opens = self.shadow.compares & enough & judge.passed([self.shadow.log_safe])
+        self.shadow.compares &= ~opens
+        self.opened = np.where(opens, now, self.opened)
+        self.weight = np.where(opens, self.first_weight, self.weight)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from headgate.core.signals import SIGNALS
 from headgate.core.signals.evidence import threshold
 from headgate.core.statistics.difference import Floats, bet_at_most
 from headgate.simulate.policy import Policy
@@ -41,7 +42,6 @@ def summarise(world: World, policy: Policy, outcome: Outcome) -> dict[str, Any]:
     """Shares of all rollouts; requests, seconds and bad answers up to each one's end."""
     decision = outcome.decision
     rolled_back = (decision == HARMFUL) | (decision == BUDGET_SPENT)
-    by_predictions = rolled_back & outcome.by_predictions
     bound = None
     if policy.fixed_weight is not None:
         bound = wald_bound(
@@ -56,8 +56,7 @@ def summarise(world: World, policy: Policy, outcome: Outcome) -> dict[str, Any]:
         "promoted": _share(decision == PROMOTED),
         "undecided": _share(decision == UNDECIDED),
         "rolled_back_by": {
-            "errors": _share((decision == HARMFUL) & ~by_predictions),
-            "predictions": _share((decision == HARMFUL) & by_predictions),
+            **{signal.name: _share((decision == HARMFUL) & (outcome.carrier == signal.name)) for signal in SIGNALS},
             "budget": _share(decision == BUDGET_SPENT),
         },
         "candidate_requests": _spread(outcome.requests),

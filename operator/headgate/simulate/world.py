@@ -49,6 +49,11 @@ class World:
     """Seconds of stable's traffic that are known from before the rollout."""
     prediction_shift: float | None = None
     """By how much the share of scores in the lower half is larger on the candidate; None: no predictions."""
+    stable_slow: float | None = None
+    """Share of stable's good answers that are slow; None: nobody says what is slow."""
+    candidate_slow: float = 0.0
+    agreement: float = 1.0
+    """Share of the copies of requests that the candidate answers as stable does, where there is a shadow."""
 
     def rates(self, time: float, phase: Floats) -> tuple[Floats, Floats]:
         """Failure rates of candidate and stable at `time`; `phase` is where in the day each rollout began."""

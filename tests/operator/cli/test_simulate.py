@@ -7,6 +7,7 @@ from api.manifest_cases import BAD, GOOD, manifest
 
 from headgate.cli import main
 from headgate.cli.manifest_text import write
+from headgate.core.signals import SIGNALS
 
 KEYS = [
     "runs",
@@ -65,7 +66,7 @@ def written(tmp_path):
 def test_the_json_object_has_exactly_these_keys(told):
     found = told(*QUICK, "--candidate-errors", "50%", "--weight", "10")
     assert list(found) == KEYS
-    assert list(found["rolled_back_by"]) == ["errors", "predictions", "budget"]
+    assert list(found["rolled_back_by"]) == [*(signal.name for signal in SIGNALS), "budget"]
     assert all(list(found[name]) == SPREAD for name in ("candidate_requests", "seconds", "bad_answers_seen"))
     assert (found["runs"], found["rolled_back"], found["promoted"], found["undecided"]) == (20, 1, 0, 0)
     assert found["wald_bound"] == pytest.approx(3.67, abs=0.01)
@@ -306,3 +307,17 @@ def test_with_few_requests_a_candidate_that_always_fails_goes_within_its_budget(
     found = told(*few, "--candidate-errors", "1")
     assert found["rolled_back"] >= 0.99
     assert found["candidate_requests"]["p95"] <= 20
+
+
+def test_slow_answers_and_a_shadow_can_be_asked_for(told):
+    slow = told(*QUICK, "--stable-slow", "1%", "--candidate-slow", "50%", "--stable-errors", "0")
+    assert slow["rolled_back_by"]["latency"] == 1
+    shadow = told(*QUICK, "--shadow", "--agreement", "50%")
+    assert (shadow["rolled_back_by"]["shadow"], shadow["candidate_requests"]["mean"]) == (1, 0)
+
+
+@pytest.mark.parametrize("words", [("--agreement", "90%"), ("--candidate-slow", "10%")])
+def test_what_has_nothing_to_be_compared_with_is_said(simulate, words):
+    status, _, err = simulate(*QUICK, *words)
+    assert status == 2
+    assert words[0] in err

@@ -23,9 +23,9 @@ from headgate.simulate.world import World as Traffic
 BINS = [f"n{i:02d} ({i},{i + 1}]" for i in range(SCORE_BINS)]
 PHASES = {UNDECIDED: "Canary", PROMOTED: "Promoting", HARMFUL: "RollingBack", BUDGET_SPENT: "RollingBack"}
 REASONS = {
-    (HARMFUL, False): "ErrorsHigher",
-    (HARMFUL, True): "PredictionsShifted",
-    (BUDGET_SPENT, False): "RiskBudgetSpent",
+    (HARMFUL, "errors"): "ErrorsHigher",
+    (HARMFUL, "predictions"): "PredictionsShifted",
+    (BUDGET_SPENT, "errors"): "RiskBudgetSpent",
 }
 
 
@@ -130,8 +130,8 @@ def test_the_operator_decides_what_the_simulation_decides_on_the_same_blocks(nam
     decision = int(outcome.decision[0])
     last = plans[-1].status
     assert last.phase == PHASES[decision]
-    if (decision, bool(outcome.by_predictions[0])) in REASONS:
-        assert last.rollout.reason == REASONS[decision, bool(outcome.by_predictions[0])]
+    if (decision, str(outcome.carrier[0])) in REASONS:
+        assert last.rollout.reason == REASONS[decision, str(outcome.carrier[0])]
     evidence = last.rollout.evidence
     error = 1e-4 * len(plans) + 1e-3
     assert evidence.logHarm / np.log(10) == pytest.approx(course.evidence[-1], abs=error)

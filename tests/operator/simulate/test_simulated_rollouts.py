@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from headgate.api.spec import Spec
+from headgate.core.signals import SIGNALS
 from headgate.core.statistics import rates
-from headgate.simulate.policy import Policy, policy_of
+from headgate.simulate.policy import Policy, ShadowPolicy, policy_of
 from headgate.simulate.rollout import BUDGET_SPENT, HARMFUL, PROMOTED, UNDECIDED, Course, Outcome, simulate
+from headgate.simulate.signals import SIMULATED
 from headgate.simulate.summary import as_table, summarise, wald_bound
 from headgate.simulate.world import World
 
@@ -44,7 +46,7 @@ def counted(monkeypatch):
 )
 def test_a_seed_gives_the_same_result_twice_and_another_one_another(world):
     first, again, other = (run(world, runs=20, seed=seed, longest=100.0) for seed in (7, 7, 8))
-    for name in ("decision", "seconds", "requests", "bad_answers", "by_predictions"):
+    for name in ("decision", "seconds", "requests", "bad_answers", "carrier"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
     assert first.courses == again.courses
     assert not np.array_equal(first.requests, other.requests)
@@ -131,8 +133,8 @@ def test_a_common_outage_is_held_against_nobody():
 
 def test_a_shift_of_the_predictions_is_told_apart_from_failures():
     outcome = run(World(0.005, 0.005, prediction_shift=0.4), runs=60)
-    assert np.mean((outcome.decision == HARMFUL) & outcome.by_predictions) >= 0.95
-    assert not run(World(0.005, 0.5, prediction_shift=0.0), runs=60).by_predictions.any()
+    assert np.mean((outcome.decision == HARMFUL) & (outcome.carrier == "predictions")) >= 0.95
+    assert set(run(World(0.005, 0.5, prediction_shift=0.0), runs=60).carrier) == {"errors"}
 
 
 def test_missed_scrapes_lose_no_evidence(counted):
@@ -281,3 +283,35 @@ def test_the_bound_is_compared_only_where_nearly_all_were_rolled_back(missed, co
 def test_where_the_weight_follows_the_budget_there_is_no_bound():
     summary = summarise(World(0.005, 0.05), Policy(), outcome_of(HARMFUL))
     assert (summary["wald_bound"], summary["ratio_to_bound"]) == (None, None)
+
+
+def test_every_signal_can_be_simulated():
+    assert [signal.name for signal in SIMULATED] == [signal.name for signal in SIGNALS]
+
+
+def test_slow_answers_roll_back_and_equal_ones_do_not():
+    policy = Policy(margin=0.02)
+    slow = run(World(0.001, 0.001, stable_slow=0.01, candidate_slow=0.1), policy, runs=60)
+    assert np.mean((slow.decision == HARMFUL) & (slow.carrier == "latency")) >= 0.95
+    alike = run(World(0.001, 0.001, stable_slow=0.01, candidate_slow=0.01), policy, runs=60, longest=1200.0)
+    assert np.mean(alike.decision == HARMFUL) <= 0.05
+    assert np.mean(alike.decision == PROMOTED) >= 0.5
+
+
+def test_a_shadow_ends_a_candidate_that_answers_otherwise_before_any_user_gets_it():
+    policy = Policy(shadow=ShadowPolicy())
+    outcome = run(World(0.001, 0.5, agreement=0.9), policy, runs=60)
+    assert set(outcome.decision) == {HARMFUL}
+    assert set(outcome.carrier) == {"shadow"}
+    assert outcome.requests.sum() == outcome.bad_answers.sum() == 0
+
+
+def test_a_shadow_that_agrees_opens_the_canary_which_then_decides():
+    policy = Policy(shadow=ShadowPolicy())
+    outcome = run(World(0.001, 0.5, agreement=1.0), policy, runs=60)
+    assert np.all((outcome.decision == HARMFUL) | (outcome.decision == BUDGET_SPENT))
+    assert set(outcome.carrier) == {"errors"}
+    assert np.all(outcome.requests > 0)
+    seen = outcome.courses[0].weights
+    assert seen[0] == 0
+    assert seen[-1] > 0
