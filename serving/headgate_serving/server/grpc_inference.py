@@ -1,17 +1,19 @@
 """Inference over gRPC: ModelInfer, and ModelStreamInfer with its many requests in one call."""
 
 from collections import deque
+from collections.abc import Callable, Generator
 from typing import Any
 
-from ..errors import RequestError, UnknownModel
+from ..errors import Overloaded, RequestError, UnknownModel
 from .calls import GOOD, HEAD, HEAD_UNSURE, Reader, Size, deadline, dismiss, framed, parsed, refuse_for
 from .inference import Inference
+from .large import LARGE
 from .messages import MESSAGES
 from .protocol import InferRequest
 from .runner import Results
 from .service import Service
 from .streams import Stream
-from .tensors import decode_message, encode_message
+from .tensors import Later, decode_message, encode_message
 
 _Request = MESSAGES["inference.ModelInferRequest"]
 _Streamed = MESSAGES["inference.ModelStreamInferResponse"]
@@ -22,14 +24,24 @@ class _Asked(Inference):
 
     __slots__ = ("id",)
 
-    def understood(self, message: bytes) -> InferRequest:
-        """The request in a ModelInferRequest's bytes."""
+    def understood(self, message: bytes, later: Later | None = None) -> InferRequest:
+        """The request in a ModelInferRequest's bytes; with `later` without the values of long typed contents."""
         asked = parsed(_Request, message)
         self.id = asked.id
         service = self.service
         if unknown := service.not_served(asked.model_name, asked.model_version):
             raise UnknownModel(unknown)
-        return decode_message(asked, service.serving.model)
+        return decode_message(asked, service.serving.model, later)
+
+    def reading(self, message: bytes, hold: Callable[[int], bool]) -> Generator[None, None, InferRequest]:
+        """The same with its values, in pieces; Overloaded where `hold` has no room for the tensors."""
+        later: Later = []
+        request = self.understood(message, later)
+        for tensor, filled in later:
+            if not hold(tensor.nbytes):
+                raise Overloaded("too many bytes of requests are waiting already; try again")
+            yield from filled
+        return request
 
     def told(self, results: Results) -> Any:
         """The ModelInferResponse."""
@@ -50,9 +62,19 @@ class ModelInfer(_Asked):
         self.deadline = deadline(stream)
         stream.gone = self.leave
 
+    def begin(self) -> None:
+        """In pieces where the body is large."""
+        if sum(map(len, self._stream.body)) < LARGE:
+            super().begin()
+        else:
+            self.begin_in_pieces(self._reading())
+
     def read(self) -> InferRequest:
         """From the whole body."""
         return self.understood(Reader(self._stream, self._max_body).only())
+
+    def _reading(self) -> Generator[None, None, InferRequest]:
+        return (yield from self.reading(Reader(self._stream, self._max_body).only(), self._stream.hold))
 
     def answer(self, results: Results) -> None:
         """At once."""
@@ -105,6 +127,10 @@ class ModelStreamInfer:
         elif self._leaving and not self._asked and not stream.unsent:
             dismiss(stream)
 
+    def hold(self, size: int) -> bool:
+        """Count so many bytes of tensors until their answer is sent; whether there is room for them."""
+        return self._stream.hold(size)
+
     def _leave(self) -> None:
         """Answer what has been asked by now, and no more."""
         self._leaving = True
@@ -127,6 +153,18 @@ class _Message(_Asked):
         self._raw = raw
         self.size = size
         self.reply: Any = None
+
+    def begin(self) -> None:
+        """In pieces where it is large."""
+        if len(self._raw) < LARGE:
+            super().begin()
+            return
+        raw, self._raw = self._raw, b""
+        self.begin_in_pieces(self.reading(raw, self._hold))
+
+    def _hold(self, size: int) -> bool:
+        self.size = Size(self.size.body, self.size.beyond + size)
+        return self._call.hold(size)
 
     def read(self) -> InferRequest:
         """From its own bytes."""

@@ -1,6 +1,7 @@
 """The Open Inference Protocol v2 over gRPC: messages → tensors, tensors → messages. The checks are `protocol.py`'s."""
 
 import math
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,18 @@ _CONTENTS = {
     "BYTES": "bytes_contents",
 }
 _NONE: frozenset[str] = frozenset()
+_PIECE = 16 << 10
+"""Values of typed contents that are converted at once."""
 
 _Response = MESSAGES["inference.ModelInferResponse"]
 
 
-def decode_message(request: Any, model: Model) -> InferRequest:
-    """Check a ModelInferRequest against the model."""
+Later = list[tuple[Tensor, Generator[None, None, None]]]
+"""Tensors without their values, each with what brings these in pieces."""
+
+
+def decode_message(request: Any, model: Model, later: Later | None = None) -> InferRequest:
+    """Check a ModelInferRequest against the model. With `later`, long typed contents are only prepared."""
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise MalformedRequest("binary", f"{len(request.inputs)} inputs, but {len(raw)} raw_input_contents")
@@ -50,7 +57,7 @@ def decode_message(request: Any, model: Model) -> InferRequest:
             data = raw[at]
             inputs[spec.name] = from_binary(memoryview(data), len(data), spec, shape)
         else:
-            inputs[spec.name] = _typed(tensor.contents, spec, shape)
+            inputs[spec.name] = _typed(tensor.contents, spec, shape, later)
     check_all_there(inputs, model)
     return InferRequest(
         request.id or None,
@@ -97,7 +104,7 @@ def _requested(request: Any, model: Model) -> tuple[str, ...]:
     return model.output_names if chosen == model.output_names else chosen
 
 
-def _typed(contents: Any, spec: TensorSpec, shape: tuple[int, ...]) -> Tensor:
+def _typed(contents: Any, spec: TensorSpec, shape: tuple[int, ...], later: Later | None) -> Tensor:
     datatype, count = spec.datatype, math.prod(shape)
     field = _CONTENTS.get(datatype.name)
     if field is None:
@@ -105,11 +112,27 @@ def _typed(contents: Any, spec: TensorSpec, shape: tuple[int, ...]) -> Tensor:
     others = [one.name for one, _ in contents.ListFields() if one.name != field]
     if others:
         raise MalformedRequest("data", f"input {spec.name!r}: {datatype.name} is sent as {field}, not {others[0]}")
-    values = list(getattr(contents, field))
+    values = getattr(contents, field)
     if len(values) != count:
         raise MalformedRequest(
             "shape", f"input {spec.name!r}: shape {list(shape)} needs {count} values, got {len(values)}"
         )
-    if datatype.kind == "O":
-        return np.array([text_of(value, spec.name, at) for at, value in enumerate(values)], object).reshape(shape)
-    return converted(values, spec.name, datatype, strict=False).reshape(shape)
+    if later is None or count <= _PIECE:
+        return _converted(values, spec, 0, count).reshape(shape)
+    tensor = np.empty(count, datatype.dtype)
+    later.append((tensor, _filled(tensor, values, spec)))
+    return tensor.reshape(shape)
+
+
+def _filled(tensor: Tensor, values: Sequence[Any], spec: TensorSpec) -> Generator[None, None, None]:
+    for at in range(0, len(tensor), _PIECE):
+        tensor[at : at + _PIECE] = _converted(values, spec, at, at + _PIECE)
+        yield
+
+
+def _converted(values: Sequence[Any], spec: TensorSpec, start: int, end: int) -> Tensor:
+    """Some of the values as the model takes them."""
+    piece = values[start:end]
+    if spec.datatype.kind == "O":
+        return np.array([text_of(value, spec.name, start + i) for i, value in enumerate(piece)], object)
+    return converted(list(piece), spec.name, spec.datatype, strict=False)

@@ -6,7 +6,7 @@ import gzip
 import struct
 import weakref
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from http2_client import Client, Reply, head, until
 from tritonclient.grpc import service_pb2 as pb
 
 import serving_models as models
-from headgate_serving.server import grpc
+from headgate_serving.server import grpc, grpc_inference, tensors
 from headgate_serving.server.calls import framed
 from headgate_serving.server.grpc import Grpc
 from headgate_serving.server.grpc_inference import ModelStreamInfer
@@ -136,6 +136,73 @@ async def test_what_a_message_becomes_counts(client: Client, server: Server, pat
     assert (await client.reply(number)).status == RESOURCE_EXHAUSTED
     await client.send(number := await client.begin(head(path)), BODY, end=True)
     assert (await client.reply(number)).status == OK
+    assert server.held == 0
+
+
+def typed(rows: int) -> bytes:
+    """A message whose values are typed contents."""
+    asked = pb.ModelInferRequest(model_name="fraud")
+    tensor = asked.inputs.add(name="X", datatype="FP32", shape=[rows, 2])
+    tensor.contents.fp32_contents.extend([1.5, 2.25] * rows)
+    return framed(asked)
+
+
+@pytest.fixture
+def in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_inference, "LARGE", 1000)
+    monkeypatch.setattr(tensors, "_PIECE", 100)
+
+
+@pytest.mark.usefixtures("in_small_pieces")
+@pytest.mark.parametrize("path", [INFER, STREAM])
+async def test_typed_contents_of_a_large_message_are_read_in_pieces(
+    client: Client, server: Server, service: Service, path: str
+) -> None:
+    pieces, take_turns = [], service.turns.add
+
+    def counted(work: Iterator[None]) -> Iterator[None]:
+        for piece in work:
+            pieces.append(piece)
+            yield
+
+    service.turns.add = lambda work: take_turns(counted(work))
+    number = await client.begin(head(path))
+    await client.send(number, typed(2000), end=True)
+    reply = await client.reply(number)
+    assert len(pieces) == 40, "others have their turn between them"
+    assert (reply.status, service.telemetry.in_flight) == (OK, 0)
+    (message,) = answers(reply)
+    if path == INFER:
+        answer = pb.ModelInferResponse.FromString(message)
+    else:
+        answer = pb.ModelStreamInferResponse.FromString(message).infer_response
+    assert answer.raw_output_contents[0] == struct.pack("<f", 3.75) * 2000
+    assert server.held == 0
+
+
+@pytest.mark.usefixtures("in_small_pieces")
+@pytest.mark.parametrize("path", [INFER, STREAM])
+async def test_tensors_of_typed_contents_count(client: Client, server: Server, path: str) -> None:
+    body = typed(2000)
+    server.limits = Limits(MAX_BODY, len(body) + 1000)
+    number = await client.begin(head(path))
+    await client.send(number, body, end=True)
+    reply = await client.reply(number)
+    if path == INFER:
+        assert reply.status == RESOURCE_EXHAUSTED
+    else:
+        (message,) = answers(reply)
+        assert "waiting already" in pb.ModelStreamInferResponse.FromString(message).error_message
+    assert server.held == 0
+
+
+@pytest.mark.usefixtures("in_small_pieces")
+async def test_wrong_values_of_a_large_message_are_refused(client: Client, server: Server) -> None:
+    asked = pb.ModelInferRequest.FromString(typed(2000)[5:])
+    asked.inputs[0].shape[0] = 1999
+    number = await client.begin(head(INFER))
+    await client.send(number, framed(asked), end=True)
+    assert (await client.reply(number)).status == INVALID_ARGUMENT
     assert server.held == 0
 
 
