@@ -1,4 +1,4 @@
-"""The tables of docs/architecture.md and the way in README name files and functions that are there."""
+"""What docs/architecture.md, docs/decisions and the way in README name is there: files, functions, headings."""
 
 import ast
 import re
@@ -10,6 +10,13 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "architecture.md").read_text()
 DECIDED = re.findall(r"^\| [^|]+ \| `((?:operator|serving)/[^`]+)` \| `(\w+)` \|$", TEXT, re.MULTILINE)
 README = (ROOT / "README.md").read_text()
+DECISIONS = ROOT / "docs" / "decisions"
+DECISION_FILES = sorted(DECISIONS.glob("[0-9]*.md"))
+HEADINGS = ["Context", "Choice", "Figures", "Consequences"]
+TOP = "operator|serving|bench|core|api|edges|cli|tests|e2e|docs|charts|crds"
+NAMED = re.compile(rf"`((?:{TOP})/[\w./-]*|\w[\w./-]*\.(?:py|md))`")
+"""A path in backticks. A file may be named by the end of its path."""
+PLACES = [ROOT, ROOT / "operator" / "headgate", ROOT / "serving", ROOT / "serving" / "headgate_serving"]
 
 
 def defined(path):
@@ -37,3 +44,32 @@ def test_files_that_documents_link_to_are_there():
     for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for link in re.findall(r"\]\(([\w./-]+)\)", path.read_text()):
             assert (path.parent / link).exists(), f"{path.name} links to {link}"
+
+
+def is_there(path):
+    ends = (any((ROOT / folder).rglob(path)) for folder in ("operator", "serving"))
+    return any((place / path).exists() for place in PLACES) or any(ends)
+
+
+@pytest.mark.parametrize("path", [ROOT / "docs" / "architecture.md", *DECISION_FILES], ids=lambda path: path.stem)
+def test_paths_in_backticks_are_there(path):
+    assert [named for named in NAMED.findall(path.read_text()) if not is_there(named)] == []
+
+
+@pytest.mark.parametrize("path", DECISION_FILES, ids=lambda path: path.stem)
+def test_a_decision_has_its_headings_in_order(path):
+    title, *_ = lines = path.read_text().splitlines()
+    found = [line.removeprefix("## ") for line in lines if line.startswith("## ")]
+    assert title.startswith(f"# {path.name[:2]}. ")
+    assert found in (HEADINGS, [heading for heading in HEADINGS if heading != "Figures"])
+
+
+def test_every_decision_is_in_the_table_by_its_number_and_title():
+    rows = re.findall(
+        r"^\| (\d\d) \| \[([^\]]+)\]\(([^)]+)\) \| [^|]+ \|$", (DECISIONS / "README.md").read_text(), re.M
+    )
+    titles = [path.read_text().splitlines()[0].removeprefix("# ") for path in DECISION_FILES]
+    assert [(f"{number}. {title}", name) for number, title, name in rows] == [
+        (title, path.name) for title, path in zip(titles, DECISION_FILES, strict=True)
+    ]
+    assert [number for number, *_ in rows] == [f"{number:02}" for number in range(1, len(rows) + 1)]
