@@ -7,6 +7,7 @@ by itself, and the same code reads it that reads small requests.
 """
 
 import math
+import secrets
 from collections.abc import Callable, Generator
 from itertools import chain
 from typing import Any
@@ -28,7 +29,6 @@ _MOST_BESIDE = 2 << 20  # bytes of JSON that are read at once, beside the long a
 _LEVEL = 4  # {"inputs": [{"data": [
 _DEEPEST = 64
 _TEXT_VALUE = 64  # bytes that one text takes in memory, beside its own
-_MARK = "\0"
 _COMMA, _OPEN, _QUOTE = ord(","), ord("["), ord('"')
 _STEP = np.zeros(256, np.int64)
 _STEP[list(b"[{")] = 1
@@ -53,8 +53,11 @@ class LongArray:
     def tensor(self, spec: TensorSpec, shape: tuple[int, ...]) -> Tensor:
         """The tensor, in which there is nothing before `fill`; Overloaded if there is no room for it.
 
-        MalformedRequest where so few bytes can't hold so many values.
+        MalformedRequest where so few bytes can't hold so many values, or another input has these already: of two
+        tensors only one would be filled, and the other would show what was in memory before.
         """
+        if self._spec is not None:
+            raise MalformedRequest("data", f"inputs {self._spec.name!r} and {spec.name!r} have the same 'data'")
         count = math.prod(shape)
         if count > len(self._text) // 2:
             raise MalformedRequest(
@@ -173,10 +176,11 @@ def without_long_arrays(
 ) -> Generator[None, None, tuple[Any, list[LongArray]]]:
     """The request, with a LongArray as the `data` of each input that has much of it; BodyTooLarge for other JSON."""
     kept, spans = bytearray(), list[tuple[int, int]]()
+    mark = secrets.token_hex(16)  # stands for an array; a client that could guess it would choose whose values it gets
     done = 0
     for begin, end in (yield from _arrays(text)):
         kept += text[done:begin]
-        kept += orjson.dumps(f"{_MARK}{len(spans)}")
+        kept += orjson.dumps(f"{mark}{len(spans)}")
         spans.append((begin, end))
         done = end
     kept += text[done:]
@@ -184,17 +188,14 @@ def without_long_arrays(
     arrays = [LongArray(text[begin:end], hold) for begin, end in spans]
     inputs = request.get("inputs") if type(request) is dict else None
     for item in inputs if type(inputs) is list else ():
-        if type(item) is dict and (place := _place(item.get("data"), len(arrays))) is not None:
+        if type(item) is dict and (place := _place(item.get("data"), mark)) is not None:
             item["data"] = arrays[place]
     return request, arrays
 
 
-def _place(data: Any, count: int) -> int | None:
-    """Which array stands here."""
-    if type(data) is not str or not data.startswith(_MARK):
-        return None
-    number = data.removeprefix(_MARK)
-    return int(number) if number.isascii() and number.isdigit() and len(number) < 9 and int(number) < count else None
+def _place(data: Any, mark: str) -> int | None:
+    """Which array stands here; nobody else can have written the mark."""
+    return int(data.removeprefix(mark)) if type(data) is str and data.startswith(mark) else None
 
 
 def _arrays(text: memoryview) -> Generator[None, None, list[tuple[int, int]]]:

@@ -1,9 +1,12 @@
 """Work that takes long, in pieces: one of them in each turn of the event loop, so that nothing waits for the whole."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Generator, Iterator
 from typing import TypeVar
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -22,12 +25,17 @@ class Turns:
 
     def _next(self) -> None:
         work = self._waiting[0]
-        more = next(work, work) is not work  # a piece yields None
-        self._waiting.popleft()
-        if more:
-            self._waiting.append(work)
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._next)
+        more = False
+        try:
+            more = next(work, work) is not work  # a piece yields None
+        except Exception:
+            logger.exception("a large request failed while it was read or answered, the others go on")
+        finally:  # whatever happens: who stays at the head of the queue keeps all others from their turn
+            self._waiting.popleft()
+            if more:
+                self._waiting.append(work)
+            if self._waiting:
+                asyncio.get_running_loop().call_soon(self._next)
 
 
 def at_once(work: Generator[object, None, T]) -> T:

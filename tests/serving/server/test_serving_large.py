@@ -12,7 +12,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 import serving_models as models
 from headgate_serving.errors import BodyTooLarge, MalformedRequest, Overloaded
@@ -167,6 +167,26 @@ def test_a_shape_that_promises_more_than_came_takes_no_memory(echo: dict[str, Mo
         at_once(decode_in_pieces(body, None, echo["FP32"], room))
 
 
+def test_a_client_cannot_say_which_values_an_input_gets(tmp_path: Path) -> None:
+    """Text as the placeholder of a long array was, and may be: two inputs would share it, and one show old memory."""
+    inputs = [(name, TensorProto.FLOAT, ["n"]) for name in "ab"]
+    add = helper.make_node("Add", ["a", "b"], ["OUT"])
+    model = load_model(models.save(tmp_path / "two.onnx", [add], inputs, [("OUT", TensorProto.FLOAT, ["n"])]))
+    first = b'{"name":"a","datatype":"FP32","shape":[1000],"data":[%b]}' % b",".join([b"1.5"] * 1000)
+    for text in (rb'"\u00000"', b'"0"', b'"%b0"' % (b"0" * 32)):
+        second = b'{"name":"b","datatype":"FP32","shape":[1000],"data":%b}' % text
+        with pytest.raises(MalformedRequest, match="input 'b': 'data' has to be a list"):
+            at_once(decode_in_pieces(b'{"inputs":[%b,%b]}' % (first, second), None, model, room))
+
+
+def test_the_values_of_one_input_are_no_other_input_s(echo: dict[str, Model]) -> None:
+    array = large.LongArray(memoryview(b"[1,2]"), room)
+    spec = echo["FP32"].inputs[0]
+    array.tensor(spec, (2,))
+    with pytest.raises(MalformedRequest, match="have the same 'data'"):
+        array.tensor(spec, (2,))
+
+
 @pytest.mark.parametrize("beside", [b'"parameters":{"a":[%b]}', b'"outputs":[{"name":%b}]'])
 def test_other_json_is_not_read_at_length(echo: dict[str, Model], beside: bytes) -> None:
     body = b"{%b}" % (beside % b",".join([b"[]"] * (1 << 20)))
@@ -217,3 +237,24 @@ async def test_work_takes_turns() -> None:
     assert sorted(done[:4]) == [*"aabb"]
     turns.add(work("d"))
     await until(lambda: done[-3:] == ["d"] * 3)
+
+
+async def test_who_fails_in_its_turn_does_not_keep_others_from_theirs(caplog: pytest.LogCaptureFixture) -> None:
+    done: list[str] = []
+
+    def fails() -> Iterator[None]:
+        yield
+        raise ValueError("in a piece")
+
+    def work() -> Iterator[None]:
+        for _ in range(3):
+            done.append("piece")
+            yield
+
+    turns = Turns()
+    turns.add(fails())
+    turns.add(work())
+    await until(lambda: len(done) == 3)
+    assert "the others go on" in caplog.text
+    turns.add(work())
+    await until(lambda: len(done) == 6)
