@@ -29,8 +29,12 @@ logger = logging.getLogger(__name__)
 HUNG = 70
 """Exit status of a serving process that gave itself up."""
 
+KILLED = 128 + signal.SIGKILL
+"""Exit status when the serving process had to be killed, for it did not end within the grace."""
+
 BACKLOG = 4096
 _TOO_OFTEN, _WITHIN = 5, 60.0  # so many deaths within so many seconds are for the kubelet
+_BEYOND_GRACE = 0.5  # seconds; the kubelet kills half a second later
 _PR_SET_PDEATHSIG = 1
 
 
@@ -90,12 +94,17 @@ class _Supervisor:
         """Until it is told to end, or the serving process can't go on."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
+        signal.signal(signal.SIGALRM, self._kill)
         deaths: deque[float] = deque(maxlen=_TOO_OFTEN)
         restarts = 0
         while True:
             status, was_ready = self._serve(restarts)
             code = os.waitstatus_to_exitcode(status)
             if self._stopping:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                if -code == signal.SIGKILL:
+                    logger.error("the serving process did not end within %g s of grace: killed", self._settings.grace)
+                    return KILLED
                 return 0 if -code in (signal.SIGTERM, signal.SIGINT) else code
             if code >= 0 and code != HUNG:
                 return code
@@ -121,6 +130,7 @@ class _Supervisor:
         if self._child == 0:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
             os.close(reads)
             _die_with(parent)
@@ -134,6 +144,9 @@ class _Supervisor:
         return status, was_ready
 
     def _stop(self, number: int, _frame: object) -> None:
+        if not self._stopping:
+            # A run on the event loop that hangs, and a loop that hangs, hear no signal.
+            signal.setitimer(signal.ITIMER_REAL, self._settings.grace + _BEYOND_GRACE)
         self._stopping = True
         for listener in self._listeners:
             if listener:
@@ -141,6 +154,11 @@ class _Supervisor:
         if self._child:
             with suppress(ProcessLookupError):
                 os.kill(self._child, number)
+
+    def _kill(self, _number: int, _frame: object) -> None:
+        if self._child:
+            with suppress(ProcessLookupError):
+                os.kill(self._child, signal.SIGKILL)
 
 
 def _child(settings: Settings, place: Place) -> int:

@@ -33,6 +33,14 @@ model.Run.terminate = lambda run: setattr(run, "terminated", True)
 worker._GIVE_UP = 0.2
 """
 
+LOOP_HANGS_AT_SIGTERM = """
+import time
+from headgate_serving.server import worker
+async def hang(*args):
+    time.sleep(3600)
+worker.drain = hang
+"""
+
 
 def loop(times: int) -> dict[str, object]:
     rounds = {"name": "TIMES", "datatype": "INT64", "shape": [1], "data": [times]}
@@ -150,6 +158,23 @@ def test_what_is_running_at_sigterm_is_answered(tmp_path: Path) -> None:
         served.process.send_signal(signal.SIGTERM)
         assert waiting.result().status_code == 200
     assert served.stop() == 0
+
+
+@pytest.mark.parametrize("hangs", ["a run of the model", "the event loop"])
+def test_what_does_not_end_within_the_grace_is_killed(tmp_path: Path, hangs: str) -> None:
+    models.looping(tmp_path / "model.onnx")
+    stuck = "" if hangs == "a run of the model" else LOOP_HANGS_AT_SIGTERM
+    served = Served(
+        tmp_path, "--run-timeout", "0", "--grace", "1", log=tmp_path / "termination-log", before=stuck or "pass"
+    )
+    with ThreadPoolExecutor(1) as client:
+        if not stuck:
+            client.submit(served.client.post, INFER, json=FOR_EVER, timeout=PATIENCE)
+            child = served.child
+            while not Path(f"/proc/{child}/stat").read_text().split(") ")[1].startswith("R"):
+                time.sleep(0.05)
+        assert served.stop() == 128 + signal.SIGKILL
+    assert any("did not end within 1 s of grace" in line for line in served.lines)
 
 
 class Client(threading.Thread):
