@@ -19,6 +19,7 @@ import kopf
 
 from headgate.api import API_VERSION
 from headgate.background import BackgroundReadings
+from headgate.core.dataplane.envoy import EnvoyDataPlane
 from headgate.edges.kube import ApiServer, Kube
 from headgate.edges.lease import Connect, Election, LeaseSettings
 from headgate.edges.prometheus import Prometheus
@@ -56,12 +57,13 @@ class Leader:
         self.telemetry = operator.telemetry
         self.queue = Queue(time.monotonic, lambda reason: self.telemetry.failures.labels(reason).inc())
         self.informer = Informer(lambda plural, missed: self.telemetry.missed.labels(plural).inc(missed))
-        self._background = BackgroundReadings(operator.metrics, self.queue.add)
+        plane = EnvoyDataPlane()
+        self._background = BackgroundReadings(operator.metrics, plane, self.queue.add)
         defaults = self._settings.defaults
         self.reconciler = Reconciler(
             self._kube,
             self.informer,
-            Observer(operator.metrics, defaults, self._settings.metrics_stale_seconds),
+            Observer(operator.metrics, plane, defaults, self._settings.metrics_stale_seconds),
             self._background,
             self.telemetry,
             lambda: operator.election.leading,

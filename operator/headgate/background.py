@@ -15,7 +15,6 @@ from headgate.api import REVISION_LABEL, contract
 from headgate.api.spec import Spec
 from headgate.api.status import Retiring, Status
 from headgate.core.dataplane import DataPlane
-from headgate.core.dataplane.envoy import EnvoyDataPlane
 from headgate.core.model import Drift
 from headgate.core.statistics.counters import Series
 from headgate.core.statistics.drift import FeatureDrift, follow
@@ -67,10 +66,10 @@ class BackgroundReadings:
     """The newest readings of all models."""
 
     metrics: MetricsSource
+    plane: DataPlane
     on_news: Callable[[Key], None]
     """Told of each model of which something new is known."""
     clock: Callable[[], float] = time.time
-    plane: DataPlane = field(default_factory=EnvoyDataPlane)
     _known: dict[Key, _Known] = field(default_factory=dict)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_A_TIME))
 

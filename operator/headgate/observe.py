@@ -7,7 +7,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -19,7 +19,6 @@ from headgate.api.status import Status
 from headgate.core import phases, readings
 from headgate.core.children import workload_of
 from headgate.core.dataplane import DataPlane, Read
-from headgate.core.dataplane.envoy import EnvoyDataPlane
 from headgate.core.manifests.runtime import REVISION_COPY
 from headgate.core.model import (
     Defaults,
@@ -70,9 +69,9 @@ class Observer:
     """Reads what `decide` needs."""
 
     metrics: MetricsSource
+    plane: DataPlane
     defaults: Defaults
     stale_after: float
-    plane: DataPlane = field(default_factory=EnvoyDataPlane)
 
     async def observe(self, raw: Object, found: Children) -> Observation:
         """The Observation of a ModelDeployment. Raises pydantic's ValidationError for what can't be read."""
@@ -90,9 +89,7 @@ class Observer:
             defaults=self.defaults,
             revisions={v.name: v for v in _readable(found.revisions)},
             workloads=workloads,
-            router=self.plane.workload(
-                name, found.deployments, [p for p in found.pods if not _label(p, REVISION_LABEL)]
-            ),
+            router=self.plane.workload(name, found.deployments, _without_revision(found.pods)),
             metrics=await self._metrics(meta, spec, status, workloads),
             capabilities=self.plane.capabilities,
         )

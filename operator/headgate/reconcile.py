@@ -19,7 +19,6 @@ from pydantic import ValidationError
 
 from headgate.api import API_VERSION
 from headgate.api.revision import RevisionStatus
-from headgate.api.status import Status
 from headgate.api.stored import as_manifest
 from headgate.background import BackgroundReadings
 from headgate.core import phases, unreadable
@@ -141,12 +140,11 @@ class Reconciler:
         meta = raw["metadata"]
         message = f"Nothing is changed before this is mended: {wrong}"
         told = unreadable.with_condition(raw.get("status"), message, meta.get("generation", 0), self.clock())
-        self.telemetry.show(key.namespace, key.name, _readable_part(told or raw["status"]))
-        if told is None:
-            return
-        self._must_lead()
-        await self._write_status(key, told, meta["resourceVersion"])
-        await self._post(key, meta["uid"], Event("Warning", unreadable.REASON, message))
+        if told is not None:
+            self._must_lead()
+            await self._write_status(key, told, meta["resourceVersion"])
+            await self._post(key, meta["uid"], Event("Warning", unreadable.REASON, message))
+        self.telemetry.show_conditions(key.namespace, key.name, (told or raw["status"])["conditions"])
 
     async def _with_lost_records(
         self, o: Observation, children: Children
@@ -388,14 +386,6 @@ def _what_is_wrong(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(map(str, (error.title.removeprefix("Revision").lower(), *first["loc"])))
     return f"{where}: {first['msg']}"
-
-
-def _readable_part(status: Manifest) -> Status:
-    """For the metrics: the conditions alone where the rest of a status can't be read."""
-    try:
-        return Status.read(status)
-    except ValidationError:
-        return Status.read({"conditions": status["conditions"]})
 
 
 def _refusal_of(error: HeadgateError) -> Problem:

@@ -27,9 +27,9 @@ class Cluster:
 
     def restarted(self):
         """A new operator, which knows nothing."""
-        observer = Observer(self.metrics, DEFAULTS, 30.0, self.plane)
+        observer = Observer(self.metrics, self.plane, DEFAULTS, 30.0)
         self.news = []
-        self.background = BackgroundReadings(self.metrics, self.news.append, lambda: self.now, self.plane)
+        self.background = BackgroundReadings(self.metrics, self.plane, self.news.append, lambda: self.now)
         return Reconciler(
             self.kube,
             self.kube,

@@ -13,6 +13,7 @@ from headgate.api.contract import ROUTER_ROUTES as ROUTES
 from headgate.api.contract import ROUTER_WATCH_AGE as ALIVE
 from headgate.api.spec import Spec
 from headgate.background import AT_A_TIME, DRIFT_EVERY, READING_SECONDS, BackgroundReadings, Readings
+from headgate.core.dataplane.envoy import EnvoyDataPlane
 from headgate.core.model import Drift
 from headgate.core.statistics.counters import Series
 from headgate.errors import MetricsError
@@ -28,7 +29,7 @@ class Scene:
     def __init__(self, world):
         self.world, self.metrics, self.news = world, FakeMetrics(), []
         self.pods = []
-        self.readings = BackgroundReadings(self.metrics, self.news.append, lambda: self.world.now)
+        self.readings = BackgroundReadings(self.metrics, EnvoyDataPlane(), self.news.append, lambda: self.world.now)
 
     async def read(self, seconds=DRIFT_EVERY):
         """Read once, `seconds` after the last time; what is known then."""
@@ -166,7 +167,7 @@ def test_a_reading_that_hangs_ends_and_only_a_few_run_at_a_time(caplog):
     async def story(clock):
         metrics, start = FakeMetrics(), clock()
         metrics.takes = 1000.0
-        readings = BackgroundReadings(metrics, lambda _: None, clock)
+        readings = BackgroundReadings(metrics, EnvoyDataPlane(), lambda _: None, clock)
         world = World().ask("v1").settled("Stable")
         spec = Spec.model_validate(world.spec)
         for number in range(3 * AT_A_TIME):

@@ -32,7 +32,7 @@ class Scene:
 
     def __init__(self, world):
         self.kube, self.metrics = FakeKube(), FakeMetrics()
-        self.observer = Observer(self.metrics, DEFAULTS, stale_after=30.0)
+        self.observer = Observer(self.metrics, EnvoyDataPlane(), DEFAULTS, stale_after=30.0)
         self.metrics.time = world.now
         o = world.observe()
         for view in world.revisions.values():
@@ -224,7 +224,7 @@ async def test_a_model_without_children_is_observed_as_empty():
         "metadata": {"namespace": "models", "name": "fraud", "uid": "u"},
         "spec": {"model": {"version": "v1", "uri": "file:///m"}},
     }
-    o = await Observer(FakeMetrics(), DEFAULTS, 30.0).observe(raw, Children())
+    o = await Observer(FakeMetrics(), EnvoyDataPlane(), DEFAULTS, 30.0).observe(raw, Children())
     assert (o.revisions, o.workloads, o.status.phase, o.generation) == ({}, {}, "Pending", 0)
     assert (o.router.ready, o.metrics, o.drift) == (0, NoNewSamples(), None)
 

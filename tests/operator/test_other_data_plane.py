@@ -40,6 +40,8 @@ class Gateway(DataPlane):
     capabilities = Capabilities(shadow=False, weight_step=1.0)
     comparison_series = history_series = (REQUESTS,)
     pair_series = release_series = ()
+    left = True
+    """Whether it sends nothing to what retires."""
 
     def compared(self, spec, stable, candidate):
         return Comparison(stable, candidate)
@@ -58,7 +60,7 @@ class Gateway(DataPlane):
         return NoHistory()
 
     def released(self, retiring, routers, series, clock_ahead):
-        return frozenset(each.revision for each in retiring)
+        return frozenset(each.revision for each in retiring) if self.left else frozenset()
 
     def workload(self, name, deployments, pods):
         return Workload(1, 1, True, available=1)
@@ -128,6 +130,7 @@ async def test_what_it_can_not_do_is_left_out(cluster):
     cluster.serve()
     await cluster.look()
     assert cluster.status["phase"] == "Canary", "no shadow first"
+    assert "shadow" not in [entry["name"] for entry in cluster.status["rollout"]["evidence"]["signals"]]
 
 
 async def test_nothing_of_envoy_is_applied(cluster):
@@ -136,3 +139,17 @@ async def test_nothing_of_envoy_is_applied(cluster):
     assert not [name for _, name in kinds if name.endswith("-router")]
     assert ("ModelDeployment", "fraud") in kinds
     assert cluster.kube.find("ModelDeployment", "fraud")["apiVersion"] == API_VERSION
+
+
+async def test_pods_stay_until_the_gateway_has_left_them(cluster):
+    await cluster.canary()
+    candidate = cluster.status["candidate"]["revision"]
+    cluster.plane.left = False
+    cluster.serve(candidate=(10, 90))
+    for seconds in (1, 10, 10, 10):
+        await cluster.look(seconds)
+    assert cluster.kube.find("Deployment", candidate)
+    cluster.plane.left = True
+    for seconds in (20, 2):
+        await cluster.look(seconds)
+    assert cluster.kube.find("Deployment", candidate) is None

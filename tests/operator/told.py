@@ -84,6 +84,11 @@ def signals(evidence):
     return SimpleNamespace(**found, weights=weights)
 
 
+def counts(evidence, name):
+    """What a signal has counted: `candidateAttempts=12 …` in its entry."""
+    return {name: float(number) for name, number in (part.split("=") for part in evidence.of(name).counts.split())}
+
+
 def as_json(state):
     """A signal's state as the status holds it."""
     return adapter(type(state)).dump_json(state, exclude_defaults=True).decode()

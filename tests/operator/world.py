@@ -281,6 +281,9 @@ def check(o, plan):
         assert after.spec == before.spec, "a revision is immutable"
         assert after.status.decisions[: len(before.status.decisions)] == before.status.decisions
     assert not set(plan.forget) & set(plan.replicas)
+    for entry in status.history:
+        if entry not in o.status.history and entry.decision == "Promoted":
+            assert status.rollout.evidence.of("errors").verdict == "Pass", "nothing is promoted without evidence"
     assert plan.look_again_after
 
 

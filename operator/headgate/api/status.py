@@ -4,9 +4,9 @@
 """
 
 from dataclasses import field
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from headgate.api.stored import CONFIG, Stored
@@ -17,22 +17,6 @@ Verdict = Literal["Pass", "Fail", "Inconclusive"]
 DecisionKind = Literal["Live", "Promoted", "RolledBack", "Superseded"]
 
 PHASES: tuple[Phase, ...] = get_args(Phase)
-
-
-def _named_numbers(value: Any) -> Any:
-    """`pairs=120 agreed=118` -> a dictionary."""
-    return {name: float(n) for name, n in (p.split("=") for p in value.split())} if isinstance(value, str) else value
-
-
-NamedNumbers = Annotated[
-    dict[str, float],
-    BeforeValidator(_named_numbers),
-    PlainSerializer(
-        lambda named: " ".join(f"{name}={int(n) if n == int(n) else n}" for name, n in named.items()), when_used="json"
-    ),
-    WithJsonSchema({"type": "string"}),
-]
-"""One line in the status. A map would become null, and be refused, when server-side apply takes out all its keys."""
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -85,7 +69,7 @@ class SignalEvidence(Stored):
     verdict: Verdict = "Inconclusive"
     summary: str = ""
     """What was seen, for people."""
-    counts: NamedNumbers = field(default_factory=dict)
+    counts: str = ""
     """The same for programs: `candidateAttempts=1200 candidateFailures=3 …`."""
     logHarm: float = 0.0  # noqa: N815
     """ln of the e-value against "not worse than the margin allows"."""

@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-CONFIG = ConfigDict(extra="ignore", use_attribute_docstrings=True)
+CONFIG = ConfigDict(extra="ignore", use_attribute_docstrings=True, ser_json_inf_nan="constants")
 """Unknown fields are dropped: an older operator must read a newer one's status."""
 
 

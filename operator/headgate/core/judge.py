@@ -29,5 +29,11 @@ def budget_spent(spent: ArrayLike, budget: ArrayLike, log_worse: ArrayLike, pass
 
 
 def passed(log_safe: Iterable[ArrayLike]) -> Decided:
-    """Whether every signal that is compared has shown that the candidate is not worse by its margin."""
-    return np.asarray(np.all([np.asarray(log) >= PASS for log in log_safe], axis=0))
+    """Whether every signal that is compared has shown that the candidate is not worse by its margin.
+
+    Raises ValueError where none is: nothing has passed then.
+    """
+    logs = [np.asarray(log) >= PASS for log in log_safe]
+    if not logs:
+        raise ValueError("nothing is compared, so nothing has passed")
+    return np.asarray(np.all(logs, axis=0))

@@ -12,8 +12,8 @@ def new_samples(
     """Each signal's block, and with a `history` what is known of stable from before."""
     if not isinstance(read, Read):
         return read
-    phase = "Shadow" if reading is Reading.PAIRS else "Canary"
-    blocks = {signal.name: signal.block(read.samples) for signal in SIGNALS if phase in signal.compared_in}
+    kind = Reading.PAIRS if reading is Reading.PAIRS else Reading.COMPARISON
+    blocks = {signal.name: signal.block(read.samples) for signal in SIGNALS if signal.reading is kind}
     baselines = (
         {signal.name: signal.baseline(history, blocks.get(signal.name)) for signal in SIGNALS} if history else {}
     )

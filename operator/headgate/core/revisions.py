@@ -14,7 +14,7 @@ from headgate.api.revision import (
     RevisionStatus,
 )
 from headgate.api.spec import Spec
-from headgate.api.status import Rollout, Status
+from headgate.api.status import Evidence, Rollout, Status
 from headgate.core import phases
 from headgate.core.engines import engine_of
 from headgate.core.model import Observation, RevisionView
@@ -104,10 +104,15 @@ def _was_judged(rollout: Rollout) -> bool:
     return bool(rollout.exposedAt or rollout.evidence.signals)
 
 
+def _for_people(evidence: Evidence) -> Evidence:
+    """Without what only the operator needs to go on."""
+    return replace(evidence, signals=[replace(entry, state="") for entry in evidence.signals])
+
+
 def _record_decisions(view: RevisionView, o: Observation, status: Status) -> RevisionStatus:
     recorded = {(d.time, d.decision) for d in view.status.decisions}
     rollouts = (r for r in (status.rollout, o.status.rollout) if r and r.revision == view.name and _was_judged(r))
-    evidence = next((r.evidence for r in rollouts), None)
+    evidence = next((_for_people(r.evidence) for r in rollouts), None)
     new = [
         DecisionRecord(
             time=entry.time,

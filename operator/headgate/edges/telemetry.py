@@ -5,8 +5,9 @@ Served on one port: `/metrics`, `/healthz` (alive), `/readyz` (leading, or waiti
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -75,14 +76,26 @@ class Telemetry:
 
     def show(self, namespace: str, model: str, status: Status) -> None:
         """Bring the gauges of one ModelDeployment up to date; only what differs is touched."""
-        before = self._shown.get((namespace, model), {})
         now = {(gauge, (namespace, model, *labels)): value for gauge, labels, value in self._samples(status)}
+        self._bring(namespace, model, now)
+
+    def _bring(self, namespace: str, model: str, now: "dict[_Sample, float]") -> None:
+        before = self._shown.get((namespace, model), {})
         for gauge, labels in before.keys() - now.keys():
             gauge.remove(*labels)
         for (gauge, labels), value in now.items():
             if before.get((gauge, labels)) != value:
                 gauge.labels(*labels).set(value)
         self._shown[namespace, model] = now
+
+    def show_conditions(self, namespace: str, model: str, conditions: Iterable[Mapping[str, Any]]) -> None:
+        """Of a ModelDeployment whose spec or status can't be read: everything else stays as it was last shown."""
+        before = self._shown.get((namespace, model), {})
+        now = {sample: value for sample, value in before.items() if sample[0] is not self.condition}
+        for each in conditions:
+            labels = tuple(str(each.get(name, "")) for name in ("type", "status", "reason"))
+            now[self.condition, (namespace, model, *labels)] = 1.0
+        self._bring(namespace, model, now)
 
     def _samples(self, status: Status) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
         """Gauge, labels after those of the model, and value."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 from headgate.api.contract import REVISION
 from headgate.api.quantities import fraction
 from headgate.api.spec import Spec
-from headgate.core.model import BaselineRate
+from headgate.core.model import BaselineRate, Capabilities
 from headgate.core.signals import rate
 from headgate.core.signals.rate import RateState
 from headgate.core.signals.signal import Samples, Signal, share
@@ -33,7 +33,7 @@ class Refusals(Signal[RateState, AttemptBlock]):
             counts += [refused + requests[revision, False], refused]
         return AttemptBlock(*counts)
 
-    def wanted(self, spec: Spec, block: AttemptBlock | None) -> bool:
+    def wanted(self, spec: Spec, block: AttemptBlock | None, can: Capabilities) -> bool:
         return spec.rollout.refusals is not None
 
     def begin(self, spec: Spec, baseline: BaselineRate, block: AttemptBlock | None) -> RateState | None:

@@ -1,16 +1,17 @@
 """The status: small enough to read, and the same after it was stored."""
 
 import json
+import math
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from told import as_json, through_json
 
-from headgate.api.status import Evidence, SignalEvidence, Status
+from headgate.api.status import SignalEvidence, Status
 from headgate.api.stored import as_manifest
 from headgate.core.signals import SIGNALS
-from headgate.core.signals.predictions import EventState, OutputState, PredictionState
+from headgate.core.signals.predictions import PREDICTION_SHIFT, EventState, OutputState, PredictionState
 from headgate.core.signals.rate import RateState
 
 numbers = st.floats(-1e6, 1e6).map(lambda v: round(v, 6))
@@ -67,11 +68,14 @@ def test_a_state_in_another_form_begins_anew(signal, state):
     assert signal.decoded(SignalEvidence(name=signal.name, state=state)) == signal.state()
 
 
-def test_counts_are_one_line_and_survive_being_stored():
-    for counts in ({}, {"pairs": 12}, {"largestShift": -2.5, "candidateAnswers": 1_200_000}):
-        entry = SignalEvidence(name="errors", counts=counts)
-        assert stored(Evidence(signals=[entry])).of("errors").counts == counts
-    assert as_manifest(entry)["counts"] == "largestShift=-2.5 candidateAnswers=1200000"
+def test_counts_are_one_line():
+    counted = PredictionState(candidateAnswers=1_200_000, stableAnswers=3, largestShift=-2.5)
+    entry = PREDICTION_SHIFT.entry(SignalEvidence(name="predictions"), counted)
+    assert entry.counts == "candidateAnswers=1200000 stableAnswers=3 largestShift=-2.5 logDiffers=0"
+
+
+def test_numbers_that_are_not_finite_survive_being_stored():
+    assert through_json(RateState(logHarm=math.inf, harm=[-math.inf])) == RateState(logHarm=math.inf, harm=[-math.inf])
 
 
 def test_an_empty_status_is_a_status():

@@ -10,6 +10,7 @@ from told import compared, signals
 from world import DIGEST, Behaviour, World, stored
 
 from headgate.api.spec import Spec
+from headgate.api.status import Evidence
 from headgate.api.stored import as_manifest
 from headgate.core.decide import decide
 from headgate.core.model import BaselineRate, Drift, MetricsUnavailable, NoNewSamples, Problem, Workload
@@ -801,3 +802,60 @@ def test_what_the_api_server_refuses_for_some_time_is_said():
     conditions = {c.type: c for c in decide(o, world.now).status.conditions}
     assert (conditions["Stalled"].status, conditions["Stalled"].reason) == ("True", "ChildRefused")
     assert "403 exceeded quota" in conditions["Stalled"].message
+
+
+def of_an_older_operator(world):
+    """The status lost its evidence: an earlier version kept it in another form."""
+    world.status = stored(replace(world.status, rollout=replace(world.status.rollout, evidence=Evidence())))
+    return world
+
+
+@pytest.mark.parametrize("steps", [[], [{"weight": 50, "hold": "1s"}]])
+def test_a_canary_of_an_older_operator_begins_anew_and_is_judged(steps):
+    for behaviour, phase in ((Behaviour(failing=0.5), "RolledBack"), (Behaviour(), "Promoting")):
+        world = serving(rollout={"steps": steps})
+        world.ask("v2", behaviour).until("Canary")
+        of_an_older_operator(world).until(phase)
+
+
+@pytest.mark.parametrize("phase", ["Promoting", "Soaking"])
+def test_what_is_promoted_already_goes_on_being_judged(phase):
+    world = serving(rollout={"soak": "10m"})
+    world.ask("v2").until(phase)
+    of_an_older_operator(world).behaviours["v2"] = Behaviour(failing=0.5)
+    world.until("RollingBack", limit=60)
+
+
+def test_a_budget_does_not_forget_what_was_spent_when_evidence_begins_anew():
+    world = serving(rollout={"margins": {"errors": "20%"}})
+    world.ask("v2", Behaviour(failing=0.05)).until("Canary")
+    world.looks(5)
+    spent, requests = world.status.rollout.budget.spent, world.status.rollout.candidateRequests
+    of_an_older_operator(world)
+    world.quiet = True
+    world.look()
+    assert world.status.rollout.budget.spent == spent
+    world.quiet = False
+    world.look()
+    assert world.status.rollout.candidateRequests >= requests
+
+
+def test_latency_that_is_taken_out_and_put_back_keeps_its_share_of_alpha():
+    world = serving(rollout=LATENCY | {"shadow": {}})
+    world.ask("v2", Behaviour(slow=0.9)).until("Shadow")
+    weights = signals(world.status.rollout.evidence).weights
+    world.rollout = {"shadow": {}}
+    world.ask("v2").look()
+    world.rollout = LATENCY | {"shadow": {}}
+    world.ask("v2").look()
+    assert signals(world.status.rollout.evidence).weights == weights
+    assert world.until("RollingBack").status.rollout.reason == "LatencyHigher"
+
+
+def test_a_spec_that_flips_during_a_shadow_begins_with_a_reading_of_its_own():
+    world = serving(rollout={"shadow": {}})
+    world.ask("v2").until("Shadow")
+    weights = signals(world.status.rollout.evidence).weights
+    world.ask("v3").look()
+    world.ask("v2").until("Shadow")
+    assert signals(world.status.rollout.evidence).weights == weights

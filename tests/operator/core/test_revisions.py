@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from told import signals
+from told import counts
 from world import DEFAULTS, DIGEST, Behaviour, World
 
 from headgate.api.spec import Spec
@@ -103,8 +103,8 @@ def test_decisions_are_recorded_once_and_with_the_evidence():
     decisions, status = recorded(world, "v2")
     assert decisions == [("RolledBack", "ErrorsHigher")]
     (decision,) = status.decisions
-    assert signals(decision.evidence).errors.verdict == "Fail"
-    assert decision.candidateRequests == signals(decision.evidence).errors.candidateAttempts > 0
+    assert decision.evidence.of("errors").verdict == "Fail"
+    assert decision.candidateRequests == counts(decision.evidence, "errors")["candidateAttempts"] > 0
     assert decision.generation == 2
     assert (status.state, status.digest) == ("RolledBack", DIGEST)
 
@@ -124,7 +124,7 @@ def test_a_superseded_candidate_keeps_the_evidence_that_there_was():
     world.ask("v3").look()
     decisions, status = recorded(world, "v2")
     assert decisions == [("Superseded", "SpecChanged")]
-    assert signals(status.decisions[0].evidence).errors.candidateAttempts > 0
+    assert counts(status.decisions[0].evidence, "errors")["candidateAttempts"] > 0
     assert status.state == "Retired"
 
 
@@ -139,7 +139,7 @@ def test_a_decision_is_recorded_even_if_the_operator_died_after_it_wrote_the_sta
     world.look()
     decisions, status = recorded(world, "v2")
     assert decisions == [("RolledBack", "ErrorsHigher")]
-    assert signals(status.decisions[0].evidence).errors.verdict == "Fail"
+    assert status.decisions[0].evidence.of("errors").verdict == "Fail"
 
 
 def test_a_rollout_after_a_rejection_is_a_record_of_its_own():

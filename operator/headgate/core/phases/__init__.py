@@ -14,7 +14,7 @@ To add a phase: a module here, a line in `PHASES`, its name in `api.status.Phase
 from dataclasses import replace
 
 from headgate.api.spec import Spec
-from headgate.api.status import Rollout, Status
+from headgate.api.status import Budget, Rollout, Status
 from headgate.core import judge, messages
 from headgate.core.children import is_own_fault
 from headgate.core.model import NewSamples, Observation, Reading, Workload
@@ -27,7 +27,8 @@ from headgate.core.phases.shadow import Shadow
 from headgate.core.phases.soaking import Soaking
 from headgate.core.signals import rate
 from headgate.core.signals.errors import ERRORS
-from headgate.core.signals.evidence import carrier, updated
+from headgate.core.signals.evidence import carrier, opened, updated
+from headgate.core.signals.rate import RateState
 
 PHASES: dict[str, Phase] = {
     phase.name: phase
@@ -53,15 +54,27 @@ def with_new_evidence(o: Observation, status: Status) -> Status:
     rollout, samples = status.rollout, o.metrics
     if rollout is None or not isinstance(samples, NewSamples):
         return status
-    if samples.reading not in (Reading.COMPARISON, Reading.PAIRS) or not phase_of(rollout).judged:
+    phase = phase_of(rollout)
+    if samples.reading not in (Reading.COMPARISON, Reading.PAIRS) or not phase.judged:
         return status
+    seen = rollout.evidence
+    if not any(entry.state for entry in seen.signals):  # of another version of Headgate: it begins here
+        seen = opened(o.spec, samples.reading, samples, seen, o.capabilities)
     took = max(0.0, samples.cursor - (samples.cursor if rollout.cursor is None else rollout.cursor))
-    evidence = updated(o.spec, rollout.phase, rollout.evidence, samples, took, rollout.stableRate or 0.0)
+    evidence = updated(o.spec, seen, samples, took, None if phase.stable_serves else rollout.stableRate or 0.0)
     rollout = replace(rollout, evidence=evidence, cursor=samples.cursor)
-    if seen := ERRORS.state_in(evidence):
-        spent = replace(rollout.budget, spent=rate.cost(seen)) if rollout.budget else None
-        rollout = replace(rollout, candidateRequests=seen.candidateAttempts, budget=spent)
+    if errors := ERRORS.state_in(evidence):
+        requests = max(rollout.candidateRequests, errors.candidateAttempts)
+        rollout = replace(rollout, candidateRequests=requests, budget=_spent(rollout.budget, errors))
     return replace(status, rollout=rollout)
+
+
+def _spent(budget: Budget | None, errors: RateState) -> Budget | None:
+    """What the rollout has cost. Evidence that began anew knows less than that."""
+    if budget is None:
+        return None
+    fresh = errors.candidateAttempts == 0
+    return budget if fresh else replace(budget, spent=rate.cost(errors))
 
 
 def reason_to_roll_back(o: Observation, status: Status) -> tuple[str, str] | None:

@@ -54,7 +54,7 @@ def open_canary(o: Observation, status: Status, rollout: Rollout, now: float) ->
     """The first traffic for a candidate that is ready, as soon as the metrics are there."""
     if not isinstance(o.metrics, NewSamples) or o.metrics.reading is not Reading.OPENING:
         return status
-    evidence = opened(o.spec, "Canary", o.metrics, rollout.evidence)
+    evidence = opened(o.spec, Reading.COMPARISON, o.metrics, rollout.evidence, o.capabilities)
     weight, step = _first_weight(o.spec, o.metrics), o.capabilities.weight_step
     return transitions.open_canary(status, weight, evidence, o.metrics.cursor, now, step)
 
@@ -65,12 +65,12 @@ def _errors(rollout: Rollout) -> RateState:
 
 def _passed(rollout: Rollout) -> bool:
     """Whether every signal that is compared has shown that the candidate is not worse by its margin."""
-    logs = [
-        signal.log_safe(state)
-        for signal, _, state in compared(rollout.evidence)
-        if signal.decides_promotion and signal.began(state)
+    due = [
+        entry.logSafe
+        for signal, entry, state in compared(rollout.evidence)
+        if signal.reading is Reading.COMPARISON and signal.is_due(state)
     ]
-    return bool(judge.passed(logs))
+    return bool(due) and bool(judge.passed(due))
 
 
 def _first_weight(spec: Spec, samples: NewSamples) -> float:

@@ -34,8 +34,10 @@ class Pending(Phase):
             followed = status.traffic and o.router.available
             return transitions.go_live(status, now) if followed else transitions.route_first(status, now)
         policy = o.spec.rollout.shadow if o.capabilities.shadow else None
-        if isinstance(o.metrics, NewSamples) and policy:
-            evidence = opened(o.spec, "Shadow", o.metrics, rollout.evidence)
+        if not isinstance(o.metrics, NewSamples) or o.metrics.reading is not Reading.OPENING:
+            return status
+        if policy:
+            evidence = opened(o.spec, Reading.PAIRS, o.metrics, rollout.evidence, o.capabilities)
             return transitions.open_shadow(status, routed_percent(policy.fraction), evidence, o.metrics.cursor, now)
         return open_canary(o, status, rollout, now)
 

@@ -25,6 +25,8 @@ class Phase(ABC):
     """Whether something is still going to happen by itself."""
     judged: ClassVar[bool] = False
     """Whether evidence and crashes roll back."""
+    stable_serves: ClassVar[bool] = True
+    """Whether stable gets requests too. Where it doesn't, the candidate is judged against what stable was."""
     budgeted: ClassVar[bool] = False
     """Whether the risk budget rolls back."""
     compares: ClassVar[bool] = False

@@ -22,6 +22,7 @@ class Promoting(Phase):
     look_again: ClassVar = 1.0
     outcome: ClassVar = "promoted"
     judged: ClassVar = True
+    stable_serves: ClassVar = False
     compares: ClassVar = True
 
     def reading(self, spec: Spec, status: Status, rollout: Rollout, rolled_out: bool) -> Reading:

@@ -16,6 +16,7 @@ class Soaking(Phase):
     look_again: ClassVar = 2.0
     outcome: ClassVar = "promoted"
     judged: ClassVar = True
+    stable_serves: ClassVar = False
     compares: ClassVar = True
     event: ClassVar = "Soaking"
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from headgate.api.quantities import fraction
 from headgate.api.spec import Spec
-from headgate.core.model import BaselineRate
+from headgate.core.model import BaselineRate, Capabilities
 from headgate.core.signals import rate
 from headgate.core.signals.rate import RateState
 from headgate.core.signals.signal import History, Samples, Signal, share
@@ -25,7 +25,7 @@ class Errors(Signal[RateState, AttemptBlock]):
     def block(self, samples: Samples) -> AttemptBlock:
         return samples.attempts()
 
-    def wanted(self, spec: Spec, block: AttemptBlock | None) -> bool:
+    def wanted(self, spec: Spec, block: AttemptBlock | None, can: Capabilities) -> bool:
         return True
 
     def baseline(self, history: History, block: AttemptBlock | None) -> BaselineRate:

@@ -8,15 +8,15 @@ mean is then valid if what one signal has seen doesn't tell how the open block o
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from headgate.api.spec import Spec
-from headgate.api.status import Evidence, Phase, SignalEvidence, Verdict
-from headgate.core.model import BaselineRate, NewSamples
+from headgate.api.status import Evidence, SignalEvidence, Verdict
+from headgate.core.model import BaselineRate, Capabilities, NewSamples, Reading
 from headgate.core.signals import SIGNALS
 from headgate.core.signals.signal import PASS, Signal
 from headgate.core.statistics.difference import Floats
@@ -32,10 +32,10 @@ def threshold(alpha: float) -> float:
     return -math.log(alpha)
 
 
-def weights(compared: Iterable[str], signals: Sequence[AnySignal] = SIGNALS) -> dict[str, float]:
+def weights(compared: Iterable[str]) -> dict[str, float]:
     """The share of alpha of each signal that a rollout compares: they add up to 1."""
     names = set(compared)
-    present = [signal for signal in signals if signal.name in names]
+    present = [signal for signal in SIGNALS if signal.name in names]
     total = sum(signal.capital for signal in present)
     return {signal.name: round(signal.capital / total, 6) for signal in present}
 
@@ -51,18 +51,18 @@ def log_total(log_harm: Mapping[str, Floats], shares: Mapping[str, float]) -> Fl
     return np.asarray(np.logaddexp.reduce(parts), dtype=np.float64)
 
 
-def opened(spec: Spec, phase: Phase, samples: NewSamples, before: Evidence) -> Evidence:
-    """The evidence of a rollout that enters `phase`, in which the candidate gets its first requests, or copies.
+def opened(spec: Spec, reading: Reading, samples: NewSamples, before: Evidence, can: Capabilities) -> Evidence:
+    """The evidence of a rollout whose candidate is about to get its first requests (`reading` COMPARISON), or copies.
 
     The shares of alpha stay what they were if there are any: alpha is for the whole rollout, and so is what an earlier
     phase has shown.
     """
-    asked = [signal.name for signal in SIGNALS if signal.wanted(spec, signal.block_in(samples))]
+    asked = [signal.name for signal in SIGNALS if signal.wanted(spec, signal.block_in(samples), can)]
     shares = {each.name: each.weight for each in before.signals} or weights(asked)
     entries = []
     for signal in SIGNALS:
         entry = before.of(signal.name) or SignalEvidence(name=signal.name, weight=shares.get(signal.name, 0.0))
-        if phase in signal.compared_in and not entry.state:
+        if signal.reading is reading and not entry.state:
             state = signal.begin(spec, samples.baselines.get(signal.name, BaselineRate()), signal.block_in(samples))
             entry = signal.entry(entry, state) if state is not None else entry
         if entry.weight or entry.state:
@@ -71,21 +71,25 @@ def opened(spec: Spec, phase: Phase, samples: NewSamples, before: Evidence) -> E
 
 
 def updated(
-    spec: Spec, phase: Phase, evidence: Evidence, samples: NewSamples, seconds: float, stable_rate: float
+    spec: Spec, evidence: Evidence, samples: NewSamples, seconds: float, stable_rate: float | None = None
 ) -> Evidence:
     """The evidence after one more block, which took `seconds`.
 
-    `stable_rate` is stable's rate of failures while both served, for the phases in which only the candidate does.
+    `stable_rate` is stable's rate of failures while both served, where only the candidate does now.
     """
     entries = []
     for signal, entry, state in _entries(evidence):
         if signal.dropped(spec):
+            # Its share of alpha stays: alpha is for the whole rollout.
+            entries.append(SignalEvidence(name=entry.name, weight=entry.weight))
             continue
         if state is None:
             entries.append(entry)
             continue
         block = signal.block_in(samples)
-        if phase in signal.compared_in:
+        if signal.reading is not samples.reading:
+            after = state
+        elif stable_rate is None:
             after = signal.fold(state, block, spec, seconds, ceiling(entry.weight, spec.rollout.alpha))
         else:
             after = signal.alone(state, block, spec, stable_rate)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from headgate.api.quantities import fraction, seconds
 from headgate.api.spec import Spec
 from headgate.api.status import Phase
-from headgate.core.model import BaselineRate
+from headgate.core.model import BaselineRate, Capabilities
 from headgate.core.signals import rate
 from headgate.core.signals.rate import RateState
 from headgate.core.signals.signal import History, Samples, Signal, SlowAnswers, share
@@ -23,7 +23,7 @@ class Latency(Signal[RateState, SlowAnswers]):
     def block(self, samples: Samples) -> SlowAnswers | None:
         return samples.slow_answers()
 
-    def wanted(self, spec: Spec, block: SlowAnswers | None) -> bool:
+    def wanted(self, spec: Spec, block: SlowAnswers | None, can: Capabilities) -> bool:
         return spec.rollout.latency is not None
 
     def dropped(self, spec: Spec) -> bool:

@@ -26,6 +26,7 @@ from headgate.api.contract import PREDICTIONS, REVISION
 from headgate.api.quantities import fraction
 from headgate.api.spec import Spec
 from headgate.api.stored import CONFIG
+from headgate.core.model import Capabilities
 from headgate.core.signals.signal import Samples, Signal
 from headgate.core.statistics import shares, waiting
 from headgate.core.statistics.difference import Floats, log_mean
@@ -321,7 +322,7 @@ class PredictionShift(Signal[PredictionState, Predictions]):
         blocks = (PredictionBlock(o, layout, dict(bins[o, who.candidate]), dict(bins[o, who.stable])) for o in outputs)
         return Predictions(expected, tuple(blocks))
 
-    def wanted(self, spec: Spec, block: Predictions | None) -> bool:
+    def wanted(self, spec: Spec, block: Predictions | None, can: Capabilities) -> bool:
         return block is not None and block.expected
 
     def fold(
@@ -337,7 +338,7 @@ class PredictionShift(Signal[PredictionState, Predictions]):
     def log_safe(self, state: PredictionState) -> float:
         return state.logSafe if state.outputs else 0.0
 
-    def began(self, state: PredictionState) -> bool:
+    def is_due(self, state: PredictionState) -> bool:
         """Not before both versions count in the same layout; while only stable counts the candidate can't pass."""
         return bool(state.outputs) or state.expected
 

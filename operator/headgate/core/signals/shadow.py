@@ -13,6 +13,7 @@ from headgate.api.quantities import fraction
 from headgate.api.spec import Spec
 from headgate.api.status import Phase
 from headgate.api.stored import CONFIG
+from headgate.core.model import Capabilities, Reading
 from headgate.core.signals.signal import PASS, PairBlock, Samples, Signal, share
 from headgate.core.statistics import agreement
 from headgate.core.statistics.agreement import Agreement
@@ -39,15 +40,14 @@ class Shadow(Signal[PairState, PairBlock]):
 
     name: ClassVar = "shadow"
     capital: ClassVar = 0.25
-    compared_in: ClassVar = frozenset[Phase]({"Shadow"})
-    decides_promotion: ClassVar = False
+    reading: ClassVar = Reading.PAIRS
     state = PairState
 
     def block(self, samples: Samples) -> PairBlock:
         return samples.pairs()
 
-    def wanted(self, spec: Spec, block: PairBlock | None) -> bool:
-        return spec.rollout.shadow is not None
+    def wanted(self, spec: Spec, block: PairBlock | None, can: Capabilities) -> bool:
+        return spec.rollout.shadow is not None and can.shadow
 
     def fold(self, state: PairState, block: PairBlock | None, spec: Spec, seconds: float, ceiling: float) -> PairState:
         asked = spec.rollout.shadow

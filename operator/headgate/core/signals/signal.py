@@ -5,6 +5,7 @@ concerns all signals (combining them under one alpha, verdicts, conditions, mess
 list, so a new signal is one module, one line in the list, and its field in the spec.
 """
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,9 +17,11 @@ from pydantic import ValidationError
 from headgate.api.spec import Spec
 from headgate.api.status import Evidence, Phase, SignalEvidence
 from headgate.api.stored import adapter
-from headgate.core.model import BaselineRate, NewSamples
+from headgate.core.model import BaselineRate, Capabilities, NewSamples, Reading
 from headgate.core.statistics.counters import Increment, Series
 from headgate.core.statistics.rates import AttemptBlock
+
+log = logging.getLogger("headgate.signals")
 
 State = TypeVar("State")
 Block = TypeVar("Block")
@@ -92,13 +95,11 @@ class Signal(ABC, Generic[State, Block]):
     """One signal. `State` is what it keeps in the status between two blocks, a pydantic dataclass with defaults."""
 
     name: ClassVar[str]
-    """In the status and in the label `signal` of `headgate_evidence_log_e`."""
+    """In the status and in the label `test` of `headgate_evidence_log_e`."""
     capital: ClassVar[float]
     """How much of alpha it may use where all signals are compared, in any unit."""
-    compared_in: ClassVar[frozenset[Phase]] = frozenset({"Canary"})
-    """Phases whose blocks are folded into its state."""
-    decides_promotion: ClassVar[bool] = True
-    """Whether a canary has to pass it. A signal that was compared before the canary has passed already."""
+    reading: ClassVar[Reading] = Reading.COMPARISON
+    """What it is learnt from. A canary has to pass the signals of a comparison; others have passed before it."""
     series: ClassVar[tuple[str, ...]] = ()
     """Names of Headgate's own series that it needs. What the data plane counts is read in any case."""
     state: type[State]
@@ -108,8 +109,8 @@ class Signal(ABC, Generic[State, Block]):
         """What there is to learn from new samples; None: nothing can be compared."""
 
     @abstractmethod
-    def wanted(self, spec: Spec, block: Block | None) -> bool:
-        """Whether a rollout that begins now gives it a share of alpha."""
+    def wanted(self, spec: Spec, block: Block | None, can: Capabilities) -> bool:
+        """Whether a rollout that begins now gives it a share of alpha. `can`: what the data plane can do."""
 
     @abstractmethod
     def fold(self, state: State, block: Block | None, spec: Spec, seconds: float, ceiling: float) -> State:
@@ -139,8 +140,8 @@ class Signal(ABC, Generic[State, Block]):
     def log_safe(self, state: State) -> float:
         """ln of the e-value against "worse than the margin allows"."""
 
-    def began(self, state: State) -> bool:
-        """Whether there was anything to compare."""
+    def is_due(self, state: State) -> bool:
+        """Whether the candidate has to pass it: there is, or should be, something to compare."""
         return True
 
     @abstractmethod
@@ -171,13 +172,14 @@ class Signal(ABC, Generic[State, Block]):
         return self.decoded(entry) if entry else None
 
     def decoded(self, entry: SignalEvidence) -> State | None:
-        """What `entry` keeps. What another version of Headgate kept in another form is lost: the comparison begins
-        anew, which can only make a verdict later."""
+        """What `entry` keeps. What another version of Headgate kept in another form is lost, and the comparison begins
+        anew; what the rollout has cost stays in its budget."""
         if not entry.state:
             return None
         try:
             found: State = adapter(self.state).validate_json(entry.state)
-        except ValidationError:
+        except ValidationError as error:
+            log.warning("the evidence on %s begins anew, for it can't be read: %s", self.name, error)
             return self.state()
         return found
 
@@ -187,7 +189,7 @@ class Signal(ABC, Generic[State, Block]):
             before,
             state=adapter(self.state).dump_json(state, exclude_defaults=True).decode(),
             summary=self.summary(state, "stable"),
-            counts=dict(self.counts(state)),
+            counts=" ".join(f"{name}={number:.12g}" for name, number in self.counts(state).items()),
             logHarm=round(self.log_harm(state), 4),
             logSafe=round(self.log_safe(state), 4),
         )

@@ -1,7 +1,7 @@
 """Stories of rollouts that begin with copies of requests."""
 
 import pytest
-from told import signals
+from told import counts, signals
 from world import Behaviour, World
 
 SHADOW = {"shadow": {"fraction": "10%", "minPairs": 500, "minAgreement": "98%"}}
@@ -67,7 +67,7 @@ def test_a_candidate_that_does_not_is_rolled_back_and_never_had_a_user(behaviour
     entry = world.status.history[0]
     assert (entry.decision, entry.candidateRequests, entry.seconds) == ("RolledBack", 0, 0)
     record = world.revisions[world.status.rollout.revision].status.decisions[-1]
-    assert signals(record.evidence).shadow.pairs == signals(world.status.rollout.evidence).shadow.pairs > 0
+    assert counts(record.evidence, "shadow")["pairs"] == signals(world.status.rollout.evidence).shadow.pairs > 0
     assert signals(world.status.rollout.evidence).shadow.verdict == "Fail"
     assert world.settled("RolledBack").running() == {"v1"}
 

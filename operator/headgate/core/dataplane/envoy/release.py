@@ -28,7 +28,7 @@ def released(
     are dated, is ahead of the operator's, by which `since` is.
     """
     told, routed = _latest(series)
-    running = frozenset(routers)
+    running = frozenset(routers)  # without any nobody can be sent requests
     return frozenset(
         each.revision
         for each in retiring
