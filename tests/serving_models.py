@@ -174,6 +174,36 @@ def long_rows(path: Path) -> Path:
     )
 
 
+def from_the_fourth(path: Path, columns: int | str) -> Path:
+    """OUT = all but the first three columns of IN."""
+    return save(
+        path,
+        [
+            helper.make_node("Constant", [], ["from"], value_ints=[3]),
+            helper.make_node("Constant", [], ["to"], value_ints=[1 << 40]),
+            helper.make_node("Constant", [], ["axes"], value_ints=[1]),
+            helper.make_node("Slice", ["IN", "from", "to", "axes"], ["OUT"]),
+        ],
+        [("IN", TensorProto.FLOAT, ["n", columns])],
+        [("OUT", TensorProto.FLOAT, ["n", None])],
+    )
+
+
+def beside_a_million(path: Path) -> Path:
+    """OUT = a column of about a million for each row, which is right, and X normalised over the rows."""
+    return save(
+        path,
+        [
+            helper.make_node("Constant", [], ["million"], value_float=1e6),
+            helper.make_node("Add", ["X", "million"], ["amount"]),
+            helper.make_node("LpNormalization", ["X"], ["share"], axis=0, p=1),
+            helper.make_node("Concat", ["amount", "share"], ["OUT"], axis=1),
+        ],
+        [("X", TensorProto.FLOAT, ["n", 1])],
+        [("OUT", TensorProto.FLOAT, ["n", 2])],
+    )
+
+
 def by_rows(path: Path, operator: str, columns: int | str = 2, **attributes: object) -> Path:
     """OUT = the operator of [N,2] floats (or another number of columns), which may look at all rows."""
     axis = [] if operator != "CumSum" else [helper.make_node("Constant", [], ["axis"], value_int=0)]

@@ -8,9 +8,11 @@ import mmap
 import sys
 from abc import ABC, abstractmethod
 
+READ = 32 << 10
+"""Bytes of a large body that are read at a time; the event loop reads up to 32 times in a row."""
+
 _ALIGNED = 16
 _BUFFERS_KEPT, _MOST_KEPT = 32, 1 << 20
-_READ = 32 << 10  # bytes at a time; the event loop reads up to 32 times in a row
 _NOTHING = memoryview(b"")
 
 
@@ -75,13 +77,13 @@ class Filling(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to put what comes: never more than the rest of the body, nor so much that others wait for it."""
-        return self._missing[:_READ]
+        return self._missing[:READ]
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes came."""
-        self._missing = self._missing[nbytes:]
-        self._connection.filled(nbytes)
-        if not self._missing:
+        rest = self._missing = self._missing[nbytes:]
+        self._connection.filled(nbytes)  # which may give up
+        if not rest:
             self._take_over(self._connection)
             self._connection.whole()
 

@@ -4,8 +4,8 @@
 reads, computes and writes: a hand-over between threads costs more than everything else that is done for a small model.
 
 What a client may do to us is bounded: connections, the size of a head and of a body, the time that it takes to send
-them and to read the answer, and all bodies together, of which counts what their heads have promised. Requests that
-come before the answer to an earlier one wait.
+them and to read the answer, and all bodies together. Of a body counts what has come, and the little that is read
+next: a promise alone costs nothing, so it keeps nobody out. Requests that come before an earlier one is answered wait.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 import httptools
 
-from .bodies import Filled, Filling, Memory
+from .bodies import READ, Filled, Filling, Memory
 from .descriptors import SPARED
 from .listener import READ_WITHIN, SEND_WITHIN, SLOWEST, Limits, Listener
 
@@ -188,7 +188,7 @@ class Connection(Filled):
         if self._head and not self._deaf:
             self._head_goes_on()
         elif self._reading and self._length - self._size >= _WITHOUT_PARSER and not self._deaf:
-            self._filling = Filling(self, self._transport, self._body_in_one_piece())
+            self._fill()
 
     def eof_received(self) -> bool:
         """A client that has sent all may still read, or may have left: it looks the same. It gets a moment's time."""
@@ -259,12 +259,10 @@ class Connection(Filled):
             self._refuse(501, "Transfer-Encoding can be chunked, and nothing beside it")
         elif self._length > server.limits.body:
             self._refuse_size()
-        elif server.held + self._length > server.limits.held:
+        elif server.held + self._length > server.most(self._length):
             self._refuse_load()
         else:
-            if self._length > 0:
-                self._counted = self._length
-                server.held += self._length
+            self._count_body()
             self._waits = b"expect" in headers and self._waits_for_continue(headers)
             self._let_continue()
 
@@ -288,12 +286,10 @@ class Connection(Filled):
         else:
             self._parts.append(body)
         self._size += len(body)
-        if self._length < 0:  # it comes in chunks, of a number that nobody knows
-            self._count(len(body))
-            if self._size > self._server.limits.body:
-                self._refuse_size()
-            elif self._server.held > self._server.limits.held:
-                self._refuse_load()
+        if self._size > self._server.limits.body:  # it comes in chunks, of a number that nobody knows
+            self._refuse_size()
+        else:
+            self._count_body()
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -311,7 +307,7 @@ class Connection(Filled):
         server = self._server
         server.held += size
         exchange.held += size
-        return server.held <= server.limits.held
+        return server.held <= server.most(exchange.held)
 
     def answered(self, exchange: Exchange, answer: Answer) -> None:
         """Write, and go on with the next request."""
@@ -420,6 +416,15 @@ class Connection(Filled):
         self._counted += size
         self._server.held += size
 
+    def _count_body(self) -> None:
+        """What has come of the body counts, and what may come in the next moment; refuse it where that is too much."""
+        length = self._size if self._length < 0 else self._length
+        more = min(length, self._size + READ) - self._counted
+        if more > 0:
+            self._count(more)
+            if self._server.held > self._server.most(self._size):
+                self._refuse_load()
+
     def _forget_body(self) -> None:
         """What has come of the request that is being read is not needed."""
         self._count(-self._counted)
@@ -453,6 +458,15 @@ class Connection(Filled):
         else:
             self._parts.append(bytearray(body))
 
+    def _fill(self) -> None:
+        """Read the rest of the body past the parser."""
+        try:
+            missing = self._body_in_one_piece()
+        except OSError:  # a system that gives no more addresses than it has memory
+            self._refuse_load()
+        else:
+            self._filling = Filling(self, self._transport, missing)
+
     def _body_in_one_piece(self) -> memoryview:
         """Memory for the whole body, with what has come of it; what is still missing is returned."""
         assert self._reading
@@ -469,6 +483,7 @@ class Connection(Filled):
         """So many bytes more of a large body have come."""
         self._heard = self._server.now
         self._size += size
+        self._count_body()
 
     def whole(self) -> None:
         """All of a large body has come."""

@@ -211,10 +211,11 @@ class Connection(Carrier):
         """The server's time."""
         return self._server.now
 
-    def hold(self, size: int) -> bool:
+    def hold(self, stream: Stream, size: int) -> bool:
         """So many bytes more are in memory; whether there is room for them."""
-        self._server.held += size
-        return self._server.held <= self._server.limits.held
+        server = self._server
+        server.held += size
+        return server.held <= server.most(stream.held + stream.beyond)
 
     def _keep(self, size: int) -> None:
         """The same, for parts of frames and of heads, which belong to no stream yet."""
@@ -368,7 +369,7 @@ class Connection(Carrier):
             server.held += len(payload)
             stream.heard = server.now
             most = server.window if stream.on_data else server.limits.body + 5
-            if stream.held > most or server.held > server.limits.held:
+            if stream.held > most or server.held > server.most(stream.held):
                 which = "this one has" if stream.held > most else "all of them together have"
                 server.too_large(stream, f"too many bytes of requests are in memory: {which} more than is taken")
                 return

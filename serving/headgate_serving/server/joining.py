@@ -6,6 +6,7 @@ run took. Where the start had no time to find out whether rows are independent, 
 requests.
 """
 
+import logging
 import math
 import sys
 from collections.abc import Generator, Mapping
@@ -13,6 +14,8 @@ from collections.abc import Generator, Mapping
 from ..errors import ExecutionFailed, RunTooLong
 from .model import Model, Run, Tensor
 from .rows import UNTRIED, examples, independence
+
+logger = logging.getLogger(__name__)
 
 JOINED_BYTES = 256 << 10
 
@@ -93,7 +96,8 @@ class Joining:
 class Proof:
     """Whether rows are independent, found out beside users' requests, with made-up rows as long as theirs.
 
-    What users sent is not used: two of their rows may be the same just where a model mixes rows.
+    What users sent is not used: two of their rows may be the same just where a model mixes rows. `step` is called in a
+    thread, while `running` is set; everything else belongs to the event loop's.
     """
 
     def __init__(self, model: Model) -> None:
@@ -101,20 +105,22 @@ class Proof:
         self._steps: Generator[None, None, str] | None = None
         self._left = _PROOFS
         self._passed = 0
+        self.running = False
         self.run = Run()
         self.verdict = ""
 
     def offer(self, inputs: Mapping[str, Tensor]) -> None:
-        """Inputs that the model has answered; their shapes are taken if there is use for them."""
-        if self._steps or sum(tensor.nbytes for tensor in inputs.values()) > JOINED_BYTES:
+        """Inputs that the model has answered: a proof begins with their shapes, if rows like that may differ at all."""
+        if self._steps or self.running or sum(tensor.nbytes for tensor in inputs.values()) > JOINED_BYTES:
             return
         two = examples(self._model, 2, {name: tensor.shape for name, tensor in inputs.items()})
-        self._steps = independence(self._model, two, self.run)
+        if all(tensor.size for tensor in two.values()):
+            self._steps = independence(self._model, two, self.run)
 
     def due(self, waiting: int) -> bool:
         """Whether to take a step now: at once where nobody waits, and now and then where somebody always does."""
         self._passed += 1
-        return bool(self._steps) and (not waiting or self._passed % _STEP_EVERY == 0)
+        return bool(self._steps) and not self.running and (not waiting or self._passed % _STEP_EVERY == 0)
 
     def step(self) -> None:
         """One more run, in a thread; the last one, or a failure that is one too many, ends in a verdict."""
@@ -128,6 +134,9 @@ class Proof:
             self._steps = None
             if not self._left or isinstance(error, RunTooLong):
                 self.verdict = f"{UNTRIED}: {error}"
+        except Exception as error:  # of NumPy, or memory: whatever it is, it must not cost a thread
+            logger.exception("it could not be found out whether the model's rows are independent")
+            self.verdict = f"{UNTRIED}: {error!r}"
 
 
 def _size(rows: int) -> int:

@@ -11,6 +11,8 @@ SEND_WITHIN = 30.0  # seconds for a head; for a body, in which nothing may pause
 SLOWEST = 16 << 10  # bytes per second of a body, beyond that
 _SAY_EVERY = 60.0  # seconds between two lines in the log that say the same
 READ_WITHIN = 60.0  # seconds that an answer may wait for its reader
+_SMALL = 1 << 20  # bytes of a request up to which it may use all of the memory for bodies
+_FOR_SMALL = 8  # one part of so many is theirs alone, so that large bodies that do not come to an end leave room
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,13 @@ class Listener(Generic[C]):
             self._sweeper.cancel()
         for connection in list(self.connections):
             connection.close()
+
+    def most(self, size: int) -> int:
+        """Bytes that may be held with a request that takes so many; a body of the largest size alone always fits."""
+        limits = self.limits
+        if size <= _SMALL:
+            return limits.held
+        return max(limits.held - limits.held // _FOR_SMALL, min(limits.body, limits.held))
 
     def beyond(self) -> int:
         """How many connections there are beyond the limit; the log says so once in a while."""

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from ..errors import ExecutionFailed
 from .model import Model, Run, Tensor, TensorSpec
 
 ON = "on"
@@ -16,7 +17,7 @@ LATER = "off for now: requests will show whether the model's rows are independen
 UNTRIED = "off: it could not be tried whether the model's rows are independent"
 DEPENDENT = "off: a row's answer depends on the other rows"
 
-_EXACT, _COARSE = 1e-5, 4e-3  # differences that are rounding, as a share of the largest number
+_EXACT, _COARSE = 1e-5, 4e-3  # differences that are rounding, as a share of the largest number of a column
 
 
 def why_not(model: Model) -> str:
@@ -51,7 +52,8 @@ def independence(model: Model, two: Mapping[str, Tensor], run: Run) -> Generator
     """Whether two rows, in either order, have the answers that each has alone: ON, or a reason that begins with "off".
 
     Yields before each of its four runs, the first two of one row, the others of two. Both orders are tried, for a
-    running sum shows in one of them only. ExecutionFailed if the model does not like these rows.
+    running sum shows in one of them only. ExecutionFailed if the model does not like these rows, or if an output of
+    theirs has no elements: any two of those are the same.
     """
     answers = []
     for rows in ([0], [1], [0, 1], [1, 0]):
@@ -64,6 +66,8 @@ def independence(model: Model, two: Mapping[str, Tensor], run: Run) -> Generator
         alone = (first[name], second[name])
         if not _are_rows(*alone, both[name]):
             return f"off: output {name!r} does not have one row for each row of the inputs"
+        if not both[name].size:
+            raise ExecutionFailed(f"output {name!r} has no elements, so that nothing of it can be compared")
         if not (_stacked(*alone, both[name], error) and _stacked(*alone[::-1], reverse[name], error)):
             return DEPENDENT
     return ON
@@ -80,5 +84,19 @@ def _stacked(first: Tensor, second: Tensor, both: Tensor, error: float) -> bool:
         return False
     if both.dtype.kind != "f":
         return bool((both == apart).all())
-    size = float(np.abs(apart[np.isfinite(apart)]).max(initial=0.0))
-    return bool(np.allclose(both, apart, rtol=10 * error, atol=error * size, equal_nan=True))
+    close = np.isclose(both, apart, rtol=10 * error, atol=error * _sizes(apart), equal_nan=True)
+    return bool(close.all())
+
+
+def _sizes(values: Tensor) -> Tensor:
+    """What rounding is measured by: the largest number of each column, whichever axis but the first columns lie along.
+
+    Of the whole tensor it would be too much: beside an amount of a million, a probability could be anything. Of each
+    element it would be too little: a sum of large numbers may be almost 0. The shape broadcasts to that of `values`.
+    """
+    finite = np.where(np.isfinite(values), np.abs(values), 0)
+    sizes: Tensor = finite.max(keepdims=True, initial=0)
+    for column in range(1, values.ndim):
+        others = tuple(axis for axis in range(values.ndim) if axis != column)
+        sizes = np.minimum(sizes, finite.max(axis=others, keepdims=True, initial=0))
+    return sizes

@@ -180,14 +180,17 @@ class Runner:
 
     def _prove(self, proof: Proof) -> None:
         """One step of it, in the place of a run."""
-        run = self._free.pop()
-        self._pool.submit(self._prove_in_thread, proof, run)
+        proof.running = True
+        self._pool.submit(self._prove_in_thread, proof, self._free.pop())
 
     def _prove_in_thread(self, proof: Proof, run: Run) -> None:
-        proof.step()
-        self._loop.call_soon_threadsafe(self._proven, proof, run)
+        try:
+            proof.step()
+        finally:
+            self._loop.call_soon_threadsafe(self._proven, proof, run)
 
     def _proven(self, proof: Proof, run: Run) -> None:
+        proof.running = False
         self._free.append(run)
         if proof.verdict:
             self._proof = None

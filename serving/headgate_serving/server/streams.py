@@ -31,7 +31,7 @@ class Carrier(asyncio.Protocol, ABC):
         """To the client, if it is still there."""
 
     @abstractmethod
-    def hold(self, size: int) -> bool:
+    def hold(self, stream: "Stream", size: int) -> bool:
         """So many bytes more are in memory for a stream; whether there is room for them."""
 
     @abstractmethod
@@ -149,7 +149,7 @@ class Stream:
         if not self.open:
             return False
         self.beyond += size
-        return self._connection.hold(size)
+        return self._connection.hold(self, size)
 
     def release(self, size: int, beyond: int = 0) -> None:
         """So many bytes of the request are no longer in memory, though the call goes on: as many more may come.

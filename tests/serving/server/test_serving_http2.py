@@ -218,11 +218,24 @@ async def test_a_body_that_is_too_large(client: Client, server: Server) -> None:
 
 async def test_all_bodies_together_are_too_large(client: Client, server: Server, echo: Echo) -> None:
     echo.hold = True
-    for _ in range(4):
-        await client.send(await client.begin(), bytes(MAX_BODY))
+    for size in [MAX_BODY] * 3 + [1 << 20] * 4:
+        await client.send(await client.begin(), bytes(size))
     number = await client.begin()
     await client.send(number, b"more")
     assert (await client.reply(number)).status == 8
+    await client.close()
+    await until(lambda: not server.connections)
+    assert server.held == 0
+
+
+async def test_large_bodies_leave_room_for_small_ones(client: Client, server: Server, echo: Echo) -> None:
+    echo.hold = True
+    large = [await client.begin() for _ in range(4)]
+    for number in large:
+        await client.send(number, bytes(MAX_BODY - 1000))
+    assert (await client.reply(large[-1])).status == 8
+    echo.hold = False
+    assert len((await client.ask(bytes(1 << 20))).data) == 1 << 20
     await client.close()
     await until(lambda: not server.connections)
     assert server.held == 0

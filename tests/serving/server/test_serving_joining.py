@@ -1,7 +1,8 @@
 """How many rows share a run, by what runs have taken; and finding out beside requests whether they may."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from test_serving_runner import DEPENDENT, SLOW, Asked, Watched, sums
 
 import serving_models as models
 from headgate_serving.errors import ExecutionFailed, RunTooLong
+from headgate_serving.server import rows
 from headgate_serving.server.joining import Joining, Proof
-from headgate_serving.server.model import Model
+from headgate_serving.server.model import Model, Run, Tensor
 from headgate_serving.server.rows import UNTRIED
 from headgate_serving.server.runner import Runner
 from headgate_serving.server.telemetry import Telemetry
-from patience import until
+from patience import PATIENCE, until
 
 Costs = Callable[[int], float]
 
@@ -176,6 +178,85 @@ async def test_dependent_rows_are_never_joined(start: Start, tmp_path: Path, nam
     await until(lambda: said)
     assert said == ["off: a row's answer depends on the other rows"]
     assert not model.batches
+
+
+async def test_rows_without_elements_prove_nothing(start: Start, tmp_path: Path) -> None:
+    """All answers to them are the same, whatever the model does with its rows; and any client can send some."""
+    found = start_of(models.by_rows(tmp_path / "model.onnx", "CumSum", columns="k"), budget=0)
+    model, said = found.model, list[str]()
+    runner = start(model, unproven=found.unproven, tell=said.append)
+    for row in ([], [], [1, 2]):
+        job = Asked(model, IN=[row])
+        runner.submit(job)
+        assert (await job.answer())["OUT"].tolist() == [row]
+    await until(lambda: said)
+    assert (said, model.batches) == (["off: a row's answer depends on the other rows"], False)
+
+
+@pytest.mark.parametrize(("columns", "unproven"), [("k", True), (3, False)])
+def test_an_output_without_elements_proves_nothing(tmp_path: Path, columns: str | int, unproven: bool) -> None:
+    found = start_of(models.from_the_fourth(tmp_path / "model.onnx", columns))
+    assert (found.model.batches, found.unproven) == (False, unproven)
+    proof = Proof(found.model)
+    proof.offer({"IN": np.ones((1, 3), np.float32)})
+    while proof.due(waiting=0):
+        proof.step()
+    assert proof.verdict == ""
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+async def test_one_step_of_the_proof_at_a_time(start: Start, tmp_path: Path, threads: int) -> None:
+    """With several threads free, a second step would be of a generator that runs already."""
+    found = start_of(models.score(tmp_path / "model.onnx"), budget=0)
+    model, said = found.model, list[str]()
+    runner = start(model, threads=threads, unproven=found.unproven, tell=said.append)
+    assert runner._proof
+    proofs, begun, go_on, run = runner._proof.run, threading.Event(), threading.Event(), model.run
+
+    def held_up(inputs: Mapping[str, Tensor], outputs: Sequence[str], of: Run | None = None) -> dict[str, Tensor]:
+        if of is proofs:
+            begun.set()
+            assert go_on.wait(PATIENCE)
+        return run(inputs, outputs, of)
+
+    model.run = held_up  # type: ignore[method-assign]
+    for at, x in enumerate(sums(64)):
+        job = Asked(model, X=x)
+        runner.submit(job)
+        await job.answer()
+        if at == 0:
+            assert await asyncio.to_thread(begun.wait, PATIENCE)
+    assert not said
+    go_on.set()
+    await until(lambda: said)
+    await until(lambda: len(runner._free) == threads)
+    assert said == ["on"]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+async def test_whatever_goes_wrong_in_the_proof_it_costs_no_thread(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    found = start_of(models.score(tmp_path / "model.onnx"), budget=0)
+    model, said = found.model, list[str]()
+
+    def fails(*_: object) -> bool:
+        raise MemoryError("no room for the answers of two rows")
+
+    monkeypatch.setattr(rows, "_stacked", fails)
+    runner = start(model, threads=threads, unproven=found.unproven, tell=said.append)
+    job = Asked(model, X=[[1, 1]])
+    runner.submit(job)
+    await job.answer()
+    await until(lambda: said)
+    assert said == [f"{UNTRIED}: MemoryError('no room for the answers of two rows')"]
+    await until(lambda: len(runner._free) == threads)
+    assert await waiting_together(runner, model, Watched(model), 3) == [1, 1, 1]
+
+
+async def test_a_column_of_large_numbers_hides_no_other(tmp_path: Path) -> None:
+    found = start_of(models.beside_a_million(tmp_path / "model.onnx"))
+    assert found.model.batching == "off: a row's answer depends on the other rows"
 
 
 async def test_rows_are_as_long_as_users_rows(start: Start, tmp_path: Path) -> None:

@@ -151,18 +151,87 @@ def test_a_promise_takes_no_memory() -> None:
     assert resident() - before < 64 << 20
 
 
+LARGE = 4 << 20
+
+
+def more(wire: Wire, size: int) -> None:
+    """So many bytes more of a large body come, as long as they are read."""
+    while size and isinstance(wire.protocol, Filling):
+        space = wire.protocol.get_buffer(0)[:size]
+        space[:] = bytes(len(space))
+        size -= len(space)
+        wire.protocol.buffer_updated(len(space))
+
+
 @pytest.mark.parametrize("sent", [0, 1000])
-def test_what_is_promised_counts(server: Server, sent: int) -> None:
+@pytest.mark.parametrize("promised", [HELD, LARGE])
+def test_a_promise_keeps_nobody_out(server: Server, sent: int, promised: int) -> None:
+    """As many heads as there are connections, and hardly more behind them: others still send their bodies."""
+    many = [connect(server) for _ in range(300)]
+    for connection, _ in many:
+        connection.data_received(head(promised) + bytes(sent))
+    assert server.held <= HELD
+    small = connect(server)
+    small[0].data_received(head(100_000, path=b"/") + bytes(100_000))
+    assert small[1].written.endswith(b"100000")
+    for connection, _ in many:
+        connection.connection_lost(None)
+    assert server.held == 0
+
+
+def test_what_has_come_of_a_body_counts(server: Server) -> None:
     first, second = connect(server), connect(server)
-    first[0].data_received(head(HELD - 100) + bytes(sent))
-    assert server.held == HELD - 100
-    second[0].data_received(head(101))
+    first[0].data_received(head(LARGE) + bytes(1000))
+    assert 1000 < server.held < 100_000
+    more(first[1], LARGE // 2)
+    assert 0 <= server.held - LARGE // 2 < 100_000
+    second[0].data_received(head(HELD - LARGE // 2))
     assert second[1].written.startswith(b"HTTP/1.1 429 ")
+    more(first[1], LARGE)
+    assert server.held == LARGE
     first[0].connection_lost(None)
     assert server.held == 0
-    third = connect(server)
-    third[0].data_received(head(5, path=b"/") + b"whole")
-    assert third[1].written.endswith(b"5")
+
+
+def test_bodies_that_come_together_are_held_to_the_limit_as_they_come(server: Server) -> None:
+    """Each was promised when there was room for it."""
+    clients = [connect(server) for _ in range(8)]
+    for connection, _ in clients:
+        connection.data_received(head(LARGE, path=b"/") + bytes(1000))
+    most = 0
+    for _ in range(LARGE // 100_000 + 1):
+        for _, wire in clients:
+            more(wire, 100_000)
+            most = max(most, server.held)
+    assert most <= HELD
+    statuses = [wire.written.split()[1] for _, wire in clients]
+    assert set(statuses) == {b"200", b"429"}
+    assert statuses.count(b"200") >= 3, "who is refused makes room for the others"
+    assert server.held == 0
+
+
+def test_large_bodies_leave_room_for_small_ones(server: Server) -> None:
+    server.limits = Limits(HELD // 2, HELD)
+    large = [connect(server) for _ in range(8)]
+    for connection, _ in large:
+        connection.data_received(head(HELD // 2) + bytes(1000))
+    for _, wire in large:
+        more(wire, HELD // 2 - 2000)
+    small = connect(server)
+    small[0].data_received(head(1 << 20, path=b"/") + bytes(1 << 20))
+    more(small[1], 1 << 20)
+    assert small[1].written.endswith(b"%d" % (1 << 20))
+    assert server.held < HELD
+
+
+def test_who_gets_no_addresses_for_a_body_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> memoryview:
+        raise OSError("Cannot allocate memory")
+
+    monkeypatch.setattr(server.memory, "take", none)
+    connection, wire = connect(server)
+    connection.data_received(head(LARGE) + bytes(1000))
+    assert wire.written.startswith(b"HTTP/1.1 429 ")
     assert server.held == 0
 
 
