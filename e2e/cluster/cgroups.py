@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .errors import ClusterError
@@ -62,11 +62,17 @@ def entry(cgroup: str) -> Path:
     return tracking_tree() / cgroup / SYSTEM / "cgroup.procs"
 
 
+def lists_of_processes(cgroup: str) -> Iterator[Path]:
+    """The files that list the processes of a cgroup and of all below it. Containers' cgroups may go meanwhile."""
+    for folder, _, files in os.walk(tracking_tree() / cgroup):  # which passes over what is gone
+        if "cgroup.procs" in files:
+            yield Path(folder) / "cgroup.procs"
+
+
 def members(cgroup: str) -> set[int]:
     """All processes in the cluster's cgroup and below."""
-    folder = tracking_tree() / cgroup
     found: set[int] = set()
-    for file in [folder / "cgroup.procs", *folder.rglob("cgroup.procs")]:
+    for file in lists_of_processes(cgroup):
         # A container's cgroup can go while we look.
         with contextlib.suppress(OSError):
             found.update(int(line) for line in file.read_text().split())

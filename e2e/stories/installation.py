@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster import Cluster
-from cluster.cgroups import tracking_tree
+from cluster.cgroups import lists_of_processes
 from setup import cache
 
 from .models import Model
@@ -136,9 +136,12 @@ def _end_processes(cgroup: str, uid: str, program: str) -> int:
     ended = 0
     # The kubelet writes the UID with underscores where systemd keeps the cgroups.
     names = {uid, uid.replace("-", "_")}
-    for file in (tracking_tree() / cgroup).rglob("cgroup.procs"):
+    for file in lists_of_processes(cgroup):
         if any(name in part for part in file.parts for name in names):
-            for pid in file.read_text().split():
+            pids = list[str]()
+            with contextlib.suppress(OSError):
+                pids = file.read_text().split()
+            for pid in pids:
                 with contextlib.suppress(ProcessLookupError, FileNotFoundError):
                     if program in Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " "):
                         os.kill(int(pid), signal.SIGKILL)

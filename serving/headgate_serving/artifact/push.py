@@ -4,6 +4,7 @@ The manifest goes last, so a push that was cut off is no artifact yet. What is a
 where it is the same artifact, or on demand: versions that are served must not change beneath their digest.
 """
 
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from urllib.parse import unquote
 import httpx
 
 from ..errors import ArtifactExists, ArtifactInvalid, ArtifactNotFound, ArtifactUnreachable
-from .digest import MANIFEST, Manifest
+from .digest import MANIFEST, Manifest, read_manifest
 from .sources import Source, bucket_and_key, source_for
 from .web import parts_of
 
@@ -32,6 +33,8 @@ def push(folder: Path, manifest: Manifest, uri: str, client: httpx.Client, *, ov
         )
     if uri.endswith(".onnx"):
         raise ArtifactInvalid(f"{uri}: an artifact is a folder; give one, as in {uri.removesuffix('.onnx')}")
+    if scheme == "file":
+        _check_folder(_folder(uri))
     source = source_for(uri, client, Path("/pvc"))
     if not overwrite and (there := _digest_there(source)):
         if there == manifest.digest:
@@ -74,17 +77,49 @@ def _pushers(manifest: Manifest, client: httpx.Client) -> dict[str, Callable[[st
     return {"file": _to_disk, "s3": to_s3, "gs": to_gs, "oci": to_registry}
 
 
+def _folder(uri: str) -> Path:
+    """Where the artifact is to be; what links lead to, for a link can't be replaced by a folder."""
+    return Path(os.path.realpath(unquote(parts_of(uri).path)))
+
+
+def _check_folder(to: Path) -> None:
+    """ArtifactExists where there is anything that is no part of an artifact: it is never replaced."""
+    if not os.path.lexists(to):
+        return
+    if not to.is_dir():
+        raise ArtifactExists(f"{to} is a file; an artifact is a folder: give a path that is not there yet")
+    inside = {path.relative_to(to).as_posix() for path in to.rglob("*") if not path.is_dir() or path.is_symlink()}
+    try:
+        own = {*read_manifest((to / MANIFEST).read_bytes()).files, MANIFEST} if MANIFEST in inside else set()
+    except (OSError, ArtifactInvalid):
+        own = set()
+    if foreign := sorted(inside - own):
+        some = ", ".join(foreign[:3]) + (", …" if foreign[3:] else "")
+        raise ArtifactExists(
+            f"{to} holds what is no part of an artifact ({some}) and is left as it is; give a folder that is empty or "
+            "not there yet"
+        )
+
+
 def _to_disk(uri: str, files: Files) -> None:
-    """Copy to a folder beside the place, and rename: the place has all of it or nothing."""
-    to = Path(unquote(parts_of(uri).path))
-    beside = to.parent / f".{to.name}.{uuid.uuid4().hex}"
+    """Copy to a folder beside the place, and rename: the place has all of the one artifact or of the other.
+
+    Between two renames it has none; the old one is beside it then, and is put back if the second one fails.
+    """
+    to = _folder(uri)
+    beside, old = (to.parent / f".{to.name}.{uuid.uuid4().hex}" for _ in range(2))
     try:
         for path, file in files.items():
             (beside / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, beside / path)
         if to.is_dir():
-            shutil.rmtree(to)
-        beside.rename(to)
+            to.rename(old)
+        try:
+            beside.rename(to)
+        except OSError:
+            old.rename(to)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise ArtifactUnreachable(f"can't write to {to}: {error.strerror or error}") from error
     finally:

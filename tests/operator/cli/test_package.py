@@ -123,6 +123,42 @@ def test_another_artifact_is_not_replaced_unless_one_says_so(
     assert digest_of(tmp_path / "fraud") != before
 
 
+@pytest.mark.parametrize("more", [[], ["--overwrite"]])
+def test_a_folder_with_anything_else_is_never_replaced(
+    package: Package, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    project = tmp_path / "project"
+    (project / ".git").mkdir(parents=True)
+    (project / ".git" / "HEAD").write_text("ref")
+    (project / "train.py").write_text("1")
+    assert package(str(project), *more) == 2
+    said = capsys.readouterr().err
+    assert "train.py" in said
+    assert "--overwrite" not in said
+    assert sorted(path.name for path in project.iterdir()) == [".git", "train.py"]
+
+
+def test_an_artifact_with_a_file_of_somebodys_beside_it_is_not_replaced(package: Package, tmp_path: Path) -> None:
+    project = tmp_path / "fraud"
+    assert package(str(project)) == 0
+    (project / "train.py").write_text("mine")
+    assert package(str(project), "--overwrite") == 2
+    assert (project / "train.py").read_text() == "mine"
+
+
+def test_a_link_to_a_folder_is_followed_and_a_file_is_refused(
+    package: Package, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert package(str(tmp_path / "link")) == 0
+    assert (tmp_path / "real" / "manifest.json").is_file()
+    assert (tmp_path / "link").is_symlink()
+    (tmp_path / "file").write_text("x")
+    assert package(str(tmp_path / "file"), "--overwrite") == 2
+    assert "is a file" in capsys.readouterr().err
+
+
 def with_weights(laptop: Path, folder: Path, location: str) -> Path:
     """The classifier, whose weights are at `location`, which the file says as it is written here."""
     import onnx
