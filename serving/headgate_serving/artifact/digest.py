@@ -24,6 +24,7 @@ PROFILE = "profile.json"
 _CHUNK = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_FILES = 10_000
+_MAX_DEPTH = 100
 
 
 @dataclass(frozen=True)
@@ -140,27 +141,42 @@ def is_inside(path: Path, root: Path) -> bool:
 
 
 def _files(folder: Path) -> Iterator[str]:
-    """Relative paths of all regular files; a link that leads out of the folder is refused, others are followed."""
-    return _files_below(folder, folder, "", ())
+    """Relative paths of all regular files; a link that leads out of the folder is refused, others are followed.
+
+    ArtifactInvalid if there are too many folders, or too deep ones: links may make many of few, and no file in them.
+    """
+    waiting: list[tuple[str, tuple[Path, ...]]] = [("", ())]  # relative path, and the folders on the way to it
+    found = 0
+    while waiting:
+        prefix, above = waiting.pop()
+        place = (folder / prefix).resolve()
+        if place in above:
+            raise ArtifactInvalid(f"{prefix} is a link to a folder that it is in, so that it has no end; remove it")
+        for name, is_folder in _entries(folder, prefix, place):
+            if not is_folder:
+                yield name
+                continue
+            waiting.append((name + "/", (*above, place)))
+            found += 1
+            if found > MAX_FILES or len(above) >= _MAX_DEPTH:
+                raise ArtifactInvalid(
+                    f"{folder} has more than {MAX_FILES} folders, or more than {_MAX_DEPTH} of them in each other; "
+                    "remove links from one folder to another"
+                )
 
 
-def _files_below(root: Path, folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[str]:
-    """Those of one folder, whose relative path is `prefix`; `above` are the folders on the way, links resolved."""
-    place = folder.resolve()
-    if place in above:
-        raise ArtifactInvalid(f"{prefix} is a link to a folder that it is in, so that it has no end; remove it")
-    for path in folder.iterdir():
+def _entries(root: Path, prefix: str, place: Path) -> Iterator[tuple[str, bool]]:
+    """Relative paths of what is in one folder, and whether each is a folder; `place` is it without links, for speed."""
+    for path in place.iterdir():
         name = prefix + path.name
-        if name in (MANIFEST, RECORD) or (path.name.startswith("..") and _is_mounted(root, folder)):
+        if name in (MANIFEST, RECORD) or (path.name.startswith("..") and _is_mounted(root, place)):
             continue
         if not is_inside(path, root):
             raise PathOutside(f"{name} is a link that leads out of {root}; copy the file in")
-        if path.is_dir():
-            yield from _files_below(root, path, name + "/", (*above, place))
-        elif path.is_file():
-            yield checked_path(name)
-        else:
+        is_folder = (root / name).is_dir()
+        if not is_folder and not (root / name).is_file():
             raise ArtifactInvalid(f"{name} is no plain file inside of {root}")
+        yield checked_path(name), is_folder
 
 
 def _is_mounted(root: Path, folder: Path) -> bool:

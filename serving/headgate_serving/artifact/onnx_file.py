@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..errors import ArtifactTruncated, ExternalDataMissing, PathOutside
-from .digest import MODEL
+from .digest import MODEL, checked_path
 
 _MAX_DEPTH = 64
+_MOST_DIGITS = 19  # of a number in 64 bits; Python refuses to read some thousands of them
 _SCALAR = {1: 8, 5: 4}  # wire type → bytes
 # message → field → message of what is in it
 _INSIDE: Mapping[str, Mapping[int, str]] = {
@@ -69,7 +70,7 @@ def view_of(file: Path) -> memoryview:
 
 
 def check_external_data(folder: Path) -> None:
-    """ExternalDataMissing, ArtifactTruncated or PathOutside if the model or its weights are not wholly in the folder.
+    """ExternalDataMissing, ArtifactTruncated or ArtifactInvalid if the model or its weights are not all in the folder.
 
     What can't be read as ONNX is let through: ONNX Runtime says best what is wrong with it.
     """
@@ -101,11 +102,20 @@ def _begins_like_onnx(file: Path) -> bool:
 
 
 def check_location(location: str) -> str:
-    """The location in its plain form (`./a//b` is `a/b`); PathOutside if it is not below the model's folder."""
+    """The location in its plain form (`./a//b` is `a/b`).
+
+    PathOutside if it is not below the model's folder, ArtifactInvalid if the digest of an artifact leaves it out.
+    """
     path = PurePosixPath(location)
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in location:
+    if path.is_absolute() or ".." in path.parts or not path.parts:
         raise PathOutside(f"{MODEL} keeps weights in {location!r}, which is not below its folder")
-    return str(path)
+    # Only what is in every manifest: else the weights could change, and the digest would not.
+    if any(part.startswith("..") for part in path.parts):
+        raise PathOutside(
+            f"{MODEL} keeps weights in {location!r}; a name that begins with two dots is the kubelet's own in a "
+            "mounted folder, and part of no digest: rename the file, and save the model with the new name"
+        )
+    return checked_path(str(path))
 
 
 def _read_model(view: memoryview) -> OnnxFile:
@@ -139,7 +149,7 @@ def _external_data(view: memoryview, message: str, depth: int) -> Iterator[tuple
 
 def _whole_number(entries: Mapping[str, str], name: str) -> int:
     text = entries.get(name, "0")
-    return int(text) if text.isascii() and text.isdecimal() else 0
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS else 0
 
 
 def _opset(view: memoryview) -> tuple[str, int]:

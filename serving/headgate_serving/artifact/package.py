@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import ArtifactInvalid, ArtifactNotFound, ExternalDataMissing
 from ..monitor.reference import Reference, reference_of
-from .digest import MANIFEST, MODEL, PROFILE, Manifest, checked_path, write_manifest
+from .digest import MODEL, PROFILE, Manifest, write_manifest
 from .onnx_file import NotOnnx, check_external_data, check_location, read_onnx
 from .samples import SAMPLES, samples_of
 
@@ -49,8 +49,8 @@ def _copy_model(model: Path, into: Path) -> None:
         raise ArtifactInvalid(f"{model} is no ONNX file, or only a part of one: {error}") from error
     shutil.copyfile(model, into / MODEL)
     for one in external:
-        location = checked_path(check_location(one.location))
-        if location in (MODEL, PROFILE, SAMPLES, CARD, MANIFEST):
+        location = check_location(one.location)
+        if location in (MODEL, PROFILE, SAMPLES, CARD):
             raise ArtifactInvalid(f"the model keeps weights in {one.location!r}, a name that the artifact needs itself")
         if not (model.parent / location).is_file():
             raise ExternalDataMissing(f"the model keeps weights in {model.parent / location}, which is not there")

@@ -84,22 +84,24 @@ def attach(
 
     A feature of the model's own profile that the model does not have is an error. Of another version's
     profile (`own` is the model's, if any), features are found by name and those that the model lacks are left
-    out. `classes` are the names of outputs' columns: another version may have them in another order.
+    out. `classes` are the names of outputs' columns: another version may have them in another order, and an answer
+    whose columns are other classes is left out as well.
     """
     places = {feature.name: feature for feature in own.features} if own else {}
     features = [_moved(feature, places.get(feature.name)) for feature in profile.features]
     fitting = [f for f in features if f.input in inputs and inputs[f.input].holds(f)]
-    answers = [_named(p, classes or {}) for p in profile.outputs if p.reduction.output in outputs]
+    named = [_named(p, classes or {}) for p in profile.outputs if p.reduction.output in outputs]
+    answers = [answer for answer in named if answer]
     missing = {f.name for f in features} - {f.name for f in fitting} | (
         {p.name for p in profile.outputs} - {p.name for p in answers}
     )
+    told = ", ".join(sorted(missing)) + ("" if len(answers) == len(named) else " (with the same classes)")
     if missing and own is None:
         raise ProfileInvalid(
-            f"profile.json is of another model: this one has no {', '.join(sorted(missing))}; "
-            "write it anew with: headgate profile"
+            f"profile.json is of another model: this one has no {told}; write it anew with: headgate profile"
         )
     if missing:
-        logger.warning("not compared with the baseline, for this model lacks it: %s", ", ".join(sorted(missing)))
+        logger.warning("not compared with the baseline, for this model lacks it: %s", told)
     return Layout(profile.layout, tuple(fitting), tuple(answers))
 
 
@@ -122,8 +124,9 @@ def _moved(feature: Feature, to: Feature | None) -> Feature:
     return Feature(feature.name, to.input, to.column, feature.bins, feature.counts)
 
 
-def _named(answer: Prediction, classes: Mapping[str, tuple[str, ...]]) -> Prediction:
-    return replace(answer, reduction=answer.reduction.answered_by(classes.get(answer.reduction.output, ())))
+def _named(answer: Prediction, classes: Mapping[str, tuple[str, ...]]) -> Prediction | None:
+    reduction = answer.reduction.answered_by(classes.get(answer.reduction.output, ()))
+    return replace(answer, reduction=reduction) if reduction else None
 
 
 class _Observed(NamedTuple):

@@ -37,10 +37,15 @@ class Reduction:
     classes: tuple[str, ...] = ()
     order: tuple[int, ...] = ()
 
-    def answered_by(self, classes: tuple[str, ...]) -> "Reduction":
-        """The same for a model that has the classes in this order, as far as it has them all."""
-        if classes == self.classes or sorted(classes) != sorted(self.classes):
+    def answered_by(self, classes: tuple[str, ...]) -> "Reduction | None":
+        """The same for a model that has the classes in this order, which may be unknown; None if it has others.
+
+        With other classes a column stands for something else, which would be counted under a wrong name.
+        """
+        if not classes or not self.classes or classes == self.classes:
             return self
+        if sorted(classes) != sorted(self.classes):
+            return None
         return replace(self, order=tuple(map(classes.index, self.classes)))
 
     def fits(self, tensor: Values, rows: int) -> bool:

@@ -95,10 +95,11 @@ def _named(reduction: Reduction, values: Values, classes: list[str]) -> Values |
     if reduction.how == "second":
         classes = list(reduction.classes) or classes
     if reduction.how == "argmax" and not reduction.classes:
-        whole = all(name.isdecimal() and int(name) < reduction.width for name in classes)
+        numbers = [str(number) for number in range(reduction.width)]
+        whole = set(numbers).issuperset(classes)
         if not whole and len(classes) != reduction.width:
             return None
-        names = [str(number) for number in range(reduction.width)] if whole else classes
+        names = numbers if whole else classes
         return np.array([*names, ""], object)[np.where(np.isnan(values), len(names), values).astype(np.intp)]
     if values.dtype.kind != "f":
         return class_names(values)

@@ -18,6 +18,7 @@ from .table import column, is_text, one_line
 MOST = 20_000
 """Windows; more of them are a mistake, such as an id for `--by`."""
 
+_MOST_DIGITS = 1000  # of a number of rows; Python refuses to read some thousands of them
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -44,8 +45,8 @@ def windows_of(table: Any, by: str | None, every: str | None) -> Windows:
 
 
 def _by_rows(rows: int, by: str) -> Windows:
-    if not by.isdecimal() or int(by) == 0:
-        raise ProfileInvalid(f"--by {by}: a number of rows is a whole number from 1 on")
+    if not by.isdecimal() or len(by) > _MOST_DIGITS or int(by) == 0:
+        raise ProfileInvalid(f"--by {by[:40]}: a number of rows is a whole number from 1 on")
     size = min(int(by), rows)
     starts = range(0, rows, size)
     _check(len(starts), f"--by {by}")

@@ -108,6 +108,24 @@ def test_links_that_make_many_files_of_few_are_refused_in_time(tmp_path: Path) -
         digest_of(tmp_path)
 
 
+def test_links_that_make_many_folders_without_a_file_are_refused_in_time(tmp_path: Path) -> None:
+    for level in range(30):  # each links to all later ones: 2^30 paths
+        (tmp_path / f"{level}").mkdir()
+        for later in range(level + 1, 30):
+            (tmp_path / f"{level}" / f"{later}").symlink_to(f"../{later}")
+    with pytest.raises(ArtifactInvalid, match="more than 10000 folders"):
+        digest_of(tmp_path)
+
+
+def test_folders_are_followed_as_deep_as_any_model_has_them(tmp_path: Path) -> None:
+    (tmp_path / ("d/" * 100)).mkdir(parents=True)
+    (tmp_path / ("d/" * 100) / "w.bin").touch()
+    assert list(build_manifest(tmp_path).files) == ["d/" * 100 + "w.bin"]
+    (tmp_path / ("d/" * 101)).mkdir()
+    with pytest.raises(ArtifactInvalid, match="more than 100 of them in each other"):
+        digest_of(tmp_path)
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(ArtifactNotFound):
         digest_of(tmp_path / "nothing")

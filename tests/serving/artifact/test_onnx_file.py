@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import serving_models
-from headgate_serving.artifact.onnx_file import ExternalData, NotOnnx, read_onnx
+from headgate_serving.artifact.onnx_file import ExternalData, NotOnnx, check_external_data, read_onnx
+from headgate_serving.errors import ArtifactInvalid
 
 
 def with_external_data(path: Path, *, location: str = "weights/w.bin") -> Path:
@@ -79,6 +80,32 @@ def broken(folder: Path, how: str) -> str:
             serving_models.score(file)
             file.write_bytes(file.read_bytes()[:-20])
     return f"file://{folder}"
+
+
+def saying(file: Path, key: str, value: str) -> Path:
+    """The model of `with_external_data`, with another value of the key for its tensors."""
+    with_external_data(file)
+    model = onnx.load(file, load_external_data=False)
+    for entry in model.graph.initializer[0].external_data:
+        entry.value = value if entry.key == key else entry.value
+    file.write_bytes(model.SerializeToString())
+    return file
+
+
+@pytest.mark.parametrize("location", ["..weights.bin", "..x/w.bin", "manifest.json", ".//manifest.json"])
+def test_weights_that_no_digest_holds_are_refused(tmp_path: Path, location: str) -> None:
+    """Else they could be others tomorrow, under the same digest."""
+    saying(tmp_path / "model.onnx", "location", location)
+    (tmp_path / location).parent.mkdir(exist_ok=True)
+    (tmp_path / "weights" / "w.bin").rename(tmp_path / location)
+    with pytest.raises(ArtifactInvalid, match=r"two dots|manifest\.json"):
+        check_external_data(tmp_path)
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "9" * 20], ids=len)
+def test_a_number_of_many_digits_is_left_to_onnx_runtime(tmp_path: Path, digits: str) -> None:
+    file = saying(tmp_path / "model.onnx", "offset", digits)
+    assert [data.location for data in read_onnx(file).external] == ["weights/w.bin"]
 
 
 @pytest.mark.parametrize(

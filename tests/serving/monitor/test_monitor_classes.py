@@ -57,7 +57,31 @@ def test_the_second_of_two_as_well() -> None:
     profile = built(("no", "yes"), answers)
     same = counted(profile, answers[:3], {"P": ("no", "yes")})
     assert counted(profile, answers[:3, ::-1], {"P": ("yes", "no")}) == same
-    assert counted(profile, answers[:3, ::-1], {"P": ("no", "perhaps")}) != same
+
+
+OTHERS = {
+    "one of three": (*THREE[:2], "dog"),
+    "one more": (*THREE, "dog"),
+    "one less": THREE[:2],
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_answers_that_are_other_classes_are_not_counted_under_wrong_names(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    classes = OTHERS[name]
+    assert counted(built(), np.eye(len(classes)), {"P": classes}) == {}
+    assert "this model lacks it: argmax(P), max(P) (with the same classes)" in caplog.text
+    two = built(("no", "yes"), np.linspace([0.0, 1.0], [1.0, 0.0], 9))
+    assert counted(two, np.eye(len(classes)), {"P": classes}) == {}
+    with pytest.raises(ProfileInvalid, match=r"has no argmax\(P\), max\(P\) \(with the same classes\)"):
+        monitor_of(built(), [], FORMS, ["P"], {"P": classes})
+
+
+def test_a_label_of_thousands_of_digits_is_a_name() -> None:
+    truth = np.array(["9" * 5000, "0", "0", "1", "1", "1"], object)
+    assert [(one.rows, one.correct) for one in built((), label=Label("true", truth)).accuracy] == [(6, 0)]
 
 
 def test_a_label_is_compared_by_name() -> None:

@@ -222,6 +222,7 @@ def test_windows_of_days_of_dates():
 
 BAD_WINDOWS = {
     "no rows": ("0", None, "whole number from 1"),
+    "more rows than a number has digits for": ("9" * 5000, None, "whole number from 1"),
     "less than none": ("-5", None, "whole number from 1"),
     "a fraction": ("1.5", None, "whole number from 1"),
     "no column": ("y", None, "no column 'y'"),
