@@ -91,6 +91,20 @@ READABLE_URI = Rule(
     message="must have a host, bucket or claim that can be one (IPv6 in brackets), and no control characters",
 )
 
+NO_WAY_UP = Rule(
+    cel="!self.matches('(^|/)[.][.](/|$)')",
+    holds=lambda uri: re.search(r"(^|/)\.\.(/|$)", uri) is None,
+    message="must not have .. in its path",
+)
+
+_FIXED = r"models:/[^/@]+/[0-9]+|models:/m-[A-Za-z0-9]+(/.*)?|runs:/[A-Za-z0-9_-]+(/.*)?"
+NO_ALIAS = Rule(
+    cel=f"!(self.startsWith('models:/') || self.startsWith('runs:/')) || self.matches('^({_FIXED})$')",
+    holds=lambda uri: not uri.startswith(("models:/", "runs:/")) or _whole(_FIXED, uri),
+    message="must be models:/NAME/VERSION, models:/MODEL_ID or runs:/RUN/PATH: a stage or an alias may name another "
+    "version tomorrow",
+)
+
 PLAIN_HTTP_NEEDS_DIGEST = Rule(
     cel="!self.uri.startsWith('http://') || has(self.digest)",
     holds=lambda model: not model.uri.startswith("http://") or model.digest is not None,

@@ -23,6 +23,9 @@ from headgate.api.quantities import DURATION_PATTERN, PERCENT_PATTERN, SIZE_PATT
 from headgate.api.ruled import SpecModel, obey, ruled
 from headgate.api.rules import Rule
 
+VERSION_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
+DIGEST_PATTERN = r"^sha256:[a-f0-9]{64}$"
+
 _ANSWER_TIME = rules.duration_between("1ms", "1h")
 AnswerTime = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=20), ruled(_ANSWER_TIME), obey(_ANSWER_TIME)]
 """How long an answer may take: what routers can count and Envoy can wait."""
@@ -37,7 +40,7 @@ _AGREEMENT = rules.percent_between(50, 99.9)
 Agreement = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), ruled(_AGREEMENT), obey(_AGREEMENT)]
 Tolerance = Annotated[float, Field(ge=0, le=1_000_000)]
 Margin = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), ruled(_MARGIN), obey(_MARGIN)]
-_URI = (rules.KNOWN_SCHEME, rules.CLAIM_NAME, rules.READABLE_URI)
+_URI = (rules.KNOWN_SCHEME, rules.CLAIM_NAME, rules.READABLE_URI, rules.NO_WAY_UP, rules.NO_ALIAS)
 Uri = Annotated[str, Field(min_length=1, max_length=2048), ruled(*_URI), *map(obey, _URI)]
 HeaderName = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 CookieName = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9_-]+$")]
@@ -54,11 +57,11 @@ class Model(SpecModel):
 
     RULES = (rules.PLAIN_HTTP_NEEDS_DIGEST,)
 
-    version: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
+    version: Annotated[str, Field(min_length=1, max_length=63, pattern=VERSION_PATTERN)]
     """The name of the version, as people call it."""
     uri: Uri
     """Where the artifact is: a folder with model.onnx (with a custom engine, any folder), or an .onnx file."""
-    digest: Annotated[str, Field(pattern=r"^sha256:[a-f0-9]{64}$", max_length=71)] | None = None
+    digest: Annotated[str, Field(pattern=DIGEST_PATTERN, max_length=71)] | None = None
     """SHA-256 of the artifact (`headgate digest`). Verified before the model is loaded."""
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from headgate.api import API_VERSION, GROUP
 from headgate.api.fallback_rules import NOT_ITSELF
+from headgate.api.quantities import DURATION_PATTERN, PERCENT_PATTERN, SIZE_PATTERN
 from headgate.api.rules import SHORT_NAME
-from headgate.api.spec import Spec
+from headgate.api.spec import DIGEST_PATTERN, VERSION_PATTERN, Spec
 from headgate.cli.manifest_text import Unreadable, read
 from headgate.cli.metadata import ObjectMeta
 
@@ -35,6 +37,16 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.field}: {self.value}: {self.reason}"
+
+
+_EXPECTED = {
+    DURATION_PATTERN: "a duration, such as 250ms, 90s or 1h30m",
+    SIZE_PATTERN: "a size, such as 10Mi",
+    PERCENT_PATTERN: "a percentage, such as 0.5%",
+    VERSION_PATTERN: "letters, digits, dots, dashes and underscores, with a letter or digit at both ends",
+    DIGEST_PATTERN: "sha256: and 64 hexadecimal digits in lower case, as `headgate digest` prints it",
+}
+"""What a pattern is for, by the pattern."""
 
 
 class SpecUnreadable(Exception):
@@ -82,7 +94,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check every ModelDeployment of every file; other kinds are passed over."""
-    findings, checked = [], 0
+    findings, checked = list[Finding](), 0
     for name in arguments.filename:
         for path in _files(name, arguments.recursive):
             try:
@@ -92,6 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"{path}: can't be read as YAML: {error}", file=sys.stderr)
                 return 2
             checked += len(file.found)
+            findings += _twice(file.found)
             findings += [*file.findings, *(finding for where, each in file.found for finding in check(each, where))]
     for finding in findings:
         print(finding)
@@ -147,6 +160,20 @@ def _sort(document: Any, place: str, otherwise: str, file: File) -> None:
             _sort(whole, place, f"{otherwise}, item {number + 1}", file)
 
 
+def _twice(found: list[tuple[str, dict[str, Any]]]) -> Iterator[Finding]:
+    """Objects of one name and namespace in one file: the last one would take the place of the others."""
+    seen = set[tuple[str, str]]()
+    for where, document in found:
+        metadata = document.get("metadata")
+        name = _label(document)
+        if not isinstance(metadata, dict) or name is None:
+            continue
+        whose = (str(metadata.get("namespace") or ""), name)
+        if whose in seen:
+            yield Finding(where, "metadata.name", repr(name), "is the name of another ModelDeployment in this file")
+        seen.add(whose)
+
+
 def check(document: dict[str, Any], where: str = KIND) -> list[Finding]:
     """Everything that is wrong with one ModelDeployment."""
     return list(_findings(document, where))
@@ -181,9 +208,19 @@ def _told(error: ValidationError, where: str, root: str) -> Iterator[Finding]:
     for detail in error.errors():
         field = ".".join([root, *(str(part) for part in detail["loc"] if part != "[key]")])
         unknown = detail["type"] == "extra_forbidden"
-        reason = "unknown field" if unknown else detail["msg"].removeprefix("Value error, ")
+        reason = "unknown field" if unknown else _reason(detail)
         value = "-" if detail["type"] == "missing" else _shown(detail["input"])
         yield Finding(where, field, value, reason)
+
+
+def _reason(detail: ErrorDetails) -> str:
+    """What is wrong with a field, and what to do."""
+    if detail["type"] == "string_type" and isinstance(detail["input"], bool | int | float):
+        return "must be text: put it in quotes, as it stands in the file"
+    pattern = detail.get("ctx", {}).get("pattern", "")
+    if detail["type"] == "string_pattern_mismatch" and pattern in _EXPECTED:
+        return f"must be {_EXPECTED[pattern]}"
+    return detail["msg"].removeprefix("Value error, ")
 
 
 def _without_nulls(value: Any) -> Any:

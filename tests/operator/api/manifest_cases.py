@@ -341,6 +341,8 @@ GOOD: dict[str, Manifest] = {
     "an artifact in a registry": manifest(("spec.model.uri", "oci://registry.example/models/fraud:2026-11-20")),
     "a folder of a hub's repository": manifest(("spec.model.uri", "hf://owner/fraud@v1/onnx")),
     "a version in MLflow's registry": manifest(("spec.model.uri", "models:/fraud/3")),
+    "a logged model of MLflow's": manifest(("spec.model.uri", "models:/m-0123abc/onnx")),
+    "dots that lead nowhere": manifest(("spec.model.uri", "s3://models/fraud..v1/a..b/..c")),
     "a folder of an MLflow run": manifest(("spec.model.uri", "runs:/0123456789abcdef/model")),
     "the widest margin": manifest(("spec.rollout.margins.errors", "50%")),
     "the narrowest margin": manifest(("spec.rollout.margins.errors", "0.0001%")),
@@ -426,11 +428,12 @@ BAD: tuple[Bad, ...] = (
         for amount in (0, "0", "0m", "0.0")
     ),
     *(
-        _bad_variable(f"of {value!r}", {"name": "A", "value": value}, ".value", "valid string")
-        for value in (64, True, 1.5, [], {})
+        _bad_variable(f"of {value!r}", {"name": "A", "value": value}, ".value", "put it in quotes")
+        for value in (64, True, 1.5)
     ),
+    *(_bad_variable(f"of {value!r}", {"name": "A", "value": value}, ".value", "valid string") for value in ([], {})),
     _bad_variable("without a name", {"value": "64"}, ".name", "required"),
-    _bad_variable("with a number for a name", {"name": 1}, ".name", "valid string"),
+    _bad_variable("with a number for a name", {"name": 1}, ".name", "put it in quotes"),
     _bad_variable("with a name of two words", {"name": "A B"}, ".name", "match pattern"),
     _bad_variable("with a name that begins with a digit", {"name": "1A"}, ".name", "match pattern"),
     _bad_variable("with a misspelt value", {"name": "A", "valeu": "1"}, ".valeu", "unknown field", "unknown field"),
@@ -504,7 +507,7 @@ BAD: tuple[Bad, ...] = (
     _bad_toleration(
         "of a minute as text", {"operator": "Exists", "tolerationSeconds": "60"}, ".tolerationSeconds", "integer"
     ),
-    _bad_toleration("of a number", {"key": "a", "value": 1}, ".value", "valid string"),
+    _bad_toleration("of a number", {"key": "a", "value": 1}, ".value", "put it in quotes"),
     _bad_toleration("in lower case", {"key": "a", "operator": "exists"}, ".operator", "should be 'Exists'"),
     _bad_toleration("of no effect", {"key": "a", "effect": "NoRun"}, ".effect", "should be 'NoSchedule'"),
     _bad_toleration("of a misspelt key", {"kye": "a", "operator": "Exists"}, ".kye", "unknown field", "unknown field"),
@@ -545,7 +548,7 @@ BAD: tuple[Bad, ...] = (
         "to a number",
         _nodes({"key": "a", "operator": "In", "values": [3]}),
         f"nodeAffinity.{_REQUIRED}.nodeSelectorTerms.0.matchExpressions.0.values.0",
-        "valid string",
+        "put it in quotes",
     ),
     _bad_affinity(
         "to pods anywhere",
@@ -563,7 +566,7 @@ BAD: tuple[Bad, ...] = (
         "to pods with a number for a label",
         {"podAffinity": {_REQUIRED: [{"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": 1}}}]}},
         f"podAffinity.{_REQUIRED}.0.labelSelector.matchLabels.a",
-        "valid string",
+        "put it in quotes",
     ),
     _bad("no spec", "spec", _ABSENT, "is required"),
     _bad("no model", "spec", {}, "Field required", field="spec.model"),
@@ -596,6 +599,14 @@ BAD: tuple[Bad, ...] = (
             "hf://a b/c",
         )
     ),
+    *(
+        _bad(f"a way up: {uri}", "spec.model.uri", uri, "must not have ..", "rule")
+        for uri in ("s3://models/fraud/../1", "file:///models/..", "pvc://claim/../other", "gs://../models")
+    ),
+    *(
+        _bad(f"what may be another version tomorrow: {uri}", "spec.model.uri", uri, "another version tomorrow", "rule")
+        for uri in ("models:/fraud@champion", "models:/fraud/Production", "models:/fraud/latest", "models:/fraud")
+    ),
     _bad("a uri of two lines", "spec.model.uri", "s3://models/fraud\n/1", "that can be one", "rule"),
     _bad("a uri with a bell", "spec.model.uri", "s3://models/fraud\a", "that can be one", "rule"),
     _bad("a service account that can't be one", "spec.runtime.podTemplate.serviceAccountName", "Me!", "match pattern"),
@@ -609,12 +620,12 @@ BAD: tuple[Bad, ...] = (
         "rule",
         field="spec.model",
     ),
-    _bad("a short digest", "spec.model.digest", "sha256:abc", "should match pattern"),
-    _bad("a digest in capitals", "spec.model.digest", DIGEST.upper(), "should match pattern"),
-    _bad("a version with a space", "spec.model.version", "v 1", "should match pattern"),
-    _bad("a version that ends with a dash", "spec.model.version", "v1-", "should match pattern"),
+    _bad("a short digest", "spec.model.digest", "sha256:abc", "64 hexadecimal digits"),
+    _bad("a digest in capitals", "spec.model.digest", DIGEST.upper(), "64 hexadecimal digits"),
+    _bad("a version with a space", "spec.model.version", "v 1", "a letter or digit at both ends"),
+    _bad("a version that ends with a dash", "spec.model.version", "v1-", "a letter or digit at both ends"),
     _bad("a version that is too long", "spec.model.version", "v" * 64, "at most 63 characters"),
-    _bad("a version that is a number", "spec.model.version", 1.0, "should be a valid string"),
+    _bad("a version that is a number", "spec.model.version", 1.0, "put it in quotes"),
     _bad("an empty version", "spec.model.version", "", "at least 1 character"),
     _bad("a name that is too long", "metadata.name", "a" * 41, "at most 40 characters", "name"),
     _bad("a name that starts with a digit", "metadata.name", "1fraud", "starts with a letter", "name"),
@@ -659,12 +670,12 @@ BAD: tuple[Bad, ...] = (
         "an argument that is a number",
         "spec.runtime.command",
         ["/server", 4],
-        "should be a valid string",
+        "put it in quotes",
         field="spec.runtime.command.1",
     ),
     _bad("a monitor that gets nothing", "spec.monitoring.sample", "0%", "must be above 0%", "rule"),
     _bad("a monitor that gets more than all", "spec.monitoring.sample", "100.1%", "at most 100%", "rule"),
-    _bad("a sample without a sign", "spec.monitoring.sample", "10", "should match pattern"),
+    _bad("a sample without a sign", "spec.monitoring.sample", "10", "must be a percentage"),
     _bad("fewer than no pods", "spec.runtime.replicas", -1, "greater than or equal to 1"),
     _bad("no pods", "spec.runtime.replicas", 0, "greater than or equal to 1"),
     _bad("too many pods", "spec.runtime.replicas", 1001, "less than or equal to 1000"),
@@ -690,7 +701,7 @@ BAD: tuple[Bad, ...] = (
         "a node's label that is no text",
         "spec.runtime.podTemplate.nodeSelector",
         {"gpu": True},
-        "should be a valid string",
+        "put it in quotes",
         field="spec.runtime.podTemplate.nodeSelector.gpu",
     ),
     _bad(
@@ -699,13 +710,13 @@ BAD: tuple[Bad, ...] = (
         {"key": "gpu"},
         "should be a valid list",
     ),
-    _bad("a timeout without a unit", "spec.traffic.timeout", "5", "should match pattern"),
-    _bad("a timeout in days", "spec.traffic.timeout", "1d", "should match pattern"),
+    _bad("a timeout without a unit", "spec.traffic.timeout", "5", "must be a duration"),
+    _bad("a timeout in days", "spec.traffic.timeout", "1d", "must be a duration"),
     _bad("a timeout of nothing", "spec.traffic.timeout", "0s", "from 1ms to 1h", "rule"),
     _bad("a timeout of half a millisecond", "spec.traffic.timeout", "0.5ms", "from 1ms to 1h", "rule"),
     _bad("a timeout of a million years", "spec.traffic.timeout", "9999999999h", "from 1ms to 1h", "rule"),
     _bad("a timeout of more than an hour", "spec.traffic.timeout", "1h0.0001ms", "from 1ms to 1h", "rule"),
-    _bad("a timeout that is a number", "spec.traffic.timeout", 5, "should be a valid string"),
+    _bad("a timeout that is a number", "spec.traffic.timeout", 5, "put it in quotes"),
     _bad("yes as text", "spec.traffic.retryOnStable", "yes", "should be a valid boolean"),
     _bad("too many routers", "spec.traffic.routers", 101, "less than or equal to 100"),
     _bad("an alpha of nothing", "spec.rollout.alpha", 0, "greater than 0"),
@@ -714,8 +725,8 @@ BAD: tuple[Bad, ...] = (
     _bad("more than all the traffic", "spec.rollout.maxWeight", 101, "less than or equal to 100"),
     _bad("a margin of nothing", "spec.rollout.margins.errors", "0%", "must be above 0%", "rule"),
     _bad("a margin beyond sense", "spec.rollout.margins.predictions", "51%", "at most 50%", "rule"),
-    _bad("a margin without a sign", "spec.rollout.margins.errors", "0.5", "should match pattern"),
-    _bad("a margin as a number", "spec.rollout.margins.errors", 0.005, "should be a valid string"),
+    _bad("a margin without a sign", "spec.rollout.margins.errors", "0.5", "must be a percentage"),
+    _bad("a margin as a number", "spec.rollout.margins.errors", 0.005, "put it in quotes"),
     _bad(
         "a step of more than all the traffic",
         "spec.rollout.steps",
@@ -779,7 +790,7 @@ BAD: tuple[Bad, ...] = (
         "rule",
         field="spec.rollout.latency.threshold",
     ),
-    _bad("a soak of a negative time", "spec.rollout.soak", "-1s", "should match pattern"),
+    _bad("a soak of a negative time", "spec.rollout.soak", "-1s", "must be a duration"),
     _bad("a deadline of nothing", "spec.rollout.deadline", "0.0h", "from 1ms to 8760h", "rule"),
     _bad("a deadline of more than a year", "spec.rollout.deadline", "8760h1ms", "from 1ms to 8760h", "rule"),
     _bad("a soak of a million years", "spec.rollout.soak", "9999999999h", "from 0s to 8760h", "rule"),
@@ -853,7 +864,7 @@ BAD: tuple[Bad, ...] = (
     ),
     _bad("too many matches", "spec.traffic.match", [{"header": "a"}] * 21, "at most 20 items"),
     _bad("affinity by nothing", "spec.traffic.affinity", {}, "must name a header or a cookie", "rule"),
-    _bad("a body without a unit", "spec.traffic.maxBody", "10MB", "should match pattern"),
+    _bad("a body without a unit", "spec.traffic.maxBody", "10MB", "must be a size"),
     _bad("TLS without a Secret", "spec.traffic.tls", {}, "required", field="spec.traffic.tls.secret"),
     _bad("no name of a Secret", "spec.traffic.tls.secret", "Fraud_TLS", "should match pattern"),
     _bad("clients that show nothing", "spec.traffic.authentication", {}, "must have apiKeys or jwt", "rule"),
@@ -919,7 +930,7 @@ BAD: tuple[Bad, ...] = (
         "rule",
     ),
     _bad("a log of nothing", "spec.traffic.accessLog", "None", "should be 'All' or 'Errors'"),
-    _bad("no body at all", "spec.traffic.maxBody", "0", "should match pattern"),
+    _bad("no body at all", "spec.traffic.maxBody", "0", "must be a size"),
     _bad(
         "a limit of nothing",
         "spec.traffic.rateLimit",

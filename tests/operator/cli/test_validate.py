@@ -57,10 +57,22 @@ MATCH = "traffic: {match: [{header: x, exact: VALUE}]}"
 @pytest.mark.parametrize(
     ("field", "told"),
     [
-        ("model: {version: 31e4, uri: pvc://m/1}", "spec.model.version: 310000: Input should be a valid string"),
-        ("model: {version: 72225e2, uri: pvc://m/1}", "spec.model.version: 7222500: Input should be a valid string"),
-        (MATCH.replace("VALUE", "y"), "spec.traffic.match.0.exact: True: Input should be a valid string"),
-        (MATCH.replace("VALUE", "0o17"), "spec.traffic.match.0.exact: 15: Input should be a valid string"),
+        (
+            "model: {version: 31e4, uri: pvc://m/1}",
+            "spec.model.version: 310000: must be text: put it in quotes, as it stands in the file",
+        ),
+        (
+            "model: {version: 72225e2, uri: pvc://m/1}",
+            "spec.model.version: 7222500: must be text: put it in quotes, as it stands in the file",
+        ),
+        (
+            MATCH.replace("VALUE", "y"),
+            "spec.traffic.match.0.exact: True: must be text: put it in quotes, as it stands in the file",
+        ),
+        (
+            MATCH.replace("VALUE", "0o17"),
+            "spec.traffic.match.0.exact: 15: must be text: put it in quotes, as it stands in the file",
+        ),
         (MATCH.replace("VALUE", "12:30"), ""),
         ("rollout: {alpha: 1e-3, riskBudget: 1e3}", ""),
         ("runtime: {replicas: 2.0}", ""),
@@ -209,7 +221,8 @@ def test_json_may_have_tabs_and_follow_json(validate):
     one = json.dumps(read(GOOD).documents[0], indent="\t")
     assert "\t" in one
     assert validate(one)[:2] == (0, "1 ModelDeployment valid\n")
-    assert validate(f"{one}\n{one}")[:2] == (0, "2 ModelDeployments valid\n")
+    other = one.replace('"fraud"', '"churn"')
+    assert validate(f"{one}\n{other}")[:2] == (0, "2 ModelDeployments valid\n")
     assert validate(one.replace('"fraud"', '"Fraud"'))[0] == 1
 
 
@@ -301,3 +314,14 @@ documents = st.fixed_dictionaries(
 @given(documents)
 def test_any_document_gets_an_answer(document):
     assert check(read(write(document)).documents[0])
+
+
+def test_one_name_twice_is_said(tmp_path, capsys):
+    text = "apiVersion: headgate.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {name: fraud, namespace: NS}\n"
+    text += "spec: {model: {version: '1', uri: 's3://m/1'}}\n---\n"
+    path = tmp_path / "both.yaml"
+    path.write_text(text.replace("NS", "a") * 2)
+    assert main(["validate", "-f", str(path)]) == 1
+    assert "another ModelDeployment" in capsys.readouterr().out
+    path.write_text(text.replace("NS", "a") + text.replace("NS", "b"))
+    assert main(["validate", "-f", str(path)]) == 0
