@@ -216,6 +216,39 @@ def by_rows(path: Path, operator: str, columns: int | str = 2, **attributes: obj
     )
 
 
+def column_by_column(path: Path, count: int, columns: int | str = 1) -> Path:
+    """OUT = the sum of so many inputs of [N,1] floats (or another number of columns)."""
+    names = [f"IN{at}" for at in range(count)]
+    return save(
+        path,
+        [helper.make_node("Sum", names, ["OUT"])],
+        [(name, TensorProto.FLOAT, ["n", columns]) for name in names],
+        [("OUT", TensorProto.FLOAT, ["n", columns])],
+    )
+
+
+def with_weights(path: Path, location: str) -> Path:
+    """OUT = IN of [N,K] floats plus a weight of one number; it and 100,000 others are in a file of their own."""
+    weights = [
+        numpy_helper.from_array(np.ones(size, np.float32), name) for name, size in (("one", 1), ("others", 100_000))
+    ]
+    nodes = [
+        helper.make_node("Add", ["IN", "one"], ["more"]),
+        helper.make_node("ReduceMax", ["others"], ["largest"], keepdims=0),
+        helper.make_node("Mul", ["more", "largest"], ["OUT"]),
+    ]
+    save(
+        path,
+        nodes,
+        [("IN", TensorProto.FLOAT, ["n", "k"])],
+        [("OUT", TensorProto.FLOAT, ["n", "k"])],
+        weights=weights,
+    )
+    (path.parent / location).parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location=location, size_threshold=0)
+    return path
+
+
 def table(path: Path) -> Path:
     """OUT = 10 times IN, which has to be below 4: any other number fails inside of ONNX Runtime."""
     return save(

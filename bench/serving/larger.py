@@ -2,7 +2,8 @@
 
 What they share with real ones is where their time goes. Rows of the transformer and of the wide layers are faster
 together, for weights are read once for all; rows of the recogniser are slower together, for what lies between its
-layers then no longer fits into the processor's caches; and the detector's are too large to be copied.
+layers then no longer fits into the processor's caches; and the detector's are too large to be copied. A sentence may
+be of any length, so that what a run takes is not known before users have sent some.
 """
 
 from typing import Any
@@ -116,9 +117,21 @@ def recogniser(case: Case) -> onnx.ModelProto:
     return graph.model(channels)
 
 
+class _OfAnyLength(Case):
+    """The second dimension is free in the model."""
+
+    @property
+    def free_shape(self) -> list[int | str]:
+        """The model's input shape."""
+        return ["n", "length", *self.shape[2:]]
+
+
 LARGER = (
     Case("detector", "1×3×224×224 floats, seven convolutions: too large to be joined", (1, 3, 224, 224), detector),
     Case("transformer", "1×32×64 floats, six layers of attention", (1, 32, 64), transformer),
+    _OfAnyLength(
+        "sentences", "1×512×64 floats, the same layers; the model takes any length", (1, 512, 64), transformer
+    ),
     Case("layers", "256 floats, five layers of 2,048: rows are faster together", (1, 256), layers),
     Case("recogniser", "1×1×2,048 floats, a line: rows are slower together", (1, 1, 2048), recogniser),
 )

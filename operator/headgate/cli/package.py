@@ -34,16 +34,14 @@ def add_parser(subparsers: "Subparsers") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make, push, and print the YAML to stdout, all else to stderr. 1 if `--strict` refuses, 2 if it can't be done."""
-    from headgate_serving.artifact.package import package
     from headgate_serving.artifact.push import push
     from headgate_serving.artifact.web import new_client, without_query
     from headgate_serving.errors import HeadgateServingError
 
     uri = args.to if ":/" in args.to else Path(args.to).absolute().as_uri()
-    names = reference.columns_of(args)
     try:
         with tempfile.TemporaryDirectory(prefix="headgate-") as folder, new_client() as client:
-            made = package(args.model, args.data, Path(folder), names=names, label=args.labels, card=args.card)
+            made = _made(args, Path(folder))
             manifest = _manifest(args, uri, made.manifest.digest)
             if reference.is_refused("package", args, made.reference):
                 return 1
@@ -55,6 +53,14 @@ def run(args: argparse.Namespace) -> int:
     print(f"# digest: {made.manifest.digest}")
     print(write(manifest), end="")
     return 0
+
+
+def _made(args: argparse.Namespace, into: Path) -> "Packaged":
+    from headgate_serving.artifact.package import package
+
+    names = reference.columns_of(args)
+    with reference.told("package") as progress:
+        return package(args.model, args.data, into, names=names, label=args.labels, card=args.card, progress=progress)
 
 
 class _Unfit(Exception):

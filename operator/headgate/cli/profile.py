@@ -27,7 +27,8 @@ def run(args: argparse.Namespace) -> int:
 
     out = args.out or _default_place(args.model, args.data)
     try:
-        found = reference_of(args.model, args.data, reference.columns_of(args), args.labels)
+        with reference.told("profile") as progress:
+            found = reference_of(args.model, args.data, reference.columns_of(args), args.labels, progress)
         if reference.is_refused("profile", args, found):
             return 1
         out.write_text(found.profile.to_json(), encoding="utf-8")

@@ -2,12 +2,18 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from headgate_serving.monitor.reference import Reference
+
+EVERY = 5.0
+"""Seconds between two lines of `told`."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +31,34 @@ def columns_of(args: argparse.Namespace) -> list[str] | None:
     return [name.strip() for name in args.columns.split(",")] if args.columns else None
 
 
+@contextmanager
+def told(command: str) -> Iterator[Callable[[int, int], None]]:
+    """Takes how many of the rows the model has answered, and says it to stderr every few seconds until all are.
+
+    By a thread: a model that never answers calls nothing.
+    """
+    started, now, over = time.monotonic(), (0, 0), threading.Event()
+
+    def take(done: int, rows: int) -> None:
+        nonlocal now
+        now = done, rows
+
+    def say() -> None:
+        while not over.wait(EVERY):
+            done, rows = now
+            if done < rows:
+                after = time.monotonic() - started
+                print(f"headgate {command}: {done} of {rows} rows answered after {after:.0f} s", file=sys.stderr)
+
+    thread = threading.Thread(target=say, daemon=True)
+    thread.start()
+    try:
+        yield take
+    finally:
+        over.set()
+        thread.join()
+
+
 def is_refused(command: str, args: argparse.Namespace, reference: "Reference") -> bool:
     """Whether `--strict` refuses the answers; then it is said, and why."""
     if not (args.strict and reference.invalid):
@@ -37,9 +71,15 @@ def is_refused(command: str, args: argparse.Namespace, reference: "Reference") -
 
 
 def tell(reference: "Reference") -> None:
-    """Say to stderr what was left out, and which answers are invalid."""
+    """Say to stderr what was left out, what is doubtful, and which answers are invalid."""
     for name, why in reference.left_out.items():
         print(f"left out: {name}: {why}", file=sys.stderr)
+    for name in reference.doubtful:
+        print(
+            f"kept: {name}: it has no name, but not another value in each row; if it is pandas' index, "
+            "name the features with --columns",
+            file=sys.stderr,
+        )
     for one in reference.invalid:
         print(f"invalid answers: {one}", file=sys.stderr)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ArtifactInvalid, ArtifactNotFound, ExternalDataMissing
-from ..monitor.reference import Reference, reference_of
+from ..monitor.reference import Progress, Reference, reference_of
 from .digest import MODEL, PROFILE, Manifest, write_manifest
 from .onnx_file import NotOnnx, check_external_data, check_location, read_onnx
 from .samples import SAMPLES, samples_of
@@ -28,13 +28,23 @@ class Packaged:
 
 
 def package(
-    model: Path, data: Path, into: Path, *, names: Sequence[str] | None, label: str | None, card: Path | None
+    model: Path,
+    data: Path,
+    into: Path,
+    *,
+    names: Sequence[str] | None,
+    label: str | None,
+    card: Path | None,
+    progress: Progress,
 ) -> Packaged:
-    """Make the artifact in the empty folder `into`. HeadgateServingError or OSError says why it can't be made."""
+    """Make the artifact in the empty folder `into`. HeadgateServingError or OSError says why it can't be made.
+
+    `progress` is told how many rows the model has answered.
+    """
     _copy_model(model / MODEL if model.is_dir() else model, into)
     if card:
         shutil.copyfile(card, into / CARD)
-    reference = reference_of(into, data, names, label)
+    reference = reference_of(into, data, names, label, progress)
     (into / PROFILE).write_text(reference.profile.to_json(), encoding="utf-8")
     (into / SAMPLES).write_text(samples_of(into, data, names, label), encoding="utf-8")
     return Packaged(into, write_manifest(into), reference)

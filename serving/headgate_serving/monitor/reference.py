@@ -6,8 +6,8 @@ feature is one, an input of its own.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,17 @@ from ..errors import ProfileInvalid
 from ..server.model import Model, load_model
 from .inputs import batch, model_columns
 from .invalid import Invalid, invalid_answers
-from .pandas_index import without_index
+from .pandas_index import doubtful, without_index
 from .performance import class_names
 from .profile import Column, Label, Profile, build_profile
 from .table import column, natural, no_feature, read_table, with_texts
 
 Values = NDArray[Any]
+Progress = Callable[[int, int], None]
+"""Takes how many rows the model has answered, and how many there are."""
 
-_BATCH = 4096
+_BATCH = 256
+"""Rows: few enough that a slow model shows progress, and that a batch of images fits into memory."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +40,24 @@ class Reference:
     """What is not in the profile, with the reason why."""
     invalid: tuple[Invalid, ...] = ()
     """Answers that are NaN or infinite."""
+    doubtful: tuple[str, ...] = ()
+    """Features without a name, which may be pandas' index."""
+
+
+def _silent(done: int, rows: int) -> None: ...
 
 
 def reference_of(
-    model_path: Path | None, data: Path, names: Sequence[str] | None, label: str | None = None
+    model_path: Path | None,
+    data: Path,
+    names: Sequence[str] | None,
+    label: str | None = None,
+    progress: Progress = _silent,
 ) -> Reference:
     """The profile of the rows in `data` (.csv or .parquet); ProfileInvalid if there can't be one.
 
     `names` are the columns to take, in the model's order; `label` is the column with the true classes, no feature.
+    `progress` is called before the model's first run and after each; a run has no limit of time.
     """
     table = read_table(data)
     model = load_model(model_path) if model_path else None
@@ -53,11 +66,14 @@ def reference_of(
     if names:
         _check_names(table, names, label)
     if model is None:
-        table, index = without_index(table, _asked(names, label))
+        table, index = without_index(table, _asked(names, label, None))
         columns = _natural(table, names, label, left_out)
-        return _profiled(columns, {}, None, left_out | index)
-    columns, index = _fed(model, data, table, names, label)
-    return _profiled(columns, _answers(model, columns), truth, left_out | index, model.classes)
+        found = _profiled(columns, {}, None, left_out | index)
+    else:
+        columns, index = _fed(model, data, table, names, label)
+        found = _profiled(columns, _answers(model, columns, progress), truth, left_out | index, model.classes)
+    features = {feature.name for feature in found.profile.features}
+    return replace(found, doubtful=doubtful(table, features, _asked(names, label, model)))
 
 
 def examples_of(
@@ -81,7 +97,7 @@ def _fed(
     model: Model, data: Path, table: Any, names: Sequence[str] | None, label: str | None
 ) -> tuple[list[Column], dict[str, str]]:
     """The columns that the model reads, and pandas' index, which it doesn't."""
-    features, index = without_index(table, _asked(names, label) | {spec.name for spec in model.inputs})
+    features, index = without_index(table, _asked(names, label, model))
     there = [name for name in features.column_names if name != label]
     try:
         return model_columns(model, data, table, names, there), index
@@ -89,8 +105,9 @@ def _fed(
         raise ProfileInvalid(f"{error} (left out: {_reasons(index)})" if index else str(error)) from error
 
 
-def _asked(names: Sequence[str] | None, label: str | None) -> set[str]:
-    return {*(names or ()), *([label] if label else ())}
+def _asked(names: Sequence[str] | None, label: str | None, model: Model | None) -> set[str]:
+    """Columns that somebody has named: the user, or the model as inputs."""
+    return {*(names or ()), *([label] if label else ()), *(spec.name for spec in (model.inputs if model else ()))}
 
 
 def _profiled(
@@ -156,15 +173,19 @@ def _natural(table: Any, names: Sequence[str] | None, label: str | None, left_ou
     return columns
 
 
-def _answers(model: Model, columns: list[Column]) -> dict[str, Values]:
+def _answers(model: Model, columns: list[Column], progress: Progress) -> dict[str, Values]:
     """The model's answers to all rows, in batches; one by one where the model's batch size is fixed to 1."""
     rows = len(columns[0].values) if columns else 0
     fixed = {spec.shape[0] for spec in model.inputs if spec.shape and spec.shape[0] > 0}
     size = min(fixed, default=_BATCH)
-    if size not in (1, _BATCH):
+    if fixed and size != 1:
         raise ProfileInvalid(f"the model takes exactly {size} rows at a time; export it with a free first dimension")
     outputs = [spec.name for spec in model.outputs]
-    pieces = [model.run(batch(model, columns, slice(start, start + size)), outputs) for start in range(0, rows, size)]
+    pieces = []
+    progress(0, rows)
+    for start in range(0, rows, size):
+        pieces.append(model.run(batch(model, columns, slice(start, start + size)), outputs))
+        progress(min(start + size, rows), rows)
     if not pieces:
         return {}
     return {name: np.concatenate([np.atleast_1d(piece[name]) for piece in pieces]) for name in outputs}

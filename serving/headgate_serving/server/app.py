@@ -9,14 +9,16 @@ from typing import Any
 
 import orjson
 
-from ..errors import NotReady, Overloaded, RequestError
-from .compression import WORTH_IT, compressed, compressing, decompressing
+from ..errors import NotReady, RequestError
+from .compression import WORTH_IT, compressing, decompressing
 from .http1 import JSON, Answer, Exchange
 from .inference import STATUS, Inference
 from .large import LARGE
-from .protocol import Encoded, InferRequest, decode, decode_in_pieces, encode, encode_in_pieces, json_size
+from .later import counted
+from .protocol import Encoded, InferRequest, decode, decode_in_pieces, encode, encode_in_pieces
 from .runner import Results
 from .service import Service, Serving
+from .turns import at_once
 
 HEALTH = "/v2/health/"
 """What these paths say is asked by who would end the process if there were no answer."""
@@ -113,7 +115,7 @@ class _Inference(Inference):
     def begin(self) -> None:
         """Read the request and have it run; one that takes long to read lets others pass in between."""
         body, headers = self._exchange.body, self._exchange.headers
-        if b"content-encoding" in headers or json_size(body, headers.get(_HEADER_LENGTH)) >= LARGE:
+        if b"content-encoding" in headers or len(body) >= LARGE:
             self.begin_in_pieces(self._reading())
         else:
             super().begin()
@@ -127,22 +129,11 @@ class _Inference(Inference):
         exchange, model = self._exchange, self.service.serving.model
         body, length = exchange.body, exchange.headers.get(_HEADER_LENGTH)
         if encoding := exchange.headers.get(b"content-encoding"):
-            body = yield from self._plain(encoding.decode("latin-1"))
-        if json_size(body, length) >= LARGE:
+            work = decompressing(body, encoding.decode("latin-1"), self._max_body)
+            body = memoryview((yield from counted(work, exchange.hold)))
+        if len(body) >= LARGE:
             return (yield from decode_in_pieces(body, length, model, exchange.hold))
         return decode(body, length, model)
-
-    def _plain(self, encoding: str) -> Generator[None, None, memoryview]:
-        """The body without its encoding; what it becomes counts as it comes."""
-        work = decompressing(self._exchange.body, encoding, self._max_body)
-        while True:
-            try:
-                size = next(work)
-            except StopIteration as end:
-                return memoryview(end.value)
-            if not self._exchange.hold(size):
-                raise Overloaded("too many bytes of requests are waiting already; try again")
-            yield
 
     def answer(self, results: Results) -> Generator[None, None, None] | None:
         """As JSON, and binary where that was asked for."""
@@ -178,7 +169,7 @@ class _Inference(Inference):
 
     def _send(self, answer: Answer) -> None:
         if len(answer.body) >= WORTH_IT and (accepted := self._exchange.headers.get(b"accept-encoding")):
-            answer = _in_encoding(answer, compressed(answer.body, accepted.decode("latin-1")))
+            answer = _in_encoding(answer, at_once(compressing(answer.body, accepted.decode("latin-1"))))
         self._exchange.answer(answer)
 
 

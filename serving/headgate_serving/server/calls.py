@@ -1,15 +1,20 @@
 """gRPC over a stream of HTTP/2: messages out of its body, and how a call ends."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from ..errors import BodyTooLarge, MalformedRequest, Overloaded, RequestError
-from .compression import decompressed
+from ..errors import BodyTooLarge, MalformedRequest, RequestError
+from .compression import decompressing
 from .frames import header_block
 from .inference import STATUS, UNAVAILABLE
+from .later import Hold, counted
 from .streams import Stream
+from .turns import at_once
+
+SHORT = 64 << 10
+"""Bytes of a message that asks for no inference: it is read at once, whatever it becomes."""
 
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _TYPE = (b"content-type", b"application/grpc")
@@ -31,6 +36,18 @@ class Size(NamedTuple):
     beyond: int
 
 
+class Message(NamedTuple):
+    """One of a stream, as it came. `packed` says that it is compressed."""
+
+    data: bytes
+    packed: bool
+
+    @property
+    def size(self) -> Size:
+        """Bytes that it took in the stream's body."""
+        return Size(_PREFIX + len(self.data), 0)
+
+
 class Reader:
     """Messages out of a stream's body: each has a flag, its length, and its bytes."""
 
@@ -42,19 +59,23 @@ class Reader:
         self._needed = _PREFIX
 
     def only(self) -> bytes:
+        """The message of a call that has one, at once: for those that are short."""
+        return at_once(self.only_in_pieces())
+
+    def only_in_pieces(self) -> Generator[None, None, bytes]:
         """The message of a call that has one."""
         body = self._stream.body
         data = body[0] if len(body) == 1 else b"".join(body)
         if data[:1] == b"\0" and int.from_bytes(data[1:_PREFIX], "big") == len(data) - _PREFIX:
             return data[_PREFIX:]
-        messages = [message for message, _ in self.messages()]
+        messages = list(self.messages())
         if self._size or len(messages) != 1:
             what = "a part of one" if self._size else str(len(messages))
             raise MalformedRequest("binary", f"the call has one message, got {what}")
-        return messages[0]
+        return (yield from self.plain(messages[0], self._stream.hold))
 
-    def messages(self) -> Iterator[tuple[bytes, Size]]:
-        """Those that have come by now, and how many bytes they took; Overloaded where they do not fit into memory."""
+    def messages(self) -> Iterator[Message]:
+        """Those that have come by now."""
         body, self._stream.body = self._stream.body, []
         self._parts += body
         self._size += sum(map(len, body))
@@ -70,25 +91,29 @@ class Reader:
             if len(data) - start < length:
                 self._needed = _PREFIX + length
                 break
-            flag, message = data[at], data[start : start + length]
+            yield Message(data[start : start + length], data[at] != 0)
             at = start + length
-            plain = self._plain(message) if flag else message
-            yield plain, Size(_PREFIX + length, len(plain) if flag else 0)
         self._parts, self._size = ([data[at:]] if at < len(data) else []), len(data) - at
+
+    def short(self) -> Iterator[tuple[bytes, Size]]:
+        """The same without their encoding, at once, and the bytes that they take: for those that are short."""
+        for message in self.messages():
+            plain = at_once(self.plain(message, self._stream.hold))
+            yield plain, message.size._replace(beyond=len(plain) if message.packed else 0)
 
     def check_whole(self) -> None:
         """At the end of a stream: MalformedRequest if its last message is cut off."""
         if self._size:
             raise MalformedRequest("binary", f"the last message is cut off after {self._size} bytes")
 
-    def _plain(self, message: bytes) -> bytes:
+    def plain(self, message: Message, hold: Hold) -> Generator[None, None, bytes]:
+        """A message without its encoding, in pieces; Overloaded where `hold` has no room for what it becomes."""
+        if not message.packed:
+            return message.data
         encoding = self._stream.headers.get(b"grpc-encoding", b"").decode("latin-1")
         if encoding in ("", "identity"):
             raise MalformedRequest("encoding", "a message is marked as compressed, but grpc-encoding does not say how")
-        plain = decompressed(message, encoding, self._max_body)
-        if not self._stream.hold(len(plain)):
-            raise Overloaded("too many bytes of requests are waiting already; try again")
-        return plain
+        return bytes((yield from counted(decompressing(message.data, encoding, self._max_body), hold)))
 
 
 def parsed(kind: Any, message: bytes) -> Any:

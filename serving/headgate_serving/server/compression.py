@@ -107,11 +107,6 @@ def _stream(view: memoryview, at: int, plain: _Plain, name: str, window: int, mo
     return at - len(reader.unused_data)
 
 
-def compressed(body: bytes, accepted: str) -> tuple[bytes, str] | None:
-    """What `compressing` makes of a body, at once."""
-    return at_once(compressing(body, accepted))
-
-
 def compressing(body: bytes, accepted: str) -> Generator[None, None, tuple[bytes, str] | None]:
     """The body in the encoding that an `Accept-Encoding` likes best, and its name; None to send it as it is."""
     if len(body) < WORTH_IT:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import RequestError, UnknownModel
-from .calls import GOOD, HEAD, Reader, dismiss, framed, parsed, refuse, refuse_for
+from .calls import GOOD, HEAD, SHORT, Reader, dismiss, framed, parsed, refuse, refuse_for
 from .frames import header_block
 from .grpc_inference import ModelInfer, ModelStreamInfer
 from .inference import RESOURCE_EXHAUSTED, UNIMPLEMENTED
@@ -86,7 +86,7 @@ class Grpc:
 
     def _answer(self, stream: Stream, request: Any, response: Any, answer: Callable[[Any], dict[str, Any]]) -> None:
         try:
-            told = response(**answer(parsed(request, Reader(stream, self._max_body).only())))
+            told = response(**answer(parsed(request, Reader(stream, min(SHORT, self._max_body)).only())))
         except RequestError as error:
             refuse_for(stream, error)
         else:
@@ -141,7 +141,7 @@ class Grpc:
     def _watch(self, stream: Stream) -> None:
         def begin() -> None:
             try:
-                asked = parsed(_CheckRequest, Reader(stream, self._max_body).only())
+                asked = parsed(_CheckRequest, Reader(stream, min(SHORT, self._max_body)).only())
             except RequestError as error:
                 refuse_for(stream, error)
                 return

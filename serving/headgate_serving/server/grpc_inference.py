@@ -1,22 +1,24 @@
 """Inference over gRPC: ModelInfer, and ModelStreamInfer with its many requests in one call."""
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Mapping
 from typing import Any
 
-from ..errors import Overloaded, RequestError, UnknownModel
-from .calls import GOOD, HEAD, HEAD_UNSURE, Reader, Size, deadline, dismiss, framed, parsed, refuse_for
+from ..errors import RequestError, UnknownModel
+from .calls import GOOD, HEAD, HEAD_UNSURE, Message, Reader, Size, deadline, dismiss, framed, parsed, refuse_for
 from .inference import Inference
 from .large import LARGE
+from .later import Hold, Later
 from .messages import MESSAGES
 from .protocol import InferRequest
 from .runner import Results
 from .service import Service
 from .streams import Stream
-from .tensors import Later, decode_message, encode_message
+from .tensors import decode_message, encode_message, is_much_text, text_in_pieces
 
 _Request = MESSAGES["inference.ModelInferRequest"]
 _Streamed = MESSAGES["inference.ModelStreamInferResponse"]
+_NO_MESSAGE = Message(b"", False)
 
 
 class _Asked(Inference):
@@ -25,7 +27,7 @@ class _Asked(Inference):
     __slots__ = ("id",)
 
     def understood(self, message: bytes, later: Later | None = None) -> InferRequest:
-        """The request in a ModelInferRequest's bytes; with `later` without the values of long typed contents."""
+        """The request in a ModelInferRequest's bytes; with `later` without values that take long."""
         asked = parsed(_Request, message)
         self.id = asked.id
         service = self.service
@@ -33,21 +35,35 @@ class _Asked(Inference):
             raise UnknownModel(unknown)
         return decode_message(asked, service.serving.model, later)
 
-    def reading(self, message: bytes, hold: Callable[[int], bool]) -> Generator[None, None, InferRequest]:
+    def reading(self, message: bytes, hold: Hold) -> Generator[None, None, InferRequest]:
         """The same with its values, in pieces; Overloaded where `hold` has no room for the tensors."""
-        later: Later = []
+        later = Later(hold)
         request = self.understood(message, later)
-        for tensor, filled in later:
-            if not hold(tensor.nbytes):
-                raise Overloaded("too many bytes of requests are waiting already; try again")
-            yield from filled
+        yield from later.fill()
         return request
 
-    def told(self, results: Results) -> Any:
-        """The ModelInferResponse."""
-        service, model = self.service, self.service.serving.model
+    def answer(self, results: Results) -> Generator[None, None, None] | None:
+        """At once, or in pieces where there is much text."""
+        if any(map(is_much_text, results.values())):
+            return self._answering(results)
+        self.tell(self._told(results, {}))
+        return None
+
+    def _answering(self, results: Results) -> Generator[None, None, None]:
         assert self.request
-        return encode_message(service.name, service.version or "", self.request, results, model, unsure=self.unsure > 0)
+        written = yield from text_in_pieces(self.request, results)
+        self.tell(self._told(results, written))
+
+    def _told(self, results: Results, written: Mapping[str, bytes]) -> Any:
+        """The ModelInferResponse."""
+        service, model, unsure = self.service, self.service.serving.model, self.unsure > 0
+        assert self.request
+        name, version = service.name, service.version or ""
+        return encode_message(name, version, self.request, results, model, unsure=unsure, written=written)
+
+    def tell(self, response: Any) -> None:
+        """Send a ModelInferResponse."""
+        raise NotImplementedError
 
 
 class ModelInfer(_Asked):
@@ -64,7 +80,8 @@ class ModelInfer(_Asked):
 
     def begin(self) -> None:
         """In pieces where the body is large."""
-        if sum(map(len, self._stream.body)) < LARGE:
+        body = self._stream.body
+        if sum(map(len, body)) < LARGE and not (body and body[0][0]):  # the first byte says whether it is compressed
             super().begin()
         else:
             self.begin_in_pieces(self._reading())
@@ -74,11 +91,12 @@ class ModelInfer(_Asked):
         return self.understood(Reader(self._stream, self._max_body).only())
 
     def _reading(self) -> Generator[None, None, InferRequest]:
-        return (yield from self.reading(Reader(self._stream, self._max_body).only(), self._stream.hold))
+        message = yield from Reader(self._stream, self._max_body).only_in_pieces()
+        return (yield from self.reading(message, self._stream.hold))
 
-    def answer(self, results: Results) -> None:
-        """At once."""
-        self._stream.answer(HEAD_UNSURE if self.unsure else HEAD, framed(self.told(results)), GOOD)
+    def tell(self, response: Any) -> None:
+        """As the call's only message."""
+        self._stream.answer(HEAD_UNSURE if self.unsure else HEAD, framed(response), GOOD)
 
     def refuse(self, error: RequestError) -> None:
         """As the call's status."""
@@ -103,17 +121,29 @@ class ModelStreamInfer:
 
     def _more(self) -> None:
         try:
-            for message, size in self._reader.messages():
-                asked = _Message(self._service, self, message, size)
+            for message in self._reader.messages():
+                asked = _Message(self._service, self, message)
                 asked.deadline = self._deadline
                 self._asked.append(asked)
                 asked.begin()
             if self._stream.ended:
                 self._reader.check_whole()
         except RequestError as error:
-            self._gone()
-            refuse_for(self._stream, error)
+            self._fail(error)
         self.send_what_is_done()
+
+    def plain(self, message: Message, hold: Hold) -> Generator[None, None, bytes]:
+        """A message without its encoding; one that is damaged ends the stream."""
+        try:
+            return (yield from self._reader.plain(message, hold))
+        except RequestError as error:
+            self._fail(error)
+            yield  # for good: nobody waits any more
+            raise
+
+    def _fail(self, error: RequestError) -> None:
+        self._gone()
+        refuse_for(self._stream, error)
 
     def send_what_is_done(self) -> None:
         """Up to the first one that is not, and no more than the client takes."""
@@ -145,22 +175,30 @@ class ModelStreamInfer:
 class _Message(_Asked):
     """One message of a ModelStreamInfer."""
 
-    __slots__ = ("_call", "_raw", "reply", "size")
+    __slots__ = ("_call", "_message", "reply", "size")
 
-    def __init__(self, service: Service, call: ModelStreamInfer, raw: bytes, size: Size) -> None:
+    def __init__(self, service: Service, call: ModelStreamInfer, message: Message) -> None:
         super().__init__(service)
         self._call = call
-        self._raw = raw
-        self.size = size
+        self._message = message
+        self.size = message.size
         self.reply: Any = None
 
     def begin(self) -> None:
-        """In pieces where it is large."""
-        if len(self._raw) < LARGE:
+        """In pieces where it is large, or compressed."""
+        if len(self._message.data) < LARGE and not self._message.packed:
             super().begin()
-            return
-        raw, self._raw = self._raw, b""
-        self.begin_in_pieces(self.reading(raw, self._hold))
+        else:
+            self.begin_in_pieces(self._reading())
+
+    def _reading(self) -> Generator[None, None, InferRequest]:
+        plain = yield from self._call.plain(self._taken(), self._hold)
+        return (yield from self.reading(plain, self._hold))
+
+    def _taken(self) -> Message:
+        """What it came as, of which nothing is kept."""
+        message, self._message = self._message, _NO_MESSAGE
+        return message
 
     def _hold(self, size: int) -> bool:
         self.size = Size(self.size.body, self.size.beyond + size)
@@ -168,12 +206,11 @@ class _Message(_Asked):
 
     def read(self) -> InferRequest:
         """From its own bytes."""
-        raw, self._raw = self._raw, b""
-        return self.understood(raw)
+        return self.understood(self._taken().data)
 
-    def answer(self, results: Results) -> None:
+    def tell(self, response: Any) -> None:
         """When it is its turn."""
-        self.reply = _Streamed(infer_response=self.told(results))
+        self.reply = _Streamed(infer_response=response)
         self._mark_last()
         self._call.send_what_is_done()
 

@@ -10,6 +10,7 @@ import logging
 import math
 import sys
 from collections.abc import Generator, Mapping
+from itertools import takewhile
 
 from ..errors import ExecutionFailed, RunTooLong
 from .model import Model, Run, Tensor
@@ -37,30 +38,25 @@ def joinable(model: Model, most: int) -> int:
 class Joining:
     """What a row takes in runs of 1, 2, 4, 8, … rows, and how many rows the next run should have.
 
-    `seconds` are those that a row took at the start, by rows in the run. With them, be they none, it begins with what
-    is known, or one row, and goes to twice as many only where that is faster; without (None) it begins with `most`.
+    It begins with those of one request, and goes to twice as many only where that is faster.
     """
 
-    def __init__(self, most: int, seconds: Mapping[int, float] | None = None) -> None:
+    def __init__(self, most: int) -> None:
         self._most = most
-        top = _size(most)
-        self._costs = [0.0] * (top + 1)
-        self._seen = [0] * (top + 1)
-        for rows, each in (seconds or {}).items():
-            self._costs[min(_size(rows), top)] = each
-            self._seen[min(_size(rows), top)] = _ENOUGH
-        self._careful = seconds is not None
-        self._size = self._best()
+        self._costs = [0.0] * (_size(most) + 1)
+        self._seen = [0] * len(self._costs)
+        self._best: dict[int, int] = {}
         self._chances = 0
+        self.on = False
+        """Whether the last run could have had rows of several requests."""
 
-    @property
-    def on(self) -> bool:
-        """Whether rows of several requests share runs at present."""
-        return self._size > 0
-
-    def most(self, waiting: int) -> int:
-        """Rows that the next run should have at most, where so many requests wait for it."""
-        size = self._size
+    def most(self, waiting: int, rows: int = 1) -> int:
+        """Rows that the next run should have at most, where so many requests wait for it, the first with `rows`."""
+        own = min(_size(rows), len(self._costs) - 1)
+        if own not in self._best:
+            self._best[own] = self._best_from(own)
+        size = self._best[own]
+        self.on = size > own
         if waiting > 1:
             self._chances += 1
             if self._chances % _TRY_EVERY == 0:
@@ -79,18 +75,20 @@ class Joining:
         else:
             self._costs[size] = min(each, expected) if self._seen[size] else each
             self._seen[size] += 1
-        self._size = self._best()
+        self._best.clear()
 
-    def _best(self) -> int:
-        """The fewest rows that are about as fast as the fastest; twice as many while that is not known of those."""
-        known = [(size, cost) for size, cost in enumerate(self._costs) if self._seen[size] >= _ENOUGH]
-        if self._careful and self._seen[0] < _ENOUGH:
-            return 0
-        if not self._careful and not any(size for size, _ in known):
-            return len(self._costs) - 1
-        least = min(cost for _, cost in known)
-        best = next(size for size, cost in known if cost * _PAYS <= least)
-        return best + 1 if best + 1 < len(self._costs) and self._seen[best + 1] < _ENOUGH else best
+    def _best_from(self, own: int) -> int:
+        """The fewest rows that are about as fast as the fastest; twice as many while that is not known of those.
+
+        Those of the request itself come first, and what is known counts as far as there is no gap: others may have had
+        many rows.
+        """
+        known = list(takewhile(lambda size: self._seen[size] >= _ENOUGH, range(own, len(self._costs))))
+        if not known:
+            return own
+        least = min(self._costs[size] for size in known)
+        best = next(size for size in known if self._costs[size] * _PAYS <= least)
+        return min(best + 1, len(self._costs) - 1) if best == known[-1] else best
 
 
 class Proof:
@@ -140,5 +138,5 @@ class Proof:
 
 
 def _size(rows: int) -> int:
-    """0 for one row, 1 for 2, 2 for 3 and 4, 3 for 5 to 8, …"""
-    return (rows - 1).bit_length()
+    """0 for one row or none, 1 for 2, 2 for 3 and 4, 3 for 5 to 8, …"""
+    return (max(1, rows) - 1).bit_length()

@@ -8,7 +8,8 @@ by itself, and the same code reads it that reads small requests.
 
 import math
 import secrets
-from collections.abc import Callable, Generator
+import sys
+from collections.abc import Generator
 from itertools import chain
 from typing import Any
 
@@ -16,8 +17,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from ..errors import BodyTooLarge, MalformedRequest, Overloaded
+from ..errors import BodyTooLarge, MalformedRequest
 from .conversion import converted
+from .later import Hold, take
 from .model import Tensor, TensorSpec
 
 LARGE = 256 << 10
@@ -28,7 +30,8 @@ _LONG = 1 << 10  # bytes from which on an array is taken out
 _MOST_BESIDE = 2 << 20  # bytes of JSON that are read at once, beside the long arrays
 _LEVEL = 4  # {"inputs": [{"data": [
 _DEEPEST = 64
-_TEXT_VALUE = 64  # bytes that one text takes in memory, beside its own
+_BESIDE_TEXT = 64 << 10  # bytes without a comma that are outside of text: no number is so long
+_WHILE_READ = 5  # bytes of memory for a byte of a long text: its copy, and a character of up to four bytes
 _COMMA, _OPEN, _QUOTE = ord(","), ord("["), ord('"')
 _STEP = np.zeros(256, np.int64)
 _STEP[list(b"[{")] = 1
@@ -43,7 +46,7 @@ Places = NDArray[np.int64]
 class LongArray:
     """The values of one tensor, as they stand in the request: `text` begins and ends with a bracket."""
 
-    def __init__(self, text: memoryview, hold: Callable[[int], bool]) -> None:
+    def __init__(self, text: memoryview, hold: Hold) -> None:
         self._text = text
         self._hold = hold
         self._spec: TensorSpec | None = None
@@ -65,7 +68,7 @@ class LongArray:
                 f"input {spec.name!r}: shape {list(shape)} needs {count} values, got {len(self._text)} bytes of them",
             )
         dtype = spec.datatype.dtype
-        self._take(count * dtype.itemsize)
+        take(self._hold, count * dtype.itemsize)
         self._spec, self._shape, self._values = spec, shape, np.empty(count, dtype)
         return self._values.reshape(shape)
 
@@ -84,37 +87,50 @@ class LongArray:
         rank = len(self._shape) if nested else 1
         at, depth = 1, 1
         while at < len(text):
-            piece, codes = self._piece(at)
-            at += len(piece) + 1
+            end, codes = yield from self._piece(at)
             depths = depth + np.cumsum(_STEP[codes])
             after = int(depths[-1]) if len(depths) else depth
             if max(depth, after) > _DEEPEST:
                 raise self._not_so_nested()
-            more = self._flat(b"[" * depth + piece + b"]" * after, rank)
+            expected = _WHILE_READ * (end - at) if end - at > _PIECE else 0
+            take(self._hold, expected)
+            piece = b"".join((b"[" * depth, text[at:end], b"]" * after))
+            more = self._flat(piece, rank)
+            at = end + 1
             commas = depths[codes == _COMMA]
             if len(commas) + (at >= len(text)) != len(more) or done + len(more) > len(values):
                 raise self._another_number(done + len(more), rank)
             if rank > 1 and not np.array_equal(commas, self._depths(done, len(commas))):
                 raise self._not_so_nested()
             values[done : done + len(more)] = self._converted(more, piece)
+            self._hold(-expected)
             done, depth = done + len(more), after
             yield
         if done != len(values):
             raise self._another_number(done, rank)
 
-    def _piece(self, at: int) -> tuple[bytes, Codes]:
-        """What is from there to the last comma within reach, without it, and the brackets and commas, with it."""
-        size = _PIECE
+    def _piece(self, at: int) -> Generator[None, None, tuple[int, Codes]]:
+        """Where the last comma within reach is, or the end, and the brackets and commas until there, with it.
+
+        A text may be as long as it likes, and others have their turn until its end is found. MalformedRequest where
+        there is much else without a comma, for all that is between two of them is read at once.
+        """
+        found, outside, within = list[Codes](), 0, False
         while True:
-            piece = bytes(self._text[at : at + size])
-            if at + size >= len(self._text):
-                _, codes = _structure(piece[:-1])
-                return piece[:-1], codes
-            places, codes = _structure(piece)
+            block = _block(self._text, at)
+            if last := at + len(block) == len(self._text):
+                block = block[:-1]
+            places, codes, beside, within = _marks(block, within=within)
             commas = np.flatnonzero(codes == _COMMA)
-            if len(commas):
-                return piece[: places[commas[-1]]], codes[: commas[-1] + 1]
-            size *= 2
+            if last or len(commas):
+                found.append(codes if last else codes[: commas[-1] + 1])
+                return at + (len(block) if last else int(places[commas[-1]])), np.concatenate(found)
+            outside += beside
+            if outside > _BESIDE_TEXT:
+                raise self._no_value_is_so_long()
+            found.append(codes)
+            at += len(block)
+            yield
 
     def _flat(self, piece: bytes, rank: int) -> list[Any]:
         level: list[Any] = parsed(piece)
@@ -137,13 +153,9 @@ class LongArray:
     def _converted(self, more: list[Any], piece: bytes) -> Tensor:
         assert self._spec
         if self._spec.datatype.kind == "O":
-            self._take(_TEXT_VALUE * len(more) + len(piece))
+            take(self._hold, sum(map(sys.getsizeof, more)))
         strict = b"true" in piece or b"false" in piece
         return converted(more, self._spec.name, self._spec.datatype, strict=strict)
-
-    def _take(self, size: int) -> None:
-        if not self._hold(size):
-            raise Overloaded("too many bytes of requests are waiting already; try again")
 
     def _another_number(self, got: int, rank: int) -> MalformedRequest:
         if rank > 1:
@@ -153,6 +165,12 @@ class LongArray:
         said = f"got {got}" if got <= count else "got more"
         return MalformedRequest(
             "shape", f"input {self._spec.name!r}: shape {list(self._shape)} needs {count} values, {said}"
+        )
+
+    def _no_value_is_so_long(self) -> MalformedRequest:
+        assert self._spec
+        return MalformedRequest(
+            "data", f"input {self._spec.name!r}: more than {_BESIDE_TEXT} bytes of 'data' are without a comma or a text"
         )
 
     def _not_so_nested(self) -> MalformedRequest:
@@ -171,9 +189,7 @@ def parsed(text: bytes) -> Any:
         raise MalformedRequest("json", f"the request is no valid JSON: {error}") from error
 
 
-def without_long_arrays(
-    text: memoryview, hold: Callable[[int], bool]
-) -> Generator[None, None, tuple[Any, list[LongArray]]]:
+def without_long_arrays(text: memoryview, hold: Hold) -> Generator[None, None, tuple[Any, list[LongArray]]]:
     """The request, with a LongArray as the `data` of each input that has much of it; BodyTooLarge for other JSON."""
     kept, spans = bytearray(), list[tuple[int, int]]()
     mark = secrets.token_hex(16)  # stands for an array; a client that could guess it would choose whose values it gets
@@ -203,11 +219,8 @@ def _arrays(text: memoryview) -> Generator[None, None, list[tuple[int, int]]]:
     found, taken = list[tuple[int, int]](), 0
     at, depth, within, begin = 0, 0, False, -1
     while at < len(text):
-        block = bytes(text[at : at + _PIECE])
-        rest = len(block) - len(block.rstrip(b"\\"))
-        if rest % 2 and at + len(block) < len(text):
-            block = block[:-1]  # what is escaped comes with the next one
-        places, codes, within = _marks(block, within=within)
+        block = _block(text, at)
+        places, codes, _, within = _marks(block, within=within)
         brackets = codes != _COMMA
         places, codes = places[brackets], codes[brackets]
         depths = depth + np.cumsum(_STEP[codes])
@@ -228,9 +241,11 @@ def _arrays(text: memoryview) -> Generator[None, None, list[tuple[int, int]]]:
     return found
 
 
-def _structure(block: bytes) -> tuple[Places, Codes]:
-    places, codes, _ = _marks(block, within=False)
-    return places, codes
+def _block(text: memoryview, at: int) -> bytes:
+    """What is read next; what is escaped comes with the backslash before it."""
+    block = bytes(text[at : at + _PIECE])
+    rest = len(block) - len(block.rstrip(b"\\"))
+    return block[:-1] if rest % 2 and at + len(block) < len(text) else block
 
 
 def _is_flat(block: bytes) -> bool:
@@ -238,15 +253,20 @@ def _is_flat(block: bytes) -> bool:
     return not any(mark in block for mark in (b"]", b"[", b'"', b"{", b"}"))
 
 
-def _marks(block: bytes, *, within: bool) -> tuple[Places, Codes, bool]:
-    """Where the brackets and commas outside of texts are, which they are, and whether a text goes on at the end."""
+def _marks(block: bytes, *, within: bool) -> tuple[Places, Codes, int, bool]:
+    """Where the brackets and commas outside of texts are, and which they are.
+
+    And how many bytes are outside of texts, and whether a text goes on at the end.
+    """
     if b"\\" in block:
         block = block.replace(b"\\\\", b"__").replace(b'\\"', b"__")
     codes: Codes = np.frombuffer(block, np.uint8)
     marks = codes == _COMMA if _is_flat(block) else _STRUCTURAL[codes]
+    outside = len(block)
     if within or b'"' in block:
         inside = np.logical_xor.accumulate(codes == _QUOTE) ^ within
         marks &= ~inside
+        outside -= int(np.count_nonzero(inside))
         within = bool(inside[-1])
     places = np.flatnonzero(marks)
-    return places, codes[places], within
+    return places, codes[places], outside, within

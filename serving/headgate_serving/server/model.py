@@ -144,6 +144,11 @@ class Model:
         self._session_alone = other._session
         self.load_seconds += other.load_seconds
 
+    @property
+    def changes_alone(self) -> bool:
+        """Whether a run that is the only one has other threads than one among others."""
+        return self._session_alone is not self._session
+
     def run(self, inputs: Mapping[str, Tensor], outputs: Sequence[str], run: Run | None = None) -> dict[str, Tensor]:
         """The named outputs; ExecutionFailed with ONNX Runtime's own words if it refuses or fails."""
         run = run or Run()

@@ -8,7 +8,7 @@ understood in both directions.
 
 import math
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -18,14 +18,15 @@ from ..errors import MalformedRequest
 from .conversion import converted, shown
 from .datatypes import Datatype
 from .large import LARGE, LongArray, parsed, without_long_arrays
+from .later import Hold, Later
 from .model import Model, Tensor, TensorSpec
-from .wire import from_binary, to_binary
+from .wire import from_binary, text_to_binary, to_binary
 
 _BESIDE_ZERO = 1 << 20  # without data to be sent, a large dimension beside one of 0 would cost the client nothing
 _DIMENSIONS = 32  # of a tensor in any numpy that is supported
 _NOTHING = memoryview(b"")
 _NONE: frozenset[str] = frozenset()
-_NOTHING_WRITTEN: Mapping[str, orjson.Fragment] = {}
+_NOTHING_WRITTEN: Mapping[str, Any] = {}
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
 _VALUES = 16 << 10  # that are written at once
 
@@ -61,25 +62,24 @@ def decode(body: bytes | memoryview, header_length: bytes | None, model: Model) 
 
 
 def decode_in_pieces(
-    body: bytes | memoryview, header_length: bytes | None, model: Model, hold: Callable[[int], bool]
+    body: bytes | memoryview, header_length: bytes | None, model: Model, hold: Hold
 ) -> Generator[None, None, InferRequest]:
-    """The same for a request whose JSON is large, with pauses; Overloaded where `hold` has no room for the tensors."""
+    """The same for a large request, with pauses; Overloaded where `hold` has no room for the tensors."""
+    if header_length == b"0":
+        return _decode_raw(body, model)
     text, tail = _split(body, header_length)
     request, arrays = yield from without_long_arrays(memoryview(text), hold)
-    understood = _understood(request, tail, model, strict=True)
+    later = Later(hold)
+    understood = _understood(request, tail, model, strict=True, later=later)
     for array in arrays:
         yield from array.fill()
+    yield from later.fill()
     return understood
 
 
-def json_size(body: bytes | memoryview, header_length: bytes | None) -> int:
-    """Bytes of JSON in it, as far as one can say."""
-    if header_length is None:
-        return len(body)
-    return int(header_length) if header_length.isdigit() and len(header_length) <= 18 else 0
-
-
-def _understood(request: Any, tail: memoryview, model: Model, *, strict: bool) -> InferRequest:
+def _understood(
+    request: Any, tail: memoryview, model: Model, *, strict: bool, later: Later | None = None
+) -> InferRequest:
     if type(request) is not dict or type(request.get("inputs")) is not list:
         raise MalformedRequest("json", "the request has to be a JSON object with a list 'inputs'")
     request_id = request.get("id")
@@ -88,7 +88,7 @@ def _understood(request: Any, tail: memoryview, model: Model, *, strict: bool) -
     parameters = request.get("parameters")
     if parameters is not None and type(parameters) is not dict:
         raise MalformedRequest("json", "'parameters' has to be an object")
-    inputs = _inputs(request["inputs"], tail, model, strict)
+    inputs = _inputs(request["inputs"], tail, model, strict, later)
     names, binary = _requested(request, bool(parameters and parameters.get("binary_data_output")), model)
     deadline = deadline_of(parameters["timeout"]) if parameters and "timeout" in parameters else None
     return InferRequest(request_id, inputs, names, binary, rows_of(inputs, model), deadline)
@@ -116,7 +116,7 @@ def encode(
     results: dict[str, Tensor],
     specs: dict[str, TensorSpec],
     parameters: dict[str, Any] | None = None,
-    written: Mapping[str, orjson.Fragment] = _NOTHING_WRITTEN,
+    written: Mapping[str, Any] = _NOTHING_WRITTEN,
 ) -> Encoded:
     """JSON, then the tensors that were asked for in binary. In JSON, NaN and infinity are null."""
     outputs, parts = [], []
@@ -124,7 +124,7 @@ def encode(
         tensor, datatype = results[output], specs[output].datatype
         described: dict[str, Any] = {"name": output, "datatype": datatype.name, "shape": tensor.shape}
         if output in request.binary:
-            part = to_binary(tensor, datatype)
+            part = written[output] if output in written else to_binary(tensor, datatype)
             described["parameters"] = {"binary_data_size": len(part)}
             parts.append(part)
         elif output in written:
@@ -152,10 +152,15 @@ def encode_in_pieces(
     parameters: dict[str, Any] | None = None,
 ) -> Generator[None, None, Encoded]:
     """The same for a large answer, with pauses."""
-    written = {}
+    written: dict[str, Any] = {}
     for output in request.outputs:
-        if output not in request.binary and results[output].nbytes >= LARGE:
-            written[output] = yield from _written(results[output], specs[output].datatype)
+        tensor, datatype = results[output], specs[output].datatype
+        if tensor.nbytes < LARGE:
+            continue
+        if output not in request.binary:
+            written[output] = yield from _written(tensor, datatype)
+        elif datatype.kind == "O":
+            written[output] = yield from text_to_binary(tensor)
     return encode(name, version, request, results, specs, parameters, written)
 
 
@@ -205,7 +210,7 @@ def _decode_raw(body: bytes | memoryview, model: Model) -> InferRequest:
     return InferRequest(None, inputs, model.output_names, frozenset(model.output_names), rows_of(inputs, model))
 
 
-def _inputs(given: list[Any], tail: memoryview, model: Model, strict: bool) -> dict[str, Tensor]:
+def _inputs(given: list[Any], tail: memoryview, model: Model, strict: bool, later: Later | None) -> dict[str, Tensor]:
     inputs: dict[str, Tensor] = {}
     offset = 0
     for item in given:
@@ -221,7 +226,7 @@ def _inputs(given: list[Any], tail: memoryview, model: Model, strict: bool) -> d
             continue
         if "data" in item:
             raise MalformedRequest("binary", f"input {spec.name!r} has both 'data' and 'binary_data_size'")
-        inputs[spec.name] = from_binary(tail[offset : offset + size], size, spec, shape)
+        inputs[spec.name] = from_binary(tail[offset : offset + size], size, spec, shape, later)
         offset += size
     if offset != len(tail):
         raise MalformedRequest("binary", f"{len(tail)} bytes follow the JSON, the inputs take {offset}")

@@ -4,7 +4,7 @@ from collections import deque
 from typing import Any
 
 from ..errors import RequestError
-from .calls import GOOD, HEAD, Reader, Size, dismiss, framed, parsed, refuse_for
+from .calls import GOOD, HEAD, SHORT, Reader, Size, dismiss, framed, parsed, refuse_for
 from .inference import NOT_FOUND
 from .messages import FILES, MESSAGES
 from .streams import Stream
@@ -21,13 +21,13 @@ class Reflection:
 
     def open(self, stream: Stream) -> None:
         """A call begins: answer each of its messages."""
-        reader = Reader(stream, self._max_body)
+        reader = Reader(stream, min(SHORT, self._max_body))
         asked: deque[tuple[bytes, Size]] = deque()
         stream.begin(HEAD)
 
         def more() -> None:
             try:
-                asked.extend(reader.messages())
+                asked.extend(reader.short())
                 if stream.ended:
                     reader.check_whole()
                 while asked and not stream.unsent:  # no more answers than the client takes

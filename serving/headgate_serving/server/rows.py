@@ -28,6 +28,11 @@ def why_not(model: Model) -> str:
     return f"off: not every tensor's first dimension is free (that of {fixed.name!r} is not)" if fixed else ""
 
 
+def may_be_longer(model: Model) -> bool:
+    """Whether users' rows may have other shapes than the made-up ones."""
+    return any(dim < 0 for spec in model.inputs for dim in spec.assumed[1:])
+
+
 def examples(model: Model, rows: int, shapes: Mapping[str, Sequence[int]] = MappingProxyType({})) -> dict[str, Tensor]:
     """Inputs for a run that nobody asked for; the first dimension is `rows`, other free ones are as in `shapes`, or 1.
 

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -21,14 +21,13 @@ from ..monitor import Monitor
 from .confidence import Confidence
 from .joining import Joining, Proof, joinable
 from .model import Model, Run, Tensor
-from .rows import ON
+from .pace import LARGE, Pace
+from .rows import ON, may_be_longer
 from .telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
 INLINE_SECONDS = 0.0005
-LONG = 0.1  # seconds of a run after which the next ones go to threads, for there may be more of its kind
-_UP, _DOWN = 1.02, 1 / 1.02  # steps with which the expected time of a row follows the median of what is seen
 
 Results = dict[str, Tensor]
 Outcome = Results | RequestError
@@ -66,8 +65,8 @@ class Job:
 class Runner:
     """The model, its queue and its threads. All methods but `overdue` belong to the event loop's thread.
 
-    `joined` are the seconds that a row took at the start by rows in the run, None if nothing was measured; `unproven`
-    if it is open whether rows are independent, of which `tell` is told once it is known.
+    `row_seconds` are those of a row (of an element of the inputs, where rows differ in length), None if they are not
+    known; `unproven` if it is open whether rows are independent, of which `tell` is told once it is known.
     """
 
     def __init__(
@@ -80,9 +79,8 @@ class Runner:
         max_batch: int,
         max_delay: float,
         max_queue: int,
-        row_seconds: float,
+        row_seconds: float | None,
         confidence: Confidence | None = None,
-        joined: Mapping[int, float] | None = None,
         unproven: bool = False,
         tell: Callable[[str], None] = lambda batching: None,
     ) -> None:
@@ -91,12 +89,13 @@ class Runner:
         self._monitor = monitor
         self._telemetry = telemetry
         self._joinable = joinable(model, max_batch)
-        self._joining = Joining(self._joinable if model.batches else 1, joined)
+        self._joining = Joining(self._joinable if model.batches else 1)
         self._proof = Proof(model) if unproven and self._joinable > 1 else None
         self._tell = tell
         self._max_delay = max_delay
         self._max_queue = max_queue
-        self._row_seconds = row_seconds
+        self._pace = Pace(row_seconds)
+        self._work = _elements if may_be_longer(model) else _rows
         self._everything = model.output_names
         self._required = len(model.inputs)
         self._alike = self._required == 1 and not model.optional and all(dim > 0 for dim in model.inputs[0].assumed[1:])
@@ -143,23 +142,28 @@ class Runner:
             batch = self._take()
             if not batch:
                 continue
-            rows = sum(job.rows for job in batch)
-            if self._row_seconds * rows < INLINE_SECONDS:
-                self._finish(batch, *self._run(batch, self._inline))
+            expected = self._pace.expected(self._work(batch))
+            if expected < INLINE_SECONDS:
+                self._finish(batch, *self._run(batch, self._inline), self._inline)
             else:
                 run = self._free.pop()
-                run.alone = not self._waiting and len(self._free) == self._threads - 1
+                run.alone = self._has_all_cores(expected)
                 self._pool.submit(self._run_in_thread, batch, run)
         if self._proof and len(self._free) == self._threads and self._proof.due(0):
             self._prove(self._proof)
         self._telemetry.queued = len(self._waiting)
 
+    def _has_all_cores(self, expected: float) -> bool:
+        """Whether a run that begins now does, which is expected to take so many seconds: if it is large and alone."""
+        alone = not self._waiting and len(self._free) == self._threads - 1
+        return alone and self._model.changes_alone and self._pace.known and expected >= LARGE
+
     def _take(self) -> list[Job]:
         """The next jobs that can share a run: a fair share of those that wait for each thread that is free."""
         waiting, batch, rows = self._waiting, list[Job](), 0
         in_company = len(waiting) > 1
-        most = share = self._joining.most(len(waiting))
-        if self._row_seconds * len(waiting) >= INLINE_SECONDS:
+        most = share = self._joining.most(len(waiting), waiting[0].rows)
+        if self._pace.expected(self._work([waiting[0]])) * len(waiting) >= INLINE_SECONDS:
             share = -(-len(waiting) // len(self._free))
         now = time.monotonic()
         while waiting:
@@ -196,7 +200,7 @@ class Runner:
             self._proof = None
             self._model.batches = proof.verdict == ON
             self._model.batching = proof.verdict
-            self._joining = Joining(self._joinable if self._model.batches else 1, {})
+            self._joining = Joining(self._joinable if self._model.batches else 1)
             self._tell(proof.verdict)
         if not self._flushing:
             self._flush()
@@ -207,7 +211,7 @@ class Runner:
 
     def _back(self, batch: list[Job], outcomes: list[Outcome], seconds: float, run: Run) -> None:
         self._free.append(run)
-        self._finish(batch, outcomes, seconds)
+        self._finish(batch, outcomes, seconds, run)
         if (self._waiting or self._proof) and not self._flushing:
             self._flush()
 
@@ -259,14 +263,12 @@ class Runner:
             return self._everything
         return tuple(dict.fromkeys((*asked, *self._counted)))
 
-    def _finish(self, batch: list[Job], outcomes: list[Outcome], seconds: float) -> None:
-        rows = sum(job.rows for job in batch)
-        if rows:  # a run of none says nothing of what one takes
-            self._row_seconds *= _UP if seconds > self._row_seconds * rows else _DOWN
-            if seconds > LONG:
-                self._row_seconds = max(self._row_seconds, seconds / rows)
+    def _finish(self, batch: list[Job], outcomes: list[Outcome], seconds: float, run: Run) -> None:
+        rows, work = _rows(batch), self._work(batch)
+        if rows and work and not run.alone:  # none says nothing of what one takes, nor do all cores of what one does
+            self._pace.ran(work, seconds)
             if batch[0].in_company:
-                self._joining.ran(rows, rows if self._alike else _elements(batch), seconds)
+                self._joining.ran(rows, work, seconds)
         if self._proof and batch and isinstance(outcomes[0], dict):
             self._proof.offer(batch[0].inputs)
         self._telemetry.ran(rows, seconds)
@@ -285,9 +287,14 @@ class Runner:
             job.done(DeadlineExceeded("the request's deadline passed before the model had answered"))
 
 
+def _rows(batch: list[Job]) -> int:
+    """What a run's time goes by where all rows have the same shape."""
+    return sum(job.rows for job in batch)
+
+
 def _elements(batch: list[Job]) -> int:
     """Of all tensors: what a run's time goes by where some rows are longer than others."""
-    return max(1, sum(tensor.size for job in batch for tensor in job.inputs.values()))
+    return sum(tensor.size for job in batch for tensor in job.inputs.values())
 
 
 def _failed(error: Exception) -> RequestError:

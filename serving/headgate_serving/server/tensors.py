@@ -1,17 +1,20 @@
 """The Open Inference Protocol v2 over gRPC: messages → tensors, tensors → messages. The checks are `protocol.py`'s."""
 
 import math
-from collections.abc import Generator, Sequence
+import sys
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import MalformedRequest
 from .conversion import converted
+from .large import LARGE
+from .later import Later
 from .messages import MESSAGES
 from .model import Model, Tensor, TensorSpec
 from .protocol import InferRequest, check_all_there, checked_shape, deadline_of, no_output, rows_of, spec_of
-from .wire import from_binary, text_of, to_binary
+from .wire import from_binary, text_of, text_to_binary, to_binary
 
 _CONTENTS = {
     "BOOL": "bool_contents",
@@ -28,18 +31,15 @@ _CONTENTS = {
     "BYTES": "bytes_contents",
 }
 _NONE: frozenset[str] = frozenset()
+_NOTHING_WRITTEN: Mapping[str, bytes] = {}
 _PIECE = 16 << 10
 """Values of typed contents that are converted at once."""
 
 _Response = MESSAGES["inference.ModelInferResponse"]
 
 
-Later = list[tuple[Tensor, Generator[None, None, None]]]
-"""Tensors without their values, each with what brings these in pieces."""
-
-
 def decode_message(request: Any, model: Model, later: Later | None = None) -> InferRequest:
-    """Check a ModelInferRequest against the model. With `later`, long typed contents are only prepared."""
+    """Check a ModelInferRequest against the model. With `later`, what takes long to convert is only prepared."""
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise MalformedRequest("binary", f"{len(request.inputs)} inputs, but {len(raw)} raw_input_contents")
@@ -55,7 +55,7 @@ def decode_message(request: Any, model: Model, later: Later | None = None) -> In
             if tensor.HasField("contents"):
                 raise MalformedRequest("binary", f"input {spec.name!r} has both contents and raw_input_contents")
             data = raw[at]
-            inputs[spec.name] = from_binary(memoryview(data), len(data), spec, shape)
+            inputs[spec.name] = from_binary(memoryview(data), len(data), spec, shape, later)
         else:
             inputs[spec.name] = _typed(tensor.contents, spec, shape, later)
     check_all_there(inputs, model)
@@ -69,10 +69,31 @@ def decode_message(request: Any, model: Model, later: Later | None = None) -> In
     )
 
 
+def text_in_pieces(request: InferRequest, results: Mapping[str, Tensor]) -> Generator[None, None, dict[str, bytes]]:
+    """The raw contents of outputs with much text, for `encode_message`."""
+    written = {}
+    for output in request.outputs:
+        if is_much_text(results[output]):
+            written[output] = yield from text_to_binary(results[output])
+    return written
+
+
+def is_much_text(tensor: Tensor) -> bool:
+    """Whether it takes long to write."""
+    return tensor.dtype.kind == "O" and tensor.nbytes >= LARGE
+
+
 def encode_message(
-    name: str, version: str, request: InferRequest, results: dict[str, Tensor], model: Model, *, unsure: bool = False
+    name: str,
+    version: str,
+    request: InferRequest,
+    results: dict[str, Tensor],
+    model: Model,
+    *,
+    unsure: bool = False,
+    written: Mapping[str, bytes] = _NOTHING_WRITTEN,
 ) -> Any:
-    """A ModelInferResponse with raw contents; `unsure` marks it as low_confidence."""
+    """A ModelInferResponse with raw contents; `unsure` marks it as low_confidence, `written` are raw contents."""
     response = _Response(model_name=name, model_version=version)
     if unsure:
         response.parameters["low_confidence"].bool_param = True
@@ -81,7 +102,7 @@ def encode_message(
     for output in request.outputs:
         tensor, datatype = results[output], model.output_by_name[output].datatype
         response.outputs.add(name=output, datatype=datatype.name, shape=tensor.shape)
-        response.raw_output_contents.append(to_binary(tensor, datatype))
+        response.raw_output_contents.append(written[output] if output in written else to_binary(tensor, datatype))
     return response
 
 
@@ -119,15 +140,13 @@ def _typed(contents: Any, spec: TensorSpec, shape: tuple[int, ...], later: Later
         )
     if later is None or count <= _PIECE:
         return _converted(values, spec, 0, count).reshape(shape)
-    tensor = np.empty(count, datatype.dtype)
-    later.append((tensor, _filled(tensor, values, spec)))
-    return tensor.reshape(shape)
 
+    def fill(tensor: Tensor) -> Generator[int, None, None]:
+        for at in range(0, count, _PIECE):
+            piece = tensor[at : at + _PIECE] = _converted(values, spec, at, at + _PIECE)
+            yield sum(map(sys.getsizeof, piece)) if datatype.kind == "O" else 0
 
-def _filled(tensor: Tensor, values: Sequence[Any], spec: TensorSpec) -> Generator[None, None, None]:
-    for at in range(0, len(tensor), _PIECE):
-        tensor[at : at + _PIECE] = _converted(values, spec, at, at + _PIECE)
-        yield
+    return later.tensor(count, datatype.dtype, fill).reshape(shape)
 
 
 def _converted(values: Sequence[Any], spec: TensorSpec, start: int, end: int) -> Tensor:

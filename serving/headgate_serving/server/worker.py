@@ -190,7 +190,6 @@ def _start(service: Service, registry: CollectorRegistry, loaded: Loaded, settin
         max_queue=settings.max_queue,
         row_seconds=tried.row_seconds,
         confidence=confidence_of(model, settings.min_confidence),
-        joined=tried.joined,
         unproven=tried.unproven,
         tell=tell,
     )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from pyarrow import parquet
 from skl2onnx import to_onnx
 from sklearn.linear_model import LogisticRegression
 
-from headgate.cli import main, validate
+from headgate.cli import main, reference, validate
 from headgate.cli.manifest_text import read
 from headgate_serving.artifact import digest_of
 from headgate_serving.artifact.command import main as fetch
 from headgate_serving.artifact.samples import deviations
-from headgate_serving.server.model import load_model
+from headgate_serving.server.model import Model, load_model
+from patience import PATIENCE
 
 ROWS = 400
 Package = Callable[..., int]
@@ -287,6 +289,30 @@ def test_answers_that_are_no_numbers_are_said(
 
 
 @pytest.mark.parametrize("command", ["package", "profile"])
+def test_how_far_a_slow_model_is_is_said(
+    tmp_path: Path,
+    logarithm: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    """Also before the first answer: it may never come."""
+    run, awaited = Model.run, [f"headgate {command}: {done} of 5000 rows answered after " for done in (256, 0)]
+
+    def slow(*given: Any) -> Any:
+        deadline, wanted = time.monotonic() + PATIENCE, awaited.pop() if awaited else ""
+        while wanted not in capsys.readouterr().err:
+            assert time.monotonic() < deadline, wanted
+            time.sleep(0.01)
+        return run(*given)
+
+    monkeypatch.setattr(Model, "run", slow)
+    monkeypatch.setattr(reference, "EVERY", 0.01)
+    assert main([command, *logarithm, "--to" if command == "package" else "--out", str(tmp_path / "place")]) == 0
+    assert not awaited
+
+
+@pytest.mark.parametrize("command", ["package", "profile"])
 def test_strict_refuses_them_and_writes_nothing(
     tmp_path: Path, logarithm: list[str], capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
@@ -298,6 +324,14 @@ def test_strict_refuses_them_and_writes_nothing(
     assert err.splitlines()[0] == TOLD
     assert "--strict" in err.splitlines()[1]
     assert not place.exists()
+
+
+def test_a_column_that_may_be_an_index_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rows.csv").write_text(",a\n" + "0,1.5\n1,2.5\n" * 9)
+    assert main(["profile", "--data", str(tmp_path / "rows.csv"), "--out", str(tmp_path / "p.json")]) == 0
+    assert "kept: first column: it has no name" in capsys.readouterr().err
+    assert main(["profile", "--data", str(tmp_path / "rows.csv"), "--columns", ",a", "--out", str(tmp_path / "p")]) == 0
+    assert "kept" not in capsys.readouterr().err
 
 
 def test_strict_lets_valid_answers_pass(tmp_path: Path, package: Package) -> None:

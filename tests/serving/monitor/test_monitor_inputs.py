@@ -192,7 +192,9 @@ INDEXED = {
     "parquet that another tool wrote anew": lambda to: of_pandas(to, {LEVELS[0]: INDEX}, None),
     "parquet with damaged metadata": lambda to: of_pandas(to, {LEVELS[0]: INDEX}, "{"),
     "csv": lambda to: of_csv(to, ",a,b", [f"{n}" for n in INDEX]),
-    "csv of frames that were joined": lambda to: of_csv(to, ",a,b", [f"{n % 50}" for n in INDEX]),
+    "csv from one on": lambda to: of_csv(to, ",a,b", [f"{n + 1}" for n in range(ROWS)]),
+    "csv of floats": lambda to: of_csv(to, ",a,b", [f"{n}.0" for n in INDEX]),
+    "csv of times": lambda to: of_csv(to, ",a,b", [f"2026-11-01 {n // 60:02}:{n % 60:02}:00" for n in INDEX]),
     "csv of texts": lambda to: of_csv(to, ",a,b", [f"r{n}" for n in INDEX]),
     "csv that was read and written again": lambda to: of_csv(to, ",Unnamed: 0,a,b", [f"{n},{n}" for n in INDEX]),
 }
@@ -219,15 +221,61 @@ def test_an_index_that_is_asked_for_stays(tmp_path: Path) -> None:
     assert reference_of(None, data, None, "IN").left_out == {}
 
 
-@pytest.mark.parametrize("values", [[0.5, 0.5, 0.25], [1, None, 3], ["a", "b", "a"]], ids=str)
+NO_INDEX = {
+    "fractions that repeat": [0.5, 0.5, 0.25] * 9,
+    "holes": [25, *range(25), None],
+    "texts that repeat": ["a", "b", "a"] * 9,
+    "whole numbers that repeat": [1, 2, 3] * 9,
+    "numbers of rows that repeat": [*range(14), *range(13)],
+    "measured values": A[:27],
+    "halves": A[:27].astype("f2"),
+    "categories": pa.array(["a", "b", "a"] * 9).dictionary_encode(),
+    "booleans": [True, False, True] * 9,
+}
+
+
+@pytest.mark.parametrize("header", ["", "Unnamed: 0"])
+@pytest.mark.parametrize("name", NO_INDEX)
 def test_a_first_column_without_a_name_stays_where_it_is_not_clearly_an_index(
-    tmp_path: Path, values: list[Any]
+    tmp_path: Path, name: str, header: str
 ) -> None:
-    for data in (
-        with_values(tmp_path, **{"": values * 9, "a": A[:27]}),
-        of_pandas(tmp_path, {}, [{"kind": "range", "name": None, "start": 0, "stop": ROWS, "step": 1}]),
-    ):
-        assert len(reference_of(None, data, None).profile.features) == 2
+    reference = reference_of(None, with_values(tmp_path, **{header: NO_INDEX[name], "a": A[:27]}), None)
+    assert [f.name for f in reference.profile.features] == [header, "a"]
+    assert (reference.left_out, reference.doubtful) == ({}, (header or "first column",))
+
+
+def test_only_first_columns_are_doubtful(tmp_path: Path) -> None:
+    data = with_values(tmp_path, a=A[:27], **{"": [1, 2, 3] * 9})
+    reference = reference_of(None, data, None)
+    assert ([f.name for f in reference.profile.features], reference.doubtful) == (["a", ""], ())
+
+
+@pytest.mark.parametrize("header", ["Unnamed: 5", "Unnamed", "id"])
+def test_another_name_is_that_of_a_feature(tmp_path: Path, header: str) -> None:
+    shuffled = RNG.permutation(27)
+    reference = reference_of(None, with_values(tmp_path, **{header: shuffled, "a": A[:27]}), None)
+    assert [f.name for f in reference.profile.features] == [header, "a"]
+    assert reference.doubtful == ()
+
+
+def test_a_model_of_any_width_is_fed_with_a_doubtful_column_unless_columns_are_named(tmp_path: Path) -> None:
+    any_width = models.by_rows(tmp_path / "model.onnx", "Neg", columns="k")
+    data = of_csv(tmp_path, ",a,b", [f"{n % 50}" for n in INDEX])
+    assert reference_of(any_width, data, None).doubtful == ("first column",)
+    for names in (["", "a"], ["a", "b"]):
+        reference = reference_of(any_width, data, names)
+        assert [f.name for f in reference.profile.features] == names
+        assert reference.doubtful == ()
+
+
+def test_a_range_is_no_column(tmp_path: Path) -> None:
+    data = of_pandas(tmp_path, {}, [{"kind": "range", "name": None, "start": 0, "stop": ROWS, "step": 1}])
+    assert len(reference_of(None, data, None).profile.features) == 2
+
+
+def test_a_nameless_column_of_lists_is_left_out(tmp_path: Path) -> None:
+    data = with_values(tmp_path, **{"": [[1], [2], [3]] * 9, "a": A[:27]})
+    assert "more than one value per row" in reference_of(None, data, None).left_out[""]
 
 
 def test_the_error_of_a_wrong_width_says_what_was_left_out(tmp_path: Path) -> None:

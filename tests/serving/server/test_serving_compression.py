@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate_serving.errors import BodyTooLarge, MalformedRequest, RequestError, UnsupportedEncoding
-from headgate_serving.server.compression import WORTH_IT, compressed, decompressed
+from headgate_serving.server.compression import WORTH_IT, compressing, decompressed
+from headgate_serving.server.turns import at_once
 
 MOST = 1 << 20
 
@@ -108,7 +109,7 @@ def test_any_bytes_are_a_body_or_an_error_of_the_protocol(body: bytes, encoding:
 )
 def test_an_answer_comes_in_an_encoding_that_the_client_takes(accepted: str, name: str) -> None:
     body = b"0.5," * 1000
-    smaller = compressed(body, accepted)
+    smaller = at_once(compressing(body, accepted))
     assert smaller is not None
     assert smaller[1] == name
     assert len(smaller[0]) < len(body) / 10
@@ -129,8 +130,8 @@ REFUSED = [
 
 @pytest.mark.parametrize("accepted", ["", "identity", "br", "*", *REFUSED])
 def test_an_answer_stays_as_it_is_where_nothing_of_ours_is_taken(accepted: str) -> None:
-    assert compressed(b"0.5," * 1000, accepted) is None
+    assert at_once(compressing(b"0.5," * 1000, accepted)) is None
 
 
 def test_small_answers_are_not_worth_it() -> None:
-    assert compressed(bytes(WORTH_IT - 1), "gzip") is None
+    assert at_once(compressing(bytes(WORTH_IT - 1), "gzip")) is None

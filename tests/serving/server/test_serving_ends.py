@@ -14,7 +14,7 @@ import orjson
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from serving_process import Served
-from serving_tried import tried
+from serving_tried import taught, tried
 from test_serving_runner import Asked, Watched
 from tritonclient import grpc as triton
 from tritonclient.grpc import service_pb2 as pb
@@ -121,7 +121,7 @@ async def test_a_request_that_gives_one_has_a_run_for_itself(tmp_path: Path) -> 
     assert model.batches
     watched = Watched(model)
     options: dict[str, Any] = {"threads": 1, "max_batch": 32, "max_delay": 0.0, "max_queue": 100, "row_seconds": 1e-9}
-    runner = Runner(model, None, Telemetry({}), **options)
+    runner = taught(Runner(model, None, Telemetry({}), **options))
     jobs = [Asked(model, X=[1.0, 2.0]) for _ in range(6)]
     for at in (2, 3):
         jobs[at].inputs["SCALE"] = np.float32([10, 20 * at])

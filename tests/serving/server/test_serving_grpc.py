@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from http2_client import Client, Reply, head, until
+from onnx import TensorProto
 from tritonclient.grpc import service_pb2 as pb
 
 import serving_models as models
-from headgate_serving.server import grpc, grpc_inference, tensors
+from headgate_serving.server import compression, grpc, grpc_inference, tensors, wire
 from headgate_serving.server.calls import framed
 from headgate_serving.server.grpc import Grpc
 from headgate_serving.server.grpc_inference import ModelStreamInfer
@@ -156,16 +157,8 @@ def in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("in_small_pieces")
 @pytest.mark.parametrize("path", [INFER, STREAM])
 async def test_typed_contents_of_a_large_message_are_read_in_pieces(
-    client: Client, server: Server, service: Service, path: str
+    client: Client, server: Server, service: Service, path: str, pieces: list[None]
 ) -> None:
-    pieces, take_turns = [], service.turns.add
-
-    def counted(work: Iterator[None]) -> Iterator[None]:
-        for piece in work:
-            pieces.append(piece)
-            yield
-
-    service.turns.add = lambda work: take_turns(counted(work))
     number = await client.begin(head(path))
     await client.send(number, typed(2000), end=True)
     reply = await client.reply(number)
@@ -204,6 +197,88 @@ async def test_wrong_values_of_a_large_message_are_refused(client: Client, serve
     await client.send(number, framed(asked), end=True)
     assert (await client.reply(number)).status == INVALID_ARGUMENT
     assert server.held == 0
+
+
+@pytest.fixture
+def pieces(service: Service) -> list[None]:
+    """One for each piece of work in which others have their turn."""
+    done, take_turns = list[None](), service.turns.add
+
+    def counted(work: Iterator[None]) -> Iterator[None]:
+        for piece in work:
+            done.append(piece)
+            yield
+
+    service.turns.add = lambda work: take_turns(counted(work))
+    return done
+
+
+@pytest.mark.parametrize("path", [INFER, STREAM])
+async def test_a_small_message_that_becomes_a_large_one_is_decompressed_in_pieces(
+    client: Client, server: Server, path: str, pieces: list[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compression, "_PLAIN_PIECE", 1000)
+    message = gzip.compress(request(10_000).SerializeToString())
+    number = await client.begin(head(path, GZIP))
+    await client.send(number, prefixed(1, len(message), message), end=True)
+    reply = await client.reply(number)
+    assert len(pieces) >= 80
+    assert (reply.status, len(answers(reply)), server.held) == (OK, 1, 0)
+
+
+async def test_a_damaged_message_ends_a_stream_though_it_is_found_late(
+    client: Client, server: Server, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compression, "_PLAIN_PIECE", 1000)
+    whole = gzip.compress(request(10_000).SerializeToString())
+    damaged = whole[:-8] + bytes(8)
+    number = await client.begin(head(STREAM, GZIP))
+    await client.send(number, prefixed(1, len(damaged), damaged) + prefixed(1, len(whole), whole), end=True)
+    reply = await client.reply(number)
+    assert reply.status == INVALID_ARGUMENT
+    assert (service.telemetry.in_flight, server.held) == (0, 0)
+
+
+async def test_what_is_no_inference_is_asked_with_few_bytes(client: Client, server: Server) -> None:
+    """Others are read at once: a bomb would keep everybody waiting."""
+    path = "/inference.GRPCInferenceService/ModelMetadata"
+    message = gzip.compress(bytes(MAX_BODY - 1))
+    reply = await client.ask(prefixed(1, len(message), message), head(path, GZIP))
+    assert reply.status == RESOURCE_EXHAUSTED
+    assert server.held == 0
+
+
+@pytest.mark.parametrize("path", [INFER, STREAM])
+async def test_much_text_is_read_and_written_in_pieces(
+    client: Client,
+    server: Server,
+    service: Service,
+    path: str,
+    pieces: list[None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (grpc_inference, tensors):
+        monkeypatch.setattr(module, "LARGE", 1000)
+    monkeypatch.setattr(wire, "_TEXTS", 100)
+    model = load_model(models.identity(tmp_path / "text.onnx", TensorProto.STRING))
+    limits = {"threads": 1, "max_batch": 32, "max_delay": 0.0, "max_queue": 100, "row_seconds": 0.0}
+    runner = Runner(model, None, service.telemetry, **limits)
+    service.serve(Serving(model, runner, {}))
+    asked = pb.ModelInferRequest(model_name="fraud")
+    asked.inputs.add(name="IN", datatype="BYTES", shape=[2000, 2])
+    asked.raw_input_contents.append(b"\4\0\0\0text\0\0\0\0" * 2000)
+    number = await client.begin(head(path))
+    await client.send(number, framed(asked), end=True)
+    reply = await client.reply(number)
+    runner.close()
+    assert len(pieces) >= 80, "40 to read, 40 to write"
+    (message,) = answers(reply)
+    kind = pb.ModelInferResponse if path == INFER else pb.ModelStreamInferResponse
+    answer = kind.FromString(message)
+    answer = answer if path == INFER else answer.infer_response
+    assert answer.raw_output_contents[0] == asked.raw_input_contents[0]
+    assert (service.telemetry.in_flight, server.held) == (0, 0)
 
 
 def prefixed(flag: int, length: int, data: bytes) -> bytes:

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serving_tried import start_of
+from serving_tried import start_of, taught
 from test_serving_runner import DEPENDENT, SLOW, Asked, Watched, sums
 
 import serving_models as models
 from headgate_serving.errors import ExecutionFailed, RunTooLong
 from headgate_serving.server import rows
 from headgate_serving.server.joining import Joining, Proof
-from headgate_serving.server.model import Model, Run, Tensor
+from headgate_serving.server.model import Model, Run, Tensor, load_model
 from headgate_serving.server.rows import UNTRIED
 from headgate_serving.server.runner import Runner
 from headgate_serving.server.telemetry import Telemetry
@@ -53,38 +53,55 @@ def usual(rows: list[int]) -> int:
 
 
 @pytest.mark.parametrize(("costs", "rows"), [(cheaper_together, 32), (dearer_together, 1), (best_at_four, 4)])
-@pytest.mark.parametrize("at_start", [(), (1,), (1, 4, 16)], ids=str)
-def test_so_many_rows_share_a_run_as_make_a_row_cheapest(costs: Costs, rows: int, at_start: tuple[int, ...]) -> None:
-    joining = Joining(32, {count: costs(count) / count for count in at_start})
+def test_so_many_rows_share_a_run_as_make_a_row_cheapest(costs: Costs, rows: int) -> None:
+    joining = Joining(32)
     found = served(joining, costs, 300)
     assert usual(found[100:]) == rows
     assert joining.on == (rows > 1)
 
 
+def test_requests_of_several_rows_are_joined_too() -> None:
+    """Nobody asks for one row, so that what one takes is never known."""
+    joining = Joining(32)
+    assert joining.most(2) == 1  # but somebody did once
+    for _ in range(100):
+        rows = max(5, joining.most(32, rows=5) // 5 * 5)
+        joining.ran(rows, rows, cheaper_together(rows))
+    assert joining.most(1, rows=5) == 32
+
+
+def test_a_few_large_requests_do_not_decide_for_small_ones() -> None:
+    """A row of theirs is cheap here, but not one of the sizes between."""
+    joining = Joining(32)
+    for count in (16, 1000) * 10:
+        joining.ran(count, count, count * 0.0005)
+    assert usual(served(joining, dearer_together, 300)[20:]) == 1
+
+
 @pytest.mark.parametrize("costs", [dearer_together, best_at_four])
 def test_it_goes_no_further_than_one_step_beyond_what_pays(costs: Costs) -> None:
-    found = served(Joining(32, {}), costs, 300)
+    found = served(Joining(32), costs, 300)
     assert max(found) <= 8
     assert sum(rows != usual(found) for rows in found) < 30
 
 
 @pytest.mark.parametrize("now", [cheaper_together, dearer_together])
 def test_what_changes_is_noticed(now: Costs) -> None:
-    joining = Joining(32, {})
+    joining = Joining(32)
     served(joining, dearer_together if now is cheaper_together else cheaper_together, 300)
     served(joining, now, 6000)
     assert usual(served(joining, now, 100)) == (32 if now is cheaper_together else 1)
 
 
 def test_one_run_that_waited_for_a_core_changes_nothing() -> None:
-    joining = Joining(32, {1: 0.011, 4: 0.0035, 16: 0.0016})
+    joining = Joining(32)
     served(joining, cheaper_together, 100)
     joining.ran(32, 32, 10.0)
     assert usual(served(joining, cheaper_together, 40)) == 32
 
 
 def test_who_is_alone_is_no_chance_to_try_something() -> None:
-    joining = Joining(32, {1: 0.001, 4: 0.01, 16: 0.01})
+    joining = Joining(32)
     served(joining, dearer_together, 100)
     assert {joining.most(waiting=1) for _ in range(200)} == {1}
 
@@ -122,26 +139,57 @@ async def waiting_together(runner: Runner, model: Model, watched: Watched, count
 
 
 @pytest.mark.parametrize(
-    ("joined", "rows"), [({1: 1e-3, 4: 2e-3, 16: 3e-3}, [2, 2, 2, 2]), ({1: 1e-3, 4: 5e-4, 16: 4e-4}, [8])]
+    ("costs", "rows"), [(lambda rows: rows**2, [1] * 8), (lambda rows: rows**2 if rows > 2 else 1, [2] * 4)]
 )
-async def test_the_runner_joins_as_the_start_has_measured(
-    start: Start, tmp_path: Path, joined: Mapping[int, float], rows: list[int]
+async def test_the_runner_joins_as_it_has_learnt(start: Start, tmp_path: Path, costs: Costs, rows: list[int]) -> None:
+    model = start_of(models.score(tmp_path / "model.onnx")).model
+    assert await waiting_together(taught(start(model), costs, 4), model, Watched(model), 8) == rows
+
+
+class Told(Joining):
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(32)
+        self.said: list[tuple[int, int]] = []
+
+    def ran(self, rows: int, work: int, seconds: float) -> None:
+        self.said.append((rows, work))
+
+
+@pytest.mark.parametrize(("columns", "work"), [(1, 1), ("k", 30)])
+async def test_the_unit_is_rows_however_many_inputs_of_fixed_shape_there_are(
+    start: Start, tmp_path: Path, columns: int | str, work: int
 ) -> None:
-    """Of two rows nothing was measured where four are slower, so they are tried."""
-    model = start_of(models.score(tmp_path / "model.onnx")).model
-    assert await waiting_together(start(model, joined=joined), model, Watched(model), 8) == rows
+    """Converters make an input of each column. Elements are the unit only where rows may differ in length."""
+    model = start_of(models.column_by_column(tmp_path / "model.onnx", 30, columns)).model
+    runner = start(model)
+    runner._joining = told = Told()
+    jobs = [Asked(model, **{spec.name: [[at]] for spec in model.inputs}) for at in range(3)]
+    for job in jobs:
+        runner.submit(job)
+    assert [(await job.answer())["OUT"].tolist() for job in jobs] == [[[30 * at]] for at in range(3)]
+    assert told.said[0] == (1, work)
 
 
-async def test_rows_that_do_not_pay_run_alone_again(start: Start, tmp_path: Path) -> None:
-    model = start_of(models.score(tmp_path / "model.onnx")).model
-    runner = start(model, joined={1: 1e-9, 2: 1.0, 4: 1.0, 16: 1.0})
-    assert await waiting_together(runner, model, Watched(model), 4) == [1, 1, 1, 1]
+@pytest.mark.parametrize("another_session", [True, False])
+async def test_what_all_cores_do_is_not_compared_with_what_one_does(
+    start: Start, tmp_path: Path, another_session: bool
+) -> None:
+    path = models.score(tmp_path / "model.onnx")
+    model = start_of(path).model
+    if another_session:
+        model.run_alone_on(load_model(path))
+    runner = taught(start(model))
+    runner._joining.ran = (told := Told()).ran  # type: ignore[method-assign]
+    assert await waiting_together(runner, model, Watched(model), 8) == [8]
+    assert told.said == ([] if another_session else [(8, 8)])
 
 
 async def test_what_the_start_had_no_time_for_is_found_out_beside_requests(start: Start, tmp_path: Path) -> None:
     found = start_of(models.score(tmp_path / "model.onnx"), budget=0)
     model, said = found.model, list[str]()
-    runner = start(model, joined=found.joined, unproven=found.unproven, tell=said.append)
+    runner = start(model, unproven=found.unproven, tell=said.append)
     job = Asked(model, X=[[1, 1]])
     runner.submit(job)
     assert (await job.answer())["score"].tolist() == [2]
@@ -154,7 +202,7 @@ async def test_until_it_is_known_nothing_is_joined_and_nobody_waits_long(start: 
     """Somebody always waits here, so that the runs that find it out have to come between."""
     found = start_of(models.score(tmp_path / "model.onnx"), budget=0)
     model, said = found.model, list[str]()
-    runner = start(model, joined=found.joined, unproven=found.unproven, tell=said.append)
+    runner = start(model, unproven=found.unproven, tell=said.append)
     watched = Watched(model)
     assert await waiting_together(runner, model, watched, 90) == watched.rows
     proving = [at for at, rows in enumerate(watched.rows) if rows == 2]
@@ -170,7 +218,7 @@ async def test_dependent_rows_are_never_joined(start: Start, tmp_path: Path, nam
     operator, attributes = DEPENDENT[name]
     found = start_of(models.by_rows(tmp_path / "model.onnx", operator, **attributes), budget=0)
     model, said = found.model, list[str]()
-    runner = start(model, joined=found.joined, unproven=found.unproven, tell=said.append)
+    runner = start(model, unproven=found.unproven, tell=said.append)
     for _ in range(3):
         job = Asked(model, IN=[[1, 1]])
         runner.submit(job)
@@ -263,7 +311,7 @@ async def test_rows_are_as_long_as_users_rows(start: Start, tmp_path: Path) -> N
     """A row of length one, which the start has to guess, is too short for this model."""
     found = start_of(models.long_rows(tmp_path / "model.onnx"))
     model, said = found.model, list[str]()
-    runner = start(model, joined=found.joined, unproven=found.unproven, tell=said.append)
+    runner = start(model, unproven=found.unproven, tell=said.append)
     job = Asked(model, IN=[[[1, 2, 3, 4]]])
     runner.submit(job)
     assert (await job.answer())["OUT"].tolist() == [[[3, 4]]]

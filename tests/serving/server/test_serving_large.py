@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 import tracemalloc
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from onnx import TensorProto, helper
 import serving_models as models
 from headgate_serving.errors import BodyTooLarge, MalformedRequest, Overloaded
 from headgate_serving.server import large, protocol
-from headgate_serving.server.compression import compressed, compressing, decompressing
+from headgate_serving.server.compression import compressing, decompressing
 from headgate_serving.server.model import Model, load_model
 from headgate_serving.server.protocol import InferRequest, decode, decode_in_pieces, encode, encode_in_pieces
 from headgate_serving.server.turns import Turns, at_once
@@ -208,6 +209,106 @@ def test_a_large_answer_is_the_same_in_pieces(
     assert at_once(encode_in_pieces(*told)) == encode(*told)
 
 
+def pauses(work: Generator[None, None, Any]) -> int:
+    """How often others have their turn until it is done."""
+    return sum(1 for _ in work)
+
+
+def binary(datatype: str, rows: int, raw: bytes) -> tuple[bytes, bytes]:
+    """A body of two columns with a binary tensor, and the length of its JSON."""
+    parameters = {"binary_data_size": len(raw)}
+    header = orjson.dumps(
+        {"inputs": [{"name": "IN", "datatype": datatype, "shape": [rows, 2], "parameters": parameters}]}
+    )
+    return header + raw, b"%d" % len(header)
+
+
+RAW = {
+    "BYTES": b"\4\0\0\0text\0\0\0\0" * 50_000,
+    "long BYTES": ((200_000).to_bytes(4, "little") + b"x" * 200_000) * 10,
+    "BOOL": b"\1\0" * 500_000,
+    "BF16": b"\x80\x3f\0\0" * 250_000,
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_binary_tensors_that_are_no_views_are_read_in_pieces(tmp_path: Path, name: str) -> None:
+    datatype, raw = name.removeprefix("long "), RAW[name]
+    kind = {**TYPES, "BF16": TensorProto.BFLOAT16}[datatype]
+    model = load_model(
+        models.save(
+            tmp_path / "m.onnx",
+            [helper.make_node("Identity", ["IN"], ["OUT"])],
+            [("IN", kind, ["n", 2])],
+            [("OUT", kind, ["n", 2])],
+        )
+    )
+    values = {"BYTES": 100_000, "long BYTES": 10, "BOOL": 1_000_000, "BF16": 500_000}[name]
+    body, length = binary(datatype, values // 2, raw)
+    held: list[int] = []
+    in_pieces = at_once(decode_in_pieces(body, length, model, lambda size: not held.append(size)))
+    assert in_pieces.inputs["IN"].tolist() == decode(body, length, model).inputs["IN"].tolist()
+    assert pauses(decode_in_pieces(body, length, model, room)) >= 8
+    tensor = in_pieces.inputs["IN"]
+    texts = sum(map(sys.getsizeof, tensor.reshape(-1))) if tensor.dtype == object else 0
+    assert sum(held) == tensor.nbytes + texts
+
+
+@pytest.mark.parametrize(("rows", "raw"), [(1, b"\4\0\0\0text" * 3), (2, b"\4\0\0\0text" * 3), (9, b"abc"), (1, b"\0")])
+def test_binary_text_that_is_wrong_is_wrong_in_pieces_too(echo: dict[str, Model], rows: int, raw: bytes) -> None:
+    body, length = binary("BYTES", rows, raw)
+    for read in (
+        lambda: decode(body, length, echo["BYTES"]),
+        lambda: pauses(decode_in_pieces(body, length, echo["BYTES"], room)),
+    ):
+        with pytest.raises(MalformedRequest):
+            read()
+
+
+WITHOUT_COMMA = {
+    "brackets": b"[" * (1 << 20) + b"]" * (1 << 20),
+    "pairs of them": b"[" + b"[]" * (1 << 20) + b"]",
+    "blanks": b"[1" + b" " * (2 << 20) + b"]",
+    "digits": b"[" + b"1" * (2 << 20) + b"]",
+    "brackets beside text": b"[" + b'""[[[[]]]]' * (200 << 10) + b"]",
+}
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "BYTES"])
+@pytest.mark.parametrize("name", WITHOUT_COMMA)
+def test_much_without_a_comma_is_not_read_at_length(echo: dict[str, Model], name: str, datatype: str) -> None:
+    data = WITHOUT_COMMA[name]
+    body = b'{"inputs":[{"name":"IN","datatype":"%b","shape":[1,2],"data":%b}]}' % (datatype.encode(), data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedRequest, match=r"without a comma|the shape is"):
+            at_once(decode_in_pieces(body, None, echo[datatype], room))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 << 20
+
+
+@pytest.mark.parametrize("letter", ["x", "ä", "\\n", "\U0001f600", ",[]{}", '\\"', "\\\\"])
+def test_a_long_text_is_read_while_others_have_their_turn(echo: dict[str, Model], letter: str) -> None:
+    text = letter * (2 << 20)
+    body = b'{"inputs":[{"name":"IN","datatype":"BYTES","shape":[1,2],"data":["%b","b"]}]}' % text.encode()
+    held: list[int] = []
+    tensor = at_once(decode_in_pieces(body, None, echo["BYTES"], lambda size: not held.append(size))).inputs["IN"]
+    assert tensor.tolist() == decode(body, None, echo["BYTES"]).inputs["IN"].tolist()
+    assert pauses(decode_in_pieces(body, None, echo["BYTES"], room)) >= 2 * len(text.encode()) // (64 << 10)
+    assert sum(held) == tensor.nbytes + sum(map(sys.getsizeof, tensor[0]))
+    assert max(held) >= sys.getsizeof(tensor[0, 0]), "counted before it was there"
+
+
+def test_much_text_is_written_in_pieces(echo: dict[str, Model]) -> None:
+    values = np.array(["text", ""] * 40_000, object).reshape(-1, 2)
+    for outputs in (frozenset(), frozenset({"OUT"})):
+        told = ("m", "1", InferRequest("7", {}, ("OUT",), outputs, 5), {"OUT": values}, echo["BYTES"].output_by_name)
+        assert at_once(encode_in_pieces(*told)) == encode(*told)
+        assert pauses(encode_in_pieces(*told)) >= 5
+
+
 def test_codings_pause() -> None:
     plain = bytes(4 << 20)
     packed = gzip.compress(plain)
@@ -215,7 +316,6 @@ def test_codings_pause() -> None:
     assert sum(sizes) == len(plain)
     assert len(sizes) > 10
     assert len(list(compressing(plain, "gzip"))) > 10
-    assert compressed(plain, "gzip") == at_once(compressing(plain, "gzip"))
 
 
 async def test_work_takes_turns() -> None:

@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
-from serving_tried import tried
+from serving_tried import taught, tried
 
 import serving_models as models
 from headgate_serving.errors import DeadlineExceeded, ExecutionFailed, Overloaded
 from headgate_serving.monitor import InputForm, Monitor, build_profile
 from headgate_serving.monitor.counter import attach
 from headgate_serving.monitor.profile import Column
-from headgate_serving.server import runner as runner_module
+from headgate_serving.server import pace
 from headgate_serving.server.joining import JOINED_BYTES
 from headgate_serving.server.model import Model, Run, Tensor, load_model
+from headgate_serving.server.pace import LARGE
 from headgate_serving.server.runner import INLINE_SECONDS, Job, Outcome, Runner
 from headgate_serving.server.telemetry import Telemetry
 from patience import PATIENCE
@@ -86,7 +87,7 @@ async def start() -> AsyncIterator[Callable[..., Runner]]:
         options: dict[str, Any] = {"threads": 2, "max_batch": 32, "max_delay": 0.0, "max_queue": 100}
         options |= {"monitor": None, "telemetry": Telemetry({}), "row_seconds": QUICK} | changed
         monitor, telemetry = options.pop("monitor"), options.pop("telemetry")
-        runners.append(Runner(model, monitor, telemetry, **options))
+        runners.append(taught(Runner(model, monitor, telemetry, **options)))
         return runners[-1]
 
     yield started
@@ -383,7 +384,7 @@ async def test_more_than_may_wait_are_refused(busy: Busy, score: Model) -> None:
 async def test_after_a_run_that_took_long_the_next_ones_go_to_threads(
     start: Start, score: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner_module, "LONG", 0.0)
+    monkeypatch.setattr(pace, "_LONG", 0.0)
     runner, threads, run = start(score), list[str](), score.run
 
     def noted(inputs: Mapping[str, Tensor], outputs: Sequence[str], of: Run | None = None) -> dict[str, Tensor]:
@@ -455,15 +456,27 @@ async def test_requests_without_rows_are_run_with_others_and_alone(
         assert [(await job.answer())["score"].shape[0] for job in jobs] == sizes
 
 
-async def test_only_a_run_without_company_has_all_cores(start: Start, score: Model) -> None:
-    alone, run = list[bool](), score.run
+def noting_alone(model: Model) -> list[bool]:
+    """Has another session for lone runs; what each run is told from now on."""
+    alone, run = list[bool](), model.run
+    model._session_alone = object()
+    assert model.changes_alone
 
     def noted(inputs: Mapping[str, Tensor], outputs: Sequence[str], of: Run | None = None) -> dict[str, Tensor]:
         assert of
         alone.append(of.alone)
-        return run(inputs, outputs, of)
+        of.alone, was = False, of.alone
+        try:
+            return run(inputs, outputs, of)
+        finally:
+            of.alone = was
 
-    score.run = noted  # type: ignore[method-assign]
+    model.run = noted  # type: ignore[method-assign]
+    return alone
+
+
+async def test_only_a_run_without_company_has_all_cores(start: Start, score: Model) -> None:
+    alone = noting_alone(score)
     watched = Watched(score)
     watched.go_on.clear()
     runner = start(score, row_seconds=SLOW, max_batch=1)
@@ -479,3 +492,21 @@ async def test_only_a_run_without_company_has_all_cores(start: Start, score: Mod
     runner.submit(jobs[3])
     await jobs[3].answer()
     assert alone[3:] == [True]
+
+
+async def test_only_large_runs_have_all_cores(start: Start, tmp_path: Path) -> None:
+    """How large is learnt from users' own runs, where the start knew only rows of length one."""
+    model = tried(models.by_rows(tmp_path / "model.onnx", "Neg", columns="k"))
+    alone, runner = noting_alone(model), start(model, row_seconds=None)
+    each, run = LARGE / 1000, runner._run
+
+    def took(batch: list[Job], of: Run) -> tuple[list[Outcome], float]:
+        outcomes, _ = run(batch, of)
+        return outcomes, each * batch[0].inputs["IN"].size
+
+    runner._run = took  # type: ignore[method-assign]
+    for length in (10, 10, 10, 900, 1100, 2000, 500):
+        job = Asked(model, IN=[[1.0] * length])
+        runner.submit(job)
+        await job.answer()
+    assert alone == [False, False, False, False, True, True, False]

@@ -13,6 +13,7 @@ from serving_process import Served
 from serving_tried import start_of, tried
 
 import serving_models as models
+from headgate_serving.errors import RunTooLong
 from headgate_serving.server import tryout
 from headgate_serving.server.cores import cores
 from headgate_serving.server.joining import JOINED_BYTES
@@ -92,18 +93,55 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
     return Counted(monkeypatch)
 
 
+class Clock:
+    """Time that passes only in runs of the model: the first takes `first` seconds, each of the others `others`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, first: float, others: float) -> None:
+        self.runs, self._now, real = 0, 1000.0, Model.run
+
+        def run(model: Model, inputs: Mapping[str, Tensor], outputs: Sequence[str], of: Run) -> dict[str, Tensor]:
+            self._now += others if self.runs else first
+            self.runs += 1
+            return real(model, inputs, outputs, of)
+
+        monkeypatch.setattr(Model, "run", run)
+        monkeypatch.setattr(tryout, "time", self)
+        monkeypatch.setattr(tryout, "cores", lambda: 1)
+
+    def monotonic(self) -> float:
+        return self._now
+
+    perf_counter = monotonic
+
+
 def test_without_time_the_start_is_one_run_and_the_rest_is_for_later(tmp_path: Path, counted: Counted) -> None:
     found = start_of(models.score(tmp_path / "model.onnx"), budget=0)
     assert counted.rows == [1]
     assert (found.unproven, found.model.batches, found.model.batching) == (True, False, LATER)
-    assert found.joined == {}
 
 
-def test_with_time_it_is_known_what_joined_rows_take(tmp_path: Path, counted: Counted) -> None:
+def test_with_time_it_is_known_whether_rows_are_independent(tmp_path: Path, counted: Counted) -> None:
     found = start_of(models.score(tmp_path / "model.onnx"))
     assert (found.unproven, found.model.batching) == (False, "on")
-    assert set(found.joined) == {1, 4, 16}
-    assert set(counted.rows) == {1, 2, 4, 16}
+    assert set(counted.rows) == {1, 2}
+    assert found.row_seconds
+
+
+def test_the_first_run_does_not_use_up_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU it takes seconds, which the others do not."""
+    clock = Clock(monkeypatch, first=100.0, others=0.01)
+    found = start_of(models.score(tmp_path / "model.onnx"), budget=1.0)
+    assert clock.runs > 4
+    assert (found.row_seconds, found.unproven, found.model.batching) == (pytest.approx(0.01), False, "on")
+
+
+def test_a_long_first_run_is_not_believed_even_if_it_is_longer_than_the_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch, first=100.0, others=0.6)
+    found = start_of(models.score(tmp_path / "model.onnx"), budget=1.0)
+    assert clock.runs == 2
+    assert (found.row_seconds, found.unproven, found.model.batching) == (pytest.approx(0.6), True, LATER)
 
 
 @pytest.mark.parametrize("options", [("--max-batch", "1"), ()])
@@ -115,7 +153,29 @@ def test_what_would_never_be_joined_is_not_tried(tmp_path: Path, counted: Counte
     assert found.model.batching.startswith("off: ")
 
 
-def test_rows_that_never_end_cost_no_more_than_the_budget(hangs: Path) -> None:
+def test_a_budget_that_ends_in_the_middle_says_nothing_of_the_model(hangs: Path) -> None:
+    """The node may just be busy. Whether a run ends at all, only the limit of users' runs can tell."""
+    found = start_of(hangs, budget=0.5)
+    assert (found.model.batches, found.unproven, found.model.batching) == (False, True, LATER)
+
+
+def test_a_run_that_the_budget_ends_leaves_what_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the runs that follow the first: one that is stopped is no failure of the model."""
+    runs, real = [], Model.run
+
+    def run(model: Model, inputs: Mapping[str, Tensor], outputs: Sequence[str], of: Run) -> dict[str, Tensor]:
+        runs.append(inputs)
+        if len(runs) == 3:
+            raise RunTooLong("stopped")
+        return real(model, inputs, outputs, of)
+
+    monkeypatch.setattr(Model, "run", run)
+    found = start_of(models.score(tmp_path / "model.onnx"), "--threads", "1", "--intra-op-threads", "1")
+    assert found.row_seconds
+    assert found.model.batching == "on"
+
+
+def test_without_a_limit_of_runs_rows_that_never_end_are_not_tried_again(hangs: Path) -> None:
     found = start_of(hangs, "--run-timeout", "0", budget=0.5)
     assert "still running" in found.model.batching
     assert (found.model.batches, found.unproven) == (False, False)  # and nobody tries them again
@@ -162,17 +222,77 @@ def five_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("five_cores")
 @pytest.mark.parametrize(
-    ("small_file", "large", "threads"),
-    [(True, 0.0, (1, 5)), (True, 1e9, (1, 1)), (False, 0.0, (5, 5)), (False, 1e9, (1, 1))],
+    ("small_file", "large", "faster", "threads"),
+    [
+        (True, 0.0, 1e9, (1, 5)),
+        (True, 0.0, 0.0, (1, 1)),
+        (True, 1e9, 1e9, (1, 1)),
+        (False, 0.0, 0.0, (5, 5)),
+        (False, 1e9, 0.0, (5, 5)),
+    ],
 )
 def test_threads_are_chosen_by_what_a_run_takes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_file: bool, large: float, threads: tuple[int, int]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    small_file: bool,
+    large: float,
+    faster: float,
+    threads: tuple[int, int],
 ) -> None:
-    """A small file is loaded twice, for runs among others and for lone ones."""
+    """A small file is loaded twice, for runs among others and for lone ones, if those are large and then faster."""
     monkeypatch.setattr(tryout, "LARGE", large)
+    monkeypatch.setattr(tryout, "_FASTER", faster)
     monkeypatch.setattr(tryout, "_SMALL_FILES", 1 << 40 if small_file else 0)
     found = start_of(models.score(tmp_path / "model.onnx"))
     assert (threads_of(found.model), found.threads) == (threads, 4)
+
+
+@pytest.mark.usefixtures("five_cores")
+@pytest.mark.parametrize(("free", "threads"), [(True, (1, 5)), (False, (1, 1))])
+def test_where_users_rows_may_be_longer_both_sessions_are_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, free: bool, threads: tuple[int, int]
+) -> None:
+    """What a row of length one takes says nothing of theirs; which runs are large is learnt from them."""
+    with caplog.at_level("INFO"):
+        found = start_of(models.by_rows(tmp_path / "model.onnx", "Neg", columns="k" if free else 1))
+    assert threads_of(found.model) == threads
+    assert (found.row_seconds is None) == free
+    [said] = [line for line in caplog.messages if line.startswith("a run of one made-up row")]
+    assert ("whose free dimensions have length 1" in said) == free
+    assert "with 1 thread(s)" in said
+    assert f"alone has {threads[1]} (--threads and --intra-op-threads change that)" in said
+
+
+@pytest.mark.usefixtures("five_cores")
+def test_where_nothing_could_be_measured_both_sessions_are_there(tmp_path: Path) -> None:
+    found = start_of(models.long_rows(tmp_path / "model.onnx"))
+    assert (threads_of(found.model), found.row_seconds) == ((1, 5), None)
+
+
+def test_no_run_has_more_threads_than_were_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tryout, "cores", lambda: 64)
+    found = start_of(models.by_rows(tmp_path / "model.onnx", "Neg", columns="k"))
+    assert threads_of(found.model) == (1, 8)
+
+
+@pytest.mark.usefixtures("five_cores")
+def test_where_one_run_is_at_a_time_it_has_all_cores(tmp_path: Path) -> None:
+    found = start_of(models.score(tmp_path / "model.onnx"), "--threads", "1")
+    assert (threads_of(found.model), found.threads) == ((5, 5), 1)
+
+
+@pytest.mark.usefixtures("five_cores")
+@pytest.mark.parametrize("given", ["folder", "file"])
+@pytest.mark.parametrize("location", ["weights.bin", "weights/of/all.bin"])
+def test_weights_count_wherever_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, location: str
+) -> None:
+    file = models.with_weights(tmp_path / "artifact" / ("model.onnx" if given == "folder" else "other.onnx"), location)
+    weights = file.parent / location
+    path = file.parent if given == "folder" else file
+    for limit, threads in ((weights.stat().st_size, (5, 5)), (1 << 20, (1, 5))):
+        monkeypatch.setattr(tryout, "_SMALL_FILES", limit)
+        assert threads_of(start_of(path).model) == threads
 
 
 @pytest.mark.usefixtures("five_cores")
