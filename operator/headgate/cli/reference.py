@@ -1,6 +1,7 @@
 """What `headgate profile` and `headgate package` have in common: options, and what they say of the reference rows."""
 
 import argparse
+import signal
 import sys
 import threading
 import time
@@ -35,8 +36,11 @@ def columns_of(args: argparse.Namespace) -> list[str] | None:
 def told(command: str) -> Iterator[Callable[[int, int], None]]:
     """Takes how many of the rows the model has answered, and says it to stderr every few seconds until all are.
 
-    By a thread: a model that never answers calls nothing.
+    By a thread: a model that never answers calls nothing. Ctrl-C ends the process at once meanwhile: Python would hear
+    it after the model's run only.
     """
+    main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL) if main_thread else None
     started, now, over = time.monotonic(), (0, 0), threading.Event()
 
     def take(done: int, rows: int) -> None:
@@ -57,6 +61,8 @@ def told(command: str) -> Iterator[Callable[[int, int], None]]:
     finally:
         over.set()
         thread.join()
+        if main_thread:
+            signal.signal(signal.SIGINT, before)
 
 
 def is_refused(command: str, args: argparse.Namespace, reference: "Reference") -> bool:

@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +18,7 @@ from pyarrow import parquet
 from skl2onnx import to_onnx
 from sklearn.linear_model import LogisticRegression
 
+import serving_models
 from headgate.cli import main, reference, validate
 from headgate.cli.manifest_text import read
 from headgate_serving.artifact import digest_of
@@ -265,9 +269,8 @@ def test_every_error_is_one_line_and_status_two(
 @pytest.fixture
 def logarithm(tmp_path: Path) -> list[str]:
     """OUT is the logarithm of two columns: NaN below 0, infinite at 0."""
-    import serving_models as models
 
-    models.by_rows(tmp_path / "log.onnx", "Log")
+    serving_models.by_rows(tmp_path / "log.onnx", "Log")
     a = np.ones(5000)
     a[100:230], a[400:402] = -1.5, 0
     parquet.write_table(pa.table({"a": a, "b": np.arange(5000) + 1.0}), tmp_path / "rows.parquet")
@@ -336,3 +339,21 @@ def test_a_column_that_may_be_an_index_is_said(tmp_path: Path, capsys: pytest.Ca
 
 def test_strict_lets_valid_answers_pass(tmp_path: Path, package: Package) -> None:
     assert package(str(tmp_path / "fraud"), "--strict") == 0
+
+
+def test_ctrl_c_ends_a_model_that_does_not(tmp_path: Path) -> None:
+    model = serving_models.endless(tmp_path / "model.onnx")
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
+    command = [sys.executable, "-c", "import sys; from headgate.cli import main; sys.exit(main())", "profile"]
+    process = subprocess.Popen(
+        [*command, "--model", str(model), "--data", str(tmp_path / "rows.csv")], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stderr
+        assert "0 of 1 rows answered" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == -signal.SIGINT
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
