@@ -106,15 +106,18 @@ class TryOut:
         Whether that was done: not if a run is small, or if it is not faster. Where users' runs may be larger than that
         of a made-up row, or nothing is known of that, `runner.py` finds out which of them are large.
         """
-        unknown = seconds is None or may_be_longer(model)
-        if model.device != "cpu" or model.load_seconds > self._budget or not (unknown or (seconds or 0.0) >= LARGE):
+        if model.device != "cpu" or model.load_seconds > self._budget:
+            return False
+        keep = seconds is None or may_be_longer(model)
+        if not keep and seconds is not None and seconds < LARGE:
             return False
         other = self._load(threads)
-        alone = self._warm_up(other)
-        faster = alone is not None and seconds is not None and alone < _FASTER * seconds
-        if unknown or faster:
+        if seconds is not None:  # what failed, or had no end, would do so again
+            alone = self._warm_up(other)
+            keep = keep or (alone is not None and alone < _FASTER * seconds)
+        if keep:
             model.run_alone_on(other)
-        return unknown or faster
+        return keep
 
     def _warm_up(self, model: Model) -> float | None:
         """Seconds of a run of one row; None if the model does not like small numbers: its users' it may still like.

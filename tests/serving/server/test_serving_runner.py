@@ -22,7 +22,7 @@ from headgate_serving.monitor.profile import Column
 from headgate_serving.server import pace
 from headgate_serving.server.joining import JOINED_BYTES
 from headgate_serving.server.model import Model, Run, Tensor, load_model
-from headgate_serving.server.pace import LARGE
+from headgate_serving.server.pace import LARGE, Pace
 from headgate_serving.server.runner import INLINE_SECONDS, Job, Outcome, Runner
 from headgate_serving.server.telemetry import Telemetry
 from patience import PATIENCE
@@ -510,3 +510,24 @@ async def test_only_large_runs_have_all_cores(start: Start, tmp_path: Path) -> N
         runner.submit(job)
         await job.answer()
     assert alone == [False, False, False, False, True, True, False]
+
+
+def test_where_nothing_is_known_the_fastest_of_three_runs_is_believed() -> None:
+    """The first ones allocate. Until there was one, a run is expected to be long, and goes to a thread."""
+    pace = Pace(None)
+    assert pace.expected(1) > INLINE_SECONDS
+    seen = []
+    for seconds in (0.080, 0.020, 0.030):
+        assert not pace.known
+        pace.ran(10, seconds)
+        seen.append(pace.expected(10))
+    assert pace.known
+    assert seen == pytest.approx([0.080, 0.020, 0.020])
+
+
+@pytest.mark.parametrize("known", [0.001, None])
+def test_what_runs_take_is_followed_by_the_median(known: float | None) -> None:
+    pace = Pace(known)
+    for at in range(1000):
+        pace.ran(2, 0.090 if at % 10 == 0 else 0.010)
+    assert pace.expected(2) == pytest.approx(0.010, rel=0.1)
