@@ -2,8 +2,9 @@
 
 Each attack runs in a process of its own, while this one asks again and again whether the server lives, each time on a
 new connection, and looks at its memory. Prints a table; exit status 1 if memory goes beyond what `--max-held` allows
-and 100 MB, if an answer about health takes longer than 100 ms, or if an ordinary request fails afterwards. What server
-and client wait for a core meanwhile is the machine's doing, and does not count: the kernel tells it (schedstat).
+and 100 MB, if an answer about health takes longer than 100 ms, or if an ordinary request fails afterwards, or meanwhile
+where it must not. What the serving process and the asker wait for a core is the machine's doing, and does not count:
+the kernel tells it (schedstat). Numbers go to one server, text to another.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -35,7 +37,7 @@ from .process import Running, ServerFailed, end_cleanly, free_ports
 from .servers import Command, beside_python
 
 HELD, MORE, HEALTHY_WITHIN = 512 << 20, 100_000_000, 0.1
-COLUMNS, ROWS = 30, 480_000
+COLUMNS, ROWS, TEXTS = 30, 480_000, 256 << 10
 _ASK_EVERY, _LOOK_EVERY, _STAY = 0.02, 0.05, 4.0
 _HEAD = "POST /v2/models/m/infer HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n{}\r\n"
 
@@ -46,6 +48,7 @@ class Address:
 
     host: str
     port: int
+    grpc_port: int
 
     def connect(self) -> socket.socket:
         """A new connection."""
@@ -61,6 +64,18 @@ class Address:
             return answer.status
         return 0
 
+    def call(self, message: bytes, *, compressed: bool = False) -> None:
+        """One inference over gRPC, however it ends; the bytes are those of a ModelInferRequest."""
+        import grpc
+
+        how = grpc.Compression.Gzip if compressed else grpc.Compression.NoCompression
+        options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+        with (
+            grpc.insecure_channel(f"{self.host}:{self.grpc_port}", options=options) as channel,
+            suppress(grpc.RpcError),
+        ):
+            channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(message, timeout=120, compression=how)
+
 
 @dataclass
 class Seen:
@@ -69,6 +84,7 @@ class Seen:
     health: list[float] = field(default_factory=list)
     own: list[float] = field(default_factory=list)
     memory: list[int] = field(default_factory=list)
+    failed: bool = False
 
     def row(self, name: str) -> str:
         """For the table."""
@@ -80,7 +96,7 @@ class Seen:
 
     def wrongs(self, name: str, most: float) -> list[str]:
         """What must not be."""
-        found = []
+        found = [f"{name}: an ordinary request meanwhile was not answered"] if self.failed else []
         if max(self.memory) > HELD + MORE:
             found.append(f"{name}: {max(self.memory) / 1e6:,.0f} MB in memory, more than {(HELD + MORE) / 1e6:,.0f}")
         if max(self.own) > most:
@@ -100,6 +116,17 @@ def promises(to: Address) -> None:
         with suppress(OSError):
             one.sendall(_HEAD.format(60 << 20, "").encode() + bytes(1000))
     time.sleep(_STAY)
+
+
+def silent(to: Address) -> None:
+    """8 heads that promise 64 MiB and bring nothing, while others ask."""
+    there = [to.connect() for _ in range(8)]
+    for one in there:
+        one.sendall(_HEAD.format(64 << 20, "").encode())
+    ends = time.monotonic() + _STAY
+    while time.monotonic() < ends:
+        if to.ask(ordinary(text=False)) != 200:
+            sys.exit(1)
 
 
 def broken_off(to: Address) -> None:
@@ -140,9 +167,82 @@ def empty_rows(to: Address) -> None:
     _together(to, b'{"inputs":[%b]}' % item, 8)
 
 
+def brackets(to: Address) -> None:
+    """8 of 60 MB, brackets without a comma where values should be."""
+    _together(to, _with_data(b"[" * (30 << 20) + b"]" * (30 << 20)), 8)
+
+
+def blanks(to: Address) -> None:
+    """8 of 60 MB, a value and blanks."""
+    _together(to, _with_data(b"[1" + b" " * (60 << 20) + b"]"), 8)
+
+
 def bombs(to: Address) -> None:
     """64 bodies of 64 kB that gzip makes 64 MB of."""
     _together(to, gzip.compress(bytes(64_000_000)), 64, {"content-encoding": "gzip"})
+
+
+def calls(to: Address) -> None:
+    """gRPC: 8 of 58 MB, typed contents."""
+    asked = _message("x", "FP32", [ROWS, COLUMNS])
+    asked.inputs[0].contents.fp32_contents.extend(np.full(ROWS * COLUMNS, 1.1, np.float32).tolist())
+    _calls_together(to, asked.SerializeToString(), 8)
+
+
+def packed_calls(to: Address) -> None:
+    """gRPC: 64 messages of 64 kB that gzip makes 64 MB of."""
+    _calls_together(to, bytes(64_000_000), 64, compressed=True)
+
+
+def empty_calls(to: Address) -> None:
+    """gRPC: 8 of 60 MB, nothing but empty inputs."""
+    _calls_together(to, b"\x2a\0" * (30 << 20), 8)
+
+
+def texts(to: Address) -> None:
+    """8 of 11 MB of JSON, as many texts as are taken."""
+    data = b",".join([b'"%b"' % (b"x" * 40)] * TEXTS)
+    item = b'{"name":"x","datatype":"BYTES","shape":[%d],"data":[%b]}' % (TEXTS, data)
+    _together(to, b'{"inputs":[%b]}' % item, 8)
+
+
+def long_text(to: Address) -> None:
+    """8 of 17 MB of JSON, one text."""
+    item = b'{"name":"x","datatype":"BYTES","shape":[1],"data":["%b"]}' % (b"x" * ((16 << 20) - 1000))
+    _together(to, b'{"inputs":[%b]}' % item, 8)
+
+
+def binary_texts(to: Address) -> None:
+    """8 of 16 MB, binary texts of no length."""
+    count = 4 << 20
+    item = {"name": "x", "datatype": "BYTES", "shape": [count], "parameters": {"binary_data_size": 4 * count}}
+    head = json.dumps({"inputs": [item], "parameters": {"binary_data_output": True}}).encode()
+    _together(to, head + bytes(4 * count), 8, {"inference-header-content-length": str(len(head))})
+
+
+def text_calls(to: Address) -> None:
+    """gRPC: 8 of 11 MB, as many raw texts as are taken."""
+    asked = _message("x", "BYTES", [TEXTS])
+    asked.raw_input_contents.append(((40).to_bytes(4, "little") + b"x" * 40) * TEXTS)
+    _calls_together(to, asked.SerializeToString(), 8)
+
+
+def _message(name: str, datatype: str, shape: list[int]) -> Any:
+    """A ModelInferRequest without values."""
+    from tritonclient.grpc import service_pb2
+
+    asked = service_pb2.ModelInferRequest(model_name="m")
+    asked.inputs.add(name=name, datatype=datatype, shape=shape)
+    return asked
+
+
+def _calls_together(to: Address, message: bytes, count: int, *, compressed: bool = False) -> None:
+    with ThreadPoolExecutor(count) as clients:
+        list(clients.map(lambda _: to.call(message, compressed=compressed), range(count)))
+
+
+def _with_data(data: bytes) -> bytes:
+    return b'{"inputs":[{"name":"x","datatype":"FP32","shape":[%d,%d],"data":%b}]}' % (ROWS, COLUMNS, data)
 
 
 def _together(to: Address, body: bytes, count: int, headers: dict[str, str] | None = None) -> None:
@@ -157,23 +257,32 @@ def _json(*, nested: bool) -> bytes:
     return f'{{"inputs":[{json.dumps(item)[:-1]},"data":[{data}]}}]}}'.encode()
 
 
-ATTACKS: tuple[Callable[[Address], None], ...] = (
+Attack = Callable[[Address], None]
+
+ON_NUMBERS: tuple[Attack, ...] = (
     nothing,
     promises,
+    silent,
     broken_off,
     idle,
     flat,
     nested,
     lists,
     empty_rows,
+    brackets,
+    blanks,
     bombs,
+    calls,
+    packed_calls,
+    empty_calls,
 )
+ON_TEXT: tuple[Attack, ...] = (texts, long_text, binary_texts, text_calls)
 
 
 def main() -> int:
-    """Run all attacks on one server, print what is seen."""
+    """Run all attacks, print what is seen."""
     parser = argparse.ArgumentParser("bench.serving.hostile", description=__doc__)
-    names = [attack.__name__ for attack in ATTACKS]
+    names = [attack.__name__ for attack in (*ON_NUMBERS, *ON_TEXT)]
     parser.add_argument("--only", choices=names, action="append", help="these attacks (default: all)")
     parser.add_argument(
         "--within", type=float, default=HEALTHY_WITHIN, help="seconds for an answer about health (default %(default)s)"
@@ -182,8 +291,13 @@ def main() -> int:
     end_cleanly()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    wrongs: list[str] = []
+    print("| attack | memory, MB | health p50, ms | p99, ms | most, ms | most without waiting for a core, ms |")
+    print("|---|---|---|---|---|---|")
     try:
-        wrongs = _run([attack for attack in ATTACKS if attack.__name__ in (args.only or names)], args.within)
+        for attacks in (ON_NUMBERS, ON_TEXT):
+            if chosen := [attack for attack in attacks if attack.__name__ in (args.only or names)]:
+                wrongs += _run(chosen, args.within, text=attacks is ON_TEXT)
     except (ServerFailed, SetupError) as error:
         print(error)
         return 1
@@ -191,31 +305,30 @@ def main() -> int:
     return 1 if wrongs else 0
 
 
-def _run(attacks: list[Callable[[Address], None]], most: float) -> list[str]:
+def _run(attacks: list[Attack], most: float, *, text: bool) -> list[str]:
     wrongs: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="headgate-hostile-") as scratch, _server(Path(scratch)) as running:
-        host, _, port = running.address.partition(":")
-        to = Address(host, int(port))
-        print("| attack | memory, MB | health p50, ms | p99, ms | most, ms | most without waiting for a core, ms |")
-        print("|---|---|---|---|---|---|")
+    model = _same_text() if text else _sums()
+    with tempfile.TemporaryDirectory(prefix="headgate-hostile-") as scratch, _server(Path(scratch), model) as there:
+        running, to = there
         for attack in attacks:
             seen = watched(running, to, attack)
             name = (attack.__doc__ or "").rstrip(".")
             print(seen.row(name), flush=True)
             wrongs += seen.wrongs(attack.__name__, most)
-            if (status := to.ask(_ordinary())) != 200:
+            if (status := to.ask(ordinary(text=text))) != 200:
                 wrongs.append(f"{attack.__name__}: an ordinary request afterwards got {status}")
     return wrongs
 
 
-def watched(running: Running, to: Address, attack: Callable[[Address], None]) -> Seen:
+def watched(running: Running, to: Address, attack: Attack) -> Seen:
     """What the attack costs while it lasts."""
     seen, ended = Seen(), threading.Event()
     process = multiprocessing.get_context("fork").Process(target=attack, args=(to,))
     now = running.memory()
     twice = now.rss - now.pss  # pages that its processes share
-    pids = [stat.pid for stat in proc.tree(running.pid, proc.running())]
-    sizes = [Path(f"/proc/{pid}/statm") for pid in pids]
+    tree = proc.tree(running.pid, proc.running())
+    sizes = [Path(f"/proc/{stat.pid}/statm") for stat in tree]
+    serving = max(tree, key=lambda stat: stat.started).pid  # the other one is its supervisor
 
     def look() -> None:
         while not ended.wait(_LOOK_EVERY):
@@ -225,11 +338,12 @@ def watched(running: Running, to: Address, attack: Callable[[Address], None]) ->
     process.start()
     with _beside(look, ended):
         while process.is_alive() or not seen.memory:
-            before = _waited(pids)
+            before = _waited(serving)
             seen.health.append(health(to))
-            seen.own.append(seen.health[-1] - _waited(pids) + before)
+            seen.own.append(max(0.0, seen.health[-1] - _waited(serving) + before))
             time.sleep(_ASK_EVERY)
     process.join()
+    seen.failed = process.exitcode != 0
     return seen
 
 
@@ -245,9 +359,12 @@ def health(to: Address) -> float:
     return 10.0
 
 
-def _waited(pids: list[int]) -> float:
-    """Seconds that their main threads, and this one, could have run and had no core."""
-    places = [Path(f"/proc/{pid}/schedstat") for pid in (*pids, "self")]
+def _waited(serving: int) -> float:
+    """Seconds that the serving process's main thread, and this one, could have run and had no core.
+
+    One waits for the other, so these do not overlap; those of other processes and threads would.
+    """
+    places = [Path(f"/proc/{pid}/schedstat") for pid in (serving, "thread-self")]
     return sum(int(place.read_text().split()[1]) for place in places) / 1e9
 
 
@@ -263,10 +380,10 @@ def _beside(work: Callable[[], None], ended: threading.Event) -> Iterator[None]:
 
 
 @contextmanager
-def _server(folder: Path) -> Iterator[Running]:
-    """Ours, with a model that needs no memory of its own: the sum of each row."""
+def _server(folder: Path, model: onnx.ModelProto) -> Iterator[tuple[Running, Address]]:
+    """Ours, with a model that needs no memory of its own."""
     (folder / "model").mkdir()
-    onnx.save(_sums(), folder / "model" / "model.onnx")
+    onnx.save(model, folder / "model" / "model.onnx")
     http_port, grpc_port, metrics_port = free_ports(3)
     argv = [
         *(beside_python("headgate-serve"), "--model", str(folder / "model"), "--name", "m", "--host", "127.0.0.1"),
@@ -275,10 +392,11 @@ def _server(folder: Path) -> Iterator[Running]:
     ]
     with Running("headgate-serve", Command(argv), folder, http_port, "/v2/health/ready") as running:
         running.wait_ready()
-        yield running
+        yield running, Address("127.0.0.1", http_port, grpc_port)
 
 
 def _sums() -> onnx.ModelProto:
+    """The sum of each row."""
     graph = helper.make_graph(
         [helper.make_node("ReduceSum", ["x", "axes"], ["y"], keepdims=0)],
         "sums",
@@ -286,11 +404,24 @@ def _sums() -> onnx.ModelProto:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])],
         [numpy_helper.from_array(np.array([1]), "axes")],
     )
+    return _model(graph)
+
+
+def _same_text() -> onnx.ModelProto:
+    """The text that it was given."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.STRING, ["n"]) for name in "xy")
+    return _model(helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "same", [x], [y]))
+
+
+def _model(graph: onnx.GraphProto) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
-def _ordinary() -> bytes:
-    item = {"name": "x", "datatype": "FP32", "shape": [1, COLUMNS], "data": [1.0] * COLUMNS}
+def ordinary(*, text: bool) -> bytes:
+    """A small request."""
+    item: dict[str, Any] = {"name": "x", "datatype": "FP32", "shape": [1, COLUMNS], "data": [1.0] * COLUMNS}
+    if text:
+        item = {"name": "x", "datatype": "BYTES", "shape": [1], "data": ["a"]}
     return json.dumps({"inputs": [item]}).encode()
 
 

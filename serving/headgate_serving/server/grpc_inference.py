@@ -5,10 +5,23 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 from ..errors import RequestError, UnknownModel
-from .calls import GOOD, HEAD, HEAD_UNSURE, Message, Reader, Size, deadline, dismiss, framed, parsed, refuse_for
+from .calls import (
+    GOOD,
+    HEAD,
+    HEAD_UNSURE,
+    Message,
+    Reader,
+    Size,
+    check_few_fields,
+    deadline,
+    dismiss,
+    framed,
+    parsed,
+    refuse_for,
+)
 from .inference import Inference
 from .large import LARGE
-from .later import Hold, Later
+from .later import Hold, Later, take
 from .messages import MESSAGES
 from .protocol import InferRequest
 from .runner import Results
@@ -38,7 +51,11 @@ class _Asked(Inference):
     def reading(self, message: bytes, hold: Hold) -> Generator[None, None, InferRequest]:
         """The same with its values, in pieces; Overloaded where `hold` has no room for the tensors."""
         later = Later(hold)
+        check_few_fields(message)
+        take(hold, len(message))  # that is there twice when it is parsed
+        yield
         request = self.understood(message, later)
+        yield
         yield from later.fill()
         return request
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import BodyTooLarge, MalformedRequest
 from .conversion import converted
-from .later import Hold, take
+from .later import MOST_TEXT, Hold, Texts, take
 from .model import Tensor, TensorSpec
 
 LARGE = 256 << 10
@@ -46,8 +46,9 @@ Places = NDArray[np.int64]
 class LongArray:
     """The values of one tensor, as they stand in the request: `text` begins and ends with a bracket."""
 
-    def __init__(self, text: memoryview, hold: Hold) -> None:
+    def __init__(self, text: memoryview, hold: Hold, texts: Texts) -> None:
         self._text = text
+        self._texts = texts
         self._hold = hold
         self._spec: TensorSpec | None = None
         self._shape: tuple[int, ...] = ()
@@ -68,6 +69,8 @@ class LongArray:
                 f"input {spec.name!r}: shape {list(shape)} needs {count} values, got {len(self._text)} bytes of them",
             )
         dtype = spec.datatype.dtype
+        if spec.datatype.kind == "O":
+            self._texts.expect(count)
         take(self._hold, count * dtype.itemsize)
         self._spec, self._shape, self._values = spec, shape, np.empty(count, dtype)
         return self._values.reshape(shape)
@@ -92,8 +95,7 @@ class LongArray:
             after = int(depths[-1]) if len(depths) else depth
             if max(depth, after) > _DEEPEST:
                 raise self._not_so_nested()
-            expected = _WHILE_READ * (end - at) if end - at > _PIECE else 0
-            take(self._hold, expected)
+            expected = self._expect(end - at)
             piece = b"".join((b"[" * depth, text[at:end], b"]" * after))
             more = self._flat(piece, rank)
             at = end + 1
@@ -150,10 +152,18 @@ class LongArray:
             depths -= values % size == 0
         return depths
 
+    def _expect(self, size: int) -> int:
+        """Bytes of memory that count while a text of that size is read; 0 for what has many values in little."""
+        if size > MOST_TEXT:
+            raise BodyTooLarge(f"a text of {size} bytes; one of {MOST_TEXT} bytes is the longest that is taken")
+        expected = _WHILE_READ * size if size > _PIECE else 0
+        take(self._hold, expected)
+        return expected
+
     def _converted(self, more: list[Any], piece: bytes) -> Tensor:
         assert self._spec
         if self._spec.datatype.kind == "O":
-            take(self._hold, sum(map(sys.getsizeof, more)))
+            take(self._hold, self._texts.came(sum(map(sys.getsizeof, more))))
         strict = b"true" in piece or b"false" in piece
         return converted(more, self._spec.name, self._spec.datatype, strict=strict)
 
@@ -189,7 +199,9 @@ def parsed(text: bytes) -> Any:
         raise MalformedRequest("json", f"the request is no valid JSON: {error}") from error
 
 
-def without_long_arrays(text: memoryview, hold: Hold) -> Generator[None, None, tuple[Any, list[LongArray]]]:
+def without_long_arrays(
+    text: memoryview, hold: Hold, texts: Texts
+) -> Generator[None, None, tuple[Any, list[LongArray]]]:
     """The request, with a LongArray as the `data` of each input that has much of it; BodyTooLarge for other JSON."""
     kept, spans = bytearray(), list[tuple[int, int]]()
     mark = secrets.token_hex(16)  # stands for an array; a client that could guess it would choose whose values it gets
@@ -201,7 +213,7 @@ def without_long_arrays(text: memoryview, hold: Hold) -> Generator[None, None, t
         done = end
     kept += text[done:]
     request = parsed(bytes(kept))
-    arrays = [LongArray(text[begin:end], hold) for begin, end in spans]
+    arrays = [LongArray(text[begin:end], hold, texts) for begin, end in spans]
     inputs = request.get("inputs") if type(request) is dict else None
     for item in inputs if type(inputs) is list else ():
         if type(item) is dict and (place := _place(item.get("data"), mark)) is not None:

@@ -1,14 +1,23 @@
 """What large requests become, in pieces: counted before it is in memory, or as it comes."""
 
+import sys
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import Overloaded
+from ..errors import BodyTooLarge, Overloaded
 
 T = TypeVar("T")
+
+MOST_TEXTS = 256 << 10
+"""Elements of text in one request. ONNX Runtime takes and gives all of them at once, in which nothing else happens."""
+MOST_TEXT = 16 << 20
+"""Bytes of their letters, as Python has them."""
+
+_EACH = sys.getsizeof("")
+_COPIES = 4  # of a text: the request's, those of a model's input and output, and the answer's
 
 Hold = Callable[[int], bool]
 """Counts so many bytes more for a request, and says whether there is room for them."""
@@ -35,21 +44,52 @@ def counted(work: Generator[int, None, T], hold: Hold) -> Generator[None, None, 
         yield
 
 
+class Texts:
+    """How much text one request has by now; BodyTooLarge where it is too much."""
+
+    def __init__(self) -> None:
+        self._count = self._size = 0
+
+    def expect(self, count: int) -> None:
+        """So many more are to come."""
+        self._count += count
+        if self._count > MOST_TEXTS:
+            raise BodyTooLarge(f"the request has more than {MOST_TEXTS} elements of text; send fewer rows at a time")
+
+    def came(self, size: int) -> int:
+        """So many bytes more have come: those that they take until the answer is sent."""
+        self._size += size
+        if self._size - _EACH * self._count > MOST_TEXT:
+            raise BodyTooLarge(f"the request has more than {MOST_TEXT} bytes of text; send fewer rows at a time")
+        return _COPIES * size
+
+
 class Later:
     """Tensors that are without their values until all of the request is checked."""
 
-    def __init__(self, hold: Hold) -> None:
+    def __init__(self, hold: Hold, texts: Texts | None = None) -> None:
         self._hold = hold
+        self._texts = texts or Texts()
         self._fills: list[Generator[int, None, None]] = []
 
     def tensor(self, count: int, dtype: Any, fill: Fill) -> Values:
-        """Room for so many values, which `fill` is going to bring; Overloaded if there is none."""
+        """Room for so many values, which `fill` is going to bring; Overloaded if there is none.
+
+        BodyTooLarge for more text than one request may have.
+        """
+        text = np.dtype(dtype).kind == "O"
+        if text:
+            self._texts.expect(count)
         take(self._hold, count * np.dtype(dtype).itemsize)
         tensor = np.empty(count, dtype)
-        self._fills.append(fill(tensor))
+        self._fills.append(self._text(fill(tensor)) if text else fill(tensor))
         return tensor
 
     def fill(self) -> Generator[None, None, None]:
         """Read the values, a piece at a time."""
         for work in self._fills:
             yield from counted(work, self._hold)
+
+    def _text(self, work: Generator[int, None, None]) -> Generator[int, None, None]:
+        for size in work:
+            yield self._texts.came(size)

@@ -18,7 +18,7 @@ from ..errors import MalformedRequest
 from .conversion import converted, shown
 from .datatypes import Datatype
 from .large import LARGE, LongArray, parsed, without_long_arrays
-from .later import Hold, Later
+from .later import Hold, Later, Texts
 from .model import Model, Tensor, TensorSpec
 from .wire import from_binary, text_to_binary, to_binary
 
@@ -66,10 +66,14 @@ def decode_in_pieces(
 ) -> Generator[None, None, InferRequest]:
     """The same for a large request, with pauses; Overloaded where `hold` has no room for the tensors."""
     if header_length == b"0":
-        return _decode_raw(body, model)
+        later = Later(hold)
+        understood = _decode_raw(body, model, later)
+        yield from later.fill()
+        return understood
     text, tail = _split(body, header_length)
-    request, arrays = yield from without_long_arrays(memoryview(text), hold)
-    later = Later(hold)
+    texts = Texts()
+    request, arrays = yield from without_long_arrays(memoryview(text), hold, texts)
+    later = Later(hold, texts)
     understood = _understood(request, tail, model, strict=True, later=later)
     for array in arrays:
         yield from array.fill()
@@ -187,7 +191,7 @@ def _split(body: bytes | memoryview, header_length: bytes | None) -> tuple[bytes
     return body[:length], memoryview(body)[length:]
 
 
-def _decode_raw(body: bytes | memoryview, model: Model) -> InferRequest:
+def _decode_raw(body: bytes | memoryview, model: Model, later: Later | None = None) -> InferRequest:
     """A body without JSON: the bytes of the only input, whose one free dimension follows from their number."""
     if len(model.inputs) != 1:
         raise MalformedRequest(
@@ -206,7 +210,7 @@ def _decode_raw(body: bytes | memoryview, model: Model) -> InferRequest:
         )
     shape = tuple(count // fixed if dim < 0 else dim for dim in spec.assumed)
     raw = b"".join([len(body).to_bytes(4, "little"), body]) if text else body
-    inputs = {spec.name: from_binary(memoryview(raw), len(raw), spec, shape)}
+    inputs = {spec.name: from_binary(memoryview(raw), len(raw), spec, shape, later)}
     return InferRequest(None, inputs, model.output_names, frozenset(model.output_names), rows_of(inputs, model))
 
 

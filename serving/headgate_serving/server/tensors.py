@@ -138,13 +138,15 @@ def _typed(contents: Any, spec: TensorSpec, shape: tuple[int, ...], later: Later
         raise MalformedRequest(
             "shape", f"input {spec.name!r}: shape {list(shape)} needs {count} values, got {len(values)}"
         )
-    if later is None or count <= _PIECE:
+    text = datatype.kind == "O"
+    if later is None or (count <= _PIECE and not text):
         return _converted(values, spec, 0, count).reshape(shape)
 
     def fill(tensor: Tensor) -> Generator[int, None, None]:
-        for at in range(0, count, _PIECE):
-            piece = tensor[at : at + _PIECE] = _converted(values, spec, at, at + _PIECE)
-            yield sum(map(sys.getsizeof, piece)) if datatype.kind == "O" else 0
+        step = _PIECE // 16 if text else _PIECE  # texts may be long
+        for at in range(0, count, step):
+            piece = tensor[at : at + step] = _converted(values, spec, at, at + step)
+            yield sum(map(sys.getsizeof, piece)) if text else 0
 
     return later.tensor(count, datatype.dtype, fill).reshape(shape)
 

@@ -162,7 +162,7 @@ async def test_typed_contents_of_a_large_message_are_read_in_pieces(
     number = await client.begin(head(path))
     await client.send(number, typed(2000), end=True)
     reply = await client.reply(number)
-    assert len(pieces) == 40, "others have their turn between them"
+    assert len(pieces) == 2 + 40, "others have their turn before and after it is parsed, and between them"
     assert (reply.status, service.telemetry.in_flight) == (OK, 0)
     (message,) = answers(reply)
     if path == INFER:
@@ -279,6 +279,16 @@ async def test_much_text_is_read_and_written_in_pieces(
     answer = answer if path == INFER else answer.infer_response
     assert answer.raw_output_contents[0] == asked.raw_input_contents[0]
     assert (service.telemetry.in_flight, server.held) == (0, 0)
+
+
+@pytest.mark.usefixtures("in_small_pieces")
+@pytest.mark.parametrize("field", [b"\x2a\0", b"\x32\0", b"\x0b\x0c", b"\x98\6\1", b"\x9d\6abcd", b"\x99\6abcdefgh"])
+async def test_a_message_of_many_empty_fields_is_not_parsed(client: Client, server: Server, field: bytes) -> None:
+    message = request().SerializeToString() + field * 5000
+    reply = await client.ask(prefixed(0, len(message), message), head(INFER))
+    assert reply.status == INVALID_ARGUMENT
+    assert b"more than 4096" in reply.heads[-1][b"grpc-message"]
+    assert server.held == 0
 
 
 def prefixed(flag: int, length: int, data: bytes) -> bytes:

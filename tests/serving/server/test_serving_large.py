@@ -19,6 +19,7 @@ import serving_models as models
 from headgate_serving.errors import BodyTooLarge, MalformedRequest, Overloaded
 from headgate_serving.server import large, protocol
 from headgate_serving.server.compression import compressing, decompressing
+from headgate_serving.server.later import MOST_TEXT, MOST_TEXTS, Texts
 from headgate_serving.server.model import Model, load_model
 from headgate_serving.server.protocol import InferRequest, decode, decode_in_pieces, encode, encode_in_pieces
 from headgate_serving.server.turns import Turns, at_once
@@ -181,7 +182,7 @@ def test_a_client_cannot_say_which_values_an_input_gets(tmp_path: Path) -> None:
 
 
 def test_the_values_of_one_input_are_no_other_input_s(echo: dict[str, Model]) -> None:
-    array = large.LongArray(memoryview(b"[1,2]"), room)
+    array = large.LongArray(memoryview(b"[1,2]"), room, Texts())
     spec = echo["FP32"].inputs[0]
     array.tensor(spec, (2,))
     with pytest.raises(MalformedRequest, match="have the same 'data'"):
@@ -251,7 +252,7 @@ def test_binary_tensors_that_are_no_views_are_read_in_pieces(tmp_path: Path, nam
     assert pauses(decode_in_pieces(body, length, model, room)) >= 8
     tensor = in_pieces.inputs["IN"]
     texts = sum(map(sys.getsizeof, tensor.reshape(-1))) if tensor.dtype == object else 0
-    assert sum(held) == tensor.nbytes + texts
+    assert sum(held) == tensor.nbytes + 4 * texts
 
 
 @pytest.mark.parametrize(("rows", "raw"), [(1, b"\4\0\0\0text" * 3), (2, b"\4\0\0\0text" * 3), (9, b"abc"), (1, b"\0")])
@@ -297,8 +298,21 @@ def test_a_long_text_is_read_while_others_have_their_turn(echo: dict[str, Model]
     tensor = at_once(decode_in_pieces(body, None, echo["BYTES"], lambda size: not held.append(size))).inputs["IN"]
     assert tensor.tolist() == decode(body, None, echo["BYTES"]).inputs["IN"].tolist()
     assert pauses(decode_in_pieces(body, None, echo["BYTES"], room)) >= 2 * len(text.encode()) // (64 << 10)
-    assert sum(held) == tensor.nbytes + sum(map(sys.getsizeof, tensor[0]))
+    assert sum(held) == tensor.nbytes + 4 * sum(map(sys.getsizeof, tensor[0])), "it is there four times"
     assert max(held) >= sys.getsizeof(tensor[0, 0]), "counted before it was there"
+
+
+@pytest.mark.parametrize("how", ["JSON", "binary"])
+@pytest.mark.parametrize(("count", "size"), [(MOST_TEXTS + 2, 1), (10, MOST_TEXT // 9), (2, MOST_TEXT + 100)])
+def test_there_is_a_most_of_text(echo: dict[str, Model], how: str, count: int, size: int) -> None:
+    """ONNX Runtime makes text of its own of it at once, in which nobody else has a turn."""
+    if how == "binary":
+        body, length = binary("BYTES", count // 2, (size.to_bytes(4, "little") + b"x" * size) * count)
+    else:
+        data = b",".join([b'"%b"' % (b"x" * size)] * count)
+        body = b'{"inputs":[{"name":"IN","datatype":"BYTES","shape":[%d,2],"data":[%b]}]}' % (count // 2, data)
+    with pytest.raises(BodyTooLarge):
+        at_once(decode_in_pieces(body, length if how == "binary" else None, echo["BYTES"], room))
 
 
 def test_much_text_is_written_in_pieces(echo: dict[str, Model]) -> None:
