@@ -207,8 +207,8 @@ def texts(to: Address) -> None:
 
 
 def long_text(to: Address) -> None:
-    """8 of 17 MB of JSON, one text."""
-    item = b'{"name":"x","datatype":"BYTES","shape":[1],"data":["%b"]}' % (b"x" * ((16 << 20) - 1000))
+    """8 of 12 MB of JSON, one text."""
+    item = b'{"name":"x","datatype":"BYTES","shape":[1],"data":["%b"]}' % (b"x" * ((12 << 20) - 1000))
     _together(to, b'{"inputs":[%b]}' % item, 8)
 
 

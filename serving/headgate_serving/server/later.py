@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 MOST_TEXTS = 256 << 10
 """Elements of text in one request. ONNX Runtime takes and gives all of them at once, in which nothing else happens."""
-MOST_TEXT = 16 << 20
+MOST_TEXT = 12 << 20
 """Bytes of their letters, as Python has them."""
 
 _EACH = sys.getsizeof("")

@@ -6,6 +6,9 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from typing import TypeVar
 
+_LONG = 0.01  # seconds of a piece that could not be made shorter, such as a copy of a whole message
+_PAUSE = 0.005  # seconds after it: an answer takes several turns of the loop, from the connection to the last byte
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -25,7 +28,8 @@ class Turns:
 
     def _next(self) -> None:
         work = self._waiting[0]
-        more = False
+        loop, more = asyncio.get_running_loop(), False
+        began = loop.time()
         try:
             more = next(work, work) is not work  # a piece yields None
         except Exception:
@@ -35,7 +39,13 @@ class Turns:
             if more:
                 self._waiting.append(work)
             if self._waiting:
-                asyncio.get_running_loop().call_soon(self._next)
+                self._go_on(loop, loop.time() - began)
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop, took: float) -> None:
+        if took > _LONG:
+            loop.call_later(_PAUSE, self._next)
+        else:
+            loop.call_soon(self._next)
 
 
 def at_once(work: Generator[object, None, T]) -> T:

@@ -1,5 +1,6 @@
 """Large requests and answers in pieces: the same as at once, in little memory, and others pass in between."""
 
+import asyncio
 import gzip
 import json
 import sys
@@ -18,6 +19,7 @@ from onnx import TensorProto, helper
 import serving_models as models
 from headgate_serving.errors import BodyTooLarge, MalformedRequest, Overloaded
 from headgate_serving.server import large, protocol
+from headgate_serving.server import turns as turns_module
 from headgate_serving.server.compression import compressing, decompressing
 from headgate_serving.server.later import MOST_TEXT, MOST_TEXTS, Texts
 from headgate_serving.server.model import Model, load_model
@@ -372,3 +374,25 @@ async def test_who_fails_in_its_turn_does_not_keep_others_from_theirs(caplog: py
     assert "the others go on" in caplog.text
     turns.add(work())
     await until(lambda: len(done) == 6)
+
+
+async def test_after_a_long_piece_others_have_several_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a connection to its answer there are more than one."""
+    monkeypatch.setattr(turns_module, "_LONG", -1.0)
+    loop, at, seen = asyncio.get_running_loop(), 0, list[int]()
+
+    def turn() -> None:
+        nonlocal at
+        at += 1
+        if len(seen) < 3:
+            loop.call_soon(turn)
+
+    def work() -> Iterator[None]:
+        for _ in range(3):
+            seen.append(at)
+            yield
+
+    turn()
+    Turns().add(work())
+    await until(lambda: len(seen) == 3)
+    assert min(np.diff(seen)) > 3
