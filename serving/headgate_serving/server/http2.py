@@ -438,6 +438,7 @@ class Connection(Carrier):
         self._call(stream, lambda: self._server.opened(stream))
         if ends and stream.open:
             self._request_ends(stream)
+        self._dismiss_the_last(stream)
 
     def _decoded(self, block: bytes) -> Headers:
         before = self._table.state
@@ -456,6 +457,12 @@ class Connection(Carrier):
         stream.ended = True
         if stream.on_end:
             self._call(stream, stream.on_end)
+        self._dismiss_the_last(stream)
+
+    def _dismiss_the_last(self, stream: Stream) -> None:
+        """A call without an end of its own that began after all others of its kind were ended."""
+        if self._server.deserted and stream.open and stream.on_leave:
+            self._call(stream, stream.on_leave)
 
     def _call(self, stream: Stream, what: Callable[[], None]) -> None:
         try:

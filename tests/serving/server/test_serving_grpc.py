@@ -482,6 +482,16 @@ async def test_calls_without_an_end_are_ended_when_the_server_ends(client: Clien
     assert [(await client.reply(number)).status for number in (watch, stream, reflect)] == [UNAVAILABLE] * 3
 
 
+@pytest.mark.parametrize("path", [WATCH, STREAM])
+async def test_a_call_without_an_end_that_comes_last_is_ended_too(client: Client, server: Server, path: str) -> None:
+    """The client has not heard yet that it should open no more."""
+    server.wind_up()
+    number = await client.begin(head(path))
+    if path == WATCH:
+        await client.send(number, framed(MESSAGES["grpc.health.v1.HealthCheckRequest"]()), end=True)
+    assert (await client.reply(number)).status == UNAVAILABLE
+
+
 async def test_a_stream_answers_what_it_was_asked_before_the_server_ends(port: int, server: Server) -> None:
     client = await Client.connect(port, INITIAL_WINDOW_SIZE=10)
     client.reads = False
