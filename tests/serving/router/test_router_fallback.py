@@ -382,7 +382,8 @@ async def test_without_retries_the_candidates_failure_reaches_its_user_and_a_mis
         candidate.behaviour = "error"
         assert (await users.ask()).status == 500
         await router.follow(intent, {})
-        assert await until_answered(users, 200, "safe") <= {(500, None), (200, "safe")}
+        # Envoy may hear that the candidate has no pod left before it hears the same of stable, which answers meanwhile.
+        assert await until_answered(users, 200, "safe") <= {(500, None), (200, None), (200, "safe")}
 
 
 async def test_testers_get_the_chain_too_and_questions_about_the_model_do_not(router: Router, users: Users) -> None:
