@@ -101,7 +101,6 @@ def through_json(state):
 
 def verdict(seen, limit):
     """What a signal with this state says where `limit` is the ln e-value that decides."""
-    signal = next(signal for signal in SIGNALS if isinstance(seen, signal.state))
-    if signal.log_harm(seen) >= limit:
+    if seen.logHarm >= limit:
         return "Fail"
-    return "Pass" if signal.log_safe(seen) >= PASS else "Inconclusive"
+    return "Pass" if seen.logSafe >= PASS else "Inconclusive"

@@ -1,7 +1,6 @@
 """Refused requests: does the candidate refuse more of what users ask than stable?"""
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import ClassVar
 
 from headgate.api.contract import REVISION
@@ -9,18 +8,17 @@ from headgate.api.quantities import fraction
 from headgate.api.spec import Spec
 from headgate.core.model import BaselineRate, Capabilities
 from headgate.core.signals import rate
-from headgate.core.signals.rate import RateState
-from headgate.core.signals.signal import Samples, Signal, share
+from headgate.core.signals.rate import RateSignal, RateState
+from headgate.core.signals.signal import Samples, share
 from headgate.core.statistics.rates import AttemptBlock
 
 REQUESTS = "headgate_requests_total"
 
 
-class Refusals(Signal[RateState, AttemptBlock]):
+class Refusals(RateSignal[AttemptBlock]):
     name: ClassVar = "refusals"
     capital: ClassVar = 0.15
     series: ClassVar = (REQUESTS,)
-    state = RateState
 
     def block(self, samples: Samples) -> AttemptBlock:
         requests = Counter[tuple[str, bool]]()
@@ -45,15 +43,6 @@ class Refusals(Signal[RateState, AttemptBlock]):
         if block is None or spec.rollout.refusals is None:
             return state
         return rate.fold(state, block, fraction(spec.rollout.refusals), ceiling, seconds)
-
-    def log_harm(self, state: RateState) -> float:
-        return state.logHarm
-
-    def log_safe(self, state: RateState) -> float:
-        return state.logSafe
-
-    def counts(self, state: RateState) -> Mapping[str, float]:
-        return rate.counts(state)
 
     def summary(self, state: RateState, stable: str) -> str:
         return (

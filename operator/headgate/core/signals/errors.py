@@ -3,24 +3,22 @@
 The risk budget and the size of the next weight follow from the same counts, see `core.phases`.
 """
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 from headgate.api.quantities import fraction
 from headgate.api.spec import Spec
 from headgate.core.model import BaselineRate, Capabilities
 from headgate.core.signals import rate
-from headgate.core.signals.rate import RateState
-from headgate.core.signals.signal import History, Samples, Signal, share
+from headgate.core.signals.rate import RateSignal, RateState
+from headgate.core.signals.signal import History, Samples, share
 from headgate.core.statistics.rates import AttemptBlock
 
 
-class Errors(Signal[RateState, AttemptBlock]):
+class Errors(RateSignal[AttemptBlock]):
     """Failed answers."""
 
     name: ClassVar = "errors"
     capital: ClassVar = 0.6
-    state = RateState
 
     def block(self, samples: Samples) -> AttemptBlock:
         return samples.attempts()
@@ -41,15 +39,6 @@ class Errors(Signal[RateState, AttemptBlock]):
 
     def alone(self, state: RateState, block: AttemptBlock | None, spec: Spec, stable_rate: float) -> RateState:
         return rate.fold_alone(state, block or AttemptBlock(), fraction(spec.rollout.margins.errors), stable_rate)
-
-    def log_harm(self, state: RateState) -> float:
-        return state.logHarm
-
-    def log_safe(self, state: RateState) -> float:
-        return state.logSafe
-
-    def counts(self, state: RateState) -> Mapping[str, float]:
-        return rate.counts(state)
 
     def summary(self, state: RateState, stable: str) -> str:
         return (

@@ -1,6 +1,5 @@
 """Slow answers, where the spec says what is slow: are more of the candidate's than of stable's?"""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
@@ -9,16 +8,15 @@ from headgate.api.spec import Spec
 from headgate.api.status import Phase
 from headgate.core.model import BaselineRate, Capabilities
 from headgate.core.signals import rate
-from headgate.core.signals.rate import RateState
-from headgate.core.signals.signal import History, Samples, Signal, SlowAnswers, share
+from headgate.core.signals.rate import RateSignal, RateState
+from headgate.core.signals.signal import History, Samples, SlowAnswers, share
 
 
-class Latency(Signal[RateState, SlowAnswers]):
+class Latency(RateSignal[SlowAnswers]):
     """Slow answers."""
 
     name: ClassVar = "latency"
     capital: ClassVar = 0.15
-    state = RateState
 
     def block(self, samples: Samples) -> SlowAnswers | None:
         return samples.slow_answers()
@@ -44,15 +42,6 @@ class Latency(Signal[RateState, SlowAnswers]):
             return state
         found = rate.fold(state, block.answers, fraction(spec.rollout.latency.margin), ceiling, seconds)
         return replace(found, edge=_edge(block))
-
-    def log_harm(self, state: RateState) -> float:
-        return state.logHarm
-
-    def log_safe(self, state: RateState) -> float:
-        return state.logSafe
-
-    def counts(self, state: RateState) -> Mapping[str, float]:
-        return rate.counts(state)
 
     def summary(self, state: RateState, stable: str) -> str:
         if not state.edge:

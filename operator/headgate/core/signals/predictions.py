@@ -332,12 +332,6 @@ class PredictionShift(Signal[PredictionState, Predictions]):
         found = fold(state, outputs, fraction(spec.rollout.margins.predictions), seconds)
         return replace(found, expected=bool(block and block.expected))
 
-    def log_harm(self, state: PredictionState) -> float:
-        return state.logHarm
-
-    def log_safe(self, state: PredictionState) -> float:
-        return state.logSafe if state.outputs else 0.0
-
     def is_due(self, state: PredictionState) -> bool:
         """Not before both versions count in the same layout; while only stable counts the candidate can't pass."""
         return bool(state.outputs) or state.expected

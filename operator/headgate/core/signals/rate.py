@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from headgate.api.stored import CONFIG
 from headgate.core.model import BaselineRate
+from headgate.core.signals.signal import Block, Signal
 from headgate.core.statistics import rates
 from headgate.core.statistics.difference import Floats
 from headgate.core.statistics.rates import ODDS, SHARES, Alone, AttemptBlock, Counts, History, Rates
@@ -50,6 +51,16 @@ class RateState:
     """Of the candidate's attempts those that stable had none beside for too long, and how many of them were bad."""
     edge: str = ""
     """Where bad means slow: answers later than this."""
+
+
+class RateSignal(Signal[RateState, Block]):
+    """A signal about bad answers of one kind."""
+
+    state = RateState
+
+    def counts(self, state: RateState) -> Mapping[str, float]:
+        names = ("candidateAttempts", "candidateFailures", "stableAttempts", "stableFailures", "logWorse")
+        return {name: getattr(state, name) for name in names}
 
 
 def begun(baseline: BaselineRate) -> RateState:
@@ -127,12 +138,6 @@ def _stored(seen: RateState, state: Rates) -> RateState:
         logWorse=round(float(state.log_worse[0]), 4),
         logSafe=round(float(state.log_safe[0]), 4),
     )
-
-
-def counts(seen: RateState) -> Mapping[str, float]:
-    """For programs."""
-    names = ("candidateAttempts", "candidateFailures", "stableAttempts", "stableFailures", "logWorse")
-    return {name: getattr(seen, name) for name in names}
 
 
 def _one(values: Iterable[float]) -> Iterator[Floats]:

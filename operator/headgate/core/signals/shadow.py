@@ -70,12 +70,6 @@ class Shadow(Signal[PairState, PairBlock]):
         asked = spec.rollout.shadow
         return asked is None or (state.pairs >= asked.minPairs and state.logSafe >= PASS)
 
-    def log_harm(self, state: PairState) -> float:
-        return state.logHarm
-
-    def log_safe(self, state: PairState) -> float:
-        return state.logSafe
-
     def counts(self, state: PairState) -> Mapping[str, float]:
         return {"pairs": state.pairs, "agreed": state.agreed, "failed": state.failed}
 

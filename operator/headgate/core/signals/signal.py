@@ -23,7 +23,20 @@ from headgate.core.statistics.rates import AttemptBlock
 
 log = logging.getLogger("headgate.signals")
 
-State = TypeVar("State")
+
+class EvidenceState(Protocol):
+    """What every state tells."""
+
+    @property
+    def logHarm(self) -> float:  # noqa: N802 - as in the status
+        """ln of the e-value against "not worse than the margin allows"."""
+
+    @property
+    def logSafe(self) -> float:  # noqa: N802
+        """ln of the e-value against "worse than the margin allows"."""
+
+
+State = TypeVar("State", bound=EvidenceState)
 Block = TypeVar("Block")
 
 PASS = float(np.log(20.0))
@@ -132,14 +145,6 @@ class Signal(ABC, Generic[State, Block]):
         """Whether a rollout that compares it goes on without it, for the spec asks for it no more."""
         return False
 
-    @abstractmethod
-    def log_harm(self, state: State) -> float:
-        """ln of the e-value against "not worse than the margin allows"."""
-
-    @abstractmethod
-    def log_safe(self, state: State) -> float:
-        """ln of the e-value against "worse than the margin allows"."""
-
     def is_due(self, state: State) -> bool:
         """Whether the candidate has to pass it: there is, or should be, something to compare."""
         return True
@@ -190,8 +195,8 @@ class Signal(ABC, Generic[State, Block]):
             state=adapter(self.state).dump_json(state, exclude_defaults=True).decode(),
             summary=self.summary(state, "stable"),
             counts=" ".join(f"{name}={number:.12g}" for name, number in self.counts(state).items()),
-            logHarm=round(self.log_harm(state), 4),
-            logSafe=round(self.log_safe(state), 4),
+            logHarm=round(state.logHarm, 4),
+            logSafe=round(state.logSafe, 4),
         )
 
     def block_in(self, samples: NewSamples) -> Block | None:

@@ -4,33 +4,14 @@ The agents count them while there is a shadow. Their weights are read too: those
 an agent was scraped, and pairs count from 0 however soon after a scrape the shadow began.
 """
 
-from collections import Counter
 from collections.abc import Iterable
 
-from headgate.api.contract import BASELINE, REVISION, ROUTER_WEIGHT, SHADOW_PAIRS
+from headgate.api.contract import ROUTER_WEIGHT
 from headgate.core.dataplane import Read
+from headgate.core.dataplane.envoy.samples import EnvoySamples
 from headgate.core.model import MetricsUnavailable, NoNewSamples
-from headgate.core.signals.signal import Comparison, PairBlock, Samples
+from headgate.core.signals.signal import Comparison
 from headgate.core.statistics.counters import Series, read_since
-from headgate.core.statistics.rates import AttemptBlock
-
-
-class PairSamples(Samples):
-    """Nobody has got the candidate's answers, so there is nothing but pairs."""
-
-    def attempts(self) -> AttemptBlock:
-        return AttemptBlock()
-
-    def slow_answers(self) -> None:
-        return None
-
-    def pairs(self) -> PairBlock:
-        gained = Counter[str]()
-        for i in self.increments:
-            whose = tuple(i.labels.get(name) for name in ("__name__", REVISION, BASELINE))
-            if whose == (SHADOW_PAIRS, self.compared.candidate, self.compared.stable):
-                gained[i.labels.get("agree", "")] += i.gained
-        return PairBlock(gained["yes"] + gained["no"] + gained["error"], gained["yes"], gained["error"])
 
 
 def read_pairs(
@@ -44,4 +25,4 @@ def read_pairs(
     reading = read_since(cursor, given, stale_after)
     if reading is None:
         return NoNewSamples()
-    return Read(reading.cursor, PairSamples(given, reading.increments, compared))
+    return Read(reading.cursor, EnvoySamples(given, reading.increments, compared))

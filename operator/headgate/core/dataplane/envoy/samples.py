@@ -8,9 +8,10 @@ against stable as well. Times are those of a version's own answers, so there is 
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from functools import cached_property
 from statistics import median
 
-from headgate.api.contract import REVISION, RUNTIME_READY
+from headgate.api.contract import BASELINE, REVISION, RUNTIME_READY, SHADOW_PAIRS
 from headgate.core.dataplane import Read
 from headgate.core.dataplane.envoy.histogram import common_edges, edge_of, give_up_edge, slow_edge
 from headgate.core.dataplane.envoy.series import ANSWERED, ANSWERED_WITHIN, ERRORS, SUCCESSES
@@ -24,13 +25,12 @@ _Gained = defaultdict[tuple[str, str, float | None], int]
 
 
 class EnvoySamples(Samples):
-    """By Envoy's counters."""
+    """By the counters of Envoy and of the agents beside it."""
 
     def attempts(self) -> AttemptBlock:
-        gained, who = _by_name(self.increments), self.compared
-        give_up = give_up_edge(common_edges(self.series), who.give_up_after)
+        gained, who = self._gained, self.compared
         stable_attempts = gained[SUCCESSES, who.stable, None] + gained[ERRORS, who.stable, None]
-        late = _answers(gained, who.stable, None) - _answers(gained, who.stable, give_up)
+        late = _answers(gained, who.stable, None) - _answers(gained, who.stable, self._give_up)
         return AttemptBlock(
             candidate_attempts=gained[SUCCESSES, who.candidate, None] + gained[ERRORS, who.candidate, None],
             candidate_failures=gained[ERRORS, who.candidate, None],
@@ -41,9 +41,8 @@ class EnvoySamples(Samples):
     def slow_answers(self) -> SlowAnswers | None:
         """Of the answers within the time that a candidate has. A later one of stable is a failure, as the candidate's
         would have been."""
-        gained, who, edges = _by_name(self.increments), self.compared, common_edges(self.series)
-        give_up = give_up_edge(edges, who.give_up_after)
-        edge = slow_edge(edges, who.slow_after, give_up)
+        gained, who, give_up = self._gained, self.compared, self._give_up
+        edge = slow_edge(self._edges, who.slow_after, give_up)
         if edge is None:
             return None
         counts: list[int] = []
@@ -53,8 +52,25 @@ class EnvoySamples(Samples):
         return SlowAnswers(edge, AttemptBlock(*counts))
 
     def pairs(self) -> PairBlock:
-        """None: while both versions answer users, the candidate gets no copies."""
-        return PairBlock()
+        """As the routers' agents count them."""
+        counted = Counter[str]()
+        for i in self.increments:
+            whose = tuple(i.labels.get(name) for name in ("__name__", REVISION, BASELINE))
+            if whose == (SHADOW_PAIRS, self.compared.candidate, self.compared.stable):
+                counted[i.labels.get("agree", "")] += i.gained
+        return PairBlock(counted["yes"] + counted["no"] + counted["error"], counted["yes"], counted["error"])
+
+    @cached_property
+    def _gained(self) -> _Gained:
+        return _by_name(self.increments)
+
+    @cached_property
+    def _edges(self) -> list[float]:
+        return common_edges(self.series)
+
+    @cached_property
+    def _give_up(self) -> float | None:
+        return give_up_edge(self._edges, self.compared.give_up_after)
 
 
 def read(
