@@ -8,7 +8,7 @@ from headgate.api.spec import Spec
 from headgate.api.status import Rollout, Status
 from headgate.core import exposure, judge, messages, transitions
 from headgate.core.model import NewSamples, Observation, Reading, Told
-from headgate.core.phases.phase import Phase
+from headgate.core.phases.phase import Phase, is_past_deadline
 from headgate.core.signals import rate
 from headgate.core.signals.errors import ERRORS
 from headgate.core.signals.evidence import compared, opened
@@ -24,10 +24,8 @@ class Canary(Phase):
     judged: ClassVar = True
     budgeted: ClassVar = True
     compares: ClassVar = True
+    reads: ClassVar = Reading.COMPARISON
     event: ClassVar = "CanaryStarted"
-
-    def reading(self, spec: Spec, status: Status, rollout: Rollout, rolled_out: bool) -> Reading:
-        return Reading.COMPARISON
 
     def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
         if not isinstance(o.metrics, NewSamples):
@@ -45,7 +43,7 @@ class Canary(Phase):
         return status
 
     def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Told | None:
-        if seconds_since(rollout.startedAt, now) > seconds(o.spec.rollout.deadline):
+        if is_past_deadline(o, rollout, now):
             return "True", "DeadlineExceeded", messages.canary_undecided(o)
         return None
 

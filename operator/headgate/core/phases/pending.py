@@ -2,15 +2,14 @@
 
 from typing import ClassVar
 
-from headgate.api.quantities import routed_percent, seconds
+from headgate.api.quantities import routed_percent
 from headgate.api.spec import Spec
 from headgate.api.status import Rollout, Status
 from headgate.core import messages, transitions
 from headgate.core.model import NewSamples, Observation, Reading, Told, Workload
 from headgate.core.phases.canary import open_canary
-from headgate.core.phases.phase import Phase
+from headgate.core.phases.phase import Phase, is_past_deadline
 from headgate.core.signals.evidence import opened
-from headgate.core.times import seconds_since
 
 
 class Pending(Phase):
@@ -25,8 +24,7 @@ class Pending(Phase):
     def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
         workload = o.workloads.get(rollout.revision, Workload())
         if not workload.rolled_out:
-            late = seconds_since(rollout.startedAt, now) > seconds(o.spec.rollout.deadline)
-            if late and status.stable:
+            if is_past_deadline(o, rollout, now) and status.stable:
                 return transitions.roll_back(status, "NeverReady", messages.never_ready(o, rollout, workload), now)
             return status
         if status.stable is None:
@@ -42,6 +40,6 @@ class Pending(Phase):
         return open_canary(o, status, rollout, now)
 
     def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Told | None:
-        if seconds_since(rollout.startedAt, now) > seconds(o.spec.rollout.deadline):
+        if is_past_deadline(o, rollout, now):
             return "True", "DeadlineExceeded", messages.still_pending(o, status, rollout)
         return None

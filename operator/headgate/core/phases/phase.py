@@ -3,10 +3,12 @@
 from abc import ABC
 from typing import ClassVar, Literal
 
+from headgate.api.quantities import seconds
 from headgate.api.spec import Spec
 from headgate.api.status import Phase as PhaseName
 from headgate.api.status import Rollout, Status
 from headgate.core.model import Observation, Reading, Told
+from headgate.core.times import seconds_since
 
 IDLE_SECONDS = 30.0
 """Until the next reconciliation when nothing is going on."""
@@ -31,12 +33,14 @@ class Phase(ABC):
     """Whether the risk budget rolls back."""
     compares: ClassVar[bool] = False
     """Whether it goes on with the metrics only."""
+    reads: ClassVar[Reading] = Reading.NOTHING
+    """What it needs to see of the metrics, where that is always the same."""
     event: ClassVar[str] = ""
     """Reason of the event when a rollout enters it; empty where the decision's own event tells."""
 
     def reading(self, spec: Spec, status: Status, rollout: Rollout, rolled_out: bool) -> Reading:
         """What to read. `rolled_out`: whether the candidate's pods are ready."""
-        return Reading.NOTHING
+        return self.reads
 
     def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
         """One step further, if what the phase waits for is there."""
@@ -45,3 +49,8 @@ class Phase(ABC):
     def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Told | None:
         """What to tell of a phase that lasts longer than it should."""
         return None
+
+
+def is_past_deadline(o: Observation, rollout: Rollout, now: float) -> bool:
+    """Whether the rollout runs for longer than the spec allows for its beginning."""
+    return seconds_since(rollout.startedAt, now) > seconds(o.spec.rollout.deadline)

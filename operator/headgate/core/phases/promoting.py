@@ -2,7 +2,6 @@
 
 from typing import ClassVar
 
-from headgate.api.spec import Spec
 from headgate.api.status import Rollout, Status
 from headgate.core import messages, transitions
 from headgate.core.model import MetricsUnavailable, NewSamples, Observation, Reading, Told
@@ -24,9 +23,7 @@ class Promoting(Phase):
     judged: ClassVar = True
     stable_serves: ClassVar = False
     compares: ClassVar = True
-
-    def reading(self, spec: Spec, status: Status, rollout: Rollout, rolled_out: bool) -> Reading:
-        return Reading.COMPARISON
+    reads: ClassVar = Reading.COMPARISON
 
     def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
         """The routers have followed when stable gets nothing but what it rescues."""

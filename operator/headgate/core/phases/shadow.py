@@ -2,15 +2,14 @@
 
 from typing import ClassVar
 
-from headgate.api.quantities import routed_percent, seconds
+from headgate.api.quantities import routed_percent
 from headgate.api.spec import Spec
 from headgate.api.status import Rollout, Status
 from headgate.core import messages, transitions
 from headgate.core.model import MetricsUnavailable, Observation, Reading, Told
 from headgate.core.phases.canary import open_canary
-from headgate.core.phases.phase import Phase
+from headgate.core.phases.phase import Phase, is_past_deadline
 from headgate.core.signals.shadow import SHADOW
-from headgate.core.times import seconds_since
 
 
 class Shadow(Phase):
@@ -33,7 +32,7 @@ class Shadow(Phase):
         return transitions.set_shadow(status, routed_percent(policy.fraction))
 
     def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Told | None:
-        if seconds_since(rollout.startedAt, now) > seconds(o.spec.rollout.deadline):
+        if is_past_deadline(o, rollout, now):
             return "True", "DeadlineExceeded", messages.shadow_undecided(o)
         return None
 

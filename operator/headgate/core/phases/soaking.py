@@ -3,7 +3,6 @@
 from typing import ClassVar
 
 from headgate.api.quantities import seconds
-from headgate.api.spec import Spec
 from headgate.api.status import Rollout, Status
 from headgate.core import messages, transitions
 from headgate.core.model import MetricsUnavailable, Observation, Reading, Told
@@ -18,10 +17,8 @@ class Soaking(Phase):
     judged: ClassVar = True
     stable_serves: ClassVar = False
     compares: ClassVar = True
+    reads: ClassVar = Reading.COMPARISON
     event: ClassVar = "Soaking"
-
-    def reading(self, spec: Spec, status: Status, rollout: Rollout, rolled_out: bool) -> Reading:
-        return Reading.COMPARISON
 
     def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
         soaked = seconds_since(rollout.since, now) >= seconds(o.spec.rollout.soak)
