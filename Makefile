@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PYTHONPATH := e2e:.
 # ONNX Runtime would send usage data from every process that imports it.
 export ORT_DISABLE_TELEMETRY := 1
-CODE := operator/headgate serving/headgate_serving e2e tests
+CODE := operator/headgate serving/headgate_serving tools e2e tests
 
 .PHONY: help setup demo test test-all unit e2e endurance lint fmt crds images calibration conformance bench-serving bench-hostile bench-router bench-shadow bench-follow \
 	clean distclean lock cluster-up cluster-down cluster-status cluster-shell cluster-kubeconfig venv
@@ -17,18 +17,18 @@ help: ## list the targets
 
 # Last it says which clusters of other checkouts run, and what a test that was killed has left; it ends none.
 setup: ## install what is missing on this machine, or say what to install
-	@$(PYTHON) -m setup
-	@$(PYTHON) -m cluster others
+	@$(PYTHON) -m tools.setup
+	@$(PYTHON) -m tools.cluster others
 
 venv:
-	@$(PYTHON) -m setup venv
-	@$(PYTHON) -m cluster others
+	@$(PYTHON) -m tools.setup venv
+	@$(PYTHON) -m tools.cluster others
 
 demo: setup images cluster-up ## a rollout of a good and of a bad model version on a real cluster
 	@$(BIN)/python -m demo
 
 test: setup lint unit ## lint, unit tests, and the stories on a real cluster, which ends if it was not up before
-	@was_up=$$($(PYTHON) -m cluster status >/dev/null 2>&1 && echo yes); export CLUSTER_OWNER="make test:$$$$"; \
+	@was_up=$$($(PYTHON) -m tools.cluster status >/dev/null 2>&1 && echo yes); export CLUSTER_OWNER="make test:$$$$"; \
 	$(MAKE) --no-print-directory e2e; result=$$?; \
 	[ -n "$$was_up" ] || $(MAKE) --no-print-directory cluster-down || result=1; \
 	exit $$result
@@ -37,7 +37,7 @@ test: setup lint unit ## lint, unit tests, and the stories on a real cluster, wh
 test-all: ## everything: `make test`, the conformance of models, endurance, and the tables of docs/evidence.md
 	@$(MAKE) --no-print-directory test
 	@$(MAKE) --no-print-directory conformance
-	@was_up=$$($(PYTHON) -m cluster status >/dev/null 2>&1 && echo yes); export CLUSTER_OWNER="make test-all:$$$$"; \
+	@was_up=$$($(PYTHON) -m tools.cluster status >/dev/null 2>&1 && echo yes); export CLUSTER_OWNER="make test-all:$$$$"; \
 	$(MAKE) --no-print-directory endurance; result=$$?; \
 	[ -n "$$was_up" ] || $(MAKE) --no-print-directory cluster-down || result=1; \
 	exit $$result
@@ -56,7 +56,7 @@ endurance: images cluster-up ## twenty promotions and rollbacks, and two minutes
 lint: venv ## style, types, import contracts, and that generated files are fresh
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy operator/headgate serving/headgate_serving e2e bench
+	@$(BIN)/mypy operator/headgate serving/headgate_serving tools e2e bench
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m headgate.api.generate --check
 
@@ -68,7 +68,7 @@ crds: venv ## generate the CRDs from the models
 	@$(BIN)/python -m headgate.api.generate
 
 images: setup ## build the container images, without Docker
-	@$(BIN)/python -m images
+	@$(BIN)/python -m tools.images
 
 calibration: venv ## simulate whether alpha is kept and how soon bad versions are found: the tables of docs/evidence.md
 	@$(BIN)/python -m bench.calibration
@@ -77,18 +77,18 @@ conformance: venv ## serve over 2,000 models that others made and compare with O
 	@$(BIN)/python -m bench.conformance --write
 
 bench-serving: venv ## measure ours beside five other model servers, in turn: docs/benchmarks.md (an hour and a half)
-	@$(PYTHON) -m setup bench
+	@$(PYTHON) -m tools.setup bench
 	@$(BIN)/python -m bench.serving --write
 
 bench-hostile: venv ## attack the runtime with promises, broken-off uploads, idle connections and large bodies (a minute)
 	@$(BIN)/python -m bench.serving.hostile
 
 bench-router: venv ## measure the router beside nginx and HAProxy, in turn: docs/benchmarks.md (ten minutes)
-	@$(PYTHON) -m setup bench
+	@$(PYTHON) -m tools.setup bench
 	@$(BIN)/python -m bench.router --write
 
 bench-shadow: venv ## measure what copies for a candidate cost the users
-	@$(PYTHON) -m setup bench
+	@$(PYTHON) -m tools.setup bench
 	@$(BIN)/python -m bench.router.shadow
 
 bench-follow: images cluster-up ## measure how soon all routers follow a new weight
@@ -109,26 +109,26 @@ lock: venv ## pin the newest versions of all dependencies
 
 # Who starts it is noted with it: this make, or the one that has called it.
 cluster-up: setup ## start the embedded Kubernetes, or keep it if it is up
-	@CLUSTER_OWNER="$${CLUSTER_OWNER:-make $(MAKECMDGOALS):$$PPID}" $(BIN)/python -m cluster up
+	@CLUSTER_OWNER="$${CLUSTER_OWNER:-make $(MAKECMDGOALS):$$PPID}" $(BIN)/python -m tools.cluster up
 
 # What ends and shows clusters needs no environment: a checkout that was made anew has none.
 cluster-down: ## end it; nothing of it is left
-	@$(PYTHON) -m cluster down
+	@$(PYTHON) -m tools.cluster down
 
 cluster-status: ## show its processes, logs and kubeconfig
-	@$(PYTHON) -m cluster status
+	@$(PYTHON) -m tools.cluster status
 
 cluster-shell: setup ## a shell in its network, with kubectl and helm
-	@$(BIN)/python -m cluster shell
+	@$(BIN)/python -m tools.cluster shell
 
 cluster-kubeconfig: venv ## print the path of its kubeconfig
-	@$(BIN)/python -m cluster kubeconfig
+	@$(BIN)/python -m tools.cluster kubeconfig
 
 clean: ## end the cluster of this path, whoever started it, and remove what was built here
-	@$(PYTHON) -m cluster clean
-	@$(PYTHON) -m cluster others
+	@$(PYTHON) -m tools.cluster clean
+	@$(PYTHON) -m tools.cluster others
 	@rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
-	@find operator serving e2e tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	@find operator serving tools e2e tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean ## and the cache that all checkouts share
-	@$(PYTHON) -m setup --forget
+	@$(PYTHON) -m tools.setup --forget

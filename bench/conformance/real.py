@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from setup.wheels import Wheel
+from tools.setup.wheels import Wheel
 
 from .check import Case, Reference
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.serving.process import ServerFailed
-from setup import peers
+from tools.setup import peers
 
 from .check import Case
 

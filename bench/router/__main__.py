@@ -11,7 +11,7 @@ from bench.document import put, table
 from bench.serving.load import Load, LoadFailed
 from bench.serving.process import ServerFailed, end_cleanly
 from bench.serving.samples import spread
-from setup.errors import SetupError
+from tools.setup.errors import SetupError
 
 from .measuring import DIRECT, OPEN_SHARES, Plan, Samples, measure, say
 from .ways import HEADGATE, WAYS

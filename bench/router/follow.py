@@ -15,10 +15,10 @@ import aiohttp
 import numpy as np
 
 from bench.serving.process import end_cleanly
-from cluster import Cluster
 from stories.installation import Headgate
 from stories.split import INFER, ROW, Split, split_by_hand
 from stories.world import World, delete_namespace, new_namespace
+from tools.cluster import Cluster
 
 EVERY = 0.005
 """Seconds between two looks at a router."""

@@ -32,7 +32,7 @@ from headgate_serving.router.protection import UNPROTECTED
 from headgate_serving.router.step import Memory, step
 from headgate_serving.router.traffic import Intent, Target
 from loopback import discovering
-from setup.errors import SetupError
+from tools.setup.errors import SetupError
 
 from .measuring import OPEN_CONNECTIONS, running_pods, say, target_at
 from .ways import CANDIDATE, STABLE, TIMEOUT_MS, Pods, endpoints_of, envoy_command

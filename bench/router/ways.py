@@ -24,8 +24,8 @@ from headgate_serving.router.protection import UNPROTECTED
 from headgate_serving.router.step import Memory, step
 from headgate_serving.router.traffic import Intent, Target
 from loopback import discovering
-from setup import envoy, packages
-from setup.errors import Missing
+from tools.setup import envoy, packages
+from tools.setup.errors import Missing
 
 STABLE, CANDIDATE = "fraud-1a2b3c4d", "fraud-9e8d7c6b"
 SHARE = 10
@@ -233,7 +233,7 @@ def _agent(folder: Path) -> Iterator[None]:
 def _program(name: str) -> str:
     found = packages.which(name)
     if found is None:
-        raise Missing(f"{name} is not installed. `python3 -m setup bench` installs it or says how.")
+        raise Missing(f"{name} is not installed. `python3 -m tools.setup bench` installs it or says how.")
     return str(found)
 
 

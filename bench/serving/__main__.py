@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from bench.document import put
-from setup.errors import SetupError
+from tools.setup.errors import SetupError
 
 from .cases import CASES
 from .larger import LARGER

@@ -29,7 +29,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from setup.errors import SetupError
+from tools.setup.errors import SetupError
 
 from . import proc
 from .cases import IR_VERSION, OPSET

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from setup import packages, tools
+from tools.setup import packages, tools
 
 from .messages import GRPC_INFER, Post
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 
-from setup import peers
+from tools.setup import peers
 
 from .cases import INPUT, MODEL_NAME, OUTPUT, Array, Case
 from .messages import (

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from setup.errors import SetupError
+from tools.setup.errors import SetupError
 
 from .cases import CASES, Case, write_model
 from .load import Load, LoadFailed, Target

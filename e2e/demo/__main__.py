@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cluster import Cluster, ClusterError
-from setup.errors import SetupError
+from tools.cluster import Cluster, ClusterError
+from tools.setup.errors import SetupError
 
 from . import artifacts, report, scene, screen, story
 from .api import Api

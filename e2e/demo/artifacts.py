@@ -14,8 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from setup import cache, progress, wheels
-from setup.errors import BuildFailed
+from tools.setup import cache, progress, wheels
+from tools.setup.errors import BuildFailed
 
 if TYPE_CHECKING:
     from .data import Census, Rows

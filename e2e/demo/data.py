@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from setup import wheels
-from setup.errors import BuildFailed
+from tools.setup import wheels
+from tools.setup.errors import BuildFailed
 
 INSIDE = "nannyml/datasets/data/employment_MA_{}.pq"
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from cluster import Cluster
-from setup import cache
+from tools.cluster import Cluster
+from tools.setup import cache
 
 from .screen import Screen
 from .watch import DEMO, MODEL, SYSTEM

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster import Cluster
 from stories.idle import Idle
 from stories.installation import Headgate
 from stories.world import World, clear, delete_namespace, new_namespace
+from tools.cluster import Cluster
 
 # A cluster of the user's own is neither started nor ended by us.
 collect_ignore = ["test_two_clusters.py"] if os.environ.get("CLUSTER") == "existing" else []

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster import Cluster
-from cluster.cgroups import lists_of_processes
-from setup import cache
+from tools.cluster import Cluster
+from tools.cluster.cgroups import lists_of_processes
+from tools.setup import cache
 
 from .models import Model
 from .waiting import until

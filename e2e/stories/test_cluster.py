@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cluster import Cluster, CommandFailed, NotAllowed
 from stories.manifests import HARDENED, pod, service
+from tools.cluster import Cluster, CommandFailed, NotAllowed
 
 
 def test_a_restricted_pod_is_reached_through_its_service_by_name(cluster: Cluster, namespace: str) -> None:

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cluster import Cluster
 from stories.clients import Clients
 from stories.installation import Headgate
 from stories.models import Model
 from stories.waiting import until
+from tools.cluster import Cluster
 
 TIMEOUT = 10.0
 """So long that no busy machine takes the answer of the simple model for late."""

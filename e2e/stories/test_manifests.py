@@ -10,8 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from setup.cache import REPOSITORY
 from stories.installation import Headgate
+from tools.setup.cache import REPOSITORY
 
 HEADGATE = Path(sys.executable).with_name("headgate")
 TABLE = REPOSITORY / "tests" / "operator" / "api" / "manifest_cases.py"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cluster import Cluster, cgroups, network
-from cluster.layout import Layout
 from stories.manifests import HARDENED, pod
+from tools.cluster import Cluster, cgroups, network
+from tools.cluster.layout import Layout
 
 
 def test_two_clusters_run_side_by_side_and_one_leaves_nothing_when_it_goes(cluster: Cluster) -> None:

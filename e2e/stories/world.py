@@ -7,10 +7,10 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster import Cluster
 from demo import artifacts
 from demo.api import Api
 from headgate_serving.artifact.digest import FileEntry, Manifest
+from tools.cluster import Cluster
 
 from .manifests import HARDENED, pod, service
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from rendered import CHART, NAMESPACE, Objects, Render
 
-from setup import tools
+from tools.setup import tools
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from cluster import ending, layout, left, records
-from cluster.layout import Layout
-from cluster.processes import Process, start_time
-from cluster.records import Record
-from setup import cache
+from tools.cluster import ending, layout, left, records
+from tools.cluster.layout import Layout
+from tools.cluster.processes import Process, start_time
+from tools.cluster.records import Record
+from tools.setup import cache
 
 REPOSITORY = cache.REPOSITORY
 OURS, THEIRS = "ours-of-a-test", "theirs-of-a-test"
@@ -155,13 +155,13 @@ def test_a_new_record_says_whose_it_is_and_who_started_it(monkeypatch: pytest.Mo
 def test_nothing_has_to_be_installed_to_see_and_to_end_clusters(tmp_path: Path, command: str) -> None:
     """By Python alone (-S), as in a checkout that was made anew, and for a name that nobody has."""
     environ = os.environ | {
-        "PYTHONPATH": str(REPOSITORY / "e2e"),
+        "PYTHONPATH": str(REPOSITORY),
         "CLUSTER_NAME": "nobody-has-this-name",
         "HEADGATE_CACHE": str(tmp_path),
     }
-    start = "import sys, pathlib\nfrom setup import cache\nfrom cluster import layout\n"
+    start = "import sys, pathlib\nfrom tools.setup import cache\nfrom tools.cluster import layout\n"
     start += f"cache.REPOSITORY = layout.STATES = pathlib.Path({str(tmp_path)!r}) / 'none'\n"
-    start += f"from cluster.__main__ import main\nsys.argv[1:] = [{command!r}]\nsys.exit(main())"
+    start += f"from tools.cluster.__main__ import main\nsys.argv[1:] = [{command!r}]\nsys.exit(main())"
     done = subprocess.run([sys.executable, "-S", "-c", start], env=environ, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (1 if command == "status" else 0, "")
 
@@ -175,4 +175,4 @@ def test_make_clean_calls_for_it_where_there_is_no_environment(tmp_path: Path) -
         ["make", "clean", f"PYTHON={python}"], cwd=tmp_path, check=False, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "called").read_text().splitlines() == ["-m cluster clean", "-m cluster others"]
+    assert (tmp_path / "called").read_text().splitlines() == ["-m tools.cluster clean", "-m tools.cluster others"]

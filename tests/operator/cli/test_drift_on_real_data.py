@@ -8,7 +8,7 @@ import json
 import pytest
 
 from headgate.cli import main
-from setup import wheels
+from tools.setup import wheels
 
 CHANGED = {"car_value", "salary_range", "loan_length", "repaid_loan_on_prev_car"}
 UNCHANGED = {"debt_to_income_ratio", "size_of_downpayment", "driver_tenure"}

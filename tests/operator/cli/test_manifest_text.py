@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from headgate.api.generate import crd_files
 from headgate.cli.manifest_text import Unreadable, read, write
-from setup import cache, tools
+from tools.setup import cache, tools
 
 READ = {
     **dict.fromkeys(["y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"], True),

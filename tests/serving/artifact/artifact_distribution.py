@@ -9,7 +9,7 @@ from artifact_places import process_that_serves
 from artifact_registry import USER
 
 from ports import free_ports
-from setup import tools
+from tools.setup import tools
 
 _PASSWORD = "$2b$04$B1QA4CKXqXAv2bmN9z0SuexcSW/9k2xJQA0BnqStMSHma4Nqf11Me"  # bcrypt of artifact_registry.PASSWORD
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from artifact_places import process_that_serves
 
 from ports import free_ports
-from setup import mlflow
+from tools.setup import mlflow
 
 # Run by the server's own Python: a run with the folder, versions of a model, a logged model.
 _LOG = """

@@ -9,7 +9,7 @@ from typing import Any
 
 from conformance_table import Among, Case, Unlike, Wording
 
-from setup import cache
+from tools.setup import cache
 
 PLACE = cache.REPOSITORY / "docs" / "conformance.md"
 COMMAND = "python -m pytest tests/serving/conformance --write-conformance"

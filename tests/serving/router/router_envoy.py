@@ -29,7 +29,7 @@ from headgate_serving.router.traffic import DEFAULT_TIMEOUT_MS, Intent
 from loopback import discovering
 from patience import PATIENCE, PATIENT_MS, eventually
 from ports import free_port
-from setup import envoy
+from tools.setup import envoy
 
 NAMESPACE, MODEL = "ns", "fraud"
 VERSION = "/version-of-the-routes"

@@ -1,0 +1,3 @@
+module headgate.dev/e2e/pause
+
+go 1.25
