@@ -1,3 +1,0 @@
-module headgate.dev/e2e/pause
-
-go 1.25
