@@ -18,6 +18,7 @@ from headgate.api.spec import Spec
 from headgate.api.status import Status
 from headgate.core import phases, readings
 from headgate.core.children import workload_of
+from headgate.core.commands import commands_of
 from headgate.core.dataplane import DataPlane, Read
 from headgate.core.manifests.runtime import REVISION_COPY
 from headgate.core.model import (
@@ -87,6 +88,7 @@ class Observer:
             spec=spec,
             status=status,
             defaults=self.defaults,
+            commands=commands_of(name, spec),
             revisions={v.name: v for v in _readable(found.revisions)},
             workloads=workloads,
             router=self.plane.workload(name, found.deployments, _without_revision(found.pods)),

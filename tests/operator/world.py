@@ -21,9 +21,11 @@ from headgate.api.spec import Spec
 from headgate.api.status import Status
 from headgate.api.stored import as_manifest
 from headgate.core import phases
+from headgate.core.commands import commands_of
 from headgate.core.decide import decide
 from headgate.core.model import (
     BaselineRate,
+    Command,
     Defaults,
     Drift,
     Metrics,
@@ -92,6 +94,8 @@ class World:
     router: Workload = field(default_factory=lambda: Workload(2, 2, True, available=2))
     routers_follow: bool = True
     """Whether the routers say that they have left the revisions that retire."""
+    commands: tuple[Command, ...] = ()
+    """What people ask for besides the spec."""
     generation: int = 0
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     plans: list[Plan] = field(default_factory=list)
@@ -149,6 +153,7 @@ class World:
             spec=spec,
             status=self.status,
             defaults=DEFAULTS,
+            commands=(*self.commands, *commands_of("fraud", spec)),
             revisions=dict(self.revisions),
             workloads={name: self._workload(name) for name in self._started},
             router=self.router,

@@ -1,29 +1,33 @@
 """decide(observation, now) -> plan: every decision of Headgate, in one place and without side effects.
 
-Called by `reconcile` for every look at a ModelDeployment. The order is the order of importance:
-
-1. fold new metrics into the evidence;
-2. roll back if the evidence says so: nothing may delay it;
-3. follow the spec: a new revision starts a rollout, going back to stable ends one;
-4. advance: what the rollout's phase waits for;
-5. tidy: pods that no router needs any more.
-
-`report` then turns the outcome into conditions and events, and `samples` completes the traffic.
+Called by `reconcile`. New metrics are folded into the evidence first, then `CHAIN` decides, and last the pods go that
+no router needs any more. `report` then turns the outcome into conditions and events, and `samples` completes the
+traffic.
 """
 
-from headgate.api.status import RevisionRef, Status
-from headgate.core import phases, report, revisions, samples, transitions
+from collections.abc import Callable
+
+from headgate.api.status import Status
+from headgate.core import commands, phases, report, revisions, samples
 from headgate.core.model import Observation, Plan
+from headgate.core.phases import transitions
+
+Link = Callable[[Observation, Status, float], Status | None]
+"""One reason to decide something: the next status; None: there is no such reason."""
+
+CHAIN: tuple[Link, ...] = (
+    phases.roll_back_for_harm,  # nothing may delay it
+    commands.obey,  # what people and policies ask for
+    phases.give_up,  # a candidate that does not become ready
+    phases.advance,  # what the rollout's phase waits for
+)
+"""In the order of importance: the first link that answers has decided, and the others wait for the next time."""
 
 
 def decide(o: Observation, now: float) -> Plan:
     """What to do about `o` at `now` (seconds since the epoch)."""
     desired = revisions.revision_name(o.name, o.spec)
-    status = phases.with_new_evidence(o, o.status)
-    if reason := phases.reason_to_roll_back(o, status):
-        status = transitions.roll_back(status, *reason, now)
-    else:
-        status = phases.advance(o, _follow_spec(o, status, desired, now), now)
+    status = _decided(o, phases.with_new_evidence(o, o.status), now)
     status = transitions.drained(status, o.released, now)
     status = report.with_observations(o, status, now)
     records = revisions.after(o, status, desired)
@@ -40,25 +44,6 @@ def decide(o: Observation, now: float) -> Plan:
     )
 
 
-def _follow_spec(o: Observation, status: Status, desired: str, now: float) -> Status:
-    """Start, supersede or keep the rollout, as the spec asks.
-
-    Asking for the old version while it is still warm takes a promotion back, as fast as a rollback.
-    """
-    rollout = status.rollout
-    if rollout and rollout.revision == desired:
-        return status
-    warm = status.stable is not None and status.stable.revision == desired
-    outcome = phases.phase_of(rollout).outcome if rollout else "none"
-    if outcome == "promoted" and not warm:
-        status = transitions.settle(status, now)
-    elif outcome in ("promoted", "undecided"):
-        status = transitions.supersede(status, o.spec.model.version, now)
-    elif rollout and rollout.phase == "RollingBack":
-        return status
-    if warm:
-        return transitions.back_to_stable(status)
-    candidate = RevisionRef(
-        revision=desired, version=o.spec.model.version, uri=o.spec.model.uri, digest=o.spec.model.digest
-    )
-    return transitions.start(status, candidate, float(o.spec.rollout.riskBudget), now)
+def _decided(o: Observation, status: Status, now: float) -> Status:
+    answers = (link(o, status, now) for link in CHAIN)
+    return next((answer for answer in answers if answer is not None), status)

@@ -1,5 +1,6 @@
 """What `decide` looks at and what it answers: everything gathered before, everything to do after."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -146,6 +147,15 @@ class Capabilities:
     """Percent: the smallest weight, and by how much weights can differ."""
 
 
+class Command(ABC):
+    """What a person or a policy asks for. `core.commands` has a module for each."""
+
+    @abstractmethod
+    def obey(self, o: "Observation", status: Status, now: float) -> Status | None:
+        """The status after it is obeyed: the same one, where it only holds back what would come next. None: there is
+        nothing to do for it."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """One ModelDeployment and all that belongs to it."""
@@ -157,6 +167,8 @@ class Observation:
     spec: Spec
     status: Status
     defaults: Defaults
+    commands: tuple[Command, ...]
+    """What is asked for; the first one counts most."""
     revisions: Mapping[str, RevisionView] = field(default_factory=dict)
     workloads: Mapping[str, Workload] = field(default_factory=dict)
     """The serving Deployments by revision."""

@@ -10,7 +10,7 @@ from headgate.api.status import Condition, RevisionRef, Rollout, Status
 from headgate.core import messages
 from headgate.core.children import is_own_fault
 from headgate.core.model import Event, MetricsUnavailable, Observation, Told, Workload
-from headgate.core.phases import PHASES, phase_of
+from headgate.core.phases import PHASES, phase_name, phase_of
 from headgate.core.signals.evidence import compared
 from headgate.core.times import seconds_since, stamp
 
@@ -26,12 +26,11 @@ _NOT_YET = "The first version is not ready yet."
 def with_observations(o: Observation, status: Status, now: float) -> Status:
     """The status with everything that follows from decision and observation."""
     stable = _counted(o, status.stable)
-    rollout = status.rollout
     weight = next((t.weight for t in status.traffic if t.role == "candidate"), None)
     status = replace(
         status,
         observedGeneration=o.generation,
-        phase=rollout.phase if rollout else ("Stable" if stable else "Pending"),
+        phase=phase_name(status),
         stable=stable,
         candidate=_counted(o, status.candidate),
         replicas=stable.replicas if stable else 0,
@@ -65,7 +64,7 @@ def events(before: Status, after: Status) -> tuple[Event, ...]:
         earlier = was.get(c.type)
         if earlier and (earlier.status, earlier.reason) == (c.status, c.reason):
             continue
-        told_before = c.type == "Stalled" and after.phase == "RolledBack"  # by the decision's own event
+        told_before = c.type == "Stalled" and _was_rolled_back(after.rollout)  # by the decision's own event
         if (_WARNS.get(c.type) == c.status and not told_before) or (
             c.type == "RolloutHealthy" and c.status == "Unknown" and c.reason == "MetricsUnavailable"
         ):
@@ -96,7 +95,7 @@ def _ready(o: Observation, status: Status) -> Told:
         problem = o.workloads.get(rollout.revision, Workload()).problem if rollout else None
         if problem:
             return "False", problem.reason, problem.message
-        return "False", "Pending", rollout.message if rollout and status.traffic else _NOT_YET
+        return "False", status.phase, rollout.message if rollout and status.traffic else _NOT_YET
     taken_over = rollout and phase_of(rollout).outcome == "promoted"
     serving = status.candidate if taken_over and status.candidate else status.stable
     if serving.ready == 0 or o.router.ready == 0:
@@ -115,7 +114,7 @@ def _reconciling(o: Observation, status: Status, stalled: Told) -> Told:
     if rollout and phase_of(rollout).running:
         problem = o.workloads.get(rollout.revision, Workload()).problem
         told = problem.message if problem else rollout.message
-        what = "taken back" if rollout.phase == "RollingBack" else "rolled out"
+        what = "taken back" if phase_of(rollout).outcome == "failed" else "rolled out"
         return "True", rollout.phase, f"{rollout.version} is being {what}: {told}"
     return "False", "Done", "Nothing is being rolled out."
 
@@ -123,7 +122,7 @@ def _reconciling(o: Observation, status: Status, stalled: Told) -> Told:
 def _stalled(o: Observation, status: Status, now: float) -> Told:
     """What keeps the rollout from going on, the gravest first. After a rollback: why it was."""
     rollout = status.rollout
-    if rollout and rollout.phase == "RolledBack":
+    if rollout and _was_rolled_back(rollout):
         return "True", rollout.reason, f"{rollout.version} was rolled back: {rollout.message}"
     if o.refused:
         return "True", o.refused.reason, o.refused.message
@@ -136,6 +135,11 @@ def _stalled(o: Observation, status: Status, now: float) -> Told:
         if late := phase_of(rollout).late(o, status, rollout, now):
             return late
     return "False", "NotStalled", ""
+
+
+def _was_rolled_back(rollout: Rollout | None) -> bool:
+    """Whether a rollback is over."""
+    return rollout is not None and phase_of(rollout).outcome == "failed" and not phase_of(rollout).running
 
 
 def _pods_released(status: Status, now: float) -> Told:
@@ -152,14 +156,17 @@ def _rollout_healthy(o: Observation, status: Status) -> Told:
     phase = phase_of(rollout)
     if phase.outcome == "failed":
         return "False", rollout.reason, rollout.message
-    waits_for_metrics = phase.compares or (rollout.phase == "Pending" and status.stable is not None)
-    if waits_for_metrics and isinstance(o.metrics, MetricsUnavailable):
+    if phase.waits_for_metrics(status) and isinstance(o.metrics, MetricsUnavailable):
         return (
             "Unknown",
             "MetricsUnavailable",
             f"{o.metrics.message} The weights hold until the metrics are back; no data is not bad data.",
         )
-    notes = (signal.note(state, o.spec, rollout.phase) for signal, _, state in compared(rollout.evidence))
+    notes = (
+        signal.note(state, o.spec)
+        for signal, _, state in compared(rollout.evidence)
+        if signal.reading is phase.reads and phase.stable_serves
+    )
     return "True", rollout.phase, f"{rollout.version}: {rollout.message}{''.join(notes)}"
 
 

@@ -64,9 +64,10 @@ def state_of(name: str, status: Status, decisions: Sequence[DecisionRecord]) -> 
         return "Stable"
     rollout = status.rollout
     if rollout and rollout.revision == name:
-        if phases.phase_of(rollout).outcome == "failed":
+        outcome = phases.phase_of(rollout).outcome
+        if outcome == "failed":
             return "RolledBack"
-        if rollout.phase != "Stable":
+        if outcome != "none":
             return "Candidate"
     return "RolledBack" if decisions and decisions[-1].decision == "RolledBack" else "Retired"
 
@@ -92,7 +93,7 @@ def _status_after(o: Observation, status: Status, view: RevisionView) -> Revisio
         digest=(workload.digest if workload else None) or view.status.digest,
     )
     rollout = status.rollout
-    if rollout and rollout.revision == view.name and rollout.phase == "Pending" and status.stable:
+    if rollout and rollout.revision == view.name and phases.phase_of(rollout).starts_pods and status.stable:
         stable = status.stable
         baseline = Baseline(revision=stable.revision, uri=stable.uri, digest=stable.digest)
         return replace(after, baseline=baseline)

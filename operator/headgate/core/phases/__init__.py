@@ -11,13 +11,16 @@ pods are ready and a router sends them requests.
 To add a phase: a module here, a line in `PHASES`, its name in `api.status.Phase`, and the step that leads into it.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from headgate.api.spec import Spec
 from headgate.api.status import Budget, Rollout, Status
+from headgate.api.status import Phase as PhaseName
 from headgate.core import judge, messages
 from headgate.core.children import is_own_fault
 from headgate.core.model import NewSamples, Observation, Reading, Workload
+from headgate.core.phases import transitions
 from headgate.core.phases.canary import Canary
 from headgate.core.phases.ended import RolledBack, RollingBack, Stable
 from headgate.core.phases.pending import Pending
@@ -39,6 +42,13 @@ PHASES: dict[str, Phase] = {
 def phase_of(rollout: Rollout) -> Phase:
     """The phase of a rollout."""
     return PHASES[rollout.phase]
+
+
+def phase_name(status: Status) -> PhaseName:
+    """The phase of the newest rollout; without one, whether there is a stable version yet."""
+    if status.rollout:
+        return status.rollout.phase
+    return Stable.name if status.stable else Pending.name
 
 
 def needed_reading(spec: Spec, status: Status, workload: Workload) -> Reading:
@@ -77,17 +87,17 @@ def _spent(budget: Budget | None, errors: RateState) -> Budget | None:
     return budget if fresh else replace(budget, spent=rate.cost(errors))
 
 
-def reason_to_roll_back(o: Observation, status: Status) -> tuple[str, str] | None:
-    """Reason and message, if the candidate that answers requests, or copies of them, has to go now.
+def roll_back_for_harm(o: Observation, status: Status, now: float) -> Status | None:
+    """Rolled back, if the candidate that answers requests, or copies of them, has to go now.
 
-    Looks at nothing that could delay it.
+    Depends on nothing that could delay it.
     """
     rollout = status.rollout
     if rollout is None or status.stable is None or not phase_of(rollout).judged:
         return None
-    for check in (_harmful, _over_budget, _crashing):
-        if found := check(o, status, rollout):
-            return found
+    for harm in HARMS:
+        if reason := harm(o, status, rollout):
+            return transitions.roll_back(status, *reason, now)
     return None
 
 
@@ -115,6 +125,23 @@ def _crashing(o: Observation, status: Status, rollout: Rollout) -> tuple[str, st
     if workload and workload.ready == 0 and workload.problem and is_own_fault(workload.problem):
         return "CandidateCrashing", f"No pod of {rollout.version} is left: {workload.problem.message}"
     return None
+
+
+HARMS: tuple[Callable[[Observation, Status, Rollout], tuple[str, str] | None], ...] = (
+    _harmful,
+    _over_budget,
+    _crashing,
+)
+"""Why a candidate has to go: each gives reason and message, or None."""
+
+
+def give_up(o: Observation, status: Status, now: float) -> Status | None:
+    """Rolled back, if the phase has waited too long for the candidate."""
+    rollout = status.rollout
+    if rollout is None or status.stable is None:
+        return None
+    reason = phase_of(rollout).reason_to_give_up(o, rollout, now)
+    return transitions.roll_back(status, *reason, now) if reason else None
 
 
 def advance(o: Observation, status: Status, now: float) -> Status:

@@ -6,8 +6,9 @@ from typing import ClassVar
 from headgate.api.quantities import seconds
 from headgate.api.spec import Spec
 from headgate.api.status import Rollout, Status
-from headgate.core import exposure, judge, messages, transitions
+from headgate.core import exposure, judge, messages
 from headgate.core.model import NewSamples, Observation, Reading, Told
+from headgate.core.phases import transitions
 from headgate.core.phases.phase import Phase, is_past_deadline
 from headgate.core.signals import rate
 from headgate.core.signals.errors import ERRORS

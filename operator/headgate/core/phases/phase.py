@@ -35,6 +35,8 @@ class Phase(ABC):
     """Whether it goes on with the metrics only."""
     reads: ClassVar[Reading] = Reading.NOTHING
     """What it needs to see of the metrics, where that is always the same."""
+    starts_pods: ClassVar[bool] = False
+    """Whether the candidate's pods begin in it: what they start with may still change."""
     event: ClassVar[str] = ""
     """Reason of the event when a rollout enters it; empty where the decision's own event tells."""
 
@@ -42,9 +44,17 @@ class Phase(ABC):
         """What to read. `rolled_out`: whether the candidate's pods are ready."""
         return self.reads
 
+    def waits_for_metrics(self, status: Status) -> bool:
+        """Whether it can't go on without them."""
+        return self.compares
+
     def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
         """One step further, if what the phase waits for is there."""
         return status
+
+    def reason_to_give_up(self, o: Observation, rollout: Rollout, now: float) -> tuple[str, str] | None:
+        """Reason and message, if the candidate is rolled back because it has not got further in time."""
+        return None
 
     def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Told | None:
         """What to tell of a phase that lasts longer than it should."""

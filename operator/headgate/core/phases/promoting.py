@@ -3,8 +3,9 @@
 from typing import ClassVar
 
 from headgate.api.status import Rollout, Status
-from headgate.core import messages, transitions
+from headgate.core import messages
 from headgate.core.model import MetricsUnavailable, NewSamples, Observation, Reading, Told
+from headgate.core.phases import transitions
 from headgate.core.phases.phase import Phase
 from headgate.core.signals.errors import ERRORS
 from headgate.core.statistics.rates import AttemptBlock

@@ -5,8 +5,9 @@ from typing import ClassVar
 from headgate.api.quantities import routed_percent
 from headgate.api.spec import Spec
 from headgate.api.status import Rollout, Status
-from headgate.core import messages, transitions
+from headgate.core import messages
 from headgate.core.model import MetricsUnavailable, Observation, Reading, Told
+from headgate.core.phases import transitions
 from headgate.core.phases.canary import open_canary
 from headgate.core.phases.phase import Phase, is_past_deadline
 from headgate.core.signals.shadow import SHADOW
@@ -18,10 +19,11 @@ class Shadow(Phase):
     outcome: ClassVar = "undecided"
     judged: ClassVar = True
     compares: ClassVar = True
+    reads: ClassVar = Reading.PAIRS
     event: ClassVar = "ShadowStarted"
 
     def reading(self, spec: Spec, status: Status, rollout: Rollout, rolled_out: bool) -> Reading:
-        return Reading.OPENING if _is_over(spec, rollout) else Reading.PAIRS
+        return Reading.OPENING if _is_over(spec, rollout) else self.reads
 
     def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
         policy = o.spec.rollout.shadow

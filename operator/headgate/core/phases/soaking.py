@@ -4,8 +4,9 @@ from typing import ClassVar
 
 from headgate.api.quantities import seconds
 from headgate.api.status import Rollout, Status
-from headgate.core import messages, transitions
+from headgate.core import messages
 from headgate.core.model import MetricsUnavailable, Observation, Reading, Told
+from headgate.core.phases import transitions
 from headgate.core.phases.phase import Phase
 from headgate.core.times import seconds_since
 

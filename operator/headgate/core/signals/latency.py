@@ -5,7 +5,6 @@ from typing import ClassVar
 
 from headgate.api.quantities import fraction, seconds
 from headgate.api.spec import Spec
-from headgate.api.status import Phase
 from headgate.core.model import BaselineRate, Capabilities
 from headgate.core.signals import rate
 from headgate.core.signals.rate import RateSignal, RateState
@@ -58,9 +57,9 @@ class Latency(RateSignal[SlowAnswers]):
     def passed(self, state: RateState, spec: Spec) -> str:
         return f"Not slower by {_margin(spec)}: {self.summary(state, 'stable')}."
 
-    def note(self, state: RateState, spec: Spec, phase: Phase) -> str:
+    def note(self, state: RateState, spec: Spec) -> str:
         """What to know about the threshold; empty where it is what was asked for."""
-        if phase != "Canary" or spec.rollout.latency is None:
+        if spec.rollout.latency is None:
             return ""
         if not state.edge:
             return " Slow answers are not compared yet: the routers have timed none."

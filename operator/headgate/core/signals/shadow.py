@@ -11,7 +11,6 @@ from pydantic.dataclasses import dataclass
 
 from headgate.api.quantities import fraction
 from headgate.api.spec import Spec
-from headgate.api.status import Phase
 from headgate.api.stored import CONFIG
 from headgate.core.model import Capabilities, Reading
 from headgate.core.signals.signal import PASS, PairBlock, Samples, Signal, share
@@ -92,9 +91,9 @@ class Shadow(Signal[PairState, PairBlock]):
     def passed(self, state: PairState, spec: Spec) -> str:
         return f"Before that, {share(state.agreed, state.pairs)} copies were answered alike."
 
-    def note(self, state: PairState, spec: Spec, phase: Phase) -> str:
+    def note(self, state: PairState, spec: Spec) -> str:
         asked = spec.rollout.shadow
-        if phase != "Shadow" or asked is None:
+        if asked is None:
             return ""
         if not state.pairs:
             return " None has been compared yet."

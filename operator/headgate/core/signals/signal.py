@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from headgate.api.spec import Spec
-from headgate.api.status import Evidence, Phase, SignalEvidence
+from headgate.api.status import Evidence, SignalEvidence
 from headgate.api.stored import adapter
 from headgate.core.model import BaselineRate, Capabilities, NewSamples, Reading
 from headgate.core.statistics.counters import Increment, Series
@@ -165,8 +165,8 @@ class Signal(ABC, Generic[State, Block]):
     def passed(self, state: State, spec: Spec) -> str:
         """The sentence of a promotion."""
 
-    def note(self, state: State, spec: Spec, phase: Phase) -> str:
-        """What people should know while it is compared; nothing that changes with each request."""
+    def note(self, state: State, spec: Spec) -> str:
+        """What people should know while both versions are compared; nothing that changes with each request."""
         return ""
 
     # What follows is the same for all signals.
