@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PYTHONPATH := e2e:.
 # ONNX Runtime would send usage data from every process that imports it.
 export ORT_DISABLE_TELEMETRY := 1
-CODE := operator/headgate serving/headgate_serving tools e2e tests
+CODE := operator/headgate serving/headgate_serving cli/headgate_cli tools e2e tests
 
 .PHONY: help setup demo test test-all unit e2e endurance lint fmt crds images calibration conformance bench-serving bench-hostile bench-router bench-shadow bench-follow \
 	clean distclean lock cluster-up cluster-down cluster-status cluster-shell cluster-kubeconfig venv
@@ -56,7 +56,7 @@ endurance: images cluster-up ## twenty promotions and rollbacks, and two minutes
 lint: venv ## style, types, import contracts, and that generated files are fresh
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy operator/headgate serving/headgate_serving tools e2e bench
+	@$(BIN)/mypy operator/headgate serving/headgate_serving cli/headgate_cli tools e2e bench
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m headgate.api.generate --check
 
@@ -128,7 +128,7 @@ clean: ## end the cluster of this path, whoever started it, and remove what was 
 	@$(PYTHON) -m tools.cluster clean
 	@$(PYTHON) -m tools.cluster others
 	@rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
-	@find operator serving tools e2e tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	@find operator serving cli tools e2e tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean ## and the cache that all checkouts share
 	@$(PYTHON) -m tools.setup --forget

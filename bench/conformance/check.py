@@ -13,8 +13,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from bench.serving.process import ServerFailed
-from headgate_serving.server.bfloat16 import from_ort, to_ort
-from headgate_serving.server.datatypes import BF16, BY_ONNX, Datatype
+from headgate_serving.codec.datatypes import BF16, BY_ONNX, Datatype
+from headgate_serving.runtime.bfloat16 import from_ort, to_ort
 
 from .asking import Asking, Refused, Tensors
 from .host import Host

@@ -147,7 +147,8 @@ def _why(place: Path, code: int) -> str:
 
 def main() -> None:
     """Do what the lines say until there are no more."""
-    from headgate_serving.server import grpc, supervisor, worker  # noqa: F401 - imported once for all of them
+    from headgate_serving.server import grpc_app as grpc  # noqa: F401 - imported once for all of them
+    from headgate_serving.server import supervisor
 
     _end_with_parent()
     while line := sys.stdin.readline():

@@ -93,7 +93,7 @@ def pack(folder: Path, trained: Models, census: Census, measured: Facts) -> None
     import numpy as np
 
     from headgate_serving.artifact import write_manifest
-    from headgate_serving.monitor.reference import reference_of
+    from headgate_serving.authoring.reference import reference_of
 
     from .data import FEATURES
 

@@ -77,7 +77,7 @@ def _garbage() -> None:
 
 def _instead_of_answers(change: Callable[[bytes], bytes]) -> None:
     """What goes over the wire for an answer, and then the connection is closed."""
-    from headgate_serving.server import http1
+    from headgate_serving.http import http1
     from headgate_serving.server.grpc_inference import ModelInfer
 
     write, answer = http1.Connection._write, ModelInfer.answer

@@ -34,7 +34,7 @@ HeadgateServingError
 
 `reason` is what ends up in the termination log and in the conditions of the ModelDeployment; `exit_status` is that of
 the process which the error ends; `retryable` says whether the same attempt may succeed later. HTTP status codes are the
-server's business (`server/app.py`).
+server's business (`server/inference.py`).
 """
 
 from typing import ClassVar

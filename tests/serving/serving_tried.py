@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from headgate_serving.server.model import Model
-from headgate_serving.server.runner import Runner
-from headgate_serving.server.settings import read_settings
-from headgate_serving.server.tryout import Tried, TryOut
+from headgate_serving.runtime.model import Model
+from headgate_serving.runtime.runner import Runner
+from headgate_serving.runtime.settings import read_settings
+from headgate_serving.runtime.tryout import Tried, TryOut
 from patience import PATIENCE
 
 

@@ -20,9 +20,9 @@ from headgate_serving.router.holding import Holding
 from headgate_serving.router.protection import UNPROTECTED
 from headgate_serving.router.traffic import Intent
 from headgate_serving.router.web import Web
-from headgate_serving.samples.settings import read_settings as monitor_settings
-from headgate_serving.samples.sidecar import Sidecar
-from headgate_serving.server.settings import read_settings
+from headgate_serving.runtime.settings import read_settings
+from headgate_serving.sidecar.process import Sidecar
+from headgate_serving.sidecar.settings import read_settings as monitor_settings
 from ports import free_port
 
 BOTH = ("127.0.0.1", "[::1]")

@@ -56,7 +56,7 @@ def _tool_key(name: str) -> str:
 
 def _product(name: str) -> Image:
     """An image of the product: its Containerfile is the one that users build too."""
-    sources = ("pyproject.toml", "README.md", "operator/headgate", "serving/headgate_serving")
+    sources = ("pyproject.toml", "README.md", "operator/headgate", "serving/headgate_serving", "cli/headgate_cli")
     requirements = (f"requirements/{name}.txt", "requirements/build.txt")
     return Image(
         name,

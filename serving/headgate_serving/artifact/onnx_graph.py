@@ -1,6 +1,6 @@
 """What goes in and out of an ONNX model, as far as ONNX Runtime does not tell; and a model that ends in tensors.
 
-`server/model.py` reads with it whether `[]` is the shape of a scalar or stands for a shape that the file does not tell,
+`runtime/model.py` reads with it whether `[]` is the shape of a scalar or stands for a shape that the file does not tell,
 and loads a model that ends in a sequence, which no tensor protocol can carry, without the step that makes it one:
 
 | last step | instead |
@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..codec.tensor import Class
 from .onnx_file import NotOnnx, fields, parts, text_of, varint, view_of
 
 # Field numbers of onnx.proto.
@@ -27,8 +28,6 @@ _NODE_INPUT, _NODE_OUTPUT, _OPERATOR, _ATTRIBUTE = 1, 2, 4, 5
 _NAMED = {_NODE: _NODE_OUTPUT, _OUTPUT: _NAME, _VALUE_INFO: _NAME}  # parts of a graph by where their name is
 _INTS, _STRINGS = 8, 9
 _IDENTITY_SINCE = 13
-
-Class = str | int
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,7 @@ from urllib.parse import SplitResult, unquote
 
 import httpx
 
-from ..errors import (
-    AccessDenied,
-    ArtifactInvalid,
-    ArtifactNotFound,
-    ArtifactUnreachable,
-    ClientMissing,
-    PathOutside,
-)
+from ..errors import AccessDenied, ArtifactInvalid, ArtifactNotFound, ArtifactUnreachable, ClientMissing, PathOutside
 from .digest import MANIFEST, Manifest, build_manifest, check_together, checked_path, is_inside, read_manifest
 from .web import CHUNK, HttpSource, parts_of, without_query
 

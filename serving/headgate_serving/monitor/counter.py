@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..codec.datatypes import Datatype
 from ..errors import ProfileInvalid
-from ..server.datatypes import Datatype
 from .bins import Counts, NumericBins
 from .matrix import Counted, matrices
 from .profile import Feature, Prediction, Profile

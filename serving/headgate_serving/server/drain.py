@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..http.listener import Listener
 from ..listening import take_no_more
-from .listener import Listener
+from ..runtime.settings import Settings
 from .service import Service
-from .settings import Settings
 
 logger = logging.getLogger(__name__)
 

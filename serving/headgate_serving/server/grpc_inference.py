@@ -4,8 +4,15 @@ from collections import deque
 from collections.abc import Generator, Mapping
 from typing import Any
 
+from ..codec.accounting import Hold, Later, take
+from ..codec.grpc_codec import decode_message, encode_message, is_much_text, text_in_pieces
+from ..codec.large import LARGE
+from ..codec.oip_messages import MESSAGES
+from ..codec.rest_codec import InferRequest
 from ..errors import RequestError, UnknownModel
-from .calls import (
+from ..http.http2_streams import Stream
+from ..runtime.runner import Results
+from .grpc_calls import (
     GOOD,
     HEAD,
     HEAD_UNSURE,
@@ -20,14 +27,7 @@ from .calls import (
     refuse_for,
 )
 from .inference import Inference
-from .large import LARGE
-from .later import Hold, Later, take
-from .messages import MESSAGES
-from .protocol import InferRequest
-from .runner import Results
 from .service import Service
-from .streams import Stream
-from .tensors import decode_message, encode_message, is_much_text, text_in_pieces
 
 _Request = MESSAGES["inference.ModelInferRequest"]
 _Streamed = MESSAGES["inference.ModelStreamInferResponse"]

@@ -1,7 +1,7 @@
 """One request for inference on its way, whatever protocol it came by.
 
-`app.py` and `grpc_inference.py` say how it is read, answered and refused; here it is counted, and every way in which it
-can fail ends in one place.
+`rest_app.py` and `grpc_inference.py` say how it is read, answered and refused; here it is counted, and every way in
+which it can fail ends in one place.
 """
 
 import logging
@@ -9,6 +9,7 @@ import time
 from collections.abc import Generator, Iterator
 from typing import TypeVar
 
+from ..codec.rest_codec import InferRequest
 from ..errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -22,8 +23,7 @@ from ..errors import (
     UnknownModel,
     UnsupportedEncoding,
 )
-from .protocol import InferRequest
-from .runner import Job, Outcome, Results
+from ..runtime.runner import Job, Outcome, Results
 from .service import Service
 
 logger = logging.getLogger(__name__)

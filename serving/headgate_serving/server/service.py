@@ -6,10 +6,10 @@ from importlib.metadata import version as version_of
 from typing import Any
 
 from ..errors import NotReady
-from .model import Model
-from .runner import Runner
-from .telemetry import Telemetry
-from .turns import Turns
+from ..runtime.model import Model
+from ..runtime.runner import Runner
+from ..runtime.telemetry import Telemetry
+from ..turns import Turns
 
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"]
 PLATFORM = "onnxruntime_onnx"

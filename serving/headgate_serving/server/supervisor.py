@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..errors import HeadgateServingError, SettingsInvalid
+from ..http.descriptors import raise_limit
 from ..listening import listening_socket
+from ..runtime.settings import Settings, read_settings
 from ..termination import write_termination_log
-from .descriptors import raise_limit
-from .settings import Settings, read_settings
 
 logger = logging.getLogger(__name__)
 

@@ -24,23 +24,23 @@ from prometheus_client import CollectorRegistry, ProcessCollector, start_http_se
 
 from ..artifact.digest import MANIFEST, RECORD, digest_of, read_manifest
 from ..errors import ArtifactError, HeadgateServingError, SettingsInvalid
+from ..http.descriptors import connections_each
+from ..http.http1 import Server
+from ..http.http2 import Server as Http2Server
+from ..http.listener import Limits
 from ..monitor import InputForm, Monitor, MonitorCollector, Profile, monitor_of
 from ..monitor.files import baseline_profile, given_profile, profile_in
+from ..runtime.confidence import confidence_of
+from ..runtime.model import Run
+from ..runtime.runner import Runner
+from ..runtime.settings import Settings
+from ..runtime.telemetry import Telemetry
+from ..runtime.tryout import Tried, TryOut
 from ..termination import write_termination_log
-from .app import HEALTH, App, error_answer
-from .confidence import confidence_of
-from .descriptors import connections_each
 from .drain import Front, drain
-from .http1 import Server
-from .http2 import Server as Http2Server
-from .listener import Limits
-from .model import Run
-from .runner import Runner
+from .rest_app import HEALTH, App, error_answer
 from .service import Service, Serving
-from .settings import Settings
 from .supervisor import BACKLOG, HUNG, Place
-from .telemetry import Telemetry
-from .tryout import Tried, TryOut
 
 logger = logging.getLogger(__name__)
 
@@ -234,7 +234,7 @@ async def _grpc(service: Service, limits: Limits, place: Place) -> list[Front]:
     sock = place.listeners.grpc
     if sock is None:
         return []
-    from .grpc import Grpc
+    from .grpc_app import Grpc
 
     calls = Grpc(service, limits.body)
     server = Http2Server(calls.opened, calls.too_large, limits)

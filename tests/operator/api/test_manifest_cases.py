@@ -9,7 +9,7 @@ from manifest_cases import BAD, GOOD, MINIMAL
 from headgate.api import rules
 from headgate.api.schema import model_deployment_crd
 from headgate.api.spec import Spec
-from headgate.cli.validate import check
+from headgate_cli.validate import check
 from headgate_serving.router.traffic import parse_deployment
 
 SCHEMA = model_deployment_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import pytest
-from api.manifest_cases import BAD_QUANTITIES
+from manifest_cases import BAD_QUANTITIES
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -11,7 +11,7 @@ from artifact_places import Fetch
 from artifact_registry import Login
 
 import serving_models
-from headgate.cli import main
+from headgate_cli import main
 
 PACKED = [".headgate.json", "manifest.json", "model.onnx", "profile.json", "samples.json"]
 

@@ -7,11 +7,11 @@ import onnx
 import pytest
 
 import serving_models as models
+from headgate_serving.authoring.reference import reference_of
 from headgate_serving.errors import ProfileInvalid
 from headgate_serving.monitor import InputForm, Profile, build_profile, monitor_of, read_profile
 from headgate_serving.monitor.profile import Column, Label
-from headgate_serving.monitor.reference import reference_of
-from headgate_serving.server.model import load_model
+from headgate_serving.runtime.model import load_model
 
 FORMS = {"X": InputForm(1, False)}
 THREE = ("ant", "bee", "cat")

@@ -11,11 +11,11 @@ from onnx import TensorProto
 from pyarrow import parquet
 
 import serving_models as models
+from headgate_serving.authoring.reference import Reference, examples_of, reference_of
+from headgate_serving.codec.datatypes import BY_NAME
+from headgate_serving.codec.rest_codec import decode
 from headgate_serving.errors import MalformedRequest, ProfileInvalid
-from headgate_serving.monitor.reference import Reference, examples_of, reference_of
-from headgate_serving.server.datatypes import BY_NAME
-from headgate_serving.server.model import Model, load_model
-from headgate_serving.server.protocol import decode
+from headgate_serving.runtime.model import Model, load_model
 
 ONNX_TYPES = {
     name: getattr(TensorProto, onnx)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headgate_serving.monitor.invalid import invalid_answers
+from headgate_serving.authoring.invalid import invalid_answers
 from headgate_serving.monitor.profile import Column
 
 NAN, INF = np.nan, np.inf

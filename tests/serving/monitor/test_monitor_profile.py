@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import serving_models as models
-from headgate.cli import digest as digest_command
-from headgate.cli import profile as profile_command
+from headgate_cli import digest as digest_command
+from headgate_cli import profile as profile_command
+from headgate_serving.authoring.reference import reference_of
 from headgate_serving.errors import ProfileInvalid
 from headgate_serving.monitor import CategoryBins, NumericBins, Profile, build_profile, read_profile
 from headgate_serving.monitor.profile import Column, Label
-from headgate_serving.monitor.reference import reference_of
 
 RNG = np.random.default_rng(5)
 ROWS = 400

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from headgate_serving.authoring.table import column, natural, no_feature, numbers, read_table, values_for
+from headgate_serving.authoring.windows import windows_of
 from headgate_serving.errors import ProfileInvalid
 from headgate_serving.monitor.bins import CategoryBins, NumericBins, bins_of, counts_by_window
-from headgate_serving.monitor.table import column, natural, no_feature, numbers, read_table, values_for
-from headgate_serving.monitor.windows import windows_of
 
 DAY = datetime.datetime(2026, 11, 20)
 

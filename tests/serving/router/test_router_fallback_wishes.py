@@ -14,6 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from headgate_serving.codec.datatypes import BY_ONNX
+from headgate_serving.codec.grpc_codec import encode_message
+from headgate_serving.codec.oip_messages import MESSAGES
+from headgate_serving.codec.rest_codec import InferRequest, encode
 from headgate_serving.router.config import Layout
 from headgate_serving.router.config.budget import candidate_try_ms, stable_try_ms, whole_ms
 from headgate_serving.router.fallback.chain import Chain, Unanswered, for_models
@@ -24,10 +28,6 @@ from headgate_serving.router.fallback.server import StandIn
 from headgate_serving.router.fallback.static import MOST_BYTES, StaticAnswer, TooLarge
 from headgate_serving.router.fallback.wishes import NO_FALLBACK, Fallback, Output, Static, parse_fallback
 from headgate_serving.router.files import XdsFolder
-from headgate_serving.server.datatypes import BY_ONNX
-from headgate_serving.server.messages import MESSAGES
-from headgate_serving.server.protocol import InferRequest, encode
-from headgate_serving.server.tensors import encode_message
 from virtual_time import run
 
 LABEL = {"name": "label", "datatype": "INT64", "shape": [-1], "data": [0]}

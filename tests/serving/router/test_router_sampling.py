@@ -33,9 +33,9 @@ from headgate_serving.router.endpoints import Endpoint
 from headgate_serving.router.sampling import forwarding
 from headgate_serving.router.shadow.rules import Rules
 from headgate_serving.router.traffic import Intent, Target
-from headgate_serving.samples.settings import read_settings
-from headgate_serving.samples.sidecar import Sidecar
-from headgate_serving.server.model import load_model
+from headgate_serving.runtime.model import load_model
+from headgate_serving.sidecar.process import Sidecar
+from headgate_serving.sidecar.settings import read_settings
 from patience import PATIENCE
 from ports import free_ports
 

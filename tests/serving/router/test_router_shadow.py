@@ -19,6 +19,7 @@ from router_envoy import Router
 from router_models import INFER, Model, binary_request, grpc_request, json_request, serving_models
 from tritonclient.grpc import service_pb2_grpc
 
+from headgate_serving.codec.http_message import MAX_BODY
 from headgate_serving.router.copies import pace, room, takers, tap
 from headgate_serving.router.copies.following import Copies
 from headgate_serving.router.matching import Match, Selector
@@ -26,7 +27,6 @@ from headgate_serving.router.shadow import asking, session
 from headgate_serving.router.shadow.rules import Rules
 from headgate_serving.router.shadow.series import REASONS
 from headgate_serving.router.traffic import Intent, Target
-from headgate_serving.samples.message import MAX_BODY
 from patience import PATIENCE, PATIENT_MS
 
 _numbers = count(700)

@@ -13,15 +13,15 @@ from hypothesis.extra import numpy as np_st
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 
+from headgate_serving.codec.datatypes import BY_NAME
+from headgate_serving.codec.http_message import Message
+from headgate_serving.codec.lenient import Tensor, Unreadable, outputs_of
 from headgate_serving.router.copies.exchange import Exchange, Unusable
 from headgate_serving.router.copies.messages import ProcessingRequest
 from headgate_serving.router.copies.pace import Pace
 from headgate_serving.router.copies.room import Room
 from headgate_serving.router.shadow.comparison import agree, compared
 from headgate_serving.router.shadow.rules import DEFAULT_RULES, TOLERANCE, Rules, parse_rules
-from headgate_serving.samples.message import Message
-from headgate_serving.samples.tensors import Tensor, Unreadable, outputs_of
-from headgate_serving.server.datatypes import BY_NAME
 
 NAN, INF = float("nan"), float("inf")
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate_serving.samples import batch
-from headgate_serving.samples.batch import MOST_BYTES, Sample, in_batches, packed, unpacked
-from headgate_serving.samples.message import Message
+from headgate_serving.codec.http_message import Message
+from headgate_serving.sidecar import batch
+from headgate_serving.sidecar.batch import MOST_BYTES, Sample, in_batches, packed, unpacked
 
 headers = st.dictionaries(
     st.sampled_from(["content-encoding", "grpc-encoding", "inference-header-content-length"]),

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from serving_process import LABELS
 
+from headgate_serving.codec.http_message import Message
 from headgate_serving.errors import ProfileInvalid
 from headgate_serving.monitor import build_profile
 from headgate_serving.monitor.profile import Column
-from headgate_serving.samples.batch import Sample, packed
-from headgate_serving.samples.message import Message
+from headgate_serving.sidecar.batch import Sample, packed
 from patience import PATIENCE
 from ports import free_ports
 
@@ -87,7 +87,7 @@ def monitor(engine: Engine, tmp_path: Path) -> Iterator[Monitor]:
     profile, _ = build_profile([Column("x", "X", 0, np.arange(100.0))], {})
     (artifact / "profile.json").write_text(profile.to_json())
     (port,) = free_ports(1)
-    code = "import sys; from headgate_serving.samples import main; sys.exit(main())"
+    code = "import sys; from headgate_serving.sidecar import main; sys.exit(main())"
     options = ["--artifact", str(artifact), "--baseline", str(baseline), "--model", "fraud", "--host", "127.0.0.1"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *options, "--engine", f"http://127.0.0.1:{engine.port}", "--port", str(port)],

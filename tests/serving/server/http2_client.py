@@ -12,7 +12,7 @@ import h2.events
 import h2.settings
 from hyperframe.frame import GoAwayFrame
 
-from headgate_serving.server.frames import frame
+from headgate_serving.http.http2_frames import frame
 from patience import PATIENCE
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

@@ -11,12 +11,12 @@ import orjson
 import pytest
 
 import serving_models as models
-from headgate_serving.server.app import App
-from headgate_serving.server.http1 import Answer, Connection, Exchange
-from headgate_serving.server.model import Model, load_model
-from headgate_serving.server.runner import INLINE_SECONDS, Runner
+from headgate_serving.http.http1 import Answer, Connection, Exchange
+from headgate_serving.runtime.model import Model, load_model
+from headgate_serving.runtime.runner import INLINE_SECONDS, Runner
+from headgate_serving.runtime.telemetry import Telemetry
+from headgate_serving.server.rest_app import App
 from headgate_serving.server.service import Service, Serving
-from headgate_serving.server.telemetry import Telemetry
 from patience import until
 
 BODY = orjson.dumps({"inputs": [{"name": "X", "datatype": "FP32", "shape": [2, 2], "data": [1, 2, 3, 4]}]})

@@ -14,8 +14,7 @@ from serving_process import Served
 from serving_tried import tried
 
 import serving_models as models
-from headgate_serving.server.bfloat16 import narrowed
-from headgate_serving.server.datatypes import widened
+from headgate_serving.codec.datatypes import narrowed, widened
 
 INFER = "/v2/models/fraud/infer"
 EVERY = np.arange(1 << 16, dtype=np.uint16)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headgate_serving.codec.compression import WORTH_IT, compressing, decompressed
 from headgate_serving.errors import BodyTooLarge, MalformedRequest, RequestError, UnsupportedEncoding
-from headgate_serving.server.compression import WORTH_IT, compressing, decompressed
-from headgate_serving.server.turns import at_once
+from headgate_serving.turns import at_once
 
 MOST = 1 << 20
 

@@ -12,8 +12,8 @@ from serving_process import Served
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 import serving_models as models
-from headgate_serving.server.confidence import Confidence, confidence_of
-from headgate_serving.server.model import load_model
+from headgate_serving.runtime.confidence import Confidence, confidence_of
+from headgate_serving.runtime.model import load_model
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from serving_process import Served
 
 import serving_models as models
-from headgate_serving.server import descriptors
+from headgate_serving.http import descriptors
 from patience import PATIENCE
 
 LIMIT = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))"

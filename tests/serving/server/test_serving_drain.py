@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from http2_client import Client, until
 
+from headgate_serving.http.http2 import Server
+from headgate_serving.http.http2_streams import Stream
+from headgate_serving.http.listener import Limits
 from headgate_serving.listening import listening_socket, take_no_more
-from headgate_serving.server.calls import GOOD, HEAD
+from headgate_serving.runtime.telemetry import Telemetry
 from headgate_serving.server.drain import Front, drain
-from headgate_serving.server.http2 import Server
-from headgate_serving.server.listener import Limits
+from headgate_serving.server.grpc_calls import GOOD, HEAD
 from headgate_serving.server.service import Service
-from headgate_serving.server.streams import Stream
-from headgate_serving.server.telemetry import Telemetry
 from patience import PATIENCE
 
 

@@ -20,13 +20,13 @@ from tritonclient import grpc as triton
 from tritonclient.grpc import service_pb2 as pb
 
 import serving_models as models
+from headgate_serving.codec.grpc_codec import decode_message
+from headgate_serving.codec.oip_messages import MESSAGES
+from headgate_serving.codec.rest_codec import InferRequest, decode
 from headgate_serving.errors import MalformedRequest
-from headgate_serving.server.messages import MESSAGES
-from headgate_serving.server.model import Model, load_model
-from headgate_serving.server.protocol import InferRequest, decode
-from headgate_serving.server.runner import Runner
-from headgate_serving.server.telemetry import Telemetry
-from headgate_serving.server.tensors import decode_message
+from headgate_serving.runtime.model import Model, load_model
+from headgate_serving.runtime.runner import Runner
+from headgate_serving.runtime.telemetry import Telemetry
 
 Values = np.ndarray[Any, Any]
 

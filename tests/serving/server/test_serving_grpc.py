@@ -15,18 +15,22 @@ from onnx import TensorProto
 from tritonclient.grpc import service_pb2 as pb
 
 import serving_models as models
-from headgate_serving.server import compression, grpc, grpc_inference, tensors, wire
-from headgate_serving.server.calls import framed
-from headgate_serving.server.grpc import Grpc
+from headgate_serving.codec import binary as wire
+from headgate_serving.codec import compression
+from headgate_serving.codec import grpc_codec as tensors
+from headgate_serving.codec.oip_messages import MESSAGES
+from headgate_serving.http.http2 import Server
+from headgate_serving.http.http2_streams import Stream
+from headgate_serving.http.listener import Limits
+from headgate_serving.runtime.model import load_model
+from headgate_serving.runtime.runner import Runner
+from headgate_serving.runtime.telemetry import Telemetry
+from headgate_serving.server import grpc_app as grpc
+from headgate_serving.server import grpc_inference
+from headgate_serving.server.grpc_app import Grpc
+from headgate_serving.server.grpc_calls import framed
 from headgate_serving.server.grpc_inference import ModelStreamInfer
-from headgate_serving.server.http2 import Server
-from headgate_serving.server.listener import Limits
-from headgate_serving.server.messages import MESSAGES
-from headgate_serving.server.model import load_model
-from headgate_serving.server.runner import Runner
 from headgate_serving.server.service import Service, Serving
-from headgate_serving.server.streams import Stream
-from headgate_serving.server.telemetry import Telemetry
 
 MAX_BODY = 100_000
 INFER, STREAM = (f"/inference.GRPCInferenceService/Model{name}Infer" for name in ("", "Stream"))

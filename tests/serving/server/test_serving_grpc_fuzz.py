@@ -13,16 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import serving_models as models
+from headgate_serving.codec.grpc_codec import decode_message
+from headgate_serving.codec.oip_messages import MESSAGES
+from headgate_serving.codec.rest_codec import InferRequest
 from headgate_serving.errors import RequestError
-from headgate_serving.server.calls import parsed
-from headgate_serving.server.frames import PREFACE, frame
-from headgate_serving.server.http2 import Server
-from headgate_serving.server.listener import Limits
-from headgate_serving.server.messages import MESSAGES
-from headgate_serving.server.model import Model, load_model
-from headgate_serving.server.protocol import InferRequest
-from headgate_serving.server.streams import Stream
-from headgate_serving.server.tensors import decode_message
+from headgate_serving.http.http2 import Server
+from headgate_serving.http.http2_frames import PREFACE, frame
+from headgate_serving.http.http2_streams import Stream
+from headgate_serving.http.listener import Limits
+from headgate_serving.runtime.model import Model, load_model
+from headgate_serving.server.grpc_calls import parsed
 
 EXAMPLES = int(os.environ.get("HEADGATE_EXAMPLES", "300"))
 Request = MESSAGES["inference.ModelInferRequest"]

@@ -8,9 +8,9 @@ from contextlib import suppress
 
 import pytest
 
-from headgate_serving.server import http1
-from headgate_serving.server.http1 import Answer, Exchange, Server
-from headgate_serving.server.listener import READ_WITHIN, SEND_WITHIN, Limits
+from headgate_serving.http import http1
+from headgate_serving.http.http1 import Answer, Exchange, Server
+from headgate_serving.http.listener import READ_WITHIN, SEND_WITHIN, Limits
 from patience import PATIENCE
 
 TEXT = b"content-type: text/plain\r\n"

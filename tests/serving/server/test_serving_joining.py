@@ -12,13 +12,14 @@ from serving_tried import start_of, taught
 from test_serving_runner import DEPENDENT, SLOW, Asked, Watched, sums
 
 import serving_models as models
+from headgate_serving.codec.tensor import Tensor
 from headgate_serving.errors import ExecutionFailed, RunTooLong
-from headgate_serving.server import rows
-from headgate_serving.server.joining import Joining, Proof
-from headgate_serving.server.model import Model, Run, Tensor, load_model
-from headgate_serving.server.rows import UNTRIED
-from headgate_serving.server.runner import Runner
-from headgate_serving.server.telemetry import Telemetry
+from headgate_serving.runtime import rows
+from headgate_serving.runtime.joining import Joining, Proof
+from headgate_serving.runtime.model import Model, Run, load_model
+from headgate_serving.runtime.rows import UNTRIED
+from headgate_serving.runtime.runner import Runner
+from headgate_serving.runtime.telemetry import Telemetry
 from patience import PATIENCE, until
 
 Costs = Callable[[int], float]

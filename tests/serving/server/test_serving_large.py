@@ -17,14 +17,15 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 import serving_models as models
+from headgate_serving import turns as turns_module
+from headgate_serving.codec import large
+from headgate_serving.codec import rest_codec as protocol
+from headgate_serving.codec.accounting import MOST_TEXT, MOST_TEXTS, Texts
+from headgate_serving.codec.compression import compressing, decompressing
+from headgate_serving.codec.rest_codec import InferRequest, decode, decode_in_pieces, encode, encode_in_pieces
 from headgate_serving.errors import BodyTooLarge, MalformedRequest, Overloaded
-from headgate_serving.server import large, protocol
-from headgate_serving.server import turns as turns_module
-from headgate_serving.server.compression import compressing, decompressing
-from headgate_serving.server.later import MOST_TEXT, MOST_TEXTS, Texts
-from headgate_serving.server.model import Model, load_model
-from headgate_serving.server.protocol import InferRequest, decode, decode_in_pieces, encode, encode_in_pieces
-from headgate_serving.server.turns import Turns, at_once
+from headgate_serving.runtime.model import Model, load_model
+from headgate_serving.turns import Turns, at_once
 from patience import until
 
 TYPES = {"FP32": TensorProto.FLOAT, "INT8": TensorProto.INT8, "BYTES": TensorProto.STRING, "BOOL": TensorProto.BOOL}

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headgate_serving.server.bodies import Filling, Memory
-from headgate_serving.server.http1 import Answer, Connection, Exchange, Server
-from headgate_serving.server.listener import Limits
+from headgate_serving.http.bodies import Filling, Memory
+from headgate_serving.http.http1 import Answer, Connection, Exchange, Server
+from headgate_serving.http.listener import Limits
 
 
 @pytest.mark.parametrize("header_length", [b"", b"1", b"77", b"160", b"no number", b"9" * 30])

@@ -15,10 +15,10 @@ from serving_tried import tried
 from tritonclient.grpc import service_pb2 as pb
 
 import serving_models as models
+from headgate_serving.codec.grpc_codec import decode_message
+from headgate_serving.codec.rest_codec import decode, encode
 from headgate_serving.errors import MalformedRequest
-from headgate_serving.server.model import Model, load_model
-from headgate_serving.server.protocol import decode, encode
-from headgate_serving.server.tensors import decode_message
+from headgate_serving.runtime.model import Model, load_model
 
 TYPES = {
     "BOOL": (TensorProto.BOOL, np.bool_),

@@ -16,7 +16,7 @@ from sklearn.datasets import load_breast_cancer
 import serving_models as models
 from headgate_serving.monitor import build_profile
 from headgate_serving.monitor.profile import Column
-from headgate_serving.server.model import load_model
+from headgate_serving.runtime.model import load_model
 
 WIDTH = 30
 RNG = np.random.default_rng(5)

@@ -15,16 +15,17 @@ from onnx import TensorProto, helper
 from serving_tried import taught, tried
 
 import serving_models as models
+from headgate_serving.codec.tensor import Tensor
 from headgate_serving.errors import DeadlineExceeded, ExecutionFailed, Overloaded
 from headgate_serving.monitor import InputForm, Monitor, build_profile
 from headgate_serving.monitor.counter import attach
 from headgate_serving.monitor.profile import Column
-from headgate_serving.server import pace
-from headgate_serving.server.joining import JOINED_BYTES
-from headgate_serving.server.model import Model, Run, Tensor, load_model
-from headgate_serving.server.pace import LARGE, Pace
-from headgate_serving.server.runner import INLINE_SECONDS, Job, Outcome, Runner
-from headgate_serving.server.telemetry import Telemetry
+from headgate_serving.runtime import pace
+from headgate_serving.runtime.joining import JOINED_BYTES
+from headgate_serving.runtime.model import Model, Run, load_model
+from headgate_serving.runtime.pace import LARGE, Pace
+from headgate_serving.runtime.runner import INLINE_SECONDS, Job, Outcome, Runner
+from headgate_serving.runtime.telemetry import Telemetry
 from patience import PATIENCE
 
 SLOW, QUICK = INLINE_SECONDS * 100, INLINE_SECONDS / 100_000

@@ -28,7 +28,8 @@ def serve(settings, place):
 worker.serve = serve
 """
 CAN_NOT_BE_STOPPED = """
-from headgate_serving.server import model, worker
+from headgate_serving.runtime import model
+from headgate_serving.server import worker
 model.Run.terminate = lambda run: setattr(run, "terminated", True)
 worker._GIVE_UP = 0.2
 """

@@ -13,22 +13,24 @@ from serving_process import Served
 from serving_tried import start_of, tried
 
 import serving_models as models
+from headgate_serving.codec.tensor import Tensor
 from headgate_serving.errors import RunTooLong
-from headgate_serving.server import tryout
-from headgate_serving.server.cores import cores
-from headgate_serving.server.joining import JOINED_BYTES
-from headgate_serving.server.model import Model, Run, Tensor
-from headgate_serving.server.rows import LATER
+from headgate_serving.runtime import tryout
+from headgate_serving.runtime.cores import cores
+from headgate_serving.runtime.joining import JOINED_BYTES
+from headgate_serving.runtime.model import Model, Run
+from headgate_serving.runtime.rows import LATER
 from headgate_serving.server.supervisor import HUNG
 from patience import PATIENCE
 
 FOREVER_AT_ZERO = """
 import numpy as np
-from headgate_serving.server import tryout, worker
+from headgate_serving.runtime import tryout
+from headgate_serving.server import worker
 tryout.examples = lambda model, rows: {"IN": np.ones((rows, 2), np.float32)}
 """
 CAN_NOT_BE_STOPPED = """
-from headgate_serving.server import model
+from headgate_serving.runtime import model
 model.Run.terminate = lambda run: setattr(run, "terminated", True)
 worker._GIVE_UP = 0.2
 """
@@ -370,7 +372,8 @@ def test_sigterm_while_a_model_loads(tmp_path: Path) -> None:
     models.score(tmp_path / "model.onnx")
     before = """
 import threading
-from headgate_serving.server import tryout, worker
+from headgate_serving.runtime import tryout
+from headgate_serving.server import worker
 worker._SAY_EVERY = 0.2
 tryout.load_model = lambda *_, **__: threading.Event().wait()
 """

@@ -16,8 +16,8 @@ import serving_models as models
 from headgate_serving.errors import ModelInvalid, ProfileInvalid, SettingsInvalid
 from headgate_serving.monitor import build_profile
 from headgate_serving.monitor.profile import Column
-from headgate_serving.server.model import load_model
-from headgate_serving.server.settings import read_settings
+from headgate_serving.runtime.model import load_model
+from headgate_serving.runtime.settings import read_settings
 from headgate_serving.server.supervisor import main
 from headgate_serving.server.worker import load
 from headgate_serving.termination import LIMIT, write_termination_log

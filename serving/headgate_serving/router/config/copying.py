@@ -7,9 +7,9 @@ quickly enough, requests go on without being copied: at most `MAX_COPIES` are un
 
 from typing import Any
 
+from headgate_serving.codec.http_message import MAX_BODY
 from headgate_serving.router.config.headers import REVISION
 from headgate_serving.router.config.layout import duration
-from headgate_serving.samples.message import MAX_BODY
 
 COPIES = "copies"
 """The cluster that is the agent's tap."""

@@ -10,9 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
-from headgate_serving.router.config.copying import MAX_COPIES
-from headgate_serving.samples.message import MAX_BODY
-from headgate_serving.server.frames import (
+from headgate_serving.codec.http_message import MAX_BODY
+from headgate_serving.http.http2_frames import (
     ACK,
     DATA,
     END_HEADERS,
@@ -30,6 +29,7 @@ from headgate_serving.server.frames import (
     frame,
     header_block,
 )
+from headgate_serving.router.config.copying import MAX_COPIES
 
 LARGEST_FRAME = 16_384
 """As HTTP/2 has it where nothing else was agreed on."""

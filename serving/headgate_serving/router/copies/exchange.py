@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from headgate_serving.codec.http_message import MAX_BODY, Message
 from headgate_serving.router.config.headers import REVISION
-from headgate_serving.samples.message import MAX_BODY, Message
 
 INFERENCE_OK, GRPC_OK = "200", "0"
 

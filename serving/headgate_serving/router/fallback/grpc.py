@@ -11,18 +11,13 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from headgate_serving.codec.oip_messages import INFERENCE, MESSAGES
 from headgate_serving.router.config.headers import FALLBACK, FINAL
 from headgate_serving.router.config.layout import BODY_LIMIT
 from headgate_serving.router.fallback.chain import LEFT_UNSAID, NOBODY, Chain, Outcome, Unanswered, for_models
-from headgate_serving.router.fallback.marks import (
-    IN_PLACE_OF_HEADER,
-    LEFT_HEADER,
-    marked_message,
-    passed_on,
-)
+from headgate_serving.router.fallback.marks import IN_PLACE_OF_HEADER, LEFT_HEADER, marked_message, passed_on
 from headgate_serving.router.fallback.requests import Malformed, of_grpc, of_message
 from headgate_serving.router.fallback.static import TooLarge
-from headgate_serving.server.messages import INFERENCE, MESSAGES
 
 LARGEST_ANSWER = 16 << 20
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
+from headgate_serving.codec.compression import decompressed
+from headgate_serving.codec.oip_messages import MESSAGES
 from headgate_serving.errors import RequestError
-from headgate_serving.server.compression import decompressed
-from headgate_serving.server.messages import MESSAGES
 
 _Request = MESSAGES["inference.ModelInferRequest"]
 

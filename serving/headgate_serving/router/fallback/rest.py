@@ -27,12 +27,7 @@ from headgate_serving.router.fallback.chain import (
     Unanswered,
     for_models,
 )
-from headgate_serving.router.fallback.marks import (
-    IN_PLACE_OF_HEADER,
-    LEFT_HEADER,
-    marked_json,
-    passed_on,
-)
+from headgate_serving.router.fallback.marks import IN_PLACE_OF_HEADER, LEFT_HEADER, marked_json, passed_on
 from headgate_serving.router.fallback.requests import Malformed, of_rest
 from headgate_serving.router.fallback.static import TooLarge
 

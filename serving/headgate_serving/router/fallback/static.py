@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 
+from headgate_serving.codec.oip_messages import MESSAGES
 from headgate_serving.router.fallback.requests import Asked
 from headgate_serving.router.fallback.wishes import Output, Static, Value
-from headgate_serving.server.messages import MESSAGES
 
 MOST_BYTES = 16 << 20
 """What a static answer may be in all: it is made for rows that the client counts."""

@@ -18,7 +18,7 @@ from headgate_serving.router.copies.room import Room
 from headgate_serving.router.copies.waiting import Waiting
 from headgate_serving.router.endpoints import Endpoint
 from headgate_serving.router.sampling.series import SampleSeries
-from headgate_serving.samples.batch import PATH, Sample, in_batches, packed
+from headgate_serving.sidecar.batch import PATH, Sample, in_batches, packed
 
 log = logging.getLogger(__name__)
 

@@ -14,15 +14,15 @@ from typing import Self
 import aiohttp
 import grpc
 
+from headgate_serving.codec.http_message import MAX_BODY, Message
+from headgate_serving.codec.lenient import Tensors, Unreadable, grpc_message, outputs_of
+from headgate_serving.codec.oip_messages import MESSAGES
 from headgate_serving.router.config.headers import OWN
 from headgate_serving.router.copies.exchange import INFERENCE_OK, Exchange, Unusable
 from headgate_serving.router.endpoints import Endpoint
 from headgate_serving.router.shadow.comparison import agree, compared
 from headgate_serving.router.shadow.rules import Rules
 from headgate_serving.router.shadow.series import Verdict
-from headgate_serving.samples.message import MAX_BODY, Message
-from headgate_serving.samples.tensors import Tensors, Unreadable, grpc_message, outputs_of
-from headgate_serving.server.messages import MESSAGES
 
 AT_ONCE = 8
 """Copies that the candidate is asked at a time."""

@@ -8,8 +8,8 @@ classes, only those count: a model that was trained anew gives other scores for 
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate_serving.codec.lenient import Tensor, Tensors
 from headgate_serving.router.shadow.rules import Rules
-from headgate_serving.samples.tensors import Tensor, Tensors
 
 
 def compared(stable: Tensors, rules: Rules) -> dict[str, float]:

@@ -17,7 +17,7 @@ from world import DEFAULTS, DIGEST, Behaviour
 from headgate.core.dataplane.envoy.router import router_manifests
 from headgate.core.manifests.runtime import runtime_manifests
 from headgate.edges.kube import PLURALS
-from headgate_serving.server.settings import read_settings
+from headgate_serving.runtime.settings import read_settings
 
 OWNER = "0d9fe0e5-0000-4000-8000-000000000000"
 

@@ -20,7 +20,7 @@ from headgate.core.signals.predictions import PredictionBlock, PredictionState
 from headgate.core.statistics import shares
 from headgate.core.statistics.difference import log_mean
 from headgate.core.statistics.shares import Answers, Shares, log_e_same
-from setup import wheels
+from tools.setup import wheels
 
 SPLITS = 200
 CANDIDATE = 0.3

@@ -1,0 +1,89 @@
+"""Golden samples: a few real rows with the model's own answers, so that anyone can see that it still gives them.
+
+`package.py` writes them as `samples.json`:
+
+    {"format": 1, "tolerance": {"relative": 0.001, "absolute": 1e-05},
+     "samples": [{"row": 0, "request": {"inputs": […]}, "response": {"outputs": […]}}]}
+
+`request` is a body for `POST /v2/models/NAME/infer` of the Open Inference Protocol, `response` has the outputs of the
+answer to it. A number agrees with the sample's if |number - sample| <= absolute + relative × |sample|, everything else
+if it is equal. `row` is the row's number in the data, from 0.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..codec.tensor import TensorSpec
+from ..runtime.model import Model, load_model
+from .reference import examples_of
+
+SAMPLES = "samples.json"
+COUNT = 8
+_TOLERANCE = {"relative": 1e-3, "absolute": 1e-5}
+
+
+def samples_of(model_path: Path, data: Path, names: Sequence[str] | None, label: str | None) -> str:
+    """The text of `samples.json`; rows whose answers JSON can't carry (NaN, infinite) are left out."""
+    model = load_model(model_path)
+    samples = []
+    for row, feed in examples_of(model, data, names, label, COUNT).items():
+        answers = model.run(feed, model.output_names)
+        if all(_finite(values) for values in answers.values()):
+            asked, told = _tensors(model.inputs, feed), _tensors(model.outputs, answers)
+            samples.append({"row": row, "request": {"inputs": asked}, "response": {"outputs": told}})
+    whole = {"format": 1, "tolerance": _TOLERANCE, "samples": samples}
+    return json.dumps(whole, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def deviations(model: Model, samples: Mapping[str, Any]) -> list[str]:
+    """Where the model answers otherwise than the parsed `samples.json`: one line each, none if it agrees."""
+    found = []
+    tolerance = samples["tolerance"]
+    for sample in samples["samples"]:
+        datatypes = {spec.name: spec.datatype.dtype for spec in (*model.inputs, *model.outputs)}
+        feed = {one["name"]: _values(one, datatypes[one["name"]]) for one in sample["request"]["inputs"]}
+        wanted = sample["response"]["outputs"]
+        answers = model.run(feed, [one["name"] for one in wanted])
+        for one in wanted:
+            if not _agree(answers[one["name"]], _values(one, datatypes[one["name"]]), tolerance):
+                found.append(f"row {sample['row']}: {one['name']} is no longer {one['data'][:8]}")  # noqa: PERF401
+    return found
+
+
+def _tensors(specs: Sequence[TensorSpec], values: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": spec.name,
+            "datatype": spec.datatype.name,
+            "shape": list(values[spec.name].shape),
+            "data": _plain(values[spec.name]),
+        }
+        for spec in specs
+    ]
+
+
+def _plain(values: NDArray[Any]) -> list[Any]:
+    flat = values.ravel().tolist()
+    return [one.decode() if isinstance(one, bytes) else one for one in flat]
+
+
+def _values(tensor: Mapping[str, Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    return np.array(tensor["data"], dtype).reshape(tensor["shape"])
+
+
+def _finite(values: NDArray[Any]) -> bool:
+    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
+
+
+def _agree(found: NDArray[Any], wanted: NDArray[Any], tolerance: Mapping[str, float]) -> bool:
+    if found.shape != wanted.shape:
+        return False
+    if found.dtype.kind != "f":
+        return bool((found == wanted).all())
+    far = np.asarray(np.abs(found.astype(np.float64) - wanted.astype(np.float64)))
+    return bool((far <= tolerance["absolute"] + tolerance["relative"] * np.abs(wanted.astype(np.float64))).all())
