@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from manifest_cases import BAD, GOOD, manifest
 
 from headgate.core.signals import SIGNALS
 from headgate_cli import main
 from headgate_cli.manifest_text import write
+from manifest_cases import BAD, GOOD, manifest
 
 KEYS = [
     "runs",

@@ -4,13 +4,13 @@ import re
 
 import pytest
 from jsonschema import Draft4Validator, ValidationError, validators
-from manifest_cases import BAD, GOOD, MINIMAL
 
 from headgate.api import rules
 from headgate.api.schema import model_deployment_crd
 from headgate.api.spec import Spec
 from headgate_cli.validate import check
 from headgate_serving.router.traffic import parse_deployment
+from manifest_cases import BAD, GOOD, MINIMAL
 
 SCHEMA = model_deployment_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 

@@ -3,11 +3,11 @@
 from decimal import Decimal
 
 import pytest
-from manifest_cases import BAD_QUANTITIES
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.api.quantities import fraction, nanoseconds, quantity, routed_percent, seconds
+from manifest_cases import BAD_QUANTITIES
 
 
 @pytest.mark.parametrize(
