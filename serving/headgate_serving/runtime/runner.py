@@ -1,8 +1,8 @@
 """When and where the model runs: what waits is run together as soon as there is somebody to run it.
 
 `rest_app.py` and `grpc_app.py` submit jobs on the event loop and are called back on it. Jobs that arrive in the same
-turn of the loop, or while all threads are busy, share one run if the model's rows are independent of each other and take less
-time together (`joining.py`); nobody ever waits for a timer. Small runs happen on the loop itself, for handing one to a
+turn of the loop, or while all threads are busy, share one run if the model's rows are independent of each other and
+take less time together (`joining.py`); nobody ever waits for a timer. Small runs happen on the loop itself, for handing one to a
 thread would cost more than it takes; what is expected to take longer than INLINE_SECONDS goes to a thread, so that
 probes and other requests are not kept waiting.
 """
