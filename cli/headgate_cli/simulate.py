@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from headgate.api.quantities import fraction, seconds
+from headgate.core.signals.latency import LATENCY
 from headgate.simulate.policy import Policy, ShadowPolicy, policy_of
 from headgate.simulate.rollout import simulate
 from headgate.simulate.summary import as_table, plot, summarise
@@ -114,9 +115,10 @@ def _policy(args: argparse.Namespace) -> Policy:
         "margin": args.margin,
         "prediction_margin": args.prediction_margin,
         "retry_on_stable": args.retry_on_stable,
-        "latency_margin": args.latency_margin,
     }
     policy = replace(policy, **{name: value for name, value in given.items() if value is not None})
+    if args.latency_margin is not None:
+        policy = replace(policy, margins={**policy.margins, LATENCY.name: args.latency_margin})
     if args.shadow is not None:
         policy = replace(policy, shadow=(policy.shadow or ShadowPolicy()) if args.shadow else None)
     if args.agreement is not None and policy.shadow is None:
@@ -138,6 +140,7 @@ def _world(args: argparse.Namespace) -> World:
         raise ValueError(f"--prediction-shift {args.prediction_shift:g}: at most half of the scores can move")
     if args.max_time < args.scrape:
         raise ValueError(f"--max-time is shorter than --scrape ({args.scrape:g}s)")
+    candidate_slow = args.stable_slow if args.candidate_slow is None else args.candidate_slow
     candidate = args.stable_errors if args.candidate_errors is None else args.candidate_errors
     return World(
         stable_errors=args.stable_errors,
@@ -152,8 +155,7 @@ def _world(args: argparse.Namespace) -> World:
         restart_every=args.restart_every,
         history=args.history,
         prediction_shift=args.prediction_shift,
-        stable_slow=args.stable_slow,
-        candidate_slow=(args.stable_slow or 0.0) if args.candidate_slow is None else args.candidate_slow,
+        bad={} if args.stable_slow is None else {LATENCY.name: (args.stable_slow, candidate_slow)},
         agreement=1.0 if args.agreement is None else args.agreement,
     )
 

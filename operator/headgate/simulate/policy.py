@@ -1,9 +1,13 @@
 """The part of `spec.rollout` that a simulation follows."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from headgate.api.quantities import fraction, seconds
 from headgate.api.spec import Spec
+from headgate.core.signals import SIGNALS
+from headgate.core.signals.errors import ERRORS
+from headgate.core.signals.rate import RateSignal
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class Policy:
     steps: tuple[tuple[float, float], ...] = ()
     """An explicit ladder: weight and seconds to hold it."""
     retry_on_stable: bool = True
-    latency_margin: float = 0.01
+    margins: Mapping[str, float] = field(default_factory=lambda: {"latency": 0.01})
+    """Of further signals about bad answers, by their names."""
     shadow: ShadowPolicy | None = None
 
     @property
@@ -53,6 +58,12 @@ class Policy:
         return sum(hold for _, hold in self.steps)
 
 
+def _further_margins(spec: Spec) -> Iterator[tuple[str, float]]:
+    for signal in SIGNALS:
+        if isinstance(signal, RateSignal) and signal is not ERRORS and (margin := signal.margin(spec)):
+            yield signal.name, fraction(margin)
+
+
 def policy_of(spec: Spec) -> Policy:
     """What the manifest says."""
     rollout, shadow = spec.rollout, spec.rollout.shadow
@@ -64,7 +75,7 @@ def policy_of(spec: Spec) -> Policy:
         max_weight=rollout.maxWeight,
         steps=tuple((step.weight, seconds(step.hold)) for step in rollout.steps),
         retry_on_stable=spec.traffic.retryOnStable,
-        latency_margin=fraction(rollout.latency.margin) if rollout.latency else Policy.latency_margin,
+        margins={**Policy().margins, **dict(_further_margins(spec))},
         shadow=ShadowPolicy(fraction(shadow.fraction), shadow.minPairs, fraction(shadow.minAgreement))
         if shadow
         else None,

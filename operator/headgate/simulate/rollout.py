@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core import exposure, judge
+from headgate.core.signals import SIGNALS
 from headgate.core.signals.evidence import log_total, weights
 from headgate.core.statistics.difference import Floats
 from headgate.core.statistics.rates import Counts
 from headgate.simulate.policy import Policy
-from headgate.simulate.signals import SIMULATED, Simulated, SimulatedErrors, SimulatedShadow
+from headgate.simulate.signals import Simulated, SimulatedErrors, SimulatedShadow, simulated
 from headgate.simulate.world import Version, World, past, without_restarted
 
 UNDECIDED, PROMOTED, HARMFUL, BUDGET_SPENT = range(4)
@@ -82,10 +83,11 @@ class _Run:
         self.world, self.policy, self.rng = world, policy, rng
         self.phase = rng.random(runs)
         history = past(world, rng, runs, self.phase)
-        compared = [signal for signal in SIMULATED if signal.is_compared(world, policy)]
-        self.weights_of_signals = weights(signal.name for signal in compared)
+        kinds = {signal.name: kind for signal in SIGNALS if (kind := simulated(signal))}
+        compared = {name: kind for name, kind in kinds.items() if kind.is_compared(name, world, policy)}
+        self.weights_of_signals = weights(compared)
         self.signals: list[Simulated] = [
-            signal(world, policy, self.weights_of_signals[signal.name], history, rng) for signal in compared
+            kind(name, world, policy, self.weights_of_signals[name], history, rng) for name, kind in compared.items()
         ]
         self.errors = next(signal for signal in self.signals if type(signal) is SimulatedErrors)
         self.shadow = next((signal for signal in self.signals if isinstance(signal, SimulatedShadow)), None)

@@ -1,16 +1,19 @@
 """The signals of many rollouts at once: arrays in place of the status, and the statistics that decide real rollouts.
 
-`SIMULATED` has an entry for each of `core.signals.SIGNALS`; a test says so.
+A signal about bad answers of one kind needs nothing here: `World.bad` says how many there are.
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.core.signals.evidence import ceiling
+from headgate.core.signals.errors import ERRORS
+from headgate.core.signals.evidence import AnySignal, ceiling
+from headgate.core.signals.predictions import PREDICTION_SHIFT
+from headgate.core.signals.rate import RateSignal
+from headgate.core.signals.shadow import SHADOW
 from headgate.core.statistics import agreement, rates, shares
 from headgate.core.statistics.agreement import Agreement
 from headgate.core.statistics.difference import Floats, log_mean
@@ -26,7 +29,7 @@ Rows = NDArray[np.intp]
 class Simulated(ABC):
     """One signal in many rollouts. All arrays have one row for each rollout."""
 
-    name: ClassVar[str]
+    name: str
     world: World
     policy: Policy
     weight: float
@@ -37,7 +40,7 @@ class Simulated(ABC):
 
     @staticmethod
     @abstractmethod
-    def is_compared(world: World, policy: Policy) -> bool:
+    def is_compared(name: str, world: World, policy: Policy) -> bool:
         """Whether this world has it, and the policy asks for it."""
 
     @abstractmethod
@@ -68,14 +71,13 @@ class Simulated(ABC):
 class SimulatedErrors(Simulated):
     """Failed answers."""
 
-    name = "errors"
     state: Rates = field(init=False)
 
     def __post_init__(self) -> None:
         self.state = Rates.start(self.history)
 
     @staticmethod
-    def is_compared(world: World, policy: Policy) -> bool:
+    def is_compared(name: str, world: World, policy: Policy) -> bool:
         return True
 
     def fold(self, block: Counts) -> None:
@@ -94,44 +96,41 @@ class SimulatedErrors(Simulated):
 
 
 @dataclass
-class SimulatedLatency(SimulatedErrors):
-    """Slow ones of the good answers."""
-
-    name = "latency"
+class SimulatedRate(SimulatedErrors):
+    """Bad ones of the answers that have not failed, such as slow ones."""
 
     def __post_init__(self) -> None:
         good = self.history.trials - self.history.events
-        slow = self.rng.binomial(good.astype(np.int64), self.world.stable_slow or 0.0).astype(np.float64)
-        self.state = Rates.start(History(good, slow, np.ones(len(good))))
+        bad = self.rng.binomial(good.astype(np.int64), self.world.bad[self.name][0]).astype(np.float64)
+        self.state = Rates.start(History(good, bad, np.ones(len(good))))
 
     @staticmethod
-    def is_compared(world: World, policy: Policy) -> bool:
-        return world.stable_slow is not None
+    def is_compared(name: str, world: World, policy: Policy) -> bool:
+        if name in world.bad and name not in policy.margins:
+            raise ValueError(f"the policy has no margin for the signal {name!r}, of which the world has bad answers")
+        return name in world.bad
 
     def fold(self, block: Counts) -> None:
+        stable, candidate = self.world.bad[self.name]
         counts = []
-        for n, y, slow in (
-            (block.n_c, block.y_c, self.world.candidate_slow),
-            (block.n_s, block.y_s, self.world.stable_slow),
-        ):
+        for n, y, share in ((block.n_c, block.y_c, candidate), (block.n_s, block.y_s, stable)):
             good = (n - y).astype(np.int64)
-            counts += [good.astype(np.float64), self.rng.binomial(good, slow or 0.0).astype(np.float64)]
-        timed = Counts(*counts)
-        self.state = rates.fold(self.state, timed, self.policy.latency_margin, self.ceiling, self.world.scrape)
+            counts += [good.astype(np.float64), self.rng.binomial(good, share).astype(np.float64)]
+        margin = self.policy.margins[self.name]
+        self.state = rates.fold(self.state, Counts(*counts), margin, self.ceiling, self.world.scrape)
 
 
 @dataclass
 class SimulatedPredictions(Simulated):
     """Scores, in bins."""
 
-    name = "predictions"
     state: Shares = field(init=False)
 
     def __post_init__(self) -> None:
         self.state = Shares.start(len(self.history.trials), SCORE_BINS - 1)
 
     @staticmethod
-    def is_compared(world: World, policy: Policy) -> bool:
+    def is_compared(name: str, world: World, policy: Policy) -> bool:
         return world.prediction_shift is not None
 
     def fold(self, block: Counts) -> None:
@@ -156,7 +155,6 @@ class SimulatedPredictions(Simulated):
 class SimulatedShadow(Simulated):
     """Pairs of answers to the same requests, before the first user gets the candidate's."""
 
-    name = "shadow"
     state: Agreement = field(init=False)
     compares: NDArray[np.bool_] = field(init=False)
     """Which rollouts are still in their shadow."""
@@ -166,7 +164,7 @@ class SimulatedShadow(Simulated):
         self.compares = np.ones(len(self.history.trials), bool)
 
     @staticmethod
-    def is_compared(world: World, policy: Policy) -> bool:
+    def is_compared(name: str, world: World, policy: Policy) -> bool:
         return policy.shadow is not None
 
     def fold(self, block: Counts) -> None:
@@ -192,4 +190,13 @@ class SimulatedShadow(Simulated):
         return self.state.log_safe
 
 
-SIMULATED: tuple[type[Simulated], ...] = (SimulatedErrors, SimulatedLatency, SimulatedShadow, SimulatedPredictions)
+_OWN: dict[str, type[Simulated]] = {
+    ERRORS.name: SimulatedErrors,
+    SHADOW.name: SimulatedShadow,
+    PREDICTION_SHIFT.name: SimulatedPredictions,
+}
+
+
+def simulated(signal: AnySignal) -> type[Simulated] | None:
+    """The simulation of a signal; None: it has none."""
+    return _OWN.get(signal.name) or (SimulatedRate if isinstance(signal, RateSignal) else None)

@@ -6,6 +6,7 @@ missed, and pods restart, which loses what they counted since the last scrape.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,9 +50,9 @@ class World:
     """Seconds of stable's traffic that are known from before the rollout."""
     prediction_shift: float | None = None
     """By how much the share of scores in the lower half is larger on the candidate; None: no predictions."""
-    stable_slow: float | None = None
-    """Share of stable's good answers that are slow; None: nobody says what is slow."""
-    candidate_slow: float = 0.0
+    bad: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Shares of stable's and of the candidate's good answers that are bad for a further signal, such as slow for
+    `latency`, by its name. A signal that is not named is not compared."""
     agreement: float = 1.0
     """Share of the copies of requests that the candidate answers as stable does, where there is a shadow."""
 

@@ -3,9 +3,11 @@
 import json
 
 from told import signals
-from world import Behaviour, World
+from world import Behaviour
+from world import World as AnyWorld
 
 from headgate.api.generate import crd_files
+from headgate.api.spec import Spec
 from headgate.core.dataplane import Read
 from headgate.core.dataplane.envoy.samples import EnvoySamples
 from headgate.core.model import Reading
@@ -14,9 +16,15 @@ from headgate.core.signals.signal import Comparison
 from headgate.core.statistics.counters import Increment
 from headgate.core.statistics.rates import AttemptBlock
 from headgate.edges.telemetry import Telemetry
+from headgate.simulate.policy import policy_of
+from headgate.simulate.rollout import simulate
+from headgate.simulate.summary import summarise
+from headgate.simulate.world import World
+
+MODEL = {"version": "v1", "uri": "pvc://models/fraud/v1"}
 
 
-class Refusing(World):
+class Refusing(AnyWorld):
     """v3 refuses a fifth of the requests, the others nothing."""
 
     def _counted(self, candidate, stable, seconds):
@@ -52,4 +60,8 @@ telemetry.show("models", "fraud", world.status)
 labels = {"headgate_namespace": "models", "headgate_model": "fraud", "test": "refusals"}
 assert telemetry.registry.get_sample_value("headgate_evidence_log_e", labels) > 4
 assert "refusals" in crd_files()["modeldeployments.yaml"]
+policy = policy_of(Spec.model_validate({"model": MODEL, "rollout": {"refusals": "1%"}}))
+outcome = simulate(World(0.001, 0.001, bad={"refusals": (0.01, 0.2)}), policy, 20, 1, 600.0)
+summary = summarise(World(0.001, 0.001), policy, outcome)
+assert summary["rolled_back_by"]["refusals"] > 0.9, summary
 json.dumps(world.status.manifest())

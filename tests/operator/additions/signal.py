@@ -4,10 +4,7 @@ from collections import Counter
 from typing import ClassVar
 
 from headgate.api.contract import REVISION
-from headgate.api.quantities import fraction
 from headgate.api.spec import Spec
-from headgate.core.model import BaselineRate, Capabilities
-from headgate.core.signals import rate
 from headgate.core.signals.rate import RateSignal, RateState
 from headgate.core.signals.signal import Samples, share
 from headgate.core.statistics.rates import AttemptBlock
@@ -31,18 +28,11 @@ class Refusals(RateSignal[AttemptBlock]):
             counts += [refused + requests[revision, False], refused]
         return AttemptBlock(*counts)
 
-    def wanted(self, spec: Spec, block: AttemptBlock | None, can: Capabilities) -> bool:
-        return spec.rollout.refusals is not None
+    def margin(self, spec: Spec) -> str | None:
+        return spec.rollout.refusals
 
-    def begin(self, spec: Spec, baseline: BaselineRate, block: AttemptBlock | None) -> RateState | None:
-        return RateState() if spec.rollout.refusals else None
-
-    def fold(
-        self, state: RateState, block: AttemptBlock | None, spec: Spec, seconds: float, ceiling: float
-    ) -> RateState:
-        if block is None or spec.rollout.refusals is None:
-            return state
-        return rate.fold(state, block, fraction(spec.rollout.refusals), ceiling, seconds)
+    def answers(self, block: AttemptBlock) -> AttemptBlock:
+        return block
 
     def summary(self, state: RateState, stable: str) -> str:
         return (
@@ -53,11 +43,11 @@ class Refusals(RateSignal[AttemptBlock]):
     def harm(self, state: RateState, spec: Spec, stable: str, strength: str) -> tuple[str, str]:
         return (
             "RefusalsHigher",
-            f"{self.summary(state, stable)}: worse by more than {spec.rollout.refusals}. {strength}",
+            f"{self.summary(state, stable)}: worse by more than {self.margin(spec)}. {strength}",
         )
 
     def passed(self, state: RateState, spec: Spec) -> str:
-        return f"Not more refused by {spec.rollout.refusals}: {self.summary(state, 'stable')}."
+        return f"Not more refused by {self.margin(spec)}: {self.summary(state, 'stable')}."
 
 
 REFUSALS = Refusals()

@@ -64,6 +64,16 @@ ADDED = {
             ],
         },
     ),
+    "command": Addition(
+        "core/commands/pause.py",
+        {
+            "core/commands/__init__.py": [
+                ("from headgate.api.status import Status\n", "from headgate.core.commands.pause import Pause\n"),
+                ("    return (", "Pause.from_spec(spec), "),
+            ],
+            "api/spec.py": [("    latency: Latency | None = None\n", '    paused: bool = False\n    """New."""\n')],
+        },
+    ),
     "engine": Addition(
         "core/engines/echo.py",
         {

@@ -11,7 +11,7 @@ from headgate.core.signals import SIGNALS
 from headgate.core.statistics import rates
 from headgate.simulate.policy import Policy, ShadowPolicy, policy_of
 from headgate.simulate.rollout import BUDGET_SPENT, HARMFUL, PROMOTED, UNDECIDED, Course, Outcome, simulate
-from headgate.simulate.signals import SIMULATED
+from headgate.simulate.signals import simulated
 from headgate.simulate.summary import as_table, summarise, wald_bound
 from headgate.simulate.world import World
 
@@ -286,14 +286,19 @@ def test_where_the_weight_follows_the_budget_there_is_no_bound():
 
 
 def test_every_signal_can_be_simulated():
-    assert [signal.name for signal in SIMULATED] == [signal.name for signal in SIGNALS]
+    assert [signal.name for signal in SIGNALS if simulated(signal) is None] == []
+
+
+def test_bad_answers_that_no_margin_is_for_are_an_error():
+    with pytest.raises(ValueError, match="no margin for the signal 'latency'"):
+        run(World(0.001, 0.001, bad={"latency": (0.01, 0.1)}), Policy(margins={}), runs=2)
 
 
 def test_slow_answers_roll_back_and_equal_ones_do_not():
     policy = Policy(margin=0.02)
-    slow = run(World(0.001, 0.001, stable_slow=0.01, candidate_slow=0.1), policy, runs=60)
+    slow = run(World(0.001, 0.001, bad={"latency": (0.01, 0.1)}), policy, runs=60)
     assert np.mean((slow.decision == HARMFUL) & (slow.carrier == "latency")) >= 0.95
-    alike = run(World(0.001, 0.001, stable_slow=0.01, candidate_slow=0.01), policy, runs=60, longest=1200.0)
+    alike = run(World(0.001, 0.001, bad={"latency": (0.01, 0.01)}), policy, runs=60, longest=1200.0)
     assert np.mean(alike.decision == HARMFUL) <= 0.05
     assert np.mean(alike.decision == PROMOTED) >= 0.5
 

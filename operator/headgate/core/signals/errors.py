@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from headgate.api.quantities import fraction
 from headgate.api.spec import Spec
-from headgate.core.model import BaselineRate, Capabilities
+from headgate.core.model import BaselineRate
 from headgate.core.signals import rate
 from headgate.core.signals.rate import RateSignal, RateState
 from headgate.core.signals.signal import History, Samples, share
@@ -23,22 +23,17 @@ class Errors(RateSignal[AttemptBlock]):
     def block(self, samples: Samples) -> AttemptBlock:
         return samples.attempts()
 
-    def wanted(self, spec: Spec, block: AttemptBlock | None, can: Capabilities) -> bool:
-        return True
+    def margin(self, spec: Spec) -> str:
+        return spec.rollout.margins.errors
+
+    def answers(self, block: AttemptBlock) -> AttemptBlock:
+        return block
 
     def baseline(self, history: History, block: AttemptBlock | None) -> BaselineRate:
         return history.failures()
 
-    def begin(self, spec: Spec, baseline: BaselineRate, block: AttemptBlock | None) -> RateState:
-        return rate.begun(baseline)
-
-    def fold(
-        self, state: RateState, block: AttemptBlock | None, spec: Spec, seconds: float, ceiling: float
-    ) -> RateState:
-        return rate.fold(state, block or AttemptBlock(), fraction(spec.rollout.margins.errors), ceiling, seconds)
-
     def alone(self, state: RateState, block: AttemptBlock | None, spec: Spec, stable_rate: float) -> RateState:
-        return rate.fold_alone(state, block or AttemptBlock(), fraction(spec.rollout.margins.errors), stable_rate)
+        return rate.fold_alone(state, block or AttemptBlock(), fraction(self.margin(spec)), stable_rate)
 
     def summary(self, state: RateState, stable: str) -> str:
         return (
@@ -47,12 +42,11 @@ class Errors(RateSignal[AttemptBlock]):
         )
 
     def harm(self, state: RateState, spec: Spec, stable: str, strength: str) -> tuple[str, str]:
-        worse = f"worse by more than {spec.rollout.margins.errors}"
+        worse = f"worse by more than {self.margin(spec)}"
         return "ErrorsHigher", f"{self.summary(state, stable)}: {worse}. {strength}"
 
     def passed(self, state: RateState, spec: Spec) -> str:
-        margin = spec.rollout.margins.errors
-        return f"Not worse than stable by {margin} of failed answers: {self.summary(state, 'stable')}."
+        return f"Not worse than stable by {self.margin(spec)} of failed answers: {self.summary(state, 'stable')}."
 
 
 ERRORS = Errors()

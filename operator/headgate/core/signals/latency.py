@@ -3,12 +3,12 @@
 from dataclasses import replace
 from typing import ClassVar
 
-from headgate.api.quantities import fraction, seconds
+from headgate.api.quantities import seconds
 from headgate.api.spec import Spec
-from headgate.core.model import BaselineRate, Capabilities
-from headgate.core.signals import rate
+from headgate.core.model import BaselineRate
 from headgate.core.signals.rate import RateSignal, RateState
 from headgate.core.signals.signal import History, Samples, SlowAnswers, share
+from headgate.core.statistics.rates import AttemptBlock
 
 
 class Latency(RateSignal[SlowAnswers]):
@@ -20,27 +20,24 @@ class Latency(RateSignal[SlowAnswers]):
     def block(self, samples: Samples) -> SlowAnswers | None:
         return samples.slow_answers()
 
-    def wanted(self, spec: Spec, block: SlowAnswers | None, can: Capabilities) -> bool:
-        return spec.rollout.latency is not None
+    def margin(self, spec: Spec) -> str | None:
+        return spec.rollout.latency.margin if spec.rollout.latency else None
 
-    def dropped(self, spec: Spec) -> bool:
-        return spec.rollout.latency is None
+    def answers(self, block: SlowAnswers) -> AttemptBlock:
+        return block.answers
 
     def baseline(self, history: History, block: SlowAnswers | None) -> BaselineRate:
         return history.slow_answers(block.edge) if block else BaselineRate()
 
     def begin(self, spec: Spec, baseline: BaselineRate, block: SlowAnswers | None) -> RateState | None:
-        if spec.rollout.latency is None:
-            return None
-        return replace(rate.begun(baseline), edge=_edge(block)) if block else RateState()
+        state = super().begin(spec, baseline, block)
+        return replace(state, edge=_edge(block)) if state and block else state
 
     def fold(
         self, state: RateState, block: SlowAnswers | None, spec: Spec, seconds: float, ceiling: float
     ) -> RateState:
-        if block is None or spec.rollout.latency is None:
-            return state
-        found = rate.fold(state, block.answers, fraction(spec.rollout.latency.margin), ceiling, seconds)
-        return replace(found, edge=_edge(block))
+        after = super().fold(state, block, spec, seconds, ceiling)
+        return replace(after, edge=_edge(block)) if block else after
 
     def summary(self, state: RateState, stable: str) -> str:
         if not state.edge:
@@ -51,11 +48,11 @@ class Latency(RateSignal[SlowAnswers]):
         )
 
     def harm(self, state: RateState, spec: Spec, stable: str, strength: str) -> tuple[str, str]:
-        worse = f"worse by more than {_margin(spec)}"
+        worse = f"worse by more than {self.margin(spec) or 'the margin'}"
         return "LatencyHigher", f"{self.summary(state, stable)}: {worse}. {strength}"
 
     def passed(self, state: RateState, spec: Spec) -> str:
-        return f"Not slower by {_margin(spec)}: {self.summary(state, 'stable')}."
+        return f"Not slower by {self.margin(spec) or 'the margin'}: {self.summary(state, 'stable')}."
 
     def note(self, state: RateState, spec: Spec) -> str:
         """What to know about the threshold; empty where it is what was asked for."""
@@ -71,10 +68,6 @@ class Latency(RateSignal[SlowAnswers]):
 
 def _edge(block: SlowAnswers) -> str:
     return f"{block.edge:g}ms"
-
-
-def _margin(spec: Spec) -> str:
-    return spec.rollout.latency.margin if spec.rollout.latency else "the margin"
 
 
 LATENCY = Latency()

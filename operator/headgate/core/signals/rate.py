@@ -3,14 +3,17 @@
 `errors` and `latency` are such signals; `statistics.rates` does the arithmetic.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, replace
 
 import numpy as np
 from pydantic.dataclasses import dataclass
 
+from headgate.api.quantities import fraction
+from headgate.api.spec import Spec
 from headgate.api.stored import CONFIG
-from headgate.core.model import BaselineRate
+from headgate.core.model import BaselineRate, Capabilities
 from headgate.core.signals.signal import Block, Signal
 from headgate.core.statistics import rates
 from headgate.core.statistics.difference import Floats
@@ -57,6 +60,29 @@ class RateSignal(Signal[RateState, Block]):
     """A signal about bad answers of one kind."""
 
     state = RateState
+
+    @abstractmethod
+    def margin(self, spec: Spec) -> str | None:
+        """How far the candidate's rate may be above stable's, as the spec says it; None: it does not ask for this."""
+
+    @abstractmethod
+    def answers(self, block: Block) -> AttemptBlock:
+        """All answers of a block, and the bad ones."""
+
+    def wanted(self, spec: Spec, block: Block | None, can: Capabilities) -> bool:
+        return self.margin(spec) is not None
+
+    def dropped(self, spec: Spec) -> bool:
+        return self.margin(spec) is None
+
+    def begin(self, spec: Spec, baseline: BaselineRate, block: Block | None) -> RateState | None:
+        return None if self.margin(spec) is None else begun(baseline)
+
+    def fold(self, state: RateState, block: Block | None, spec: Spec, seconds: float, ceiling: float) -> RateState:
+        margin = self.margin(spec)
+        if block is None or margin is None:
+            return state
+        return fold(state, self.answers(block), fraction(margin), ceiling, seconds)
 
     def counts(self, state: RateState) -> Mapping[str, float]:
         names = ("candidateAttempts", "candidateFailures", "stableAttempts", "stableFailures", "logWorse")
