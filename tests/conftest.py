@@ -1,4 +1,4 @@
-"""Settings of all unit tests. The folder of this file is importable in tests: `patience`, `ports`, `virtual_time`."""
+"""Settings of all unit tests. What several of them need is in `tests/helpers`, which is importable in tests."""
 
 import os
 

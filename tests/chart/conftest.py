@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
-from rendered import CHART, NAMESPACE, Objects, Render
 
+from chart_objects import CHART, NAMESPACE, Objects, Render
 from tools.setup import tools
 
 

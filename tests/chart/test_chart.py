@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from rendered import CHART, NAMESPACE, Objects, Render, of_kind
+
+from chart_objects import CHART, NAMESPACE, Objects, Render, of_kind
 
 REPOSITORY = CHART.parents[1]
 EMBEDDED: dict[str, Any] = {"prometheus": {"embedded": {"enabled": True}}}

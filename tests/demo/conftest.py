@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from made_up import people
 
 from demo.models import Models, train
 from demo.recording import Recording
+from demo_made_up import people
 
 RECORDED = Path(__file__).with_name("recorded.json")
 

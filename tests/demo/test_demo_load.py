@@ -6,13 +6,13 @@ import time
 from collections.abc import Sequence
 
 import pytest
-from made_up import Behaviour, answer, http, server
 
 from demo import load, openinference
 from demo.load import Load, Person, Plan
 from demo.openinference import Malformed
 from demo.tally import Tally
 from demo.traffic import Dropped, Pool
+from demo_made_up import Behaviour, answer, http, server
 from patience import PATIENCE
 
 PERSON = Person(openinference.request([40.0, 21.0]), 1)

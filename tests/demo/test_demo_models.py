@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up import people
 
 from demo import artifacts, facts
 from demo.data import FEATURES, Census
 from demo.facts import Facts
 from demo.models import DIS, RELP, RELP_KNOWN, Models
 from demo.onnx_session import session_of
+from demo_made_up import people
 from headgate_serving.artifact import digest_of
 from headgate_serving.monitor import read_profile
 

@@ -9,7 +9,6 @@ from typing import Any
 import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
-from serving_process import Served
 
 import serving_models as models
 from headgate_serving import listening
@@ -24,6 +23,7 @@ from headgate_serving.runtime.settings import read_settings
 from headgate_serving.sidecar.process import Sidecar
 from headgate_serving.sidecar.settings import read_settings as monitor_settings
 from ports import free_port
+from serving_process import Served
 
 BOTH = ("127.0.0.1", "[::1]")
 

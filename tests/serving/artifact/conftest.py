@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from artifact_places import Fetch, Place, Run, make_artifact, read_log, serving
 from artifact_registry import PASSWORD, USER, Login
-
 from headgate_serving.artifact.command import main
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import onnx
 import pytest
-from artifact_places import Place, make_artifact
-from serving_process import Served
 from test_onnx_file import with_external_data
 
 import serving_models
+from artifact_places import Place, make_artifact
 from headgate_serving.artifact import write_manifest
+from serving_process import Served
 
 ELSE = f"sha256:{'0' * 64}"
 

@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
-from artifact_places import mounted
 from hypothesis import given
 from hypothesis import strategies as st
 
+from artifact_places import mounted
 from headgate_serving.artifact import build_manifest, digest_of, read_manifest, write_manifest
 from headgate_serving.artifact.digest import checked_path, parse_digest
 from headgate_serving.errors import ArtifactInvalid, ArtifactNotFound

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import oras.client
 import pytest
+
 from artifact_distribution import running_distribution
 from artifact_places import WHOLE, Fetch, breaking_proxy, make_artifact
 from artifact_registry import PASSWORD, USER, Login, pushed
-
 from headgate_serving.artifact import digest_of
 from headgate_serving.errors import AccessDenied, ArtifactExists
 

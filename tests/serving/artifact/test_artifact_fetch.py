@@ -7,8 +7,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from artifact_places import WEIGHTS, WHOLE, Fetch, Place, breaking_proxy, make_artifact, mounted
 
+from artifact_places import WEIGHTS, WHOLE, Fetch, Place, breaking_proxy, make_artifact, mounted
 from headgate.api.rules import URI_STARTS
 from headgate_serving.artifact import build_manifest, digest_of, write_manifest
 from headgate_serving.artifact.sources import SCHEMES, source_for

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from artifact_hub import TOKEN, Hub, running_hub
 from artifact_places import WHOLE, Fetch, breaking_proxy, make_artifact
-
 from headgate_serving.artifact import digest_of
 
 FIRST, SECOND = "1" * 40, "2" * 40

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from artifact_mlflow import Mlflow, running_mlflow
 from artifact_places import WHOLE, Fetch, breaking_proxy, make_artifact
-
 from headgate_serving.artifact import digest_of
 from headgate_serving.artifact.sources import source_for
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import boto3
 import httpx
 import pytest
-from artifact_places import WHOLE, Fetch, breaking_proxy, make_artifact
 from gcp_storage_emulator.server import create_server
 
+from artifact_places import WHOLE, Fetch, breaking_proxy, make_artifact
 from headgate_serving.artifact import build_manifest, digest_of, gs, s3
 from headgate_serving.artifact.web import new_client
 from headgate_serving.errors import BucketNotFound

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import oras.client
 import pytest
+
 from artifact_places import WHOLE, Fetch, breaking_proxy, make_artifact, mounted
 from artifact_registry import FakeRegistry, Login, pushed, running_registry
-
 from headgate_serving.artifact import build_manifest, digest_of
 from headgate_serving.errors import AccessDenied, ArtifactExists
 

@@ -6,11 +6,11 @@ import boto3
 import numpy as np
 import pytest
 import yaml
+
+import serving_models
 from artifact_distribution import running_distribution
 from artifact_places import Fetch
 from artifact_registry import Login
-
-import serving_models
 from headgate_cli import main
 
 PACKED = [".headgate.json", "manifest.json", "model.onnx", "profile.json", "samples.json"]

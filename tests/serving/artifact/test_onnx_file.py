@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from artifact_places import Fetch
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import serving_models
+from artifact_places import Fetch
 from headgate_serving.artifact.onnx_file import ExternalData, NotOnnx, check_external_data, read_onnx
 from headgate_serving.errors import ArtifactInvalid
 

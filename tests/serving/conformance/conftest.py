@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from conformance_servers import Ours, Triton
 
 

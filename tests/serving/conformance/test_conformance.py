@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from conformance_cases import CASES
 from conformance_document import COMMAND, PLACE, document
 from conformance_requests import asked, infer

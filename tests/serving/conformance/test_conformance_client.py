@@ -12,16 +12,16 @@ import tritonclient.grpc as grpc_client
 import tritonclient.grpc.aio as grpc_aio
 import tritonclient.http as http_client
 import tritonclient.http.aio as http_aio
-from conformance_servers import Ours
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from serving_process import Served
 from tritonclient.utils import InferenceServerException
 
+from conformance_servers import Ours
 from patience import PATIENCE
+from serving_process import Served
 
 X = np.arange(8, dtype=np.float32).reshape(2, 4)
 TEXT = np.array([["a"], ["größer"]], object)

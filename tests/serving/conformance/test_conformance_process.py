@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import httpx
 import orjson
 import pytest
-from conformance_requests import asked
-from conformance_servers import MAX_BODY
-from serving_process import Served
 
 import serving_models as models
+from conformance_requests import asked
+from conformance_servers import MAX_BODY
 from patience import PATIENCE
+from serving_process import Served
 
 INFER = "/v2/models/fraud/infer"
 

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from prometheus_client import CollectorRegistry, generate_latest
 from router_envoy import Router
-from serving_process import LABELS, Served
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import serialize_byte_tensor
 
@@ -38,6 +37,7 @@ from headgate_serving.sidecar.process import Sidecar
 from headgate_serving.sidecar.settings import read_settings
 from patience import PATIENCE
 from ports import free_ports
+from serving_process import LABELS, Served
 
 INFER = "/v2/models/fraud/infer"
 CITIES = np.array(["Oslo", "Rome", "Åre", ""], object)

@@ -14,7 +14,6 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from serving_process import LABELS
 
 from headgate_serving.codec.http_message import Message
 from headgate_serving.errors import ProfileInvalid
@@ -23,6 +22,7 @@ from headgate_serving.monitor.profile import Column
 from headgate_serving.sidecar.batch import Sample, packed
 from patience import PATIENCE
 from ports import free_ports
+from serving_process import LABELS
 
 METADATA = {
     "name": "fraud",

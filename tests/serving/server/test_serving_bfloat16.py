@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 from onnx import TensorProto
-from serving_process import Served
-from serving_tried import tried
 
 import serving_models as models
 from headgate_serving.codec.datatypes import narrowed, widened
+from serving_process import Served
+from serving_tried import tried
 
 INFER = "/v2/models/fraud/infer"
 EVERY = np.arange(1 << 16, dtype=np.uint16)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 import tritonclient.http
-from serving_process import Served
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 import serving_models as models
 from headgate_serving.runtime.confidence import Confidence, confidence_of
 from headgate_serving.runtime.model import load_model
+from serving_process import Served
 
 
 @pytest.mark.parametrize(

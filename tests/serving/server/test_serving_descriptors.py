@@ -7,11 +7,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serving_process import Served
 
 import serving_models as models
 from headgate_serving.http import descriptors
 from patience import PATIENCE
+from serving_process import Served
 
 LIMIT = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))"
 

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from http2_client import Client, until
 
 from headgate_serving.http.http2 import Server
 from headgate_serving.http.http2_streams import Stream
@@ -18,6 +17,7 @@ from headgate_serving.runtime.telemetry import Telemetry
 from headgate_serving.server.drain import Front, drain
 from headgate_serving.server.grpc_calls import GOOD, HEAD
 from headgate_serving.server.service import Service
+from http2_client import Client, until
 from patience import PATIENCE
 
 

@@ -13,8 +13,6 @@ import onnxruntime as ort
 import orjson
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from serving_process import Served
-from serving_tried import taught, tried
 from test_serving_runner import Asked, Watched
 from tritonclient import grpc as triton
 from tritonclient.grpc import service_pb2 as pb
@@ -27,6 +25,8 @@ from headgate_serving.errors import MalformedRequest
 from headgate_serving.runtime.model import Model, load_model
 from headgate_serving.runtime.runner import Runner
 from headgate_serving.runtime.telemetry import Telemetry
+from serving_process import Served
+from serving_tried import taught, tried
 
 Values = np.ndarray[Any, Any]
 

@@ -8,11 +8,11 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving_process import Served
 
 from bench.serving.fuzz import Answer, Client, found_wrong
 from bench.serving.fuzz_requests import MAX_BODY, Attempt, attempt, save_model, slow
 from patience import PATIENCE
+from serving_process import Served
 
 REFUSED = Answer(400, {}, b'{"error": "no"}')
 

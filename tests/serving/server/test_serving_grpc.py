@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from http2_client import Client, Reply, head, until
 from onnx import TensorProto
 from tritonclient.grpc import service_pb2 as pb
 
@@ -31,6 +30,7 @@ from headgate_serving.server.grpc_app import Grpc
 from headgate_serving.server.grpc_calls import framed
 from headgate_serving.server.grpc_inference import ModelStreamInfer
 from headgate_serving.server.service import Service, Serving
+from http2_client import Client, Reply, head, until
 
 MAX_BODY = 100_000
 INFER, STREAM = (f"/inference.GRPCInferenceService/Model{name}Infer" for name in ("", "Stream"))

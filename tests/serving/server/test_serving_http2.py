@@ -6,6 +6,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import hpack
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headgate_serving.http import http2
+from headgate_serving.http.http2 import Connection, Server
+from headgate_serving.http.http2_frames import frame
+from headgate_serving.http.http2_streams import Stream
+from headgate_serving.http.listener import READ_WITHIN, SEND_WITHIN, Limits
+from headgate_serving.server.grpc_calls import GOOD, HEAD, trailers
 from http2_client import (
     ACK,
     CONTINUATION,
@@ -28,15 +37,6 @@ from http2_client import (
     head,
     until,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from headgate_serving.http import http2
-from headgate_serving.http.http2 import Connection, Server
-from headgate_serving.http.http2_frames import frame
-from headgate_serving.http.http2_streams import Stream
-from headgate_serving.http.listener import READ_WITHIN, SEND_WITHIN, Limits
-from headgate_serving.server.grpc_calls import GOOD, HEAD, trailers
 
 MAX_BODY = 4 << 20
 NO_ERROR, PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR = 0, 1, 3, 5, 6

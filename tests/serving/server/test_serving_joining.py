@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serving_tried import start_of, taught
 from test_serving_runner import DEPENDENT, SLOW, Asked, Watched, sums
 
 import serving_models as models
@@ -21,6 +20,7 @@ from headgate_serving.runtime.rows import UNTRIED
 from headgate_serving.runtime.runner import Runner
 from headgate_serving.runtime.telemetry import Telemetry
 from patience import PATIENCE, until
+from serving_tried import start_of, taught
 
 Costs = Callable[[int], float]
 

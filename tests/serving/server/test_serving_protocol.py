@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 from onnx import TensorProto
-from serving_tried import tried
 from tritonclient.grpc import service_pb2 as pb
 
 import serving_models as models
@@ -19,6 +18,7 @@ from headgate_serving.codec.grpc_codec import decode_message
 from headgate_serving.codec.rest_codec import decode, encode
 from headgate_serving.errors import MalformedRequest
 from headgate_serving.runtime.model import Model, load_model
+from serving_tried import tried
 
 TYPES = {
     "BOOL": (TensorProto.BOOL, np.bool_),

@@ -10,13 +10,13 @@ import httpx
 import numpy as np
 import tritonclient.grpc
 from numpy.typing import NDArray
-from serving_process import Served
 from sklearn.datasets import load_breast_cancer
 
 import serving_models as models
 from headgate_serving.monitor import build_profile
 from headgate_serving.monitor.profile import Column
 from headgate_serving.runtime.model import load_model
+from serving_process import Served
 
 WIDTH = 30
 RNG = np.random.default_rng(5)

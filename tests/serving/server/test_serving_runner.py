@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
-from serving_tried import taught, tried
 
 import serving_models as models
 from headgate_serving.codec.tensor import Tensor
@@ -27,6 +26,7 @@ from headgate_serving.runtime.pace import LARGE, Pace
 from headgate_serving.runtime.runner import INLINE_SECONDS, Job, Outcome, Runner
 from headgate_serving.runtime.telemetry import Telemetry
 from patience import PATIENCE
+from serving_tried import taught, tried
 
 SLOW, QUICK = INLINE_SECONDS * 100, INLINE_SECONDS / 100_000
 

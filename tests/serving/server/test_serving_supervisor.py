@@ -12,10 +12,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serving_process import Served
 
 import serving_models as models
 from patience import PATIENCE
+from serving_process import Served
 
 INFER = "/v2/models/fraud/infer"
 SCORE = {"inputs": [{"name": "X", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}

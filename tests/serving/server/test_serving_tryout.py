@@ -9,8 +9,6 @@ import httpx
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
-from serving_process import Served
-from serving_tried import start_of, tried
 
 import serving_models as models
 from headgate_serving.codec.tensor import Tensor
@@ -22,6 +20,8 @@ from headgate_serving.runtime.model import Model, Run
 from headgate_serving.runtime.rows import LATER
 from headgate_serving.server.supervisor import HUNG
 from patience import PATIENCE
+from serving_process import Served
+from serving_tried import start_of, tried
 
 FOREVER_AT_ZERO = """
 import numpy as np

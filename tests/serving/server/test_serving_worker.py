@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from serving_process import Served
 
 import serving_models as models
 from headgate_serving.errors import ModelInvalid, ProfileInvalid, SettingsInvalid
@@ -21,6 +20,7 @@ from headgate_serving.runtime.settings import read_settings
 from headgate_serving.server.supervisor import main
 from headgate_serving.server.worker import load
 from headgate_serving.termination import LIMIT, write_termination_log
+from serving_process import Served
 
 ROWS = np.array([[0.5, 1.5], [-2.5, 1.0], [3.25, -1.0], [0.75, 0.0]], np.float32)
 

@@ -5,17 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import onnx
-from conformance_clients import Clients
-from conformance_table import VERSION
 from onnx import TensorProto, helper
-from serving_process import Served
 
 import serving_models
 from bench.serving.cases import CASES as BENCH_CASES
 from bench.serving.cases import MODEL_NAME, write_model
 from bench.serving.process import Running
 from bench.serving.servers import PEERS, Place
+from conformance_clients import Clients
+from conformance_table import VERSION
 from ports import free_ports
+from serving_process import Served
 
 MAX_BODY = 100_000
 TYPES = {

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from conformance_table import VERSION, Call, Rest
 from tritonclient.grpc import service_pb2 as pb
+
+from conformance_table import VERSION, Call, Rest
 
 DTYPES = {
     "BOOL": np.bool_,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from conformance_table import Among, Case, Unlike, Wording
-
 from tools.setup import cache
 
 PLACE = cache.REPOSITORY / "docs" / "conformance.md"
@@ -19,7 +18,7 @@ _LONGEST = 90
 _HEAD = """# Conformance
 
 What ours answers, beside Triton {triton}: one table of {count} requests ({rest} over REST, {grpc} over gRPC; \
-`tests/serving/conformance/cases_*.py`), sent to a real `headgate-serve` and to the real `tritonserver` of the \
+`tests/helpers/cases_*.py`), sent to a real `headgate-serve` and to the real `tritonserver` of the \
 nvidia-pytriton wheel, which runs the same ONNX files in its Python backend. Status and content have to be the same; \
 of an error the wording is each server's own. {same} requests are answered alike. The other {different} are below; \
 the tests fail on a difference that is not listed as on one that is listed and not there.

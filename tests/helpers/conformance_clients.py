@@ -5,11 +5,11 @@ from typing import Any
 import grpc
 import httpx
 import orjson
-from conformance_requests import unraw
-from conformance_table import Call, Case, Rest
 from google.protobuf import json_format
 from tritonclient.grpc import service_pb2_grpc
 
+from conformance_requests import unraw
+from conformance_table import Call, Case, Rest
 from patience import PATIENCE
 
 TIMEOUT = PATIENCE

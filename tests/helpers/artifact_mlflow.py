@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from artifact_places import process_that_serves
-
 from ports import free_ports
 from tools.setup import mlflow
 

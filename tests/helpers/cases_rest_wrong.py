@@ -4,6 +4,7 @@ import gzip
 import zlib
 
 import orjson
+
 from conformance_reasons import (
     BLAMES_ITSELF,
     CLASSIFIES,

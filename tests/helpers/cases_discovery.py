@@ -1,5 +1,7 @@
 """What is there, and in which state: health, metadata, configuration, statistics, index, over both protocols."""
 
+from tritonclient.grpc import service_pb2 as pb
+
 from conformance_reasons import (
     HAS_EXTENSION,
     HAS_EXTENSION_GRPC,
@@ -17,7 +19,6 @@ from conformance_reasons import (
 )
 from conformance_requests import asked, post
 from conformance_table import Among, Call, Case, Rest, answered, called, refused
-from tritonclient.grpc import service_pb2 as pb
 
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"]
 INPUTS = [

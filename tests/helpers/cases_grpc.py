@@ -1,5 +1,7 @@
 """Inference over gRPC, good and wrong, one at a time and as a stream."""
 
+from tritonclient.grpc import service_pb2 as pb
+
 from cases_rest import ALL, SAID, Y
 from conformance_reasons import (
     CLASSIFIES_GRPC,
@@ -13,7 +15,6 @@ from conformance_reasons import (
 from conformance_requests import GRPC_INPUTS, call, message, mixed_call, raw
 from conformance_servers import MAX_BODY
 from conformance_table import VERSION, Call, Case, Unlike, Wording, called, refused
-from tritonclient.grpc import service_pb2 as pb
 
 IN = ("IN", "FP32", [1, 2], [1, 2])
 X, AT, TEXT = GRPC_INPUTS

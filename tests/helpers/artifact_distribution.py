@@ -7,7 +7,6 @@ from pathlib import Path
 
 from artifact_places import process_that_serves
 from artifact_registry import USER
-
 from ports import free_ports
 from tools.setup import tools
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from artifact_places import listening
-
 from headgate_serving.artifact import write_manifest
 from headgate_serving.artifact.push import push
 from headgate_serving.artifact.web import new_client

@@ -1,1 +1,0 @@
-"""The folder of this file is importable in tests: `world`, `fakes`."""
