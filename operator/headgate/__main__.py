@@ -20,10 +20,11 @@ import kopf
 from headgate.api import API_VERSION
 from headgate.background import BackgroundReadings
 from headgate.core.dataplane.envoy import EnvoyDataPlane
+from headgate.edges.health import Health, application, listening
 from headgate.edges.kube import ApiServer, Kube
 from headgate.edges.lease import Connect, Election, LeaseSettings
 from headgate.edges.prometheus import Prometheus
-from headgate.edges.telemetry import Health, HealthServer, Telemetry
+from headgate.edges.telemetry import Telemetry
 from headgate.errors import HeadgateError, NotFound, cause_of
 from headgate.handlers import WatchesBroken, register, watch
 from headgate.informer import Informer
@@ -174,20 +175,18 @@ class Operator:
 
     async def run(self) -> int:
         """Run until a signal comes; the process' exit status."""
-        server = HealthServer(self.telemetry, self.healthy, self.ready)
-        await server.start(self.settings.port)
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        stop = asyncio.create_task(stopped.wait(), name="signal")
-        work = asyncio.create_task(self._work(), name="work")
-        try:
-            await _first_of({stop, work})
-            return 0
-        finally:
-            await _end({work, stop}, 2 * ENDS_WITHIN)
-            await server.stop()
-            await self.metrics.close()
+        async with listening(application(self.telemetry.registry, self.healthy, self.ready), self.settings.port):
+            stop = asyncio.create_task(stopped.wait(), name="signal")
+            work = asyncio.create_task(self._work(), name="work")
+            try:
+                await _first_of({stop, work})
+            finally:
+                await _end({work, stop}, 2 * ENDS_WITHIN)
+                await self.metrics.close()
+        return 0
 
     async def _work(self) -> None:
         """Stand for election, once there is something to do, and lead whenever the lease is ours, for ever."""

@@ -12,8 +12,6 @@ from typing import Any, Protocol
 import aiohttp
 from kubernetes.aio import client as kubernetes_client
 from kubernetes.aio import config as kubernetes_config
-from kubernetes.aio.client.exceptions import ApiException
-from kubernetes.aio.dynamic.client import DynamicClient
 
 from headgate.api import API_VERSION
 from headgate.errors import Conflict, Expired, KubernetesError, NamespaceTerminating, NotFound, cause_of
@@ -22,6 +20,7 @@ Object = dict[str, Any]
 Objects = list[Object]
 
 FIELD_MANAGER = "headgate"
+_OURS = (("fieldManager", FIELD_MANAGER),)
 REQUEST_TIMEOUT = 10.0
 """Seconds for one request."""
 
@@ -93,7 +92,6 @@ class ApiServer:
 
     def __init__(self, api: kubernetes_client.ApiClient) -> None:
         self._api = api
-        self._client = DynamicClient(api)
 
     @classmethod
     async def connect(cls) -> "ApiServer":
@@ -140,7 +138,7 @@ class ApiServer:
         items, token = list[Object](), ""
         while True:
             further = [("continue", token)] if token else []
-            page = await self._request("get", path, query_params=[*query, *further])
+            page = await self._request("get", path, query=[*query, *further])
             items += page.get("items") or ()
             if not (token := (page.get("metadata") or {}).get("continue") or ""):
                 return items
@@ -148,11 +146,11 @@ class ApiServer:
     async def create(self, manifest: Object) -> Object:
         """See `Kube`."""
         path = path_of(manifest["apiVersion"], manifest["kind"], manifest["metadata"]["namespace"])
-        return await self._request("post", path, body=manifest, field_manager=FIELD_MANAGER)
+        return await self._request("post", path, body=manifest, query=_OURS)
 
     async def replace(self, manifest: Object) -> Object:
         """See `Kube`."""
-        return await self._request("put", _own_path(manifest), body=manifest, field_manager=FIELD_MANAGER)
+        return await self._request("put", _own_path(manifest), body=manifest, query=_OURS)
 
     async def apply(self, manifest: Object) -> Object:
         """See `Kube`."""
@@ -166,7 +164,7 @@ class ApiServer:
         """See `Kube`."""
         try:
             path = path_of(api_version, kind, namespace, name)
-            await self._request("delete", path, propagation_policy="Background")
+            await self._request("delete", path, query=[("propagationPolicy", "Background")])
         except NotFound:
             return
 
@@ -175,21 +173,35 @@ class ApiServer:
             "patch",
             path,
             body=manifest,
-            content_type="application/apply-patch+yaml",
-            field_manager=FIELD_MANAGER,
-            force_conflicts=True,
+            query=[*_OURS, ("force", "true")],
+            content="application/apply-patch+yaml",
         )
 
-    async def _request(self, method: str, path: str, **parameters: Any) -> Object:
-        parameters = {"query_params": [], "header_params": {}, "_request_timeout": REQUEST_TIMEOUT, **parameters}
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]] = (),
+        body: Object | None = None,
+        content: str = "application/json",
+    ) -> Object:
         try:
-            response = await self._client.request(method, path, serialize=False, **parameters)
-            body: Object = json.loads(await response.read())
-        except ApiException as error:
-            raise _translated(error, method, path) from error
-        except (aiohttp.ClientError, OSError, TimeoutError, json.JSONDecodeError) as error:
+            request = await self._api.param_serialize(
+                method.upper(),
+                path,
+                query_params=list(query),
+                header_params={"Accept": "application/json", "Content-Type": content},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            response = await self._api.call_api(*request, _request_timeout=REQUEST_TIMEOUT)
+            answer = await response.read()
+            if not 200 <= response.status <= 299:
+                raise _refusal(response.status, response.reason, answer, f"{method} {path}")
+            parsed: Object = json.loads(answer)
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise KubernetesError(f"{method} {path}: {cause_of(error)}") from error
-        return body
+        return parsed
 
 
 def _own_path(manifest: Object, subresource: str = "") -> str:
@@ -197,14 +209,15 @@ def _own_path(manifest: Object, subresource: str = "") -> str:
     return path_of(manifest["apiVersion"], manifest["kind"], meta["namespace"], meta["name"], subresource)
 
 
-def _translated(error: ApiException, method: str, path: str) -> KubernetesError:
-    kind = {404: NotFound, 409: Conflict, 410: Expired}.get(error.status, KubernetesError)
+def _refusal(status: int, reason: str, answer: bytes, request: str) -> KubernetesError:
+    """The error that a Status object of the API server, or what stands in its place, tells of."""
+    kind = {404: NotFound, 409: Conflict, 410: Expired}.get(status, KubernetesError)
     try:
-        told = json.loads(error.body or "")
-        detail = told["message"]
-        causes = {cause.get("reason") for cause in (told.get("details") or {}).get("causes") or ()}
+        parsed = json.loads(answer)
+        detail = parsed["message"]
+        causes = {cause.get("reason") for cause in (parsed.get("details") or {}).get("causes") or ()}
     except (ValueError, KeyError, TypeError, AttributeError):
-        detail, causes = error.reason, set()
+        detail, causes = reason, set()
     if "NamespaceTerminating" in causes:
         kind = NamespaceTerminating
-    return kind(f"{method} {path}: {error.status} {detail}")
+    return kind(f"{request}: {status} {detail}")

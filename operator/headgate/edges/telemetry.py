@@ -1,27 +1,15 @@
-"""The operator's own metrics, and its health: what it did, how long it took, and whether it still does it.
+"""The operator's own metrics: what it did, and how long it took. `health` serves them."""
 
-Served on one port: `/metrics`, `/healthz` (alive), `/readyz` (leading, or waiting to).
-"""
-
-import asyncio
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from headgate.api.status import PHASES, Status
 
 MODEL = ("headgate_namespace", "headgate_model")
 
-
-@dataclass(frozen=True)
-class Health:
-    """What a probe gets: whether it is well, and why not."""
-
-    well: bool
-    detail: str = "ok"
+_Sample = tuple[Gauge, tuple[str, ...]]
 
 
 class Telemetry:
@@ -79,7 +67,7 @@ class Telemetry:
         now = {(gauge, (namespace, model, *labels)): value for gauge, labels, value in self._samples(status)}
         self._bring(namespace, model, now)
 
-    def _bring(self, namespace: str, model: str, now: "dict[_Sample, float]") -> None:
+    def _bring(self, namespace: str, model: str, now: dict[_Sample, float]) -> None:
         before = self._shown.get((namespace, model), {})
         for gauge, labels in before.keys() - now.keys():
             gauge.remove(*labels)
@@ -125,54 +113,3 @@ class Telemetry:
         """Of all: another replica tells now."""
         for namespace, model in list(self._shown):
             self.forget(namespace, model)
-
-
-_Sample = tuple[Gauge, tuple[str, ...]]
-
-
-class HealthServer:
-    """A few lines of HTTP, so that the operator needs no web framework."""
-
-    def __init__(self, telemetry: Telemetry, healthy: Callable[[], Health], ready: Callable[[], Health]) -> None:
-        self._telemetry = telemetry
-        self._probes = {"/healthz": healthy, "/readyz": ready}
-        self._server: asyncio.Server | None = None
-
-    async def start(self, port: int) -> None:
-        """Listen on all addresses."""
-        self._server = await asyncio.start_server(self._serve, port=port)
-
-    async def stop(self) -> None:
-        """Stop listening."""
-        if self._server:
-            self._server.close()
-
-    def answer(self, path: str) -> tuple[int, str, bytes]:
-        """Status, content type and body for a path."""
-        if path == "/metrics":
-            return 200, "text/plain; version=0.0.4", generate_latest(self._telemetry.registry)
-        if probe := self._probes.get(path):
-            health = probe()
-            return (200 if health.well else 503), "application/json", json.dumps(health.__dict__).encode()
-        return 404, "text/plain", b"not found\n"
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(5):
-                request = await reader.readline()
-                while (await reader.readline()).strip():
-                    pass
-                words = request.decode("latin-1").split()
-                status, kind, body = self.answer(words[1].split("?")[0] if len(words) > 1 else "")
-                head = (
-                    f"HTTP/1.1 {status} -",
-                    f"Content-Type: {kind}",
-                    f"Content-Length: {len(body)}",
-                    "Connection: close",
-                )
-                writer.write("\r\n".join((*head, "", "")).encode() + body)
-                await writer.drain()
-        except (TimeoutError, ConnectionError, ValueError, asyncio.LimitOverrunError):
-            pass
-        finally:
-            writer.close()

@@ -142,7 +142,7 @@ async def test_a_refusal_without_a_readable_reason_is_an_error_of_ours_too(serve
         await kube.get("v1", "Service", "models", "fraud")
 
 
-@pytest.mark.parametrize("body", [b"", b"hello", b"\xff\xfe"])
+@pytest.mark.parametrize("body", [b"", b"hello", b"\xff\xfe", b'{"a": "\xff"}'])
 async def test_an_answer_that_is_no_json_is_an_error_of_ours(server, kube, body):
     server.body = body
     with pytest.raises(KubernetesError):

@@ -1,13 +1,8 @@
-"""The operator's own metrics and probes."""
+"""The operator's own metrics."""
 
-import asyncio
-import socket
-from contextlib import suppress
 from dataclasses import replace
 
-import pytest
 from prometheus_client import Gauge
-from prometheus_client.parser import text_string_to_metric_families
 
 from headgate.api.status import (
     Condition,
@@ -19,7 +14,7 @@ from headgate.api.status import (
     TrafficTarget,
 )
 from headgate.core.signals import SIGNALS
-from headgate.edges.telemetry import Health, HealthServer, Telemetry
+from headgate.edges.telemetry import Telemetry
 
 MODEL = {"headgate_namespace": "models", "headgate_model": "fraud"}
 ROLLOUT = Rollout(
@@ -119,54 +114,3 @@ def test_a_model_is_forgotten_without_the_others():
     labels = {**MODEL, "phase": "Canary"}
     assert telemetry.registry.get_sample_value("headgate_rollout_phase", labels) is None
     assert telemetry.registry.get_sample_value("headgate_rollout_phase", {**labels, "headgate_model": "churn"}) == 1
-
-
-@pytest.fixture
-def probes():
-    health = {"alive": Health(True), "ready": Health(False, "not yet")}
-    return HealthServer(Telemetry(), lambda: health["alive"], lambda: health["ready"])
-
-
-def test_a_probe_says_why(probes):
-    assert probes.answer("/healthz") == (200, "application/json", b'{"well": true, "detail": "ok"}')
-    assert probes.answer("/readyz") == (503, "application/json", b'{"well": false, "detail": "not yet"}')
-    assert probes.answer("/nothing")[0] == 404
-
-
-def test_metrics_are_in_prometheus_form(probes):
-    status, kind, body = probes.answer("/metrics")
-    assert (status, kind.split(";")[0]) == (200, "text/plain")
-    names = {family.name for family in text_string_to_metric_families(body.decode())}
-    assert {"headgate_leading", "headgate_queue_depth", "headgate_rollbacks", "headgate_decision_seconds"} <= names
-
-
-async def ask(server, request):
-    """Send bytes to a running server; everything it answers."""
-    (port,) = (s.getsockname()[1] for s in server._server.sockets if s.family == socket.AF_INET)
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(request)
-    writer.write_eof()
-    answer = await reader.read()
-    writer.close()
-    await writer.wait_closed()
-    return answer
-
-
-async def test_it_speaks_enough_http_for_a_probe(probes):
-    await probes.start(0)
-    try:
-        answer = await ask(probes, b"GET /healthz?verbose=1 HTTP/1.1\r\nHost: x\r\n\r\n")
-        head, body = answer.split(b"\r\n\r\n", 1)
-        assert head.startswith(b"HTTP/1.1 200 ")
-        assert f"Content-Length: {len(body)}".encode() in head
-        assert b"404" in (await ask(probes, b"GET\r\n\r\n")).split(b"\r\n")[0]
-        assert b"404" in (await ask(probes, b"\r\n\r\n")).split(b"\r\n")[0]
-        with suppress(ConnectionError):
-            await ask(probes, b"GET /" + b"x" * 200_000)
-        assert (await ask(probes, b"GET /healthz HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 200")
-    finally:
-        await probes.stop()
-
-
-async def test_to_stop_what_was_never_started_is_no_error(probes):
-    await probes.stop()
