@@ -1,6 +1,7 @@
 """What the benchmark of the servers makes of what it reads."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,26 +25,26 @@ def sample(rate: float) -> Sample:
     return Sample(rate, 1.0, 2.0, 0.05)
 
 
-def test_the_last_line_of_a_generator_is_what_it_counted():
+def test_the_last_line_of_a_generator_is_what_it_counted() -> None:
     load = read_load(WRK)
 
     assert (load.rate, load.p50, load.p99) == (2000, 0.7, 2.1)
     assert load.failures == {"read": 3}
 
 
-def test_what_the_open_loop_could_not_send_is_a_failure():
+def test_what_the_open_loop_could_not_send_is_a_failure() -> None:
     counted = {"requests": 1, "seconds": 1, "p50_us": 1, "p99_us": 1, "failures": {}, "unsent": 7}
 
     assert sum(read_load(json.dumps(counted)).failures.values()) == 7
 
 
-def test_a_process_may_have_any_name():
+def test_a_process_may_have_any_name() -> None:
     stat = parse_stat("42 (a) b (c)) S 7 41 40 0 -1 0 1 2 3 4 10 20 30 40 20 0 1 0 999 1 2")
 
     assert stat == Stat(pid=42, parent=7, session=40, ticks=100, started=999)
 
 
-def test_a_tree_has_descendants_and_orphans_of_the_session_but_not_the_neighbours():
+def test_a_tree_has_descendants_and_orphans_of_the_session_but_not_the_neighbours() -> None:
     stats = [
         Stat(13, 12, 12, 0, 0),  # below one that made a session of its own
         Stat(12, 10, 12, 0, 0),
@@ -56,7 +57,7 @@ def test_a_tree_has_descendants_and_orphans_of_the_session_but_not_the_neighbour
     assert {stat.pid for stat in tree(10, stats)} == {10, 12, 13, 14}
 
 
-def test_ratios_are_taken_round_by_round():
+def test_ratios_are_taken_round_by_round() -> None:
     ours = {0: sample(100), 1: sample(300), 2: sample(90)}
     theirs = {0: sample(50), 1: sample(100)}
 
@@ -64,11 +65,11 @@ def test_ratios_are_taken_round_by_round():
     assert ratio(ours, {}) is None
 
 
-def test_spread_is_half_of_the_range():
+def test_spread_is_half_of_the_range() -> None:
     assert spread([90, 100, 120]) == pytest.approx(0.15)
 
 
-def test_what_failed_once_is_not_reported():
+def test_what_failed_once_is_not_reported() -> None:
     samples = Samples()
     samples.add(KEY, 0, sample(100))
     assert samples.of(KEY)
@@ -77,7 +78,7 @@ def test_what_failed_once_is_not_reported():
     assert not samples.of(KEY)
 
 
-def test_a_server_that_did_not_start_has_nothing_to_report():
+def test_a_server_that_did_not_start_has_nothing_to_report() -> None:
     samples = Samples()
     samples.add(KEY, 0, sample(100))
     samples.give_up("ours", "tabular", "", "ended with 1")
@@ -85,17 +86,17 @@ def test_a_server_that_did_not_start_has_nothing_to_report():
     assert not samples.of(KEY)
 
 
-def test_table():
+def test_table() -> None:
     assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n|---|---|\n| 1 | 2 |"
 
 
-def test_memory_that_settles_has_not_drifted():
+def test_memory_that_settles_has_not_drifted() -> None:
     assert soak.drift([80, *[100] * 20]) == 0
     assert soak.drift([100] * 11 + [110] * 10) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("case", (*cases.CASES, *LARGER), ids=lambda case: case.name)
-def test_requests_carry_the_input(case):
+def test_requests_carry_the_input(case: cases.Case) -> None:
     post = messages.protocol_json(case)
     (tensor,) = json.loads(post.body)["inputs"]
     head, _, body = post.raw("127.0.0.1:1").partition(b"\r\n\r\n")
@@ -107,14 +108,14 @@ def test_requests_carry_the_input(case):
 
 
 @pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name)
-def test_models_answer(case, tmp_path):
+def test_models_answer(case: cases.Case, tmp_path: Path) -> None:
     answer = cases.answer_of(cases.write_model(case, tmp_path), case.input)
 
     assert answer.sum() == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("case", LARGER, ids=lambda case: case.name)
-def test_larger_models_answer_each_row_by_itself(case, tmp_path):
+def test_larger_models_answer_each_row_by_itself(case: cases.Case, tmp_path: Path) -> None:
     model, rows = cases.write_model(case, tmp_path), case.rows(2)
     both = cases.answer_of(model, rows)
 
@@ -123,8 +124,8 @@ def test_larger_models_answer_each_row_by_itself(case, tmp_path):
     assert both[1:] == pytest.approx(cases.answer_of(model, rows[1:]), rel=1e-3, abs=1e-5)
 
 
-def test_what_servers_get_is_compared_round_by_round():
-    def seen(*rates):
+def test_what_servers_get_is_compared_round_by_round() -> None:
+    def seen(*rates: float) -> list[Seen]:
         return [Seen(bare, 2 * bare, rate, 9.0, 0.5) for bare, rate in zip((10, 50), rates, strict=True)]
 
     row = _row(LARGER[0], "never joined", {way: seen(100, 10) for way in WAYS} | {"never joined": seen(200, 30)})

@@ -3,7 +3,9 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,18 +14,26 @@ from pyarrow import parquet
 
 from headgate_cli import drift, main
 
+Answer = tuple[int, str, list[str]]
+"""Exit status, standard output, and the lines of complaint."""
+Ask = Callable[..., Answer]
+Column = np.ndarray[Any, Any]
+Change = Callable[[Any], object]
+"""What is done to a profile's JSON."""
+
 ROWS = 5000
 HARMLESS = "left out: "
 
 
 @pytest.fixture
-def ask(capsys):
+def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
     """Runs the command line: exit status, what it printed, and the lines that it complained with."""
 
-    def run(*argv):
+    def run(*argv: object) -> Answer:
         try:
             status = main([str(word) for word in argv])
         except SystemExit as error:
+            assert isinstance(error.code, int)
             status = error.code
         said = capsys.readouterr()
         return status, said.out, [line for line in said.err.splitlines() if not line.startswith(HARMLESS)]
@@ -31,7 +41,7 @@ def ask(capsys):
     return run
 
 
-def rows(seed, n=ROWS, shift=0.0, **more):
+def rows(seed: int, n: int = ROWS, shift: float = 0.0, **more: Column) -> dict[str, Column]:
     random = np.random.default_rng(seed)
     return {
         "age": random.normal(40 + shift, 10, n).round(1),
@@ -41,24 +51,24 @@ def rows(seed, n=ROWS, shift=0.0, **more):
     }
 
 
-def write(place: Path, columns) -> Path:
+def write(place: Path, columns: Mapping[str, Column]) -> Path:
     parquet.write_table(pa.table(columns), place)
     return place
 
 
 @pytest.fixture
-def folder(tmp_path, ask):
+def folder(tmp_path: Path, ask: Ask) -> Path:
     """A folder with a profile of `train.parquet`."""
     write(tmp_path / "train.parquet", rows(1))
     assert ask("profile", "--data", tmp_path / "train.parquet")[0] == 0
     return tmp_path
 
 
-def of(out):
+def of(out: str) -> dict[str, Any]:
     return {feature["feature"]: feature for feature in json.loads(out)["features"]}
 
 
-def test_rows_of_the_same_kind_have_not_drifted(folder, ask):
+def test_rows_of_the_same_kind_have_not_drifted(folder: Path, ask: Ask) -> None:
     data = write(folder / "live.parquet", rows(2))
     status, out, complaints = ask("drift", "--profile", folder / "profile.json", "--data", data)
     assert (status, complaints) == (0, [])
@@ -69,7 +79,7 @@ def test_rows_of_the_same_kind_have_not_drifted(folder, ask):
     assert len({line.index("no drift") for line in lines}) == 1
 
 
-def test_one_drifted_feature_is_drift(folder, ask):
+def test_one_drifted_feature_is_drift(folder: Path, ask: Ask) -> None:
     data = write(folder / "live.parquet", rows(2, shift=8))
     status, out, _ = ask("drift", "--profile", folder / "profile.json", "--data", data, "--json")
     assert status == 1
@@ -84,12 +94,12 @@ def test_one_drifted_feature_is_drift(folder, ask):
     assert window["rows"] == ROWS
 
 
-def test_a_tolerance_that_is_large_enough_holds_it_for_no_drift(folder, ask):
+def test_a_tolerance_that_is_large_enough_holds_it_for_no_drift(folder: Path, ask: Ask) -> None:
     data = write(folder / "live.parquet", rows(2, shift=8))
     assert ask("drift", "--profile", folder / "profile.json", "--data", data, "--tolerance", "0.5")[0] == 0
 
 
-def test_windows_say_when_it_began(folder, ask):
+def test_windows_say_when_it_began(folder: Path, ask: Ask) -> None:
     quiet, changed = rows(2, 4000), rows(3, 2000, shift=4)
     mixed = {name: np.concatenate([quiet[name], changed[name]]) for name in quiet}
     data = write(folder / "live.parquet", {**mixed, "week": np.arange(6000) // 1000})
@@ -109,7 +119,7 @@ def test_windows_say_when_it_began(folder, ask):
     assert out.splitlines()[1].split()[:3] == ["age", "week=0", "1000"]
 
 
-def test_missing_and_unseen_values_are_told_and_count(folder, ask):
+def test_missing_and_unseen_values_are_told_and_count(folder: Path, ask: Ask) -> None:
     live = rows(2)
     live["age"][:2000] = np.nan
     live["age"][2000:2010] = 1e6
@@ -123,7 +133,7 @@ def test_missing_and_unseen_values_are_told_and_count(folder, ask):
     assert (state["unseen"], state["verdict"]) == (1500, "drift")
 
 
-def test_the_column_of_the_windows_is_not_compared_itself(tmp_path, ask):
+def test_the_column_of_the_windows_is_not_compared_itself(tmp_path: Path, ask: Ask) -> None:
     train = write(tmp_path / "train.parquet", rows(1, year=np.arange(ROWS) % 3))
     ask("profile", "--data", train)
     live = write(tmp_path / "live.parquet", rows(2, year=np.full(ROWS, 9)))
@@ -131,7 +141,7 @@ def test_the_column_of_the_windows_is_not_compared_itself(tmp_path, ask):
     assert ask("drift", "--profile", tmp_path / "profile.json", "--data", live, "--by", "year")[0] == 0
 
 
-def test_too_few_rows_are_no_answer(folder, ask):
+def test_too_few_rows_are_no_answer(folder: Path, ask: Ask) -> None:
     data = write(folder / "live.parquet", rows(2, 60))
     status, out, complaints = ask("drift", "--profile", folder / "profile.json", "--data", data)
     assert status == 2
@@ -140,7 +150,7 @@ def test_too_few_rows_are_no_answer(folder, ask):
     assert "a window needs 100" in complaints[0]
 
 
-def damaged(folder, change):
+def damaged(folder: Path, change: Change) -> list[str | Path]:
     whole = json.loads((folder / "profile.json").read_text())
     change(whole)
     place = folder / "damaged.json"
@@ -148,20 +158,20 @@ def damaged(folder, change):
     return ["--profile", place]
 
 
-def set_count(value):
-    def change(whole):
+def set_count(value: object) -> Change:
+    def change(whole: Any) -> None:
         counts = whole["features"][0]["counts"]
         counts[next(iter(counts))] = value
 
     return change
 
 
-def text(folder, name, content):
+def text(folder: Path, name: str, content: str | bytes) -> Path:
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     return folder / name
 
 
-WRONG = {
+WRONG: dict[str, tuple[Callable[[Path], list[str | Path]], str]] = {
     "a profile that is not there": (lambda f: ["--profile", f / "none.json"], "none.json"),
     "a profile that is a folder": (lambda f: ["--profile", f], "directory"),
     "a profile that is no JSON": (lambda f: ["--profile", text(f, "p.json", "{")], "p.json: profile.json is damaged"),
@@ -213,7 +223,7 @@ WRONG = {
 
 @pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["table", "json"])
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_question_gets_one_line_and_no_verdict(folder, ask, name, as_json):
+def test_a_wrong_question_gets_one_line_and_no_verdict(folder: Path, ask: Ask, name: str, as_json: list[str]) -> None:
     options, reason = WRONG[name]
     write(folder / "live.parquet", rows(2, shift=8))
     usual = {"--profile": folder / "profile.json", "--data": folder / "live.parquet"}
@@ -227,7 +237,7 @@ def test_a_wrong_question_gets_one_line_and_no_verdict(folder, ask, name, as_jso
 
 
 @pytest.mark.skipif(not hasattr(sys, "set_int_max_str_digits"), reason="no limit in this Python")
-def test_a_count_of_too_many_digits_is_a_damaged_profile(folder, ask):
+def test_a_count_of_too_many_digits_is_a_damaged_profile(folder: Path, ask: Ask) -> None:
     whole = (folder / "profile.json").read_text().replace('"missing": 0', '"missing": ' + "9" * 5000, 1)
     place = text(folder, "huge.json", whole)
     status, _, complaints = ask("drift", "--profile", place, "--data", folder / "train.parquet")
@@ -241,20 +251,23 @@ class Counting:
         self._table = table
         self.asked = 0
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._table, name)
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Any:
         return self._table[name]
 
     @property
-    def column_names(self):
+    def column_names(self) -> list[str]:
         self.asked += 1
-        return self._table.column_names
+        names: list[str] = self._table.column_names
+        return names
 
 
 @pytest.mark.parametrize("command", ["profile", "drift"])
-def test_the_names_of_all_columns_are_not_looked_through_for_each_column(folder, ask, monkeypatch, command):
+def test_the_names_of_all_columns_are_not_looked_through_for_each_column(
+    folder: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
     counted = []
     for columns in (10, 100):
         data = write(folder / "wide.parquet", {f"c{at}": np.random.default_rng(at).random(60) for at in range(columns)})
@@ -268,7 +281,7 @@ def test_the_names_of_all_columns_are_not_looked_through_for_each_column(folder,
     assert counted[0] == counted[1] < 10
 
 
-def test_the_verdicts_of_all_windows_are_made_once(folder):
+def test_the_verdicts_of_all_windows_are_made_once(folder: Path) -> None:
     options = ["--profile", str(folder / "profile.json"), "--data", str(folder / "train.parquet"), "--by", "1000"]
     parser = argparse.ArgumentParser()
     drift.add_parser(parser.add_subparsers())

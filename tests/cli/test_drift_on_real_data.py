@@ -4,11 +4,18 @@ The files come out of wheels in the cache, see `setup.wheels`. Without them thes
 """
 
 import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from headgate_cli import main
 from tools.setup import wheels
+
+Feature = dict[str, Any]
+"""What is said of one, as in `--json`."""
+Drift = Callable[..., tuple[int, dict[str, Feature]]]
 
 CHANGED = {"car_value", "salary_range", "loan_length", "repaid_loan_on_prev_car"}
 UNCHANGED = {"debt_to_income_ratio", "size_of_downpayment", "driver_tenure"}
@@ -17,11 +24,13 @@ CHANGED_AT = 25_000
 
 
 @pytest.fixture
-def drift(tmp_path, monkeypatch, capsys):
+def drift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Drift:
     """Profiles one file, compares another with it: exit status and features by name."""
     monkeypatch.chdir(tmp_path)
 
-    def run(wheel, reference, data, *options, profile=()):
+    def run(
+        wheel: wheels.Wheel, reference: str, data: str, *options: str, profile: Sequence[str] = ()
+    ) -> tuple[int, dict[str, Feature]]:
         for file in {reference, data}:
             wheel.extract(file, tmp_path)
         assert main(["profile", "--data", reference, *profile]) == 0
@@ -34,43 +43,46 @@ def drift(tmp_path, monkeypatch, capsys):
     return run
 
 
-def loans(drift, *options):
+def loans(drift: Drift, *options: str) -> tuple[int, dict[str, Feature]]:
     names = (f"synthetic_car_loan_{part}.csv" for part in ("reference", "analysis"))
     return drift(wheels.NANNYML, *names, "--by", "1000", *options, profile=["--labels", "repaid"])
 
 
-def first_alarm(feature):
+def first_alarm(feature: Feature) -> int | None:
     """The row before the first window that alarmed; None if none did."""
     return int(feature["firstAlarm"].split()[1].split("-")[0]) - 1 if feature["alarms"] else None
 
 
 @pytest.mark.parametrize("options", [(), ("--tolerance", "0.05")])
-def test_of_the_car_loans_the_changed_features_alarm_at_once_and_the_others_never(drift, options):
+def test_of_the_car_loans_the_changed_features_alarm_at_once_and_the_others_never(
+    drift: Drift, options: tuple[str, ...]
+) -> None:
     """Among the changed: nine of a hundred left the highest `salary_range`, nearly all who were in it."""
     status, features = loans(drift, *options)
     assert status == 1
     for name in CHANGED:
-        assert CHANGED_AT <= first_alarm(features[name]) < CHANGED_AT + 3000, name
+        alarm = first_alarm(features[name])
+        assert alarm is not None and CHANGED_AT <= alarm < CHANGED_AT + 3000, name
         assert features[name]["windows"][-1]["verdict"] == "drift", name
     for name in UNCHANGED:
         assert features[name]["alarms"] == 0, name
 
 
 @pytest.mark.parametrize("rows", ["100", "5000", "50000"])
-def test_the_unchanged_features_of_the_loans_are_quiet_in_windows_of_any_size(drift, rows):
+def test_the_unchanged_features_of_the_loans_are_quiet_in_windows_of_any_size(drift: Drift, rows: str) -> None:
     names = (f"synthetic_car_loan_{part}.csv" for part in ("reference", "analysis"))
     options = ("--by", rows, "--tolerance", "0.02")
     _, features = drift(wheels.NANNYML, *names, *options, profile=["--columns", ",".join(sorted(UNCHANGED))])
     assert {name: feature["alarms"] for name, feature in features.items()} == dict.fromkeys(UNCHANGED, 0)
 
 
-def test_columns_that_tell_nothing_are_left_out_of_the_profile_of_the_loans(drift):
+def test_columns_that_tell_nothing_are_left_out_of_the_profile_of_the_loans(drift: Drift) -> None:
     _, features = loans(drift)
     assert set(features) == CHANGED | UNCHANGED | {"y_pred", "y_pred_proba"}
 
 
 @pytest.mark.parametrize("options", [(), ("--by", "year")], ids=["three years", "year by year"])
-def test_the_census_of_massachusetts_has_not_drifted_in_three_years(drift, options):
+def test_the_census_of_massachusetts_has_not_drifted_in_three_years(drift: Drift, options: tuple[str, ...]) -> None:
     names = (f"employment_MA_{part}.pq" for part in ("reference", "analysis"))
     status, features = drift(wheels.NANNYML, *names, *options, profile=["--labels", "employed"])
     assert status == 0
@@ -81,7 +93,7 @@ def test_the_census_of_massachusetts_has_not_drifted_in_three_years(drift, optio
 
 
 @pytest.mark.parametrize("options", [("--by", "168"), ("--by", "date", "--every", "7d")], ids=["rows", "times"])
-def test_every_week_in_seattle_is_another_season_than_the_year(drift, options):
+def test_every_week_in_seattle_is_another_season_than_the_year(drift: Drift, options: tuple[str, ...]) -> None:
     """No fault of the test: a week *is* no sample of the year. Candidate and stable are compared in the same week."""
     status, features = drift(wheels.VEGA_DATASETS, "seattle-temps.csv", "seattle-temps.csv", *options)
     assert status == 1
@@ -90,6 +102,6 @@ def test_every_week_in_seattle_is_another_season_than_the_year(drift, options):
     assert min(window["psi"] for window in temperature["windows"][:-1]) > 1
 
 
-def test_the_whole_year_in_seattle_is_like_itself(drift):
+def test_the_whole_year_in_seattle_is_like_itself(drift: Drift) -> None:
     status, features = drift(wheels.VEGA_DATASETS, "seattle-temps.csv", "seattle-temps.csv")
     assert (status, features["temp"]["windows"][0]["ks"]) == (0, 0)

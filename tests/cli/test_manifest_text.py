@@ -2,7 +2,9 @@
 
 import json
 import subprocess
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,7 +15,9 @@ from headgate.api.generate import crd_files
 from headgate_cli.manifest_text import Unreadable, read, write
 from tools.setup import cache, tools
 
-READ = {
+Kubectl = Callable[[Path], Any]
+
+READ: dict[str, object] = {
     **dict.fromkeys(["y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"], True),
     **dict.fromkeys(["n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"], False),
     **dict.fromkeys(["~", "null", "Null", "NULL", ""]),
@@ -74,48 +78,48 @@ READ = {
 KEYS = {"y: 1": "true", "off: 1": "false", "1: 1": "1", "0x10: 1": "16", "1.5: 1": "1.5", "1e3: 1": "1000", "a: 1": "a"}
 
 
-def same(one, other):
+def same(one: object, other: object) -> bool:
     """Equal, and of the same kind: 1 is not True, and 1.5 is not "1.5"."""
     return type(one) is type(other) and one == other
 
 
 @pytest.fixture(scope="module")
-def kubectl():
+def kubectl() -> Kubectl:
     """kubectl, where the cluster's programs are built already."""
     tool = next(tool for tool in tools.TOOLS if tool.name == "kube")
     program = cache.root() / "tools" / f"kube-{tool.key}" / "kube"
     if not program.exists():
         pytest.skip("kubectl is not built")
 
-    def run(path: Path):
+    def run(path: Path) -> Any:
         """The object as kubectl would send it; None if it can't read it."""
-        words = [program, "kubectl", "label", "--local", "--filename", path, "a=b", "--output=json"]
+        words: list[str | Path] = [program, "kubectl", "label", "--local", "--filename", path, "a=b", "--output=json"]
         done = subprocess.run(words, check=False, capture_output=True, text=True, env={"HOME": str(path.parent)})
         return json.loads(done.stdout, parse_int=whole) if done.returncode == 0 else None
 
-    def whole(digits: str):
+    def whole(digits: str) -> int | float:
         return int(digits) if -(2**63) <= int(digits) < 2**63 else float(digits)
 
     return run
 
 
-def manifest(lines):
+def manifest(lines: Iterable[str]) -> str:
     head = "apiVersion: headgate.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {name: fraud}\nspec:\n"
     return head + "".join(f"  {line}\n" for line in lines)
 
 
 @pytest.mark.parametrize("text", READ)
-def test_a_scalar_is_read_as_kubectl_reads_it(text):
+def test_a_scalar_is_read_as_kubectl_reads_it(text: str) -> None:
     (document,) = read(f"a: {text}\n").documents
     assert same(document["a"], READ[text])
 
 
 @pytest.mark.parametrize("line", KEYS)
-def test_a_key_is_text(line):
+def test_a_key_is_text(line: str) -> None:
     assert read(line).documents == [{KEYS[line]: 1}]
 
 
-def test_kubectl_itself_reads_the_table_so(kubectl, tmp_path):
+def test_kubectl_itself_reads_the_table_so(kubectl: Kubectl, tmp_path: Path) -> None:
     place = tmp_path / "sweep.yaml"
     place.write_text(
         manifest([*(f"k{at}: {text}" for at, text in enumerate(READ)), "keys:", *(f"  {k}" for k in KEYS)])
@@ -130,7 +134,7 @@ def test_kubectl_itself_reads_the_table_so(kubectl, tmp_path):
     assert ours["spec"] == {**spec, "keys": keys}
 
 
-def test_made_up_scalars_are_read_as_kubectl_reads_them(kubectl, tmp_path):
+def test_made_up_scalars_are_read_as_kubectl_reads_them(kubectl: Kubectl, tmp_path: Path) -> None:
     pieces = ["0", "1", "7", "8", "12", "e", "E", ".", "-", "+", "_", "x", "o", "b", ":", "f", "inf", "y", "n"]
     made = [a + b + c for a in pieces for b in pieces for c in pieces]
     fit = [text for text in made if not text.endswith(":") and text[0] != ":" and ".inf" not in text and text != "---"]
@@ -164,7 +168,7 @@ def test_made_up_scalars_are_read_as_kubectl_reads_them(kubectl, tmp_path):
         "<<: 3",
     ],
 )
-def test_what_json_does_not_have_can_not_be_read(text, kubectl, tmp_path):
+def test_what_json_does_not_have_can_not_be_read(text: str, kubectl: Kubectl, tmp_path: Path) -> None:
     with pytest.raises(Unreadable):
         read(text)
     place = tmp_path / "bad.yaml"
@@ -173,19 +177,19 @@ def test_what_json_does_not_have_can_not_be_read(text, kubectl, tmp_path):
         assert kubectl(place) is None
 
 
-def test_few_lines_of_aliases_do_not_fill_the_memory():
+def test_few_lines_of_aliases_do_not_fill_the_memory() -> None:
     text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
     text += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
     with pytest.raises(Unreadable, match="values"):
         read(text)
 
 
-def test_what_is_nested_without_end_can_not_be_read():
+def test_what_is_nested_without_end_can_not_be_read() -> None:
     with pytest.raises(Unreadable, match="nested"):
         read("[" * 5000)
 
 
-def test_a_merge_brings_keys_in_and_repeats_none():
+def test_a_merge_brings_keys_in_and_repeats_none() -> None:
     found = read("base: &b {<<: {x: 1}, x: 2}\nuse:\n  <<: *b\n  x: 3\n")
     assert found.documents == [{"base": {"x": 2}, "use": {"x": 3}}]
     assert found.repeated == []
@@ -213,12 +217,12 @@ WRITTEN = [
 @pytest.mark.parametrize(
     "text", [*WRITTEN, "it's", 'a "b"', "ü", "a: b", "# x", "- x", "a\nb", "\x07", " x ", "x" * 300]
 )
-def test_text_that_is_written_is_text_to_every_reader(text):
+def test_text_that_is_written_is_text_to_every_reader(text: str) -> None:
     written = write({"value": text, text: ["x", text], "y": text})
     assert read(written).documents == [yaml.safe_load(written)] == [{"value": text, text: ["x", text], "y": text}]
 
 
-def test_text_that_is_written_is_text_to_kubectl(kubectl, tmp_path):
+def test_text_that_is_written_is_text_to_kubectl(kubectl: Kubectl, tmp_path: Path) -> None:
     document = {**read(manifest([])).documents[0], "spec": {"values": WRITTEN, **dict.fromkeys(["y", "12", "a"], "z")}}
     place = tmp_path / "written.yaml"
     place.write_text(write(document))
@@ -226,11 +230,11 @@ def test_text_that_is_written_is_text_to_kubectl(kubectl, tmp_path):
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cs"])))
-def test_any_text_comes_back(text):
+def test_any_text_comes_back(text: str) -> None:
     assert read(write([text])).documents == [[text]]
 
 
 @pytest.mark.parametrize("name", crd_files())
-def test_the_generated_manifests_are_one_thing_to_every_reader(name):
+def test_the_generated_manifests_are_one_thing_to_every_reader(name: str) -> None:
     text = crd_files()[name]
     assert read(text).documents == [yaml.safe_load(text)]

@@ -1,13 +1,16 @@
 """`headgate simulate` as people call it: flags and manifests in, a table or one JSON object out."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from headgate.core.signals import SIGNALS
 from headgate_cli import main
 from headgate_cli.manifest_text import write
-from manifest_cases import BAD, GOOD, manifest
+from manifest_cases import BAD, GOOD, Bad, manifest
 
 KEYS = [
     "runs",
@@ -22,17 +25,22 @@ KEYS = [
     "ratio_to_bound",
 ]
 SPREAD = ["mean", "median", "p95"]
+Simulate = Callable[..., tuple[int, str, str]]
+Told = Callable[..., dict[str, Any]]
+Written = Callable[..., Path]
+
 QUICK = ["--runs", "20", "--max-time", "20s", "--history", "60s"]
 
 
 @pytest.fixture
-def simulate(capsys):
+def simulate(capsys: pytest.CaptureFixture[str]) -> Simulate:
     """Exit status, standard output, standard error."""
 
-    def run(*words):
+    def run(*words: object) -> tuple[int, str, str]:
         try:
             status = main(["simulate", *map(str, words)])
         except SystemExit as end:  # argparse
+            assert isinstance(end.code, int)
             status = end.code
         return status, *capsys.readouterr()
 
@@ -40,22 +48,23 @@ def simulate(capsys):
 
 
 @pytest.fixture
-def told(simulate):
+def told(simulate: Simulate) -> Told:
     """The JSON object of a simulation that goes well."""
 
-    def run(*words):
+    def run(*words: object) -> dict[str, Any]:
         status, out, err = simulate("--json", *words)
         assert (status, err) == (0, "")
-        return json.loads(out)
+        found: dict[str, Any] = json.loads(out)
+        return found
 
     return run
 
 
 @pytest.fixture
-def written(tmp_path):
+def written(tmp_path: Path) -> Written:
     """A file with these objects."""
 
-    def put(*documents):
+    def put(*documents: object) -> Path:
         file = tmp_path / "model.yaml"
         file.write_text("---\n".join(map(write, documents)))
         return file
@@ -63,7 +72,7 @@ def written(tmp_path):
     return put
 
 
-def test_the_json_object_has_exactly_these_keys(told):
+def test_the_json_object_has_exactly_these_keys(told: Told) -> None:
     found = told(*QUICK, "--candidate-errors", "50%", "--weight", "10")
     assert list(found) == KEYS
     assert list(found["rolled_back_by"]) == [*(signal.name for signal in SIGNALS), "budget"]
@@ -73,19 +82,19 @@ def test_the_json_object_has_exactly_these_keys(told):
     assert found["ratio_to_bound"] > 1
 
 
-def test_without_a_fixed_weight_there_is_no_bound(told):
+def test_without_a_fixed_weight_there_is_no_bound(told: Told) -> None:
     found = told(*QUICK, "--candidate-errors", "1")
     assert list(found) == KEYS
     assert (found["wald_bound"], found["ratio_to_bound"]) == (None, None)
     assert found["seconds"]["p95"] <= 3
 
 
-def test_a_seed_gives_the_same_object_and_another_one_another(told):
+def test_a_seed_gives_the_same_object_and_another_one_another(told: Told) -> None:
     words = [*QUICK, "--candidate-errors", "5%", "--errors", "bursty:5", "--seed"]
     assert told(*words, 3) == told(*words, 3) != told(*words, 4)
 
 
-def test_people_get_a_table(simulate):
+def test_people_get_a_table(simulate: Simulate) -> None:
     status, out, err = simulate(*QUICK, "--candidate-errors", "50%", "--weight", "10")
     assert (status, err) == (0, "")
     lines = out.splitlines()
@@ -96,16 +105,16 @@ def test_people_get_a_table(simulate):
     assert lines[9].startswith("no test can do with fewer than 4 candidate requests; the mean is ")
 
 
-def test_the_table_says_when_too_few_were_rolled_back_to_compare(simulate):
+def test_the_table_says_when_too_few_were_rolled_back_to_compare(simulate: Simulate) -> None:
     _, out, _ = simulate(*QUICK, "--candidate-errors", "0.7%", "--weight", "10")
     assert out.rstrip().endswith("too few rollouts were rolled back to compare")
 
 
-def test_a_share_is_a_number_or_a_percentage(told):
+def test_a_share_is_a_number_or_a_percentage(told: Told) -> None:
     assert told(*QUICK, "--candidate-errors", "5%") == told(*QUICK, "--candidate-errors", "0.05")
 
 
-def test_without_more_the_candidate_fails_as_often_as_stable(told):
+def test_without_more_the_candidate_fails_as_often_as_stable(told: Told) -> None:
     words = [*QUICK, "--stable-errors", "2%"]
     assert told(*words) == told(*words, "--candidate-errors", "2%")
 
@@ -132,13 +141,13 @@ def test_without_more_the_candidate_fails_as_often_as_stable(told):
         ("--margin", "5%"),
     ],
 )
-def test_every_flag_makes_a_difference(words, told):
+def test_every_flag_makes_a_difference(words: tuple[str, ...], told: Told) -> None:
     usual = [*QUICK, "--candidate-errors", "10%", "--stable-errors", "2%"]
     assert told(*usual, *words) != told(*usual)
 
 
 @pytest.mark.parametrize("ending", ["png", "svg"])
-def test_a_plot_is_drawn(ending, simulate, tmp_path):
+def test_a_plot_is_drawn(ending: str, simulate: Simulate, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     file = tmp_path / f"plot.{ending}"
     status, out, err = simulate(*QUICK, "--candidate-errors", "5%", "--plot", file)
@@ -147,7 +156,7 @@ def test_a_plot_is_drawn(ending, simulate, tmp_path):
     assert file.read_bytes().startswith(b"\x89PNG" if ending == "png" else b"<?xml")
 
 
-def test_the_policy_is_read_from_a_manifest(told, written):
+def test_the_policy_is_read_from_a_manifest(told: Told, written: Written) -> None:
     words = [*QUICK, "--candidate-errors", "5%"]
     policy = {"alpha": 0.1, "maxWeight": 5, "riskBudget": 7, "margins": {"errors": "1%"}}
     file = written(manifest(("spec.rollout", policy), ("spec.traffic", {"retryOnStable": False})))
@@ -155,24 +164,26 @@ def test_the_policy_is_read_from_a_manifest(told, written):
     assert told(*words, "-f", file) == told(*words, *flags) != told(*words)
 
 
-def test_what_a_manifest_leaves_out_is_what_it_is_without_a_manifest(told, written):
+def test_what_a_manifest_leaves_out_is_what_it_is_without_a_manifest(told: Told, written: Written) -> None:
     words = [*QUICK, "--candidate-errors", "5%"]
     assert told(*words, "-f", written(manifest())) == told(*words)
 
 
-def test_flags_override_the_manifest(told, written):
+def test_flags_override_the_manifest(told: Told, written: Written) -> None:
     words = [*QUICK, "--candidate-errors", "5%"]
     file = written(manifest(("spec.rollout", {"alpha": 0.1, "riskBudget": 100})))
     assert told(*words, "-f", file, "--alpha", "0.01", "--risk-budget", "20") == told(*words)
 
 
-def test_a_fixed_weight_takes_the_place_of_a_manifests_ladder_and_keeps_its_margin(told, written):
+def test_a_fixed_weight_takes_the_place_of_a_manifests_ladder_and_keeps_its_margin(
+    told: Told, written: Written
+) -> None:
     words = [*QUICK, "--candidate-errors", "50%", "--weight", "10"]
     ladder = {"steps": [{"weight": 1, "hold": "1h"}], "margins": {"errors": "1%"}}
     assert told(*words, "-f", written(manifest(("spec.rollout", ladder)))) == told(*words, "--margin", "1%")
 
 
-def test_the_only_one_in_a_list_is_simulated(told, simulate, written):
+def test_the_only_one_in_a_list_is_simulated(told: Told, simulate: Simulate, written: Written) -> None:
     listed = {"apiVersion": "v1", "kind": "List", "items": [manifest(("spec.rollout.alpha", 0.2))]}
     assert told(*QUICK, "-f", written(listed)) == told(*QUICK, "--alpha", "0.2")
     file = written(manifest())
@@ -182,13 +193,13 @@ def test_the_only_one_in_a_list_is_simulated(told, simulate, written):
     assert "twice" in err
 
 
-def test_other_kinds_in_the_file_are_passed_over(told, written):
+def test_other_kinds_in_the_file_are_passed_over(told: Told, written: Written) -> None:
     service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}}
     assert told(*QUICK, "-f", written(service, manifest(), service)) == told(*QUICK)
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_every_manifest_that_the_api_server_takes_can_be_simulated(name, told, written):
+def test_every_manifest_that_the_api_server_takes_can_be_simulated(name: str, told: Told, written: Written) -> None:
     assert list(told("-f", written(GOOD[name]), "--runs", "2", "--max-time", "2s", "--history", "10s")) == KEYS
 
 
@@ -242,7 +253,7 @@ WRONG = {
 }
 
 
-def refused(status, out, err, reason):
+def refused(status: int, out: str, err: str, reason: str) -> None:
     """Exit status 2, nothing on standard output, and one message at the end of what argparse says of usage."""
     assert (status, out) == (2, "")
     *usage, message = err.splitlines()
@@ -253,18 +264,18 @@ def refused(status, out, err, reason):
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_value_is_told_in_one_message(name, simulate):
+def test_a_wrong_value_is_told_in_one_message(name: str, simulate: Simulate) -> None:
     words, reason = WRONG[name]
     refused(*simulate("--json", *words.split()), reason)
 
 
-def test_a_file_that_is_not_there_is_told(simulate, tmp_path):
+def test_a_file_that_is_not_there_is_told(simulate: Simulate, tmp_path: Path) -> None:
     refused(*simulate("-f", tmp_path / "none.yaml"), "No such file")
     refused(*simulate("-f", tmp_path), "Is a directory")
 
 
 @pytest.mark.parametrize("text", ["a: [", "\tx: 1", "!!python/object:os.system {}"])
-def test_a_file_that_is_no_yaml_is_told(text, simulate, tmp_path):
+def test_a_file_that_is_no_yaml_is_told(text: str, simulate: Simulate, tmp_path: Path) -> None:
     file = tmp_path / "model.yaml"
     file.write_text(text)
     status, out, err = simulate("-f", file)
@@ -273,13 +284,13 @@ def test_a_file_that_is_no_yaml_is_told(text, simulate, tmp_path):
     assert "Traceback" not in err
 
 
-def test_bytes_that_are_no_text_are_told(simulate, tmp_path):
+def test_bytes_that_are_no_text_are_told(simulate: Simulate, tmp_path: Path) -> None:
     file = tmp_path / "model.yaml"
     file.write_bytes(b"\xff\xfe\x00kind")
     refused(*simulate("-f", file), "can't be read as YAML")
 
 
-def test_a_file_has_to_hold_one_model_deployment(simulate, written):
+def test_a_file_has_to_hold_one_model_deployment(simulate: Simulate, written: Written) -> None:
     refused(
         *simulate("-f", written(manifest(), manifest())),
         "holds 2 objects of kind ModelDeployment; give a file with one",
@@ -288,7 +299,7 @@ def test_a_file_has_to_hold_one_model_deployment(simulate, written):
 
 
 @pytest.mark.parametrize("case", BAD, ids=lambda case: case.name)
-def test_what_the_api_server_refuses_is_not_simulated(case, simulate, written):
+def test_what_the_api_server_refuses_is_not_simulated(case: Bad, simulate: Simulate, written: Written) -> None:
     status, out, err = simulate("-f", written(case.manifest), *QUICK)
     assert (status, out) == (2, "")
     assert err.startswith("headgate simulate: ")
@@ -297,19 +308,19 @@ def test_what_the_api_server_refuses_is_not_simulated(case, simulate, written):
     assert "Traceback" not in err
 
 
-def test_a_plot_that_can_not_be_written_is_told(simulate, tmp_path):
+def test_a_plot_that_can_not_be_written_is_told(simulate: Simulate, tmp_path: Path) -> None:
     place = tmp_path / "none" / "plot.png"
     refused(*simulate("--json", *QUICK, "--plot", place), f"can't draw {place}")
 
 
-def test_with_few_requests_a_candidate_that_always_fails_goes_within_its_budget(told):
+def test_with_few_requests_a_candidate_that_always_fails_goes_within_its_budget(told: Told) -> None:
     few = ("--rps", "0.05", "--scrape", "5s", "--stable-errors", "0.002", "--runs", "200")
     found = told(*few, "--candidate-errors", "1")
     assert found["rolled_back"] >= 0.99
     assert found["candidate_requests"]["p95"] <= 20
 
 
-def test_slow_answers_and_a_shadow_can_be_asked_for(told):
+def test_slow_answers_and_a_shadow_can_be_asked_for(told: Told) -> None:
     slow = told(*QUICK, "--stable-slow", "1%", "--candidate-slow", "50%", "--stable-errors", "0")
     assert slow["rolled_back_by"]["latency"] == 1
     shadow = told(*QUICK, "--shadow", "--agreement", "50%")
@@ -317,7 +328,7 @@ def test_slow_answers_and_a_shadow_can_be_asked_for(told):
 
 
 @pytest.mark.parametrize("words", [("--agreement", "90%"), ("--candidate-slow", "10%")])
-def test_what_has_nothing_to_be_compared_with_is_said(simulate, words):
+def test_what_has_nothing_to_be_compared_with_is_said(simulate: Simulate, words: tuple[str, ...]) -> None:
     status, _, err = simulate(*QUICK, *words)
     assert status == 2
     assert words[0] in err

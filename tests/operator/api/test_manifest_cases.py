@@ -1,6 +1,8 @@
 """One table of manifests before `headgate validate` and before the CRD's schema: both agree."""
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from jsonschema import Draft4Validator, ValidationError, validators
@@ -10,16 +12,17 @@ from headgate.api.schema import model_deployment_crd
 from headgate.api.spec import Spec
 from headgate_cli.validate import check
 from headgate_serving.router.traffic import parse_deployment
-from manifest_cases import BAD, GOOD, MINIMAL
+from manifest_cases import BAD, GOOD, MINIMAL, Bad
 
-SCHEMA = model_deployment_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+Schema = dict[str, Any]
+SCHEMA: Schema = model_deployment_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
 
 CASES = [pytest.param(bad, id=bad.name) for bad in BAD]
-SHORT_NAME = re.search(r"matches\('(.*)'\)", rules.SHORT_NAME.cel).group(1)
+(SHORT_NAME,) = re.findall(r"matches\('(.*)'\)", rules.SHORT_NAME.cel)
 
 
-def without_nulls(value):
+def without_nulls(value: Any) -> Any:
     """Fields that are null are dropped before the API server validates."""
     if isinstance(value, dict):
         return {k: without_nulls(v) for k, v in value.items() if v is not None}
@@ -33,13 +36,13 @@ OPENAPI = validators.extend(
 """OpenAPI 3.0 says exclusive bounds as draft 4 does."""
 
 
-def int_or_string(validator, value):
+def int_or_string(validator: Draft4Validator, value: Any) -> Iterator[ValidationError]:
     """What stands in the place of a type."""
     if not (validator.is_type(value, "string") or validator.is_type(value, "integer")):
         yield ValidationError(f"{value!r} is no integer and no string")
 
 
-def keys_twice(schema, value):
+def keys_twice(schema: Schema, value: Any) -> Iterator[Any]:
     """Items of a list with the same key, which the API server refuses."""
     if isinstance(value, list):
         if schema.get("x-kubernetes-list-type") == "map":
@@ -56,7 +59,7 @@ def keys_twice(schema, value):
             yield from keys_twice(inner, value.get(name))
 
 
-def unknown_fields(schema, value):
+def unknown_fields(schema: Schema, value: Any) -> Iterator[str]:
     """What the API server would prune, or refuse when it is strict."""
     if schema.get("x-kubernetes-preserve-unknown-fields"):
         return
@@ -72,19 +75,19 @@ def unknown_fields(schema, value):
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_a_good_manifest_is_valid(name):
+def test_a_good_manifest_is_valid(name: str) -> None:
     assert check(GOOD[name]) == []
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_a_good_manifest_fits_the_schema(name):
+def test_a_good_manifest_fits_the_schema(name: str) -> None:
     manifest = without_nulls(GOOD[name])
     assert list(OPENAPI.iter_errors(manifest)) == []
     assert list(unknown_fields({**SCHEMA, "properties": {**SCHEMA["properties"], "metadata": {}}}, manifest)) == []
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_routers_can_read_all_of_a_good_manifest(name):
+def test_routers_can_read_all_of_a_good_manifest(name: str) -> None:
     split = [{"revision": "fraud-1a2b3c4d", "role": "stable", "weight": 100}]
     manifest = without_nulls(GOOD[name])
     for written in (
@@ -97,21 +100,21 @@ def test_routers_can_read_all_of_a_good_manifest(name):
 
 
 @pytest.mark.parametrize("bad", CASES)
-def test_no_manifest_however_bad_holds_up_what_routers_do(bad):
+def test_no_manifest_however_bad_holds_up_what_routers_do(bad: Bad) -> None:
     split = [{"revision": "fraud-1a2b3c4d", "role": "stable", "weight": 100}]
     manifest = bad.manifest if isinstance(bad.manifest.get("spec"), dict) else {}
     assert len(parse_deployment({**manifest, "status": {"traffic": split}}).targets) == 1
 
 
 @pytest.mark.parametrize("bad", CASES)
-def test_a_bad_manifest_is_refused_with_field_and_reason(bad):
+def test_a_bad_manifest_is_refused_with_field_and_reason(bad: Bad) -> None:
     findings = check(bad.manifest)
     assert [f.field for f in findings] == [bad.field]
     assert bad.reason in findings[0].reason
 
 
 @pytest.mark.parametrize("bad", CASES)
-def test_a_bad_manifest_is_refused_by_the_api_server_for_the_reason_in_the_table(bad):
+def test_a_bad_manifest_is_refused_by_the_api_server_for_the_reason_in_the_table(bad: Bad) -> None:
     manifest = without_nulls(bad.manifest)
     fits = OPENAPI.is_valid(manifest)
     unknown = list(unknown_fields({**SCHEMA, "properties": {**SCHEMA["properties"], "metadata": {}}}, manifest))
@@ -125,16 +128,16 @@ def test_a_bad_manifest_is_refused_by_the_api_server_for_the_reason_in_the_table
     assert by_name == (bad.by == "name")
 
 
-def test_several_mistakes_are_all_told():
+def test_several_mistakes_are_all_told() -> None:
     broken = {**MINIMAL, "spec": {**MINIMAL["spec"], "rollout": {"alpha": 7, "soak": "x"}, "extra": 1}}
     assert [f.field for f in check(broken)] == ["spec.rollout.alpha", "spec.rollout.soak", "spec.extra"]
 
 
 @pytest.mark.parametrize("metadata", [None, [], {}, {"name": None}, {"name": 7}])
-def test_a_manifest_without_a_usable_name_is_refused(metadata):
+def test_a_manifest_without_a_usable_name_is_refused(metadata: object) -> None:
     assert [f.field for f in check({**MINIMAL, "metadata": metadata})] == ["metadata.name"]
 
 
-def test_another_version_of_the_api_is_refused():
+def test_another_version_of_the_api_is_refused() -> None:
     (finding,) = check({**MINIMAL, "apiVersion": "headgate.dev/v1"})
     assert (finding.field, finding.reason) == ("apiVersion", "must be headgate.dev/v1alpha1")

@@ -14,12 +14,12 @@ from manifest_cases import BAD_QUANTITIES
     ("text", "expected"),
     [("200ms", 0.2), ("90s", 90), ("1m30s", 90), ("1.5h", 5400), ("0s", 0), ("1h1m1s1ms", 3661.001)],
 )
-def test_a_duration_in_seconds(text, expected):
+def test_a_duration_in_seconds(text: str, expected: float) -> None:
     assert seconds(text) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("text", ["", "5", "s", "1d", "-1s", "1 s", "1s ", ".5s", "1..5s", "1s\n", "١s"])
-def test_what_is_no_duration(text):
+def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="no duration"):
         seconds(text)
 
@@ -33,7 +33,7 @@ def test_what_is_no_duration(text):
         ("9999999999h", 3600 * 10**9 * 9999999999),
     ],
 )
-def test_a_duration_in_whole_nanoseconds(text, expected):
+def test_a_duration_in_whole_nanoseconds(text: str, expected: float) -> None:
     assert nanoseconds(text) == expected
 
 
@@ -46,28 +46,28 @@ def test_a_duration_in_whole_nanoseconds(text, expected):
         *[("5e-1", "0.5"), ("100u", "0.0001"), ("1n", "1e-9")],
     ],
 )
-def test_a_quantity_of_kubernetes(amount, expected):
+def test_a_quantity_of_kubernetes(amount: object, expected: str) -> None:
     assert quantity(amount) == Decimal(expected)
 
 
 @pytest.mark.parametrize("amount", BAD_QUANTITIES)
-def test_what_is_no_quantity(amount):
+def test_what_is_no_quantity(amount: object) -> None:
     with pytest.raises(ValueError, match="must be a quantity"):
         quantity(amount)
 
 
 @given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59))
-def test_units_add_up(hours, minutes, rest):
+def test_units_add_up(hours: int, minutes: int, rest: int) -> None:
     assert seconds(f"{hours}h{minutes}m{rest}s") == hours * 3600 + minutes * 60 + rest
 
 
 @pytest.mark.parametrize(("text", "expected"), [("0.5%", 0.005), ("50%", 0.5), ("100%", 1.0), ("0.0001%", 1e-6)])
-def test_a_percentage_as_a_fraction(text, expected):
+def test_a_percentage_as_a_fraction(text: str, expected: float) -> None:
     assert fraction(text) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("text", ["", "5", "%", "-1%", "1000%", "0.00001%", "1 %", "5%%", "5%\n"])
-def test_what_is_no_percentage(text):
+def test_what_is_no_percentage(text: str) -> None:
     with pytest.raises(ValueError, match="no percentage"):
         fraction(text)
 
@@ -76,5 +76,5 @@ def test_what_is_no_percentage(text):
     ("share", "expected"),
     [("10%", 10), ("100%", 100), ("2.56%", 2.6), ("0.14%", 0.1), ("0.04%", 0.1), ("0.0001%", 0.1)],
 )
-def test_a_part_of_the_requests_is_told_to_a_tenth_and_is_never_none(share, expected):
+def test_a_part_of_the_requests_is_told_to_a_tenth_and_is_never_none(share: str, expected: float) -> None:
     assert routed_percent(share) == expected

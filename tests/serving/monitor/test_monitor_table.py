@@ -2,7 +2,9 @@
 
 import datetime
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +21,11 @@ from headgate_serving.monitor.bins import CategoryBins, NumericBins, bins_of, co
 DAY = datetime.datetime(2026, 11, 20)
 
 
-def table(**columns):
+def table(**columns: object) -> pa.Table:
     return pa.table(columns)
 
 
-def parquet_file(folder: Path, **columns) -> Path:
+def parquet_file(folder: Path, **columns: object) -> Path:
     parquet.write_table(pa.table(columns), folder / "rows.parquet")
     return folder / "rows.parquet"
 
@@ -34,12 +36,12 @@ def csv_file(folder: Path, text: str | bytes) -> Path:
     return place
 
 
-def test_a_fraction_far_down_makes_a_column_of_whole_numbers_one_of_fractions(tmp_path):
+def test_a_fraction_far_down_makes_a_column_of_whole_numbers_one_of_fractions(tmp_path: Path) -> None:
     text = "a\n" + "1\n" * 1_200_000 + "0.5\n"
     assert read_table(csv_file(tmp_path, text))["a"].type == pa.float64()
 
 
-BAD_FILES = {
+BAD_FILES: dict[str, tuple[str | bytes, str]] = {
     "nothing": ("", "can't read"),
     "only a header": ("a,b\n", "has no rows"),
     "a ragged row": ("a,b\n1,2\n3\n", "Expected 2 columns, got 1"),
@@ -49,7 +51,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
-def test_a_file_that_is_of_no_use_says_so_in_one_line(tmp_path, name):
+def test_a_file_that_is_of_no_use_says_so_in_one_line(tmp_path: Path, name: str) -> None:
     text, reason = BAD_FILES[name]
     with pytest.raises(ProfileInvalid) as raised:
         read_table(csv_file(tmp_path, text))
@@ -58,7 +60,7 @@ def test_a_file_that_is_of_no_use_says_so_in_one_line(tmp_path, name):
     assert "\n" not in str(raised.value)
 
 
-def test_other_places_and_forms_are_refused(tmp_path):
+def test_other_places_and_forms_are_refused(tmp_path: Path) -> None:
     (tmp_path / "rows.parquet").write_text("no parquet")
     (tmp_path / "folder.csv").mkdir()
     for place in ("rows.parquet", "folder.csv", "missing.csv", "rows.xlsx"):
@@ -78,7 +80,7 @@ NATURAL = {
 
 
 @pytest.mark.parametrize("name", NATURAL)
-def test_values_are_numbers_or_texts(name):
+def test_values_are_numbers_or_texts(name: str) -> None:
     found, expected = NATURAL[name]
     values = natural(column(table(x=found), "x")).tolist()
     assert np.array_equal(np.array(values, object).astype(str), np.array(expected, object).astype(str))
@@ -89,13 +91,13 @@ def test_values_are_numbers_or_texts(name):
     [pa.array([DAY]), pa.array([DAY.date()]), pa.array([[1, 2]]), pa.array([{"a": 1}]), pa.array([b"\xff"])],
     ids=["time", "date", "list", "struct", "bytes"],
 )
-def test_what_is_neither_says_why(found):
+def test_what_is_neither_says_why(found: pa.Array) -> None:
     with pytest.raises(ValueError, match=r"time|more than one|bytes"):
         natural(found)
 
 
 N = 200
-FEATURES = {
+FEATURES: dict[str, tuple[Sequence[object] | np.ndarray[Any, Any], str | None]] = {
     "an id that counts": (np.arange(N) + 5, "an id"),
     "an id in any order, of many rows": (np.random.default_rng(1).permutation(2000), "an id"),
     "a whole number in any order, of few rows": (np.random.default_rng(1).permutation(N), None),
@@ -112,20 +114,20 @@ FEATURES = {
 
 
 @pytest.mark.parametrize("name", FEATURES)
-def test_what_is_no_feature_is_told_apart(name):
+def test_what_is_no_feature_is_told_apart(name: str) -> None:
     values, reason = FEATURES[name]
     array = np.array(values, object) if isinstance(values[0], str) else np.asarray(values, np.float64)
     why = no_feature(array)
-    assert why is None if reason is None else reason in why
+    assert why is None if reason is None else reason in (why or "")
 
 
-def counted(bins, found):
+def counted(bins: NumericBins | CategoryBins, found: pa.Array) -> dict[str, int]:
     values = values_for(bins, table(x=found), "x")
     return {name: n for name, n in zip(bins.labels(), bins.count(values).tolist(), strict=True) if n}
 
 
 DIGITS, WORDS, FLAGS = CategoryBins(("1", "2")), CategoryBins(("MA", "NY")), CategoryBins(("True", "False"))
-FORMS = {
+FORMS: dict[str, tuple[NumericBins | CategoryBins, pa.Array, dict[str, int]]] = {
     "numbers as they were": (DIGITS, pa.array([1, 2, 9]), {"c00 1": 1, "c01 2": 1, "unseen": 1}),
     "numbers that are written as texts": (DIGITS, pa.array(["1", "x", ""]), {"c00 1": 1, "unseen": 1, "missing": 1}),
     "numbers with a point as texts": (DIGITS, pa.array(["1.0", "2.0", None]), {"c00 1": 1, "c01 2": 1, "missing": 1}),
@@ -142,7 +144,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_values_are_counted_in_the_profiles_form(name):
+def test_values_are_counted_in_the_profiles_form(name: str) -> None:
     bins, found, expected = FORMS[name]
     assert counted(bins, found) == expected
 
@@ -159,13 +161,13 @@ def test_values_are_counted_in_the_profiles_form(name):
         (WORDS, pa.array([b"\xff"])),
     ],
 )
-def test_a_column_of_another_type_is_refused(bins, found):
+def test_a_column_of_another_type_is_refused(bins: NumericBins | CategoryBins, found: pa.Array) -> None:
     with pytest.raises(ProfileInvalid, match=r"column 'x' is .* in the profile"):
         values_for(bins, table(x=found), "x")
 
 
 @given(st.lists(st.sampled_from([0.1, 0.7, 1 / 3, 2.5]) | st.floats(-10, 10), min_size=12, max_size=60))
-def test_a_profile_of_a_models_floats_holds_the_values_that_it_was_made_of(reference):
+def test_a_profile_of_a_models_floats_holds_the_values_that_it_was_made_of(reference: list[float]) -> None:
     live = np.array([*reference, *[0.7] * len(reference)])
     bins = bins_of(live.astype(np.float32))
     if isinstance(bins, NumericBins):
@@ -173,7 +175,7 @@ def test_a_profile_of_a_models_floats_holds_the_values_that_it_was_made_of(refer
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.floats(0, 1)), min_size=1, max_size=50))
-def test_counts_by_window_are_the_counts_of_each_window(rows):
+def test_counts_by_window_are_the_counts_of_each_window(rows: list[tuple[int, float]]) -> None:
     window, values = np.array([w for w, _ in rows]), np.array([v for _, v in rows])
     for bins in (NumericBins((0.0, 0.5, 0.9)), CategoryBins(("0", "1"))):
         together = counts_by_window(bins, values, window, 5)
@@ -181,7 +183,7 @@ def test_counts_by_window_are_the_counts_of_each_window(rows):
             assert together[number].tolist() == bins.count(values[window == number]).tolist()
 
 
-def test_windows_of_rows():
+def test_windows_of_rows() -> None:
     found = windows_of(table(x=range(7)), "3", None)
     assert found.names == ("rows 1-3", "rows 4-6", "rows 7-7")
     assert found.of_row.tolist() == [0, 0, 0, 1, 1, 1, 2]
@@ -194,7 +196,7 @@ def test_windows_of_rows():
     ("values", "names"),
     [([2018, 2016, 2018], ("x=2016", "x=2018")), (["b", "a"], ("x=a", "x=b")), ([True, False], ("x=False", "x=True"))],
 )
-def test_windows_of_a_columns_values_are_in_their_order(values, names):
+def test_windows_of_a_columns_values_are_in_their_order(values: list[object], names: tuple[str, ...]) -> None:
     found = windows_of(table(x=values), "x", None)
     assert found.names == names
     assert [found.names[at] for at in found.of_row] == [f"x={value}" for value in values]
@@ -210,13 +212,13 @@ TIMES = {
 
 
 @pytest.mark.parametrize("name", TIMES)
-def test_windows_of_time_begin_with_the_first_row(name):
+def test_windows_of_time_begin_with_the_first_row(name: str) -> None:
     found = windows_of(table(x=TIMES[name]), "x", "1d")
     assert found.of_row.tolist() == [0, 1, 1, 2]
     assert found.names == ("from 2026-11-20 00:00:00", "from 2026-11-21 00:00:00", "from 2026-11-24 00:00:00")
 
 
-def test_windows_of_days_of_dates():
+def test_windows_of_days_of_dates() -> None:
     assert windows_of(table(x=[h.date() for h in HOURS]), "x", "2d").of_row.tolist() == [0, 0, 0, 1]
 
 
@@ -242,7 +244,7 @@ BAD_WINDOWS = {
 
 
 @pytest.mark.parametrize("name", BAD_WINDOWS)
-def test_windows_that_can_not_be_made_say_why(name):
+def test_windows_that_can_not_be_made_say_why(name: str) -> None:
     by, every, reason = BAD_WINDOWS[name]
     n = 30_000
     rows = table(
@@ -257,11 +259,11 @@ def test_windows_that_can_not_be_made_say_why(name):
         windows_of(rows, by, every)
 
 
-def test_numbers_are_parsed_and_times_are_none():
+def test_numbers_are_parsed_and_times_are_none() -> None:
     assert numbers(pa.array(["1.5", None])).tolist()[0] == 1.5
     with pytest.raises(ValueError, match="times"):
         numbers(pa.array([DAY]))
 
 
-def test_a_file_in_parquet_is_read(tmp_path):
+def test_a_file_in_parquet_is_read(tmp_path: Path) -> None:
     assert read_table(parquet_file(tmp_path, a=[1, 2])).num_rows == 2
