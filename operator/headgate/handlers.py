@@ -12,9 +12,9 @@ from typing import Any, cast
 import kopf
 from kopf._cogs.structs.references import Insights
 
-from headgate.api import GROUP, MODEL_LABEL, VERSION
+from headgate.api import GROUP, MODEL_LABEL
 from headgate.errors import HeadgateError, cause_of
-from headgate.informer import Informer
+from headgate.informer import FOLLOWED, KINDS, Informer
 from headgate.queue import Key, Queue
 
 Deliver = Callable[..., Any]
@@ -23,9 +23,10 @@ Deliver = Callable[..., Any]
 Changed = Callable[[str, str, str, int | None], None]
 """Told of each change of a child: kind, namespace, name, generation (None: it is gone)."""
 
-_CHILDREN = (("apps", "v1", "deployments"), ("", "v1", "pods"), ("", "v1", "services"))
-_WATCHED = ((GROUP, VERSION, "modeldeployments"), (GROUP, VERSION, "modelrevisions"), *_CHILDREN)
-_APPLIED = {"deployments": "Deployment", "services": "Service"}
+_APPLIED = ("deployments", "services")
+"""Of what is followed: what the operator applies, and applies again when somebody else has changed it."""
+_LABELLED = ("pods", *_APPLIED)
+"""Of what is followed: what others make as well, so only objects with the label of a model are asked for."""
 
 
 class WatchesBroken(HeadgateError):
@@ -44,8 +45,8 @@ def register(
         informer.seen(plural, event_type, item)
         meta = item["metadata"]
         namespace, name = meta.get("namespace") or "", meta["name"]
-        if kind := _APPLIED.get(plural):
-            changed(kind, namespace, name, None if event_type == "DELETED" else meta.get("generation", 0))
+        if plural in _APPLIED:
+            changed(KINDS[plural][1], namespace, name, None if event_type == "DELETED" else meta.get("generation", 0))
         if plural == "modeldeployments":
             queue.add(Key(namespace, name))
         elif plural != "modelrevisions" and (model := (meta.get("labels") or {}).get(MODEL_LABEL)):
@@ -54,8 +55,8 @@ def register(
     async def seen(event: Any, resource: Any, **_: Any) -> None:
         deliver(take, resource.plural, event["type"], event["object"])
 
-    for group, version, plural in _WATCHED:
-        kopf.on.event(group, version, plural, id=f"{plural}_changed", registry=registry)(seen)
+    for plural in FOLLOWED:
+        kopf.on.event(*_resource(plural), id=f"{plural}_changed", registry=registry)(seen)
 
     @kopf.on.login(registry=registry)
     async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -82,7 +83,7 @@ async def watch(registry: kopf.OperatorRegistry, identity: str, namespaces: Coll
     known = asyncio.create_task(insights.ready_resources.wait())
     try:
         await asyncio.wait({operator, known}, return_when=asyncio.FIRST_COMPLETED)
-        missing = {plural for _, _, plural in _WATCHED} - {resource.plural for resource in insights.watched_resources}
+        missing = {*FOLLOWED} - {resource.plural for resource in insights.watched_resources}
         why = f"the API server's discovery does not have {', '.join(sorted(missing))}"
         if not (known.done() and missing):
             why = "kopf has ended"
@@ -109,6 +110,12 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.networking.request_timeout = 30
     settings.process.ultimate_exiting_timeout = None  # the process goes on when kopf has ended
     settings.persistence.finalizer = f"{GROUP}/unused"
-    for group, version, plural in _CHILDREN:
-        settings.watching.label_selectors[group, version, plural] = MODEL_LABEL
+    for plural in _LABELLED:
+        settings.watching.label_selectors[_resource(plural)] = MODEL_LABEL
     return settings
+
+
+def _resource(plural: str) -> tuple[str, str, str]:
+    """Group, version and plural."""
+    group, _, version = KINDS[plural][0].rpartition("/")
+    return group, version, plural

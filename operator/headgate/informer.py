@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headgate.api import API_VERSION, MODEL_LABEL
-from headgate.edges.kube import Kube
+from headgate.api import MODEL_LABEL
+from headgate.edges.kube import PLURALS, Kube
 from headgate.errors import HeadgateError
 from headgate.observe import Children
 from headgate.queue import Key
@@ -21,14 +21,9 @@ log = logging.getLogger("headgate.informer")
 
 Object = Mapping[str, Any]
 
-KINDS = {
-    "deployments": ("apps/v1", "Deployment"),
-    "pods": ("v1", "Pod"),
-    "modelrevisions": (API_VERSION, "ModelRevision"),
-    "services": ("v1", "Service"),
-    "modeldeployments": (API_VERSION, "ModelDeployment"),
-}
+FOLLOWED = ("deployments", "pods", "modelrevisions", "services", "modeldeployments")
 """The resources that are followed, by plural."""
+KINDS = {plural: kind for kind, plural in PLURALS.items()}
 
 _IN_BRIEF = frozenset({"services", "modeldeployments"})
 """Of these only names and versions are kept."""
@@ -115,7 +110,7 @@ class Informer:
 
     def __init__(self, on_missed: Callable[[str, int], None] = lambda *_: None) -> None:
         self._on_missed = on_missed
-        self._stores = {plural: _Store(plural) for plural in KINDS}
+        self._stores = {plural: _Store(plural) for plural in FOLLOWED}
         self._complete = False
         """Whether a whole round of lists has ended, so that the next one can tell what the watches missed."""
 
@@ -157,7 +152,8 @@ class Informer:
         found = set[Key]()
         everywhere = tuple(namespaces)
         counts, self._complete = self._complete, False
-        for plural, (api_version, kind) in KINDS.items():
+        for plural in FOLLOWED:
+            api_version, kind = KINDS[plural]
             store = self._stores[plural]
             if counts and (missed := store.missed()):
                 log.warning("the watch of %s did not tell of %d changes that a list has found", plural, missed)

@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,10 +22,11 @@ from headgate.api.revision import RevisionStatus
 from headgate.api.stored import as_manifest
 from headgate.background import BackgroundReadings
 from headgate.core import phases, unreadable
+from headgate.core.dataplane import ChildName
 from headgate.core.decide import decide
 from headgate.core.manifests.metadata import Manifest
 from headgate.core.manifests.resource import revision_manifest
-from headgate.core.manifests.runtime import runtime_manifests
+from headgate.core.manifests.runtime import runtime_children, runtime_manifests
 from headgate.core.model import Event, Observation, Plan, Problem, RevisionView
 from headgate.core.revisions import revision_name
 from headgate.core.times import stamp
@@ -235,9 +236,10 @@ class Reconciler:
         for view in plan.revisions.values():
             if view.name not in unknown:
                 await attempt(self._bring_revision(o, view))
-        for manifest in self._children(o, plan, unknown):
+        manifests = self._children(o, plan, unknown)
+        for manifest in manifests:
             await attempt(self._apply(manifest))
-        await attempt(self._remove_unwanted(o, plan))
+        await attempt(self._remove_unwanted(o, self._unwanted(o, plan, manifests)))
         for revision in sorted(set(o.workloads) - set(plan.replicas)):
             await attempt(self._remove_revision(o, revision))
         for revision in plan.forget:
@@ -299,38 +301,30 @@ class Reconciler:
         applied = await self.kube.apply(manifest)
         self._applied[ident] = _Applied(content, self.clock(), applied["metadata"].get("generation", 0))
 
-    async def _remove_unwanted(self, o: Observation, plan: Plan) -> None:
-        """Remove what an earlier spec asked for and this one doesn't."""
-        if o.spec.runtime.autoscaling is None:
-            for revision in plan.replicas:
-                await self._remove("autoscaling/v2", "HorizontalPodAutoscaler", o, revision)
-        for child in self.observer.plane.unwanted(o):
-            await self._remove(child.api_version, child.kind, o, child.name)
+    def _unwanted(self, o: Observation, plan: Plan, manifests: Sequence[Manifest]) -> list[ChildName]:
+        """What an earlier spec asked for and this one doesn't, of the revisions that have manifests."""
+        wanted = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests}
+        serving = [name for name in plan.replicas if ("Deployment", name) in wanted]
+        unwanted = [child for name in serving for child in runtime_children(name) if child[1:] not in wanted]
+        return [*unwanted, *self.observer.plane.unwanted(o)]
 
-    async def _remove(self, api_version: str, kind: str, o: Observation, name: str) -> None:
-        """Delete, unless just that was deleted not long ago."""
-        ident = (kind, o.namespace, name)
-        known = self._applied.get(ident)
-        if known and known.content == _ABSENT and self.clock() - known.at < REAPPLY_EVERY:
-            return
-        self._must_lead()
-        await self.kube.delete(api_version, kind, o.namespace, name)
-        self._applied[ident] = _Applied(_ABSENT, self.clock(), 0)
+    async def _remove_unwanted(self, o: Observation, children: Sequence[ChildName]) -> None:
+        """Delete those that were not deleted a short time ago."""
+        for child in children:
+            ident = (child.kind, o.namespace, child.name)
+            known = self._applied.get(ident)
+            if known and known.content == _ABSENT and self.clock() - known.at < REAPPLY_EVERY:
+                continue
+            self._must_lead()
+            await self.kube.delete(child.api_version, child.kind, o.namespace, child.name)
+            self._applied[ident] = _Applied(_ABSENT, self.clock(), 0)
 
     async def _remove_revision(self, o: Observation, revision: str) -> None:
-        """Remove the pods of a revision that nobody needs.
-
-        The Deployment goes last: by it the next look knows that something is left, should a request fail.
-        """
+        """Delete everything of a revision that nobody needs, up to the first failure."""
         self._must_lead()
-        for api_version, kind in (
-            ("autoscaling/v2", "HorizontalPodAutoscaler"),
-            ("policy/v1", "PodDisruptionBudget"),
-            ("v1", "Service"),
-            ("apps/v1", "Deployment"),
-        ):
-            await self.kube.delete(api_version, kind, o.namespace, revision)
-            self._applied.pop((kind, o.namespace, revision), None)
+        for child in runtime_children(revision):
+            await self.kube.delete(child.api_version, child.kind, o.namespace, revision)
+            self._applied.pop((child.kind, o.namespace, revision), None)
 
     async def _post(self, about: Key, uid: str, event: Event) -> None:
         """A Kubernetes event; one that can't be posted is logged, and stops nothing."""

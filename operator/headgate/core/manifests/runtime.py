@@ -8,6 +8,7 @@ import json
 
 from headgate.api import GROUP
 from headgate.api.stored import as_manifest
+from headgate.core.dataplane import ChildName
 from headgate.core.engines import engine_of
 from headgate.core.engines.engine import GRPC_PORT, HTTP_PORT
 from headgate.core.manifests.availability import autoscaler, disruption_budget, with_defaults
@@ -37,6 +38,17 @@ def runtime_manifests(o: Observation, view: RevisionView, replicas: int | None =
     found = [_deployment(o, view, replicas), _service(o, view), disruption_budget(about, pods)]
     scaling = o.spec.runtime.autoscaling
     return [*found, autoscaler(about, scaling, "runtime")] if scaling else found
+
+
+def runtime_children(revision: str) -> list[ChildName]:
+    """All that `runtime_manifests` may make for a revision, the Deployment last: while it is there, more may be."""
+    kinds = (
+        ("autoscaling/v2", "HorizontalPodAutoscaler"),
+        ("policy/v1", "PodDisruptionBudget"),
+        ("v1", "Service"),
+        ("apps/v1", "Deployment"),
+    )
+    return [ChildName(api_version, kind, revision) for api_version, kind in kinds]
 
 
 def _deployment(o: Observation, view: RevisionView, replicas: int | None) -> Manifest:

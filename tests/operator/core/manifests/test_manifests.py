@@ -15,7 +15,7 @@ from pod_security import violations
 from world import DEFAULTS, DIGEST, Behaviour
 
 from headgate.core.dataplane.envoy.router import router_manifests
-from headgate.core.manifests.runtime import runtime_manifests
+from headgate.core.manifests.runtime import runtime_children, runtime_manifests
 from headgate.edges.kube import PLURALS
 from headgate_serving.runtime.settings import read_settings
 
@@ -27,6 +27,14 @@ def test_what_runs_may_finish_until_a_moment_before_the_pod_is_killed():
     before_sigterm = container(runtime(serving()), "runtime")["lifecycle"]["preStop"]["sleep"]["seconds"]
     grace = read_settings(["--model", "/artifact"], {}).grace
     assert found["terminationGracePeriodSeconds"] - before_sigterm - grace == 1
+
+
+def test_all_that_a_revision_may_have_is_removed_with_it_the_deployment_last():
+    world = serving(runtime={"autoscaling": {"maxReplicas": 4}})
+    (view,) = world.revisions.values()
+    made = [(m["apiVersion"], m["kind"], m["metadata"]["name"]) for m in runtime_manifests(world.observe(), view)]
+    assert {tuple(child) for child in runtime_children(view.name)} == set(made)
+    assert runtime_children(view.name)[-1].kind == "Deployment"
 
 
 def test_the_checker_knows_a_bad_pod():
