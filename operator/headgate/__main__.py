@@ -25,8 +25,8 @@ from headgate.edges.kube import ApiServer, Kube
 from headgate.edges.lease import Connect, Election, LeaseSettings
 from headgate.edges.prometheus import Prometheus
 from headgate.edges.telemetry import Telemetry
-from headgate.errors import HeadgateError, NotFound, cause_of
-from headgate.handlers import WatchesBroken, register, watch
+from headgate.errors import HeadgateError, NotFound, WatchesBroken, cause_of
+from headgate.handlers import register, watch
 from headgate.informer import Informer
 from headgate.observe import Observer
 from headgate.queue import Queue

@@ -7,7 +7,12 @@
     │   ├── NamespaceTerminating nothing can be created in a namespace that is being deleted
     │   └── NotFound
     ├── Unreadable               an object is not what this version of Headgate writes and reads
+    ├── RecordsUnknown           ModelRevisions in use that can't be asked for, or can't be read
     ├── MetricsError             Prometheus said no, or nothing: hold
+    ├── NotLeading               the lease is not ours for certain: nothing may be written
+    ├── NotSynced                what there is in the cluster is not listed yet
+    ├── WatchesBroken            the watches ended, or don't tell what there is: they begin anew
+    ├── TooSlow                  a reconciliation was given up: its requests hang
     └── SettingsError            the operator is configured wrongly: stop
 
 Each knows its condition reason. The queue tries again, with growing delays, whatever it was.
@@ -60,6 +65,36 @@ class MetricsError(HeadgateError):
     """Prometheus could not be asked, or did not answer with what was asked for."""
 
     reason = "MetricsUnavailable"
+
+
+class RecordsUnknown(HeadgateError):
+    """ModelRevisions in use that can't be asked for, or can't be read."""
+
+    reason = "RecordsUnknown"
+
+
+class NotLeading(HeadgateError):
+    """The lease is not ours for certain: nothing may be written."""
+
+    reason = "NotLeading"
+
+
+class TooSlow(HeadgateError):
+    """A look was given up; the next one goes on from what there is."""
+
+    reason = "TooSlow"
+
+
+class NotSynced(HeadgateError):
+    """What there is in the cluster is not known yet."""
+
+    reason = "NotSynced"
+
+
+class WatchesBroken(HeadgateError):
+    """The watches ended, or don't tell what there is: they begin anew."""
+
+    reason = "WatchesBroken"
 
 
 class SettingsError(HeadgateError):

@@ -13,7 +13,7 @@ import kopf
 from kopf._cogs.structs.references import Insights
 
 from headgate.api import GROUP, MODEL_LABEL
-from headgate.errors import HeadgateError, cause_of
+from headgate.errors import WatchesBroken, cause_of
 from headgate.informer import FOLLOWED, KINDS, Informer
 from headgate.queue import Key, Queue
 
@@ -27,12 +27,6 @@ _APPLIED = ("deployments", "services")
 """Of what is followed: what the operator applies, and applies again when somebody else has changed it."""
 _LABELLED = ("pods", *_APPLIED)
 """Of what is followed: what others make as well, so only objects with the label of a model are asked for."""
-
-
-class WatchesBroken(HeadgateError):
-    """The watches ended, or don't tell what there is: they begin anew."""
-
-    reason = "WatchesBroken"
 
 
 def register(

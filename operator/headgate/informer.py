@@ -13,7 +13,7 @@ from typing import Any
 
 from headgate.api import MODEL_LABEL
 from headgate.edges.kube import PLURALS, Kube
-from headgate.errors import HeadgateError
+from headgate.errors import NotSynced
 from headgate.observe import Children
 from headgate.queue import Key
 
@@ -30,12 +30,6 @@ _IN_BRIEF = frozenset({"services", "modeldeployments"})
 
 
 _BROKEN_AFTER = 2
-
-
-class NotSynced(HeadgateError):
-    """What there is in the cluster is not known yet."""
-
-    reason = "NotSynced"
 
 
 @dataclass

@@ -32,7 +32,17 @@ from headgate.core.revisions import revision_name
 from headgate.core.times import stamp
 from headgate.edges.kube import Kube
 from headgate.edges.telemetry import Telemetry
-from headgate.errors import HeadgateError, KubernetesError, NamespaceTerminating, NotFound, Unreadable, cause_of
+from headgate.errors import (
+    HeadgateError,
+    KubernetesError,
+    NamespaceTerminating,
+    NotFound,
+    NotLeading,
+    RecordsUnknown,
+    TooSlow,
+    Unreadable,
+    cause_of,
+)
 from headgate.observe import Children, ChildSource, Observer, revision_kept_on, revision_view
 from headgate.queue import Key
 
@@ -53,24 +63,6 @@ RECORD_SECONDS = 2.0
 
 _ABSENT = ""
 """Content of a child that must not be there."""
-
-
-class NotLeading(HeadgateError):
-    """The lease is not ours for certain: nothing may be written."""
-
-    reason = "NotLeading"
-
-
-class RecordsUnknown(HeadgateError):
-    """ModelRevisions in use that can't be asked for, or can't be read."""
-
-    reason = "RecordsUnknown"
-
-
-class TooSlow(HeadgateError):
-    """A look was given up; the next one goes on from what there is."""
-
-    reason = "TooSlow"
 
 
 @dataclass(frozen=True)

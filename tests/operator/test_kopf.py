@@ -11,7 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from fakes import connected_to
 
-from headgate.handlers import WatchesBroken, register, watch
+from headgate.errors import WatchesBroken
+from headgate.handlers import register, watch
 from headgate.informer import Informer
 from headgate.queue import Key, Queue
 from headgate.threads import in_thread

@@ -11,9 +11,17 @@ from told import counts
 
 from headgate.api import API_VERSION
 from headgate.api.status import Evidence
-from headgate.errors import Conflict, KubernetesError, NamespaceTerminating, Unreadable
+from headgate.errors import (
+    Conflict,
+    KubernetesError,
+    NamespaceTerminating,
+    NotLeading,
+    RecordsUnknown,
+    TooSlow,
+    Unreadable,
+)
 from headgate.queue import Key
-from headgate.reconcile import LONGEST_LOOK, REAPPLY_EVERY, NotLeading, RecordsUnknown, TooSlow
+from headgate.reconcile import LONGEST_LOOK, REAPPLY_EVERY
 from virtual_time import run
 
 

@@ -4,8 +4,8 @@
 A window without rows is at distance 0. All of them are pure and need no order of the bins but `kolmogorov_smirnov`.
 
 With few rows none of them means anything by itself: without any drift PSI is about (1/n + 1/m) chi-square with B - 1
-degrees of freedom, so that "0.1" with ten bins is a false alarm in 5 % of the windows of 170 rows. PSI, Jensen-Shannon
-and Hellinger are therefore shown and decide nothing; what decides is in `drift`.
+degrees of freedom, so that "0.1" with ten bins is a false alarm in 5 % of the windows of 170 rows. PSI and
+Jensen-Shannon are therefore shown and decide nothing; what decides is in `drift`.
 """
 
 import numpy as np
@@ -42,12 +42,6 @@ def jensen_shannon(live: ArrayLike, reference: ArrayLike) -> Floats:
     m = (p + q) / 2
     bits = np.sum(p * np.log2(p / m) + q * np.log2(q / m), axis=-1) / 2
     return np.where(empty, 0.0, np.sqrt(np.maximum(bits, 0.0)))
-
-
-def hellinger(live: ArrayLike, reference: ArrayLike) -> Floats:
-    """The Hellinger distance, sqrt(1 - sum sqrt(p q)): 0 to 1."""
-    p, q, empty = _smoothed(live, reference)
-    return np.where(empty, 0.0, np.sqrt(np.sum((np.sqrt(p) - np.sqrt(q)) ** 2, axis=-1) / 2))
 
 
 def shares(counts: ArrayLike) -> Floats:

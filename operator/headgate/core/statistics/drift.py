@@ -109,11 +109,6 @@ def look(blocks: ArrayLike, reference: ArrayLike, categorical: bool, tolerance: 
     return Windows(rows, distance, limit, evidence, alarm)
 
 
-def compare(feature: str, live: Mapping[str, float], reference: Mapping[str, float], tolerance: float) -> FeatureDrift:
-    """Compare live counts by bin with the profile's. Bins are named and ordered as in the contract."""
-    return follow(feature, [live], reference, tolerance)
-
-
 def follow(
     feature: str,
     blocks: Sequence[Mapping[str, float]],
@@ -121,7 +116,10 @@ def follow(
     tolerance: float,
     features: int = 1,
 ) -> FeatureDrift:
-    """Compare consecutive blocks of live counts by bin with the profile's: all together, and as they came."""
+    """Compare consecutive blocks of live counts by bin with the profile's: all together, and as they came.
+
+    Bins are named and ordered as in the contract.
+    """
     bins = sorted({*reference, *(b for block in blocks for b in block)}, key=_order)
     n = np.array([[block.get(b, 0.0) for b in bins] for block in blocks]).reshape(len(blocks), len(bins))
     m = np.array([reference.get(b, 0.0) for b in bins])

@@ -9,9 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.core.statistics.detector import threshold
-from headgate.core.statistics.drift import band, compare, follow, look, reference_error
+from headgate.core.statistics.drift import FeatureDrift, band, follow, look, reference_error
 
 BINS = ("below", "n00 [0,1]", "n01 (1,2]", "n02 (2,3]", "above")
+
+
+def compare(feature: str, live: dict[str, float], reference: dict[str, float], tolerance: float) -> FeatureDrift:
+    """One block."""
+    return follow(feature, [live], reference, tolerance)
 
 
 def counts(*values, bins=BINS):
