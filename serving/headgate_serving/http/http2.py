@@ -36,6 +36,7 @@ from .http2_frames import (
     MAX_FRAME,
     MAX_HEADER_LIST,
     MAX_STREAMS,
+    MAY_PUSH,
     NO_ERROR,
     PADDED,
     PING,
@@ -55,6 +56,7 @@ from .http2_frames import (
     frame,
     unpadded,
 )
+from .http2_heads import fault_of_head, fault_of_trailers
 from .http2_streams import Carrier, Stream
 from .listener import READ_WITHIN, SEND_WITHIN, SLOWEST, Limits, Listener
 
@@ -71,6 +73,7 @@ _LINGER = 2.0  # seconds in which a client may hang up by itself, with all that 
 _SETTLED = 1.5  # seconds: who has to leave a new connection at once takes it for a failed attempt to connect
 _HEARD = b"goodbye?"  # the PING behind the first GOAWAY
 _NUISANCE = 2000  # resets, pings, settings and empty frames in a second before it is an attack
+_CUT_SHORT = 64  # streams that are remembered because their client may not know yet that we have closed them
 
 
 class Server(Listener["Connection"]):
@@ -113,6 +116,9 @@ class Connection(Carrier):
         self._begun = False
         self._streams: dict[int, Stream] = {}
         self._last = 0  # the highest stream that the client has opened
+        self._due: int | None = None  # the only kind of frame that may come next
+        self._cut_short: dict[int, None] = {}  # closed by us before the client had ended them, the oldest first
+        self._forgotten = 0  # the highest of those that are no longer remembered
         self._table = HeaderTable()
         self._decoder = hpack.Decoder(_MAX_HEAD)
         self._decoder.header_table = self._table
@@ -233,7 +239,7 @@ class Connection(Carrier):
         stream.open = False
         self._release(stream)
         if not stream.ended and not self._closed:  # the rest of the request is not wanted
-            self.write(frame(RST_STREAM, 0, stream.id, LONG.pack(NO_ERROR)))
+            self._close_stream(stream.id, NO_ERROR, ended=False)
         self._part_if_done()
 
     def leave(self) -> None:
@@ -300,7 +306,7 @@ class Connection(Carrier):
 
     def _preface(self, data: bytes) -> int:
         if len(data) >= len(PREFACE) and data.startswith(PREFACE):
-            self._begun = True
+            self._begun, self._due = True, SETTINGS
             return len(PREFACE)
         if not PREFACE.startswith(data[: len(PREFACE)]):
             self.close()
@@ -327,8 +333,8 @@ class Connection(Carrier):
             self._heard = self._server.now
 
     def _take(self, kind: int, flags: int, number: int, payload: bytes) -> None:
-        if self._block_of and kind != CONTINUATION:
-            raise ProtocolError(PROTOCOL_ERROR, "CONTINUATION was due")
+        if self._due is not None:
+            self._check_due(kind)
         if kind == DATA:
             self._data(flags, number, payload)
         elif kind == HEADERS:
@@ -343,10 +349,29 @@ class Connection(Carrier):
             self._was_reset(number, payload)
         elif kind == CONTINUATION:
             self._continuation(flags, number, payload)
-        elif kind == PUSH_PROMISE:
+        else:
+            self._take_what_asks_for_nothing(kind, number, payload)
+
+    def _check_due(self, kind: int) -> None:
+        if kind != self._due:
+            name = "CONTINUATION" if self._due == CONTINUATION else "SETTINGS"
+            raise ProtocolError(PROTOCOL_ERROR, f"a frame of type {kind} came where {name} was due")
+        self._due = None
+
+    def _take_what_asks_for_nothing(self, kind: int, number: int, payload: bytes) -> None:
+        if kind == PUSH_PROMISE:
             raise ProtocolError(PROTOCOL_ERROR, "a client can't push")
-        elif kind == PRIORITY or kind > CONTINUATION:
-            self._count_nuisance()
+        if kind == PRIORITY:
+            if not number:
+                raise ProtocolError(PROTOCOL_ERROR, "PRIORITY of stream 0, which has none")
+            if len(payload) != 5:
+                raise ProtocolError(FRAME_SIZE_ERROR, f"PRIORITY has 5 bytes, this one {len(payload)}")
+        elif kind == GOAWAY:
+            if number:
+                raise ProtocolError(PROTOCOL_ERROR, f"GOAWAY on stream {number}; it belongs to the connection")
+            if len(payload) < 8:
+                raise ProtocolError(FRAME_SIZE_ERROR, f"GOAWAY has 8 bytes or more, this one {len(payload)}")
+        self._count_nuisance()
 
     def _data(self, flags: int, number: int, payload: bytes) -> None:
         server, size = self._server, len(payload)
@@ -354,27 +379,29 @@ class Connection(Carrier):
         if self._unacknowledged > 1 << 29:
             self.write(frame(WINDOW_UPDATE, 0, 0, LONG.pack(self._unacknowledged)))
             self._unacknowledged = 0
-        stream = self._streams.get(number)
-        if stream is None:
-            self._check_known(number, "DATA")
-            return
-        if stream.ended:
-            raise ProtocolError(STREAM_CLOSED, f"DATA on stream {number} after its end")
         if flags & PADDED:
             payload = unpadded(payload)
+        if not payload and not flags & END_STREAM:
+            self._count_nuisance()
+        stream = self._streams.get(number)
+        if stream is None or stream.ended:
+            self._take_of_closed(number, "DATA", ends=bool(flags & END_STREAM))
+            return
+        if size != len(payload):
             self._give_back(stream, size - len(payload))
+        if stream.announced is not None:
+            stream.announced -= len(payload)
         if payload:
             stream.body.append(payload)
             stream.held += len(payload)
             server.held += len(payload)
             stream.heard = server.now
+            stream.ended = bool(flags & END_STREAM)
             most = server.window if stream.on_data else server.limits.body + 5
             if stream.held > most or server.held > server.most(stream.held):
                 which = "this one has" if stream.held > most else "all of them together have"
                 server.too_large(stream, f"too many bytes of requests are in memory: {which} more than is taken")
                 return
-        elif not flags & END_STREAM:
-            self._count_nuisance()
         if flags & END_STREAM:
             self._request_ends(stream)
         elif stream.on_data:
@@ -391,6 +418,7 @@ class Connection(Carrier):
             self._open(number, payload, ends=bool(flags & END_STREAM))
         else:
             self._block, self._block_of, self._block_ends = payload, number, bool(flags & END_STREAM)
+            self._due = CONTINUATION
             self._keep(len(payload))
 
     def _continuation(self, flags: int, number: int, payload: bytes) -> None:
@@ -405,30 +433,30 @@ class Connection(Carrier):
             block, self._block, self._block_of = self._block, b"", 0
             self._server.partial -= len(block)
             self._open(number, block, ends=self._block_ends)
+        else:
+            self._due = CONTINUATION
 
     def _open(self, number: int, block: bytes, *, ends: bool) -> None:
-        headers = self._known.get(block) or self._decoded(block)
-        stream = self._streams.get(number)
-        if stream:
-            if not ends or stream.ended:
-                raise ProtocolError(PROTOCOL_ERROR, f"a second head of stream {number}")
-            self._request_ends(stream)
-            return
+        headers, fault = self._known.get(block), ""
         if number <= self._last:
-            if number % 2 == 0:
-                raise ProtocolError(PROTOCOL_ERROR, "a client's streams have odd numbers")
-            return  # trailers of one that was answered meanwhile
+            self._take_trailers(number, "a request's head" if headers else fault_of_trailers(self._pairs(block)), ends)
+            return
+        if headers is None:
+            headers, fault = self._decoded(block)
         if number % 2 == 0:
             raise ProtocolError(PROTOCOL_ERROR, "a client's streams have odd numbers")
         if self._leaving:
             return
         self._last = number
-        if len(self._streams) >= _STREAMS:
+        if fault or len(self._streams) >= _STREAMS:
             self._count_nuisance()
-            self.write(frame(RST_STREAM, 0, number, LONG.pack(REFUSED_STREAM)))
+            self._close_stream(number, PROTOCOL_ERROR if fault else REFUSED_STREAM, ended=ends)
             return
         stream = Stream(self, number, headers, self._stream_window)
         stream.begun = stream.heard = self._server.now
+        stream.ended = ends
+        if b"content-length" in headers:
+            stream.announced = int(headers[b"content-length"])
         self._streams[number] = stream
         if self._server.deserted:
             self.leave()
@@ -440,21 +468,40 @@ class Connection(Carrier):
             self._request_ends(stream)
         self._dismiss_the_last(stream)
 
-    def _decoded(self, block: bytes) -> Headers:
-        before = self._table.state
+    def _pairs(self, block: bytes) -> list[tuple[bytes, bytes]]:
         try:
-            pairs = self._decoder.decode(block, raw=True)
+            return [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
         except hpack.HPACKError as error:
             raise ProtocolError(COMPRESSION_ERROR, f"headers that can't be decompressed: {error}") from error
-        headers = {bytes(name): bytes(value) for name, value in pairs}
+
+    def _decoded(self, block: bytes) -> tuple[Headers, str]:
+        """A request's headers, and what is wrong with them."""
+        before = self._table.state
+        pairs = self._pairs(block)
+        headers, fault = dict(pairs), fault_of_head(pairs)
         if self._table.state != before:
             self._known.clear()
-        elif len(self._known) < _KNOWN_BLOCKS and len(block) <= _KNOWN_LENGTH:
+        elif not fault and len(self._known) < _KNOWN_BLOCKS and len(block) <= _KNOWN_LENGTH:
             self._known[block] = headers
-        return headers
+        return headers, fault
+
+    def _take_trailers(self, number: int, fault: str, ends: bool) -> None:
+        stream = self._streams.get(number)
+        if stream is None or stream.ended:
+            self._take_of_closed(number, "HEADERS", ends=ends)
+        elif not ends:
+            raise ProtocolError(PROTOCOL_ERROR, f"a second head of stream {number}")
+        elif fault:
+            stream.ended = True
+            self._stream_error(stream, PROTOCOL_ERROR)
+        else:
+            self._request_ends(stream)
 
     def _request_ends(self, stream: Stream) -> None:
         stream.ended = True
+        if stream.announced:  # more bytes, or fewer, than its content-length says
+            self._stream_error(stream, PROTOCOL_ERROR)
+            return
         if stream.on_end:
             self._call(stream, stream.on_end)
         self._dismiss_the_last(stream)
@@ -475,9 +522,11 @@ class Connection(Carrier):
         if len(payload) != 4:
             raise ProtocolError(FRAME_SIZE_ERROR, "WINDOW_UPDATE has 4 bytes")
         more = LONG.unpack(payload)[0] & _LARGEST
+        if more == 0:
+            raise ProtocolError(PROTOCOL_ERROR, "WINDOW_UPDATE by 0 bytes")
         if number == 0:
             self._window += more
-            if more == 0 or self._window > _LARGEST:
+            if self._window > _LARGEST:
                 raise ProtocolError(FLOW_CONTROL_ERROR, "a window of that size can't be")
             self._flush_all()
             return
@@ -486,8 +535,8 @@ class Connection(Carrier):
             self._check_known(number, "WINDOW_UPDATE")
             return
         found.window += more
-        if more == 0 or found.window > _LARGEST:
-            self._reset(found, FLOW_CONTROL_ERROR)
+        if found.window > _LARGEST:
+            self._stream_error(found, FLOW_CONTROL_ERROR)
         elif found.unsent:
             self._flush(found)
 
@@ -509,28 +558,55 @@ class Connection(Carrier):
 
     def _check_known(self, number: int, what: str) -> None:
         """A stream that is not there was answered or reset meanwhile, or came after we said that we are leaving."""
-        if number == 0 or (number > self._last and not self._leaving):
+        if number % 2 == 0 or (number > self._last and not self._leaving):
             raise ProtocolError(PROTOCOL_ERROR, f"{what} of stream {number}, which was never opened")
+
+    def _take_of_closed(self, number: int, what: str, *, ends: bool) -> None:
+        """Drop what a client sends before it knows that we have closed the stream; after its own end it is an error."""
+        self._check_known(number, what)
+        if number in self._cut_short:
+            if ends:
+                del self._cut_short[number]
+        elif number in self._streams or self._forgotten < number <= self._last:
+            raise ProtocolError(STREAM_CLOSED, f"{what} of stream {number} after the client has ended it")
+
+    def _close_stream(self, number: int, code: int, *, ended: bool) -> None:
+        """Reset it. What the client has sent by then has still to be taken, unless that has `ended`."""
+        self.write(frame(RST_STREAM, 0, number, LONG.pack(code)))
+        if ended:
+            return
+        self._cut_short[number] = None
+        if len(self._cut_short) > _CUT_SHORT:
+            oldest = next(iter(self._cut_short))
+            del self._cut_short[oldest]
+            self._forgotten = max(self._forgotten, oldest)
 
     def _settings(self, flags: int, number: int, payload: bytes) -> None:
         if number or len(payload) % 6:
             raise ProtocolError(FRAME_SIZE_ERROR if not number else PROTOCOL_ERROR, "SETTINGS that are none")
         if flags & ACK:
+            if payload:
+                raise ProtocolError(FRAME_SIZE_ERROR, "SETTINGS that acknowledge ours have no bytes")
             return
         self._count_nuisance()
         for key, value in SETTING.iter_unpack(payload):
-            if key == INITIAL_WINDOW:
-                if value > _LARGEST:
-                    raise ProtocolError(FLOW_CONTROL_ERROR, "a window of that size can't be")
-                for stream in self._streams.values():
-                    stream.window += value - self._stream_window
-                self._stream_window = value
-            elif key == MAX_FRAME:
-                if not 16_384 <= value < 1 << 24:
-                    raise ProtocolError(PROTOCOL_ERROR, "frames of that size can't be")
-                self._frame_size = value
+            self._setting(key, value)
         self.write(frame(SETTINGS, ACK, 0))
         self._flush_all()
+
+    def _setting(self, key: int, value: int) -> None:
+        if key == INITIAL_WINDOW:
+            more, self._stream_window = value - self._stream_window, value
+            for stream in self._streams.values():
+                stream.window += more
+            if max([value, *(stream.window for stream in self._streams.values())]) > _LARGEST:
+                raise ProtocolError(FLOW_CONTROL_ERROR, "a window of that size can't be")
+        elif key == MAX_FRAME:
+            if not 16_384 <= value < 1 << 24:
+                raise ProtocolError(PROTOCOL_ERROR, "frames of that size can't be")
+            self._frame_size = value
+        elif key == MAY_PUSH and value > 1:
+            raise ProtocolError(PROTOCOL_ERROR, f"ENABLE_PUSH is 0 or 1, not {value}")
 
     def _ping(self, flags: int, number: int, payload: bytes) -> None:
         if number or len(payload) != 8:
@@ -548,12 +624,18 @@ class Connection(Carrier):
         stream = self._streams.get(number)
         if stream is None:
             self._check_known(number, "RST_STREAM")
+            self._cut_short.pop(number, None)  # it knows by now
             return
         self._count_nuisance()
         self._abandon(stream)
 
+    def _stream_error(self, stream: Stream, code: int) -> None:
+        """End a stream whose client breaks the rules: as much work for nothing as if it had reset the stream itself."""
+        self._count_nuisance()
+        self._reset(stream, code)
+
     def _reset(self, stream: Stream, code: int) -> None:
-        self.write(frame(RST_STREAM, 0, stream.id, LONG.pack(code)))
+        self._close_stream(stream.id, code, ended=stream.ended)
         self._abandon(stream)
 
     def _abandon(self, stream: Stream) -> None:

@@ -55,6 +55,7 @@ class Stream:
         "_connection",
         "_last",
         "_waiting",
+        "announced",
         "begun",
         "beyond",
         "body",
@@ -82,6 +83,7 @@ class Stream:
         self.body: list[bytes] = []
         self.held = 0
         self.beyond = 0  # bytes in memory beside those of its body: of a long head, and of what was decompressed
+        self.announced: int | None = None  # bytes that the request's content-length says are still to come
         self.ended = False
         self.open = True
         self.unannounced = 0  # bytes that are processed, but not yet given back to the client's window

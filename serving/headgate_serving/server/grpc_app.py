@@ -12,13 +12,14 @@ from ..codec.tensor import TensorSpec
 from ..errors import RequestError, UnknownModel
 from ..http.http2_frames import header_block
 from ..http.http2_streams import Stream
-from .grpc_calls import GOOD, HEAD, SHORT, Reader, dismiss, framed, parsed, refuse, refuse_for
+from .grpc_calls import GOOD, HEAD, SHORT, Reader, dismiss, framed, parsed, refuse, refuse_for, trailers
 from .grpc_inference import ModelInfer, ModelStreamInfer
 from .grpc_reflection import Reflection
-from .inference import RESOURCE_EXHAUSTED, UNIMPLEMENTED
+from .inference import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED
 from .service import PLATFORM, Service
 
 _NO_GRPC = header_block((b":status", b"415"), (b"content-type", b"text/plain"))
+_NO_GRPC_SAYS = "this port answers gRPC: POST with content-type: application/grpc. The other port answers JSON"
 _MODEL_INFER = f"/{INFERENCE}/ModelInfer".encode()
 _CheckRequest = MESSAGES["grpc.health.v1.HealthCheckRequest"]
 _CheckResponse = MESSAGES["grpc.health.v1.HealthCheckResponse"]
@@ -64,7 +65,7 @@ class Grpc:
         headers = stream.headers
         path = headers.get(b":path", b"")
         if not headers.get(b"content-type", b"").startswith(b"application/grpc"):
-            stream.refuse(_NO_GRPC)
+            stream.answer(_NO_GRPC, f"{_NO_GRPC_SAYS}\n".encode(), trailers(INVALID_ARGUMENT, _NO_GRPC_SAYS))
         elif headers.get(b":method") != b"POST":
             refuse(stream, UNIMPLEMENTED, "gRPC calls are POST requests")
         elif path == _MODEL_INFER:

@@ -406,6 +406,8 @@ async def test_what_is_no_grpc(client: Client) -> None:
     headers = [(name, b"application/json" if name == b"content-type" else value) for name, value in head(INFER)]
     reply = await client.ask(b"{}", headers)
     assert reply.heads[0][b":status"] == b"415"
+    assert reply.data.startswith(b"this port answers gRPC: POST with content-type: application/grpc")
+    assert reply.status == 3
 
 
 @pytest.mark.parametrize("within", [b"1n", b"0S", b"1u"])
