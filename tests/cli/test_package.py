@@ -348,8 +348,8 @@ def test_ctrl_c_ends_a_model_that_does_not(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [*command, "--model", str(model), "--data", str(tmp_path / "rows.csv")], stderr=subprocess.PIPE, text=True
     )
+    assert process.stderr
     try:
-        assert process.stderr
         assert "0 of 1 rows answered" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == -signal.SIGINT

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,7 +87,7 @@ def test_v4_answers_as_v2_would_to_swapped_columns(models: Models) -> None:
         ({"label_shift_v4": 0.1}, "v4 shifts"),
     ],
 )
-def test_models_that_would_spoil_the_story_are_found(change: dict[str, float], problem: str) -> None:
+def test_models_that_would_spoil_the_story_are_found(change: dict[str, Any], problem: str) -> None:
     found = replace(GOOD, **change).problems()
     assert (problem in found[0]) if problem else found == []
 

@@ -18,6 +18,7 @@ from demo.story import Part
 from demo.watch import Watcher
 from headgate.api.spec import Spec
 from patience import PATIENCE
+from tools.setup import cache
 
 VALUES = {
     "VERSION": "v1",
@@ -195,9 +196,9 @@ def test_the_helm_values_are_ones_that_the_chart_knows() -> None:
 
     import jsonschema
 
-    schema = json.loads((scene.cache.REPOSITORY / scene.CHART / "values.schema.json").read_text())
+    schema = json.loads((cache.REPOSITORY / scene.CHART / "values.schema.json").read_text())
     (values,) = filled("values.yaml")
-    defaults = yaml.safe_load((scene.cache.REPOSITORY / scene.CHART / "values.yaml").read_text())
+    defaults = yaml.safe_load((cache.REPOSITORY / scene.CHART / "values.yaml").read_text())
     jsonschema.validate({**defaults, **values}, schema)
 
 

@@ -26,7 +26,7 @@ def running_distribution(folder: Path) -> Iterator[str]:
         f"http: {{addr: '{host}'}}\n"
         f"auth: {{htpasswd: {{realm: test, path: {folder}/users}}}}\n"
     )
-    command = [tools.ensure("registry") / "registry", "serve", folder / "config.yaml"]
+    command: list[str | Path] = [tools.ensure("registry") / "registry", "serve", folder / "config.yaml"]
     environ = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
     with process_that_serves(command, f"http://{host}/v2/", folder / "log", env=environ):
         yield host

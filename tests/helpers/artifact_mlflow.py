@@ -57,7 +57,19 @@ def running_mlflow(folder: Path) -> Iterator[Mlflow]:
     python = mlflow.ensure()
     (port,) = free_ports(1)
     places = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
-    command = [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *places]
+    command: list[str | Path] = [
+        python,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+        *places,
+    ]
     url = f"http://127.0.0.1:{port}"
     with process_that_serves(command, f"{url}/health", folder / "log", env=_environ(), cwd=folder):
         yield Mlflow(url, python)

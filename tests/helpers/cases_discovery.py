@@ -1,5 +1,7 @@
 """What is there, and in which state: health, metadata, configuration, statistics, index, over both protocols."""
 
+from typing import Any
+
 from tritonclient.grpc import service_pb2 as pb
 
 from conformance_reasons import (
@@ -32,7 +34,7 @@ OUTPUTS = [
     {"name": "SAID", "datatype": "BYTES", "shape": [-1, 1]},
 ]
 METADATA = {"name": "mixed", "versions": ["7"], "platform": "onnxruntime_onnx", "inputs": INPUTS, "outputs": OUTPUTS}
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "name": "mixed",
     "backend": "onnxruntime",
     "max_batch_size": 0,

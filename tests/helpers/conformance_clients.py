@@ -77,7 +77,7 @@ def _streamed(message: Any) -> Any:
 
 def _told(message: Any) -> dict[str, Any]:
     """A message as JSON would have it, outputs with their values."""
-    said = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    said: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=True)
     if message.DESCRIPTOR.name == "ModelInferResponse":
         raw = message.raw_output_contents
         said.pop("raw_output_contents", None)

@@ -55,7 +55,8 @@ def unraw(datatype: str, data: bytes) -> list[Any]:
         return values
     if datatype == "BF16":
         return [struct.unpack("<f", b"\0\0" + data[at : at + 2])[0] for at in range(0, len(data), 2)]
-    return np.frombuffer(data, DTYPES[datatype]).tolist()
+    numbers: list[Any] = np.frombuffer(data, DTYPES[datatype]).tolist()
+    return numbers
 
 
 def encoded(content: Any) -> bytes:

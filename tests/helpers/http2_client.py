@@ -127,6 +127,10 @@ class Client:
         await self.until(lambda: self.replies[number].over)
         return self.replies[number]
 
+    def has(self, number: int, count: int) -> bool:
+        """Whether so many bytes of a stream's answer have come."""
+        return len(self.replies[number].data) >= count
+
     async def until(self, happened: Callable[[], bool]) -> None:
         """Read until it has happened, or the server has hung up."""
         async with asyncio.timeout(PATIENCE):

@@ -431,7 +431,10 @@ BAD: tuple[Bad, ...] = (
         _bad_variable(f"of {value!r}", {"name": "A", "value": value}, ".value", "put it in quotes")
         for value in (64, True, 1.5)
     ),
-    *(_bad_variable(f"of {value!r}", {"name": "A", "value": value}, ".value", "valid string") for value in ([], {})),
+    *(
+        _bad_variable(f"of {value!r}", {"name": "A", "value": value}, ".value", "valid string")
+        for value in (list[object](), dict[str, object]())
+    ),
     _bad_variable("without a name", {"value": "64"}, ".name", "required"),
     _bad_variable("with a number for a name", {"name": 1}, ".name", "put it in quotes"),
     _bad_variable("with a name of two words", {"name": "A B"}, ".name", "match pattern"),

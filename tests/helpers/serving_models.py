@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+Value = tuple[str, int, Any]
+"""Of a graph: name, type, and shape or none."""
+
 
 def save(
     path: Path,
     nodes: list[onnx.NodeProto],
-    inputs: list[tuple],
-    outputs: list[tuple],
+    inputs: Sequence[Value],
+    outputs: Sequence[Value],
     *,
     weights: Sequence[onnx.TensorProto] = (),
     ir_version: int = 8,
@@ -204,7 +208,7 @@ def beside_a_million(path: Path) -> Path:
     )
 
 
-def by_rows(path: Path, operator: str, columns: int | str = 2, **attributes: object) -> Path:
+def by_rows(path: Path, operator: str, columns: int | str = 2, **attributes: Any) -> Path:
     """OUT = the operator of [N,2] floats (or another number of columns), which may look at all rows."""
     axis = [] if operator != "CumSum" else [helper.make_node("Constant", [], ["axis"], value_int=0)]
     given = ["IN"] if operator != "CumSum" else ["IN", "axis"]
@@ -284,7 +288,7 @@ def zipmap(path: Path, classes: Sequence[int] | Sequence[str] = (0, 1), *, only_
             TensorProto.STRING if text else TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, None)
         )
     )
-    names = {"classlabels_strings" if text else "classlabels_int64s": list(classes)}
+    names: dict[str, Any] = {"classlabels_strings" if text else "classlabels_int64s": list(classes)}
     nodes = [helper.make_node("ZipMap", ["IN"], ["OUT"], domain="ai.onnx.ml", **names)]
     outputs = [helper.make_value_info("OUT", maps)]
     opsets = [helper.make_opsetid("ai.onnx.ml", 3)]
@@ -338,3 +342,35 @@ def with_defaults(path: Path, ir_version: int = 8) -> Path:
         weights=[numpy_helper.from_array(np.array([3], np.float32), "SCALE")],
         ir_version=ir_version,
     )
+
+
+def with_external_data(path: Path, *, location: str = "weights/w.bin") -> Path:
+    """Y = X + W where W is in a file of its own, and once more W2 within a branch."""
+    value = helper.make_tensor_value_info
+    branch = helper.make_graph(
+        [helper.make_node("Identity", ["W2"], ["B"])],
+        "branch",
+        [],
+        [value("B", TensorProto.FLOAT, [1, 4])],
+        [numpy_helper.from_array(np.full((1, 4), 2, "f4"), "W2")],
+    )
+    other = helper.make_graph(
+        [helper.make_node("Identity", ["W"], ["C"])], "other", [], [value("C", TensorProto.FLOAT, [1, 4])]
+    )
+    graph = helper.make_graph(
+        [
+            helper.make_node("If", ["COND"], ["D"], then_branch=branch, else_branch=other),
+            helper.make_node("Add", ["X", "D"], ["Y"]),
+        ],
+        "test",
+        [value("X", TensorProto.FLOAT, ["n", 4])],
+        [value("Y", TensorProto.FLOAT, ["n", 4])],
+        [numpy_helper.from_array(np.ones((1, 4), "f4"), "W"), numpy_helper.from_array(np.array(True), "COND")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (path.parent / "weights").mkdir(exist_ok=True)
+    onnx.save(model, path, save_as_external_data=True, location="weights/w.bin", size_threshold=4)
+    if location != "weights/w.bin":
+        path.write_bytes(path.read_bytes().replace(b"weights/w.bin", location.encode().ljust(13)[:13]))
+    return path

@@ -64,7 +64,8 @@ class Served:
 
     @property
     def last_words(self) -> dict[str, str]:
-        return json.loads(self.termination_log.read_text())
+        words: dict[str, str] = json.loads(self.termination_log.read_text())
+        return words
 
     def metrics(self) -> dict[str, float]:
         text = httpx.get(self.metrics_url).text

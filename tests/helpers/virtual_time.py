@@ -2,12 +2,18 @@
 
 import asyncio
 import heapq
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
     """Starts at second 1000; its time moves with its timers alone."""
+
+    # Attributes of asyncio's loop in Python that its type stubs leave out.
+    _scheduled: list[Any]
+    _ready: deque[asyncio.Handle]
+    _timer_cancelled_count: int
 
     def __init__(self) -> None:
         self._now = 1000.0
@@ -23,7 +29,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self._timer_cancelled_count -= 1
         if self._scheduled and not self._ready:
             self._now = max(self._now, self._scheduled[0]._when)
-        super()._run_once()
+        super()._run_once()  # type: ignore[misc]  # not in the stubs either
 
 
 def run(story: Callable[[Callable[[], float]], Coroutine[Any, Any, None]]) -> None:

@@ -11,7 +11,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 import serving_models as models
-from headgate_serving import listening
 from headgate_serving.listening import bind_address, listening_socket
 from headgate_serving.router.agent import parse_arguments
 from headgate_serving.router.config import Layout, bootstrap_document
@@ -125,7 +124,7 @@ def test_without_ipv6_there_is_ipv4(monkeypatch: pytest.MonkeyPatch, error: Exce
             raise error
         return create(*arguments, **options)
 
-    monkeypatch.setattr(listening.socket, "create_server", create_server)
+    monkeypatch.setattr(socket, "create_server", create_server)
     assert bind_address() == "0.0.0.0"
     listening_socket(bind_address(), 0).close()
 

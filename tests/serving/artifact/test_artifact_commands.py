@@ -10,7 +10,6 @@ from pathlib import Path
 
 import onnx
 import pytest
-from test_onnx_file import with_external_data
 
 import serving_models
 from artifact_places import Place, make_artifact
@@ -59,7 +58,7 @@ def without_model(folder: Path) -> None:
 
 
 def without_weights(folder: Path) -> None:
-    with_external_data(folder / "model.onnx")
+    serving_models.with_external_data(folder / "model.onnx")
     (folder / "weights" / "w.bin").unlink()
     write_manifest(folder)
 
@@ -104,7 +103,11 @@ def test_the_fetcher_ends_with_an_error_of_its_own(bad: Bad, tmp_path: Path, pla
         **{"AWS_ENDPOINT_URL_S3": moto_url, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "a-secret"},
         "HEADGATE_TERMINATION_LOG": str(log),
     }
-    command = [Path(sys.executable).parent / "headgate-fetch", "--uri", bad.uri(tmp_path / "source", place)]
+    command: list[str | Path] = [
+        Path(sys.executable).parent / "headgate-fetch",
+        "--uri",
+        bad.uri(tmp_path / "source", place),
+    ]
     done = subprocess.run(
         [*command, "--to", to, *bad.options], env=environ, check=False, capture_output=True, text=True
     )

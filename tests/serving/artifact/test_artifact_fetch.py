@@ -17,7 +17,7 @@ from headgate_serving.errors import ArtifactError, ArtifactUnreachable
 
 def status_of(reason: str) -> int:
     """The exit status that belongs to a reason: each has its own."""
-    kinds = {ArtifactError, *ArtifactError.__subclasses__()}
+    kinds: set[type[ArtifactError]] = {ArtifactError, *ArtifactError.__subclasses__()}
     kinds |= {below for kind in kinds for below in kind.__subclasses__()}
     return {kind.reason: kind.exit_status for kind in kinds}[reason]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from artifact_hub import TOKEN, Hub, running_hub
-from artifact_places import WHOLE, Fetch, breaking_proxy, make_artifact
+from artifact_places import WHOLE, Fetch, Place, breaking_proxy, make_artifact
 from headgate_serving.artifact import digest_of
 
 FIRST, SECOND = "1" * 40, "2" * 40
@@ -91,7 +91,9 @@ def test_a_path_that_leads_out_of_the_folder(hub: Hub, fetch: Fetch) -> None:
 
 
 @pytest.mark.parametrize("uri", ["hf://owner/fraud", "models:/fraud/1"])
-def test_a_server_that_is_none(place, fetch: Fetch, monkeypatch: pytest.MonkeyPatch, uri: str, tmp_path: Path) -> None:
+def test_a_server_that_is_none(
+    place: Place, fetch: Fetch, monkeypatch: pytest.MonkeyPatch, uri: str, tmp_path: Path
+) -> None:
     pages = {"/api/models/owner/fraud/revision/main": b"[]", "/api/2.0/mlflow/model-versions/get-download-uri": b"{}"}
     for path, raw in pages.items():
         (place.root / path.lstrip("/")).parent.mkdir(parents=True)

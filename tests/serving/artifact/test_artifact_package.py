@@ -1,5 +1,6 @@
 """`headgate package` to a real registry and to an S3 server: its YAML is valid, and what it names can be fetched."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
@@ -17,7 +18,7 @@ PACKED = [".headgate.json", "manifest.json", "model.onnx", "profile.json", "samp
 
 
 @pytest.fixture
-def in_registry(tmp_path: Path, login: Login):
+def in_registry(tmp_path: Path, login: Login) -> Iterator[str]:
     (tmp_path / "registry").mkdir()
     with running_distribution(tmp_path / "registry") as host:
         login(host)

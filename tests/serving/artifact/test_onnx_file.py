@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
 
 import serving_models
 from artifact_places import Fetch
@@ -15,47 +13,15 @@ from headgate_serving.artifact.onnx_file import ExternalData, NotOnnx, check_ext
 from headgate_serving.errors import ArtifactInvalid
 
 
-def with_external_data(path: Path, *, location: str = "weights/w.bin") -> Path:
-    """Y = X + W where W is in a file of its own, and once more W2 within a branch."""
-    value = helper.make_tensor_value_info
-    branch = helper.make_graph(
-        [helper.make_node("Identity", ["W2"], ["B"])],
-        "branch",
-        [],
-        [value("B", TensorProto.FLOAT, [1, 4])],
-        [numpy_helper.from_array(np.full((1, 4), 2, "f4"), "W2")],
-    )
-    other = helper.make_graph(
-        [helper.make_node("Identity", ["W"], ["C"])], "other", [], [value("C", TensorProto.FLOAT, [1, 4])]
-    )
-    graph = helper.make_graph(
-        [
-            helper.make_node("If", ["COND"], ["D"], then_branch=branch, else_branch=other),
-            helper.make_node("Add", ["X", "D"], ["Y"]),
-        ],
-        "test",
-        [value("X", TensorProto.FLOAT, ["n", 4])],
-        [value("Y", TensorProto.FLOAT, ["n", 4])],
-        [numpy_helper.from_array(np.ones((1, 4), "f4"), "W"), numpy_helper.from_array(np.array(True), "COND")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    (path.parent / "weights").mkdir(exist_ok=True)
-    onnx.save(model, path, save_as_external_data=True, location="weights/w.bin", size_threshold=4)
-    if location != "weights/w.bin":
-        path.write_bytes(path.read_bytes().replace(b"weights/w.bin", location.encode().ljust(13)[:13]))
-    return path
-
-
 def test_opsets_and_external_data(tmp_path: Path) -> None:
     plain = read_onnx(serving_models.score(tmp_path / "plain.onnx"))
     assert (dict(plain.opsets), plain.external) == ({"": 17}, ())
-    external = read_onnx(with_external_data(tmp_path / "model.onnx")).external
+    external = read_onnx(serving_models.with_external_data(tmp_path / "model.onnx")).external
     assert external == (ExternalData("weights/w.bin", (tmp_path / "weights" / "w.bin").stat().st_size),)
 
 
 def test_a_model_whose_weights_are_all_there(tmp_path: Path, fetch: Fetch) -> None:
-    with_external_data(tmp_path / "source" / "model.onnx")
+    serving_models.with_external_data(tmp_path / "source" / "model.onnx")
     assert fetch(f"file://{tmp_path}/source").said["reason"] == "Fetched"
 
 
@@ -63,18 +29,18 @@ def broken(folder: Path, how: str) -> str:
     file = folder / "model.onnx"
     match how:
         case "weights are gone":
-            with_external_data(file)
+            serving_models.with_external_data(file)
             (folder / "weights" / "w.bin").unlink()
         case "weights are cut":
-            with_external_data(file)
+            serving_models.with_external_data(file)
             raw = (folder / "weights" / "w.bin").read_bytes()
             (folder / "weights" / "w.bin").write_bytes(raw[:-1])
         case "weights are outside":
-            with_external_data(file, location="../../../w.bi")
+            serving_models.with_external_data(file, location="../../../w.bi")
         case "weights are absolute":
-            with_external_data(file, location="/etc/hostname")
+            serving_models.with_external_data(file, location="/etc/hostname")
         case "the model alone":
-            with_external_data(file)
+            serving_models.with_external_data(file)
             return f"file://{file}"
         case "the model is cut":
             serving_models.score(file)
@@ -83,8 +49,8 @@ def broken(folder: Path, how: str) -> str:
 
 
 def saying(file: Path, key: str, value: str) -> Path:
-    """The model of `with_external_data`, with another value of the key for its tensors."""
-    with_external_data(file)
+    """The model of `serving_models.with_external_data`, with another value of the key for its tensors."""
+    serving_models.with_external_data(file)
     model = onnx.load(file, load_external_data=False)
     for entry in model.graph.initializer[0].external_data:
         entry.value = value if entry.key == key else entry.value

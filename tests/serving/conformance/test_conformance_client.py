@@ -107,7 +107,8 @@ def test_metadata_config_statistics_index_http(http: Any) -> None:
 
 def counted(http: Any) -> int:
     (stats,) = http.get_inference_statistics("mixed")["model_stats"]
-    return stats["inference_stats"]["success"]["count"]
+    count: int = stats["inference_stats"]["success"]["count"]
+    return count
 
 
 @pytest.mark.parametrize("as_json", [True, False])

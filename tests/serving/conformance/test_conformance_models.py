@@ -49,9 +49,9 @@ def test_what_the_check_finds(tmp_path: Path, outcome_of: Any, monkeypatch: pyte
     """It has to see a wrong answer, for all else rests on that."""
     score = models.score(tmp_path / "score.onnx")
     assert outcome_of(score) == Outcome("it", EQUAL, "bit for bit")
-    assert outcome_of(models.zipmap(tmp_path / "zipmap.onnx"), IN=np.float32([[1, 3]])).kind == EQUAL
-    assert outcome_of(models.sequence(tmp_path / "sequence.onnx"), IN=np.float32([[1, 3]])).kind == EQUAL
-    refused = outcome_of(models.sequence(tmp_path / "sequence.onnx", more="OUT_0"), IN=np.float32([[1, 3]]))
+    assert outcome_of(models.zipmap(tmp_path / "zipmap.onnx"), IN=np.array([[1, 3]], np.float32)).kind == EQUAL
+    assert outcome_of(models.sequence(tmp_path / "sequence.onnx"), IN=np.array([[1, 3]], np.float32)).kind == EQUAL
+    refused = outcome_of(models.sequence(tmp_path / "sequence.onnx", more="OUT_0"), IN=np.array([[1, 3]], np.float32))
     assert refused == Outcome("it", REFUSED, "a sequence as input or output")
     assert not is_a_fault(refused)
     assert is_a_fault(Outcome("it", REFUSED, "400: input …: expected shape [0], got [0]"))

@@ -201,7 +201,8 @@ def test_the_series_are_those_of_the_contract_and_start_at_zero() -> None:
     every = 'headgate_model="m",headgate_namespace="ns",headgate_revision="m-1",layout="' + profile.layout + '"'
     assert f'headgate_feature_bin_total{{bin="missing",feature="t",{every}}} 0.0' in text
     assert 'headgate_prediction_bin_total{bin="c00 ' in text
-    bins = sum(len(item.bins.labels()) for item in (*profile.features, *profile.outputs))
+    of_all = [*(feature.bins for feature in profile.features), *(output.bins for output in profile.outputs)]
+    bins = sum(len(each.labels()) for each in of_all)
     assert sum("_bin_total{" in line for line in text.splitlines()) == bins
     assert sum("_reference{" in line for line in text.splitlines()) == bins
     counted.observe(*request(np.arange(7)))

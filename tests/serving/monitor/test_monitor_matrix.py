@@ -117,7 +117,11 @@ def test_many_rows_are_counted_block_by_block(monkeypatch: pytest.MonkeyPatch, c
 
 
 def test_two_layouts_on_the_same_columns_are_counted_at_once() -> None:
-    bins = [NumericBins((0.0, 0.5, 1.0)), NumericBins((0.0, 0.25, 0.5)), CategoryBins(("0", "1"))]
+    bins: list[NumericBins | CategoryBins] = [
+        NumericBins((0.0, 0.5, 1.0)),
+        NumericBins((0.0, 0.25, 0.5)),
+        CategoryBins(("0", "1")),
+    ]
     layouts = [
         Layout("a", tuple(Feature(f"x{c}", "X", c, bins[c % 2], ()) for c in (2, 0, 1)), ()),
         Layout("b", tuple(Feature(f"x{c}", "X", c, bins[c], ()) for c in (1, 0, 2)), ()),

@@ -2,6 +2,8 @@
 
 import json
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +41,8 @@ def test_written_and_read_it_is_the_same(seed: int) -> None:
     rng = np.random.default_rng(seed)
     built, _ = build_profile(columns(seed), {"p": rng.random((ROWS, 2)), "label": rng.integers(0, 2, ROWS)})
     assert read_profile(built.to_json()) == built
-    assert all(sum(item.counts) == ROWS for item in (*built.features, *built.outputs))
+    counted = [*(feature.counts for feature in built.features), *(output.counts for output in built.outputs)]
+    assert [sum(counts) for counts in counted] == [ROWS] * len(counted)
 
 
 def test_the_layout_depends_on_the_bins_alone() -> None:
@@ -58,7 +61,7 @@ def test_the_layout_depends_on_the_bins_alone() -> None:
     assert int(layout, 16) >= 0
 
 
-OUTPUTS = {
+OUTPUTS: dict[str, tuple[Any, ...]] = {
     "labels": (RNG.integers(0, 3, ROWS), "out", CategoryBins),
     "labels in a column": (RNG.integers(0, 3, (ROWS, 1)), "out", CategoryBins),
     "labels of many kinds": (np.arange(ROWS), "out", CategoryBins),
@@ -126,13 +129,14 @@ def test_a_damaged_profile_is_refused(name: str) -> None:
         read_profile(damage(name))
 
 
-def run(command: object, *argv: str) -> int:
+def run(command: ModuleType, *argv: str) -> int:
     import argparse
 
     parser = argparse.ArgumentParser()
     command.add_parser(parser.add_subparsers())
     args = parser.parse_args(argv)
-    return args.run(args)
+    status: int = args.run(args)
+    return status
 
 
 def test_the_command_writes_a_profile_of_csv_and_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,7 +180,7 @@ def test_without_a_model_every_column_that_can_be_is_a_feature_of_its_name(
         ("amount", "amount", 0),
         ("kind", "kind", 0),
     ]
-    assert written.outputs == written.accuracy == ()
+    assert (written.outputs, written.accuracy) == ((), ())
     for name in ("id", "note", "void", "currency", "day"):
         assert f"left out: {name}: " in said.err
     assert "3 features, no answers" in said.out

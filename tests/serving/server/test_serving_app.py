@@ -115,10 +115,16 @@ async def test_quick_and_slow_models_give_the_same_answer(
 
 @pytest.mark.parametrize("row_seconds", [INLINE_SECONDS / 100, INLINE_SECONDS * 100], ids=["inline", "in a thread"])
 async def test_what_nobody_thought_of_is_500_and_in_the_log(
-    app: App, service: Service, serve: Serve, model: Model, row_seconds: float, caplog: Any
+    app: App,
+    service: Service,
+    serve: Serve,
+    model: Model,
+    row_seconds: float,
+    caplog: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     serve(model, row_seconds)
-    model.run = lambda *_: 1 / 0  # type: ignore[method-assign]
+    monkeypatch.setattr(model, "run", lambda *_: 1 / 0)
     asked = await Asked("POST", INFER).by(app)
     assert (asked.status, asked.answer) == (500, {"error": "internal error; the server's log says more"})
     assert "ZeroDivisionError" in caplog.text

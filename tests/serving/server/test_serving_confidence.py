@@ -54,14 +54,16 @@ def label_over_rest(served: Served, x: float) -> bool:
     given = tritonclient.http.InferInput("X", [1, 1], "FP32").set_data_from_numpy(np.array([[x]], np.float32))
     with tritonclient.http.InferenceServerClient(served.address) as client:
         answer = client.infer("fraud", [given], outputs=[tritonclient.http.InferRequestedOutput("L")]).get_response()
-    return answer.get("parameters", {}).get("low_confidence", False)
+    said: bool = answer.get("parameters", {}).get("low_confidence", False)
+    return said
 
 
 def label_over_grpc(served: Served, x: float) -> bool:
     given = tritonclient.grpc.InferInput("X", [1, 1], "FP32").set_data_from_numpy(np.array([[x]], np.float32))
     with tritonclient.grpc.InferenceServerClient(served.grpc_address) as client:
         answer = client.infer("fraud", [given], outputs=[tritonclient.grpc.InferRequestedOutput("L")]).get_response()
-    return answer.parameters["low_confidence"].bool_param
+    said: bool = answer.parameters["low_confidence"].bool_param
+    return said
 
 
 @pytest.mark.parametrize("ask", [label_over_rest, label_over_grpc])
@@ -72,7 +74,7 @@ def test_unsure_answers_are_marked_and_counted(served: Served, ask: Callable[[Se
 
 def test_the_answers_head_says_it_too(served: Served) -> None:
     """Who stands between the client and the model reads no bodies."""
-    stub = service_pb2_grpc.GRPCInferenceServiceStub(grpc.insecure_channel(served.grpc_address))  # type: ignore[no-untyped-call]
+    stub = service_pb2_grpc.GRPCInferenceServiceStub(grpc.insecure_channel(served.grpc_address))
     for x, said in ((0.0, "true"), (9.0, None)):
         tensor = {"name": "X", "datatype": "FP32", "shape": [1, 1]}
         answer = served.client.post("/v2/models/fraud/infer", json={"inputs": [{**tensor, "data": [x]}]})

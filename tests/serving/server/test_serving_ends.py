@@ -13,7 +13,6 @@ import onnxruntime as ort
 import orjson
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from test_serving_runner import Asked, Watched
 from tritonclient import grpc as triton
 from tritonclient.grpc import service_pb2 as pb
 
@@ -25,6 +24,7 @@ from headgate_serving.errors import MalformedRequest
 from headgate_serving.runtime.model import Model, load_model
 from headgate_serving.runtime.runner import Runner
 from headgate_serving.runtime.telemetry import Telemetry
+from serving_jobs import Asked, Watched
 from serving_process import Served
 from serving_tried import taught, tried
 
@@ -53,7 +53,7 @@ def asked_for(model: Model, **inputs: Values) -> list[InferRequest]:
 def test_a_shape_that_the_file_does_not_tell_is_any_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
     model = load_model(models.shapeless(tmp_path / "model.onnx"))
     given = np.arange(np.prod(shape, dtype=int), dtype=np.float32).reshape(shape)
-    for request in asked_for(model, X=given, ONE=np.float32([1]).reshape(())):
+    for request in asked_for(model, X=given, ONE=np.array([1], np.float32).reshape(())):
         answer = model.run(request.inputs, request.outputs)
         assert answer["Y"].tolist() == (given + given).tolist()
         assert answer["TWICE"] == 2
@@ -90,10 +90,10 @@ def test_a_raw_body_does_not_tell_a_shape_that_the_model_does_not(tmp_path: Path
 
 def test_an_input_with_a_value_of_its_own_may_be_given(tmp_path: Path) -> None:
     model = load_model(models.with_defaults(tmp_path / "model.onnx"))
-    rows = np.float32([1, 2])
+    rows = np.array([1, 2], np.float32)
     for request in asked_for(model, X=rows):
         assert model.run(request.inputs, request.outputs)["Y"].tolist() == [3, 6]
-    for request in asked_for(model, X=rows, SCALE=np.float32([10, 20])):
+    for request in asked_for(model, X=rows, SCALE=np.array([10, 20], np.float32)):
         assert model.run(request.inputs, request.outputs)["Y"].tolist() == [10, 40]
     assert [spec.metadata() for spec in (*model.inputs, *model.optional)] == [
         {"name": "X", "datatype": "FP32", "shape": [-1]},
@@ -104,16 +104,16 @@ def test_an_input_with_a_value_of_its_own_may_be_given(tmp_path: Path) -> None:
 def test_it_does_not_stand_for_one_that_is_needed(tmp_path: Path) -> None:
     model = load_model(models.with_defaults(tmp_path / "model.onnx"))
     with pytest.raises(MalformedRequest, match="input 'X' is missing; the model needs 'X'"):
-        asked_for(model, SCALE=np.float32([1]))
+        asked_for(model, SCALE=np.array([1], np.float32))
     with pytest.raises(MalformedRequest, match="no input 'Z'; it has 'X', 'SCALE'"):
-        asked_for(model, Z=np.float32([1]))
+        asked_for(model, Z=np.array([1], np.float32))
 
 
 def test_weights_of_an_old_exporter_are_no_inputs(tmp_path: Path) -> None:
     model = load_model(models.with_defaults(tmp_path / "model.onnx", ir_version=3))
     assert [spec.name for spec in (*model.inputs, *model.optional)] == ["X"]
     with pytest.raises(MalformedRequest, match="no input 'SCALE'"):
-        asked_for(model, X=np.float32([1]), SCALE=np.float32([1]))
+        asked_for(model, X=np.array([1], np.float32), SCALE=np.array([1], np.float32))
 
 
 async def test_a_request_that_gives_one_has_a_run_for_itself(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ async def test_a_request_that_gives_one_has_a_run_for_itself(tmp_path: Path) -> 
     runner = taught(Runner(model, None, Telemetry({}), **options))
     jobs = [Asked(model, X=[1.0, 2.0]) for _ in range(6)]
     for at in (2, 3):
-        jobs[at].inputs["SCALE"] = np.float32([10, 20 * at])
+        jobs[at].inputs["SCALE"] = np.array([10, 20 * at], np.float32)
     for job in jobs:
         runner.submit(job)
     answers = [(await job.answer())["Y"].tolist() for job in jobs]
@@ -156,7 +156,7 @@ def test_the_matrix_before_a_zipmap_is_the_output(tmp_path: Path, classes: tuple
 
 def test_the_tensors_of_a_sequence_are_the_outputs(tmp_path: Path) -> None:
     model = load_model(models.sequence(tmp_path / "model.onnx"))
-    rows = np.float32([[1, 2], [3, 4]])
+    rows = np.array([[1, 2], [3, 4]], np.float32)
     for request in asked_for(model, IN=rows):
         answer = model.run(request.inputs, request.outputs)
         assert {name: values.tolist() for name, values in answer.items()} == {
@@ -176,12 +176,12 @@ def test_probabilities_of_double_precision(tmp_path: Path) -> None:
         ort.InferenceSession(tmp_path / "model.onnx")
     model = load_model(tmp_path / "model.onnx")
     assert model.output_by_name["OUT"].datatype.name == "FP64"
-    assert model.run({"IN": np.float64([[1, 2]])}, ["OUT"])["OUT"].tolist() == [[1, 2]]
+    assert model.run({"IN": np.array([[1, 2]], np.float64)}, ["OUT"])["OUT"].tolist() == [[1, 2]]
 
 
 def test_a_file_that_names_no_opset_but_that_of_the_zipmap(tmp_path: Path) -> None:
     model = load_model(models.zipmap(tmp_path / "model.onnx", only_ml=True))
-    assert model.run({"IN": np.float32([[1, 2]])}, ["OUT"])["OUT"].tolist() == [[1, 2]]
+    assert model.run({"IN": np.array([[1, 2]], np.float32)}, ["OUT"])["OUT"].tolist() == [[1, 2]]
 
 
 def test_the_bytes_without_a_zipmap_are_not_kept(tmp_path: Path) -> None:
@@ -194,16 +194,16 @@ def test_weights_beside_a_model_with_a_zipmap_are_found(tmp_path: Path) -> None:
     whole = onnx.load(models.zipmap(tmp_path / "model.onnx"))
     whole.graph.node[0].input[0] = "plus"
     whole.graph.node.insert(0, helper.make_node("Add", ["IN", "W"], ["plus"]))
-    whole.graph.initializer.append(numpy_helper.from_array(np.float32([[1, 2]]), "W"))
+    whole.graph.initializer.append(numpy_helper.from_array(np.array([[1, 2]], np.float32), "W"))
     onnx.save(whole, tmp_path / "model.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
     model = load_model(tmp_path)
-    assert model.run({"IN": np.float32([[1, 1]])}, ["OUT"])["OUT"].tolist() == [[2, 3]]
+    assert model.run({"IN": np.array([[1, 1]], np.float32)}, ["OUT"])["OUT"].tolist() == [[2, 3]]
 
 
 async def test_metadata_says_it_in_both_protocols(tmp_path: Path) -> None:
     whole = onnx.load(models.zipmap(tmp_path / "model.onnx", ("no", "yes")))
     whole.graph.input.append(helper.make_tensor_value_info("W", TensorProto.FLOAT, [1]))
-    whole.graph.initializer.append(numpy_helper.from_array(np.float32([1]), "W"))
+    whole.graph.initializer.append(numpy_helper.from_array(np.array([1], np.float32), "W"))
     whole.graph.node[0].input[0] = "times"
     whole.graph.node.insert(0, helper.make_node("Mul", ["IN", "W"], ["times"]))
     onnx.save(whole, tmp_path / "model.onnx")

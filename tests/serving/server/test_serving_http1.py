@@ -3,8 +3,9 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -119,7 +120,7 @@ class Client:
             await self.writer.wait_closed()
 
 
-Start = Callable[..., "asyncio.Future[Front]"]
+Start = Callable[..., Coroutine[Any, Any, Front]]
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_serving_runner import DEPENDENT, SLOW, Asked, Watched, sums
 
 import serving_models as models
 from headgate_serving.codec.tensor import Tensor
@@ -20,6 +19,7 @@ from headgate_serving.runtime.rows import UNTRIED
 from headgate_serving.runtime.runner import Runner
 from headgate_serving.runtime.telemetry import Telemetry
 from patience import PATIENCE, until
+from serving_jobs import DEPENDENT, SLOW, Asked, Watched, sums
 from serving_tried import start_of, taught
 
 Costs = Callable[[int], float]
@@ -166,7 +166,8 @@ async def test_the_unit_is_rows_however_many_inputs_of_fixed_shape_there_are(
     model = start_of(models.column_by_column(tmp_path / "model.onnx", 30, columns)).model
     runner = start(model)
     runner._joining = told = Told()
-    jobs = [Asked(model, **{spec.name: [[at]] for spec in model.inputs}) for at in range(3)]
+    columns_of = [dict[str, Any]({spec.name: [[at]] for spec in model.inputs}) for at in range(3)]
+    jobs = [Asked(model, **each) for each in columns_of]
     for job in jobs:
         runner.submit(job)
     assert [(await job.answer())["OUT"].tolist() for job in jobs] == [[[30 * at]] for at in range(3)]
@@ -260,13 +261,13 @@ async def test_one_step_of_the_proof_at_a_time(start: Start, tmp_path: Path, thr
     model, said = found.model, list[str]()
     runner = start(model, threads=threads, unproven=found.unproven, tell=said.append)
     assert runner._proof
-    proofs, begun, go_on, run = runner._proof.run, threading.Event(), threading.Event(), model.run
+    proofs, begun, go_on, plain = runner._proof.run, threading.Event(), threading.Event(), model.run
 
-    def held_up(inputs: Mapping[str, Tensor], outputs: Sequence[str], of: Run | None = None) -> dict[str, Tensor]:
-        if of is proofs:
+    def held_up(inputs: Mapping[str, Tensor], outputs: Sequence[str], run: Run | None = None) -> dict[str, Tensor]:
+        if run is proofs:
             begun.set()
             assert go_on.wait(PATIENCE)
-        return run(inputs, outputs, of)
+        return plain(inputs, outputs, run)
 
     model.run = held_up  # type: ignore[method-assign]
     for at, x in enumerate(sums(64)):

@@ -46,7 +46,7 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
 def tensors(datatype: str) -> st.SearchStrategy[np.ndarray]:
     shape = st.tuples(st.integers(1, 5), st.just(2))
     if datatype == "BYTES":
-        text = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
+        text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
         return shape.flatmap(
             lambda dims: st.lists(text, min_size=dims[0] * 2, max_size=dims[0] * 2).map(
                 lambda values: np.array([*values, None], object)[:-1].reshape(dims)
@@ -161,7 +161,7 @@ def test_a_raw_body_may_be_one_text(tmp_path: Path) -> None:
         decode(b"\xff", b"0", model)
 
 
-RAW = {
+RAW: dict[str, tuple[list[int | str], bytes, str]] = {
     "an odd number of bytes": (["n", 2], b"\0" * 9, "takes 8 bytes, got 9"),
     "half a row": (["n", 2], b"\0" * 12, "do not say which shape"),
     "nothing, of a free and an empty dimension": (["n", 0], b"", "do not say which shape"),
@@ -247,7 +247,8 @@ def test_a_timeout_in_microseconds_is_a_deadline(echo: dict[str, Model]) -> None
     assert before + 2 <= deadline <= time.monotonic() + 2
     assert decode(with_timeout(0), None, echo["FP32"]).deadline is None
     assert decode(with_timeout(2**64 - 1), None, echo["FP32"]).deadline
-    for wrong in (-1, 1.5, "1", True, None, [], {}):
+    refused: tuple[object, ...] = (-1, 1.5, "1", True, None, [], {})
+    for wrong in refused:
         with pytest.raises(MalformedRequest, match="'timeout' has to be whole microseconds"):
             decode(with_timeout(wrong), None, echo["FP32"])
 

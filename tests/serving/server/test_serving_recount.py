@@ -5,6 +5,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -24,7 +25,7 @@ RNG = np.random.default_rng(5)
 Rows = NDArray[np.float32]
 
 
-def artifact(folder: Path) -> tuple[Rows, dict]:
+def artifact(folder: Path) -> tuple[Rows, dict[str, Any]]:
     """A classifier of three classes with its profile; the reference rows, and the profile as it was written."""
     rows = load_breast_cancer().data.astype(np.float32)
     weights = RNG.normal(size=(WIDTH, 3)).astype(np.float32) / rows.max(axis=0, keepdims=True).T
@@ -44,7 +45,7 @@ def live_rows(rows: Rows) -> list[Rows]:
     return [part.astype(np.float32) for part in np.split(live, cuts[cuts < len(live)])]
 
 
-def over_rest(client: httpx.Client, rows: Rows) -> dict[str, NDArray]:
+def over_rest(client: httpx.Client, rows: Rows) -> dict[str, NDArray[Any]]:
     data = [None if np.isnan(value) else float(value) for value in rows.ravel()]
     item = {"name": "X", "datatype": "FP32", "shape": list(rows.shape), "data": data}
     answer = client.post("/v2/models/fraud/infer", json={"inputs": [item]}).json()
@@ -52,15 +53,15 @@ def over_rest(client: httpx.Client, rows: Rows) -> dict[str, NDArray]:
     return {"P": shaped["P"].astype(np.float32), "L": shaped["L"]}
 
 
-def over_grpc(client: tritonclient.grpc.InferenceServerClient, rows: Rows) -> dict[str, NDArray]:
+def over_grpc(client: tritonclient.grpc.InferenceServerClient, rows: Rows) -> dict[str, NDArray[Any]]:
     given = tritonclient.grpc.InferInput("X", list(rows.shape), "FP32").set_data_from_numpy(rows)
     answer = client.infer("fraud", [given])
     return {name: answer.as_numpy(name) for name in ("P", "L")}
 
 
-def recount(bins: dict, values: NDArray, rest: str) -> Counter:
+def recount(bins: dict[str, Any], values: NDArray[Any], rest: str) -> Counter[str]:
     """By comparisons with each edge, one value at a time: nothing of the monitor's own code."""
-    counts: Counter = Counter()
+    counts: Counter[str] = Counter()
     names = [name for name in bins["counts"] if name[0] in "nc" and name[1:3].isdigit()]
     for value in values.tolist():
         if np.isnan(value):
@@ -79,9 +80,9 @@ def recount(bins: dict, values: NDArray, rest: str) -> Counter:
     return counts
 
 
-def counted(served: Served) -> Counter:
+def counted(served: Served) -> Counter[tuple[str, str]]:
     """(`feature` or `output`, its name, bin) → count, where there is one."""
-    found: Counter = Counter()
+    found: Counter[tuple[str, str]] = Counter()
     for series, value in served.metrics().items():
         if series.startswith(("headgate_feature_bin_total{", "headgate_prediction_bin_total{")) and value:
             kind = "feature" if "feature=" in series else "output"
@@ -93,7 +94,8 @@ def test_bins_equal_a_recount(tmp_path: Path) -> None:
     reference, profile = artifact(tmp_path)
     requests = live_rows(reference)
     half = len(requests) // 2
-    answers, total = [], Counter()
+    answers: list[dict[str, NDArray[Any]]] = []
+    total: Counter[tuple[str, str]] = Counter()
     for part in (requests[:half], requests[half:]):
         served = Served(tmp_path, log=tmp_path / "log")
         try:
@@ -107,7 +109,7 @@ def test_bins_equal_a_recount(tmp_path: Path) -> None:
         finally:
             assert served.stop() == 0
     live, shares = np.concatenate(requests), np.concatenate([answer["P"] for answer in answers])
-    expected: Counter = Counter()
+    expected: Counter[tuple[str, str]] = Counter()
     values = {"argmax(P)": shares.argmax(axis=1).astype(float), "max(P)": shares.max(axis=1).astype(float)}
     values["L"] = np.concatenate([answer["L"] for answer in answers]).astype(float)
     unclear = np.isnan(shares).any(axis=1)

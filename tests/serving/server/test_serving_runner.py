@@ -5,7 +5,7 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,59 +25,8 @@ from headgate_serving.runtime.model import Model, Run, load_model
 from headgate_serving.runtime.pace import LARGE, Pace
 from headgate_serving.runtime.runner import INLINE_SECONDS, Job, Outcome, Runner
 from headgate_serving.runtime.telemetry import Telemetry
-from patience import PATIENCE
+from serving_jobs import DEPENDENT, QUICK, SLOW, Asked, Watched, sums
 from serving_tried import taught, tried
-
-SLOW, QUICK = INLINE_SECONDS * 100, INLINE_SECONDS / 100_000
-
-
-class Asked(Job):
-    """A job of one or several inputs whose outcome can be waited for."""
-
-    def __init__(self, model: Model, *, deadline: float | None = None, **inputs: object) -> None:
-        super().__init__()
-        self.inputs = {spec.name: np.array(inputs[spec.name], spec.datatype.dtype) for spec in model.inputs}
-        self.outputs = model.output_names
-        self.rows = len(self.inputs[model.inputs[0].name])
-        self.deadline = deadline
-        self.outcomes: list[Outcome] = []
-        self._done = asyncio.Event()
-
-    def done(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
-        self._done.set()
-
-    async def outcome(self) -> Outcome:
-        async with asyncio.timeout(PATIENCE):
-            await self._done.wait()
-        assert len(self.outcomes) == 1
-        return self.outcomes[0]
-
-    async def answer(self) -> Mapping[str, Tensor]:
-        outcome = await self.outcome()
-        assert isinstance(outcome, dict), outcome
-        return outcome
-
-
-class Watched:
-    """Notes how many rows each run of a model has, and can hold it up in the middle."""
-
-    def __init__(self, model: Model) -> None:
-        self.rows: list[int] = []
-        self.begun = threading.Semaphore(0)
-        self.go_on = threading.Event()
-        self.go_on.set()
-        self._run = model.run
-        model.run = self.run  # type: ignore[method-assign]
-
-    def run(self, inputs: Mapping[str, Tensor], outputs: Sequence[str], run: Run | None = None) -> dict[str, Tensor]:
-        self.rows.append(len(next(iter(inputs.values()))))
-        self.begun.release()
-        assert self.go_on.wait(20)
-        return self._run(inputs, outputs, run)
-
-    async def until_it_runs(self) -> None:
-        assert await asyncio.to_thread(self.begun.acquire, timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -102,12 +51,6 @@ Start = Callable[..., Runner]
 @pytest.fixture
 def score(tmp_path: Path) -> Model:
     return tried(models.score(tmp_path / "model.onnx"))
-
-
-def sums(count: int, rows: int = 1) -> Iterator[list[list[float]]]:
-    """Inputs of so many jobs; the sums of their rows are 2, 4, 6, …"""
-    for at in range(count):
-        yield [[at * rows + row + 1.0] * 2 for row in range(rows)]
 
 
 @pytest.mark.parametrize("row_seconds", [QUICK, SLOW], ids=["inline", "in a thread"])
@@ -191,15 +134,6 @@ async def test_tensors_with_fewer_rows_that_the_model_broadcasts_never_answer_fo
     assert [(await job.answer())["SUM"].tolist() for job in jobs] == [[11, 21], [103, 203], [11], [15]]
 
 
-DEPENDENT = {
-    "running sum": ("CumSum", {}),
-    "running sum from behind": ("CumSum", {"reverse": 1}),
-    "softmax over the rows": ("Softmax", {"axis": 0}),
-    "normalised over the rows": ("LpNormalization", {"axis": 0, "p": 1}),
-    "the largest row": ("Hardmax", {"axis": 0}),
-}
-
-
 @pytest.mark.parametrize("name", DEPENDENT)
 async def test_a_model_whose_rows_depend_on_each_other_is_never_batched(
     start: Start, tmp_path: Path, name: str
@@ -235,10 +169,10 @@ async def test_one_bad_row_fails_alone(start: Start, tmp_path: Path) -> None:
 
 
 async def test_an_answer_without_a_row_for_each_row_is_not_cut_up(start: Start, score: Model) -> None:
-    run = score.run
+    plain = score.run
 
-    def without_last(inputs: Mapping[str, Tensor], outputs: Sequence[str], of: Run | None = None) -> dict[str, Tensor]:
-        results = run(inputs, outputs, of)
+    def without_last(inputs: Mapping[str, Tensor], outputs: Sequence[str], run: Run | None = None) -> dict[str, Tensor]:
+        results = plain(inputs, outputs, run)
         return results if len(inputs["X"]) == 1 else {name: tensor[:-1] for name, tensor in results.items()}
 
     score.run = without_last  # type: ignore[method-assign]
@@ -386,13 +320,13 @@ async def test_after_a_run_that_took_long_the_next_ones_go_to_threads(
     start: Start, score: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pace, "_LONG", 0.0)
-    runner, threads, run = start(score), list[str](), score.run
+    runner, threads, plain = start(score), list[str](), score.run
 
-    def noted(inputs: Mapping[str, Tensor], outputs: Sequence[str], of: Run | None = None) -> dict[str, Tensor]:
+    def noted(inputs: Mapping[str, Tensor], outputs: Sequence[str], run: Run | None = None) -> dict[str, Tensor]:
         threads.append(threading.current_thread().name)
         if len(threads) == 1:
             time.sleep(INLINE_SECONDS * 2)
-        return run(inputs, outputs, of)
+        return plain(inputs, outputs, run)
 
     score.run = noted  # type: ignore[method-assign]
     for x in sums(2):
@@ -459,18 +393,18 @@ async def test_requests_without_rows_are_run_with_others_and_alone(
 
 def noting_alone(model: Model) -> list[bool]:
     """Has another session for lone runs; what each run is told from now on."""
-    alone, run = list[bool](), model.run
+    alone, plain = list[bool](), model.run
     model._session_alone = object()
     assert model.changes_alone
 
-    def noted(inputs: Mapping[str, Tensor], outputs: Sequence[str], of: Run | None = None) -> dict[str, Tensor]:
-        assert of
-        alone.append(of.alone)
-        of.alone, was = False, of.alone
+    def noted(inputs: Mapping[str, Tensor], outputs: Sequence[str], run: Run | None = None) -> dict[str, Tensor]:
+        assert run
+        alone.append(run.alone)
+        run.alone, was = False, run.alone
         try:
-            return run(inputs, outputs, of)
+            return plain(inputs, outputs, run)
         finally:
-            of.alone = was
+            run.alone = was
 
     model.run = noted  # type: ignore[method-assign]
     return alone
@@ -499,10 +433,10 @@ async def test_only_large_runs_have_all_cores(start: Start, tmp_path: Path) -> N
     """How large is learnt from users' own runs, where the start knew only rows of length one."""
     model = tried(models.by_rows(tmp_path / "model.onnx", "Neg", columns="k"))
     alone, runner = noting_alone(model), start(model, row_seconds=None)
-    each, run = LARGE / 1000, runner._run
+    each, plain = LARGE / 1000, runner._run
 
-    def took(batch: list[Job], of: Run) -> tuple[list[Outcome], float]:
-        outcomes, _ = run(batch, of)
+    def took(batch: list[Job], run: Run) -> tuple[list[Outcome], float]:
+        outcomes, _ = plain(batch, run)
         return outcomes, each * batch[0].inputs["IN"].size
 
     runner._run = took  # type: ignore[method-assign]

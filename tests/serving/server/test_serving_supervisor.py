@@ -228,8 +228,9 @@ def test_sigterm_under_load_loses_no_request(tmp_path: Path) -> None:
     assert {status for client in clients for status in client.statuses} == {200}
     assert min(client.connections for client in clients) > 20  # while it drains each request has its own
     assert served.stop() == 0
+    host, port = served.address.split(":")
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(served.address.split(":"))
+        socket.create_connection((host, int(port)))
 
 
 def test_told_to_end_while_it_starts_it_ends(tmp_path: Path) -> None:
