@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from typing import TypeVar
 
+_SLICE = 0.02  # seconds of one work before the next has its turn: taking turns costs, and makes all of them late
 _LONG = 0.01  # seconds of a piece that could not be made shorter, such as a copy of a whole message
 _PAUSE = 0.005  # seconds after it: an answer takes several turns of the loop, from the connection to the last byte
 
@@ -19,6 +20,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._waiting: deque[Iterator[None]] = deque()
+        self._spent = 0.0  # on the first of them, since its turn began
 
     def add(self, work: Iterator[None]) -> None:
         """Do it, from the next turn of the loop on; it handles what goes wrong in it."""
@@ -33,13 +35,17 @@ class Turns:
         try:
             more = next(work, work) is not work  # a piece yields None
         except Exception:
-            logger.exception("a large request failed while it was read or answered, the others go on")
+            logger.exception("unhandled: a large request failed while it was read or answered, the others go on")
         finally:  # whatever happens: who stays at the head of the queue keeps all others from their turn
-            self._waiting.popleft()
-            if more:
-                self._waiting.append(work)
+            took = loop.time() - began
+            self._spent += took
+            if not more or self._spent > _SLICE:
+                self._spent = 0.0
+                self._waiting.popleft()
+                if more:
+                    self._waiting.append(work)
             if self._waiting:
-                self._go_on(loop, loop.time() - began)
+                self._go_on(loop, took)
 
     def _go_on(self, loop: asyncio.AbstractEventLoop, took: float) -> None:
         if took > _LONG:

@@ -1,7 +1,7 @@
 """What goes in and out of an ONNX model, as far as ONNX Runtime does not tell; and a model that ends in tensors.
 
-`runtime/model.py` reads with it whether `[]` is the shape of a scalar or stands for one that the file does not tell, and
-loads a model that ends in a sequence, which no tensor protocol can carry, without the step that makes it one:
+`runtime/model.py` reads with it whether `[]` is the shape of a scalar or stands for one that the file does not tell,
+and loads a model that ends in a sequence, which no tensor protocol can carry, without the step that makes it one:
 
 | last step | instead |
 |---|---|

@@ -23,6 +23,11 @@ class Datatype:
         return self.dtype.kind
 
     @property
+    def converted(self) -> bool:
+        """Whether its values have another form in numpy than in the protocol's binary tensors."""
+        return self.kind in "bO" or self.name == "BF16"
+
+    @property
     def triton(self) -> int:
         """Its number in Triton's model configuration."""
         return _TRITON.index(self.name) + 1

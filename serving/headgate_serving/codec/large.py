@@ -26,6 +26,7 @@ LARGE = 256 << 10
 """Bytes of JSON from which on it is read in pieces."""
 
 _PIECE = 64 << 10
+_CLOSE = 4 << 10  # bytes that are looked through at a time where lists begin and end between numbers
 _LONG = 1 << 10  # bytes from which on an array is taken out
 _MOST_BESIDE = 2 << 20  # bytes of JSON that are read at once, beside the long arrays
 _LEVEL = 4  # {"inputs": [{"data": [
@@ -90,38 +91,50 @@ class LongArray:
         rank = len(self._shape) if nested else 1
         at, depth = 1, 1
         while at < len(text):
-            end, codes = yield from self._piece(at)
-            depths = depth + np.cumsum(_STEP[codes])
-            after = int(depths[-1]) if len(depths) else depth
-            if max(depth, after) > _DEEPEST:
-                raise self._not_so_nested()
+            end, codes = yield from self._piece(at, flat=rank == 1)
             expected = self._expect(end - at)
-            piece = b"".join((b"[" * depth, text[at:end], b"]" * after))
-            more = self._flat(piece, rank)
-            at = end + 1
-            commas = depths[codes == _COMMA]
-            if len(commas) + (at >= len(text)) != len(more) or done + len(more) > len(values):
+            if codes is None:
+                piece, after = b"".join((b"[", text[at:end], b"]")), depth
+                more = parsed(piece)
+            else:
+                depths = depth + np.cumsum(_STEP[codes])
+                after = int(depths[-1]) if len(depths) else depth
+                if max(depth, after) > _DEEPEST:
+                    raise self._not_so_nested()
+                piece = b"".join((b"[" * depth, text[at:end], b"]" * after))
+                more = self._flat(piece, rank)
+                self._check_nesting(depths[codes == _COMMA], rank, done, len(more), last=end + 1 >= len(text))
+            if done + len(more) > len(values):
                 raise self._another_number(done + len(more), rank)
-            if rank > 1 and not np.array_equal(commas, self._depths(done, len(commas))):
-                raise self._not_so_nested()
             values[done : done + len(more)] = self._converted(more, piece)
             self._hold(-expected)
-            done, depth = done + len(more), after
+            at, done, depth = end + 1, done + len(more), after
             yield
         if done != len(values):
             raise self._another_number(done, rank)
 
-    def _piece(self, at: int) -> Generator[None, None, tuple[int, Codes]]:
+    def _check_nesting(self, commas: Places, rank: int, done: int, more: int, *, last: bool) -> None:
+        """MalformedRequest unless there is a comma between each two of so many more values, as deep as it has to be."""
+        if len(commas) + last != more:
+            raise self._another_number(done + more, rank)
+        if rank > 1 and not np.array_equal(commas, self._depths(done, len(commas))):
+            raise self._not_so_nested()
+
+    def _piece(self, at: int, *, flat: bool) -> Generator[None, None, tuple[int, Codes | None]]:
         """Where the last comma within reach is, or the end, and the brackets and commas until there, with it.
+
+        None in their place where there is nothing but numbers and commas, and no need to know where: in a `flat` list.
 
         A text may be as long as it likes, and others have their turn until its end is found. MalformedRequest where
         there is much else without a comma, for all that is between two of them is read at once.
         """
         found, outside, within = list[Codes](), 0, False
         while True:
-            block = _block(self._text, at)
+            block = _block(self._text, at, _PIECE)
             if last := at + len(block) == len(self._text):
                 block = block[:-1]
+            if flat and not found and _is_flat(block) and (last or b"," in block):
+                return at + (len(block) if last else block.rfind(b",")), None
             places, codes, beside, within = _marks(block, within=within)
             commas = np.flatnonzero(codes == _COMMA)
             if last or len(commas):
@@ -230,22 +243,29 @@ def _arrays(text: memoryview) -> Generator[None, None, list[tuple[int, int]]]:
     """Where the long arrays of the inputs begin and end."""
     found, taken = list[tuple[int, int]](), 0
     at, depth, within, begin = 0, 0, False, -1
+    size, was_flat = _CLOSE, False
     while at < len(text):
-        block = _block(text, at)
-        places, codes, _, within = _marks(block, within=within)
-        brackets = codes != _COMMA
-        places, codes = places[brackets], codes[brackets]
-        depths = depth + np.cumsum(_STEP[codes])
-        edges = ((codes == _OPEN) & (depths == _LEVEL)) | ((codes == ord("]")) & (depths == _LEVEL - 1))
-        for place, code in zip((at + places[edges]).tolist(), codes[edges].tolist(), strict=True):
-            if code == _OPEN:
-                begin = place
-            elif begin >= 0:
-                if place + 1 - begin >= _LONG:
-                    found.append((begin, place + 1))
-                    taken += place + 1 - begin
-                begin = -1
-        depth = int(depths[-1]) if len(depths) else depth
+        block = _block(text, at, size)
+        flat = not within and _is_flat(block)
+        if was_flat and not flat and len(block) > _CLOSE:  # where the numbers end is near
+            size, was_flat = _CLOSE, False
+            continue
+        size, was_flat = min(2 * size, _PIECE), flat
+        if not flat:
+            places, codes, _, within = _marks(block, within=within)
+            brackets = codes != _COMMA
+            places, codes = places[brackets], codes[brackets]
+            depths = depth + np.cumsum(_STEP[codes])
+            edges = ((codes == _OPEN) & (depths == _LEVEL)) | ((codes == ord("]")) & (depths == _LEVEL - 1))
+            for place, code in zip((at + places[edges]).tolist(), codes[edges].tolist(), strict=True):
+                if code == _OPEN:
+                    begin = place
+                elif begin >= 0:
+                    if place + 1 - begin >= _LONG:
+                        found.append((begin, place + 1))
+                        taken += place + 1 - begin
+                    begin = -1
+            depth = int(depths[-1]) if len(depths) else depth
         at += len(block)
         if (at if begin < 0 else begin) - taken > _MOST_BESIDE:
             raise BodyTooLarge(f"the JSON has more than {_MOST_BESIDE} bytes beside the values of its tensors")
@@ -253,9 +273,9 @@ def _arrays(text: memoryview) -> Generator[None, None, list[tuple[int, int]]]:
     return found
 
 
-def _block(text: memoryview, at: int) -> bytes:
+def _block(text: memoryview, at: int, size: int) -> bytes:
     """What is read next; what is escaped comes with the backslash before it."""
-    block = bytes(text[at : at + _PIECE])
+    block = bytes(text[at : at + size])
     rest = len(block) - len(block.rstrip(b"\\"))
     return block[:-1] if rest % 2 and at + len(block) < len(text) else block
 

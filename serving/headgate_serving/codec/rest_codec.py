@@ -61,6 +61,13 @@ def decode(body: bytes | memoryview, header_length: bytes | None, model: Signatu
     return _understood(parsed(header), tail, model, strict=b"true" in header or b"false" in header)
 
 
+def takes_long(header_length: bytes | None, model: Signature) -> bool:
+    """Whether a large body takes long to read: not where most of it is the bytes of tensors, as they are in memory."""
+    if header_length is None or not header_length.isdigit() or len(header_length) > 18 or int(header_length) >= LARGE:
+        return True
+    return any(spec.datatype.converted for spec in model.input_by_name.values())
+
+
 def decode_in_pieces(
     body: bytes | memoryview, header_length: bytes | None, model: Signature, hold: Hold
 ) -> Generator[None, None, InferRequest]:

@@ -8,12 +8,20 @@ import mmap
 import sys
 from abc import ABC, abstractmethod
 
-READ = 32 << 10
-"""Bytes of a large body that are read at a time; the event loop reads up to 32 times in a row."""
+_READ, _MOST_READ = 32 << 10, 256 << 10
 
 _ALIGNED = 16
 _BUFFERS_KEPT, _MOST_KEPT = 32, 1 << 20
 _NOTHING = memoryview(b"")
+
+
+def next_read(size: int) -> int:
+    """Bytes that are read next of a body of which so many have come: as many again, within bounds.
+
+    The more a client has sent, the more of it is read at a time, so that a promise alone takes little memory and a
+    large body few turns. The event loop reads up to 32 times in a row.
+    """
+    return min(max(_READ, size), _MOST_READ)
 
 
 class Filled(asyncio.Protocol, ABC):
@@ -63,10 +71,11 @@ class Memory:
 class Filling(asyncio.BufferedProtocol):
     """Reads the rest of a large body from the socket to where it is needed, then gives the transport back."""
 
-    def __init__(self, connection: Filled, transport: asyncio.Transport, missing: memoryview) -> None:
+    def __init__(self, connection: Filled, transport: asyncio.Transport, missing: memoryview, size: int) -> None:
         self._connection = connection
         self._transport = transport
         self._missing = missing
+        self._size = size  # of what has come
         self._take_over(self)
 
     def give_up(self) -> None:
@@ -77,10 +86,11 @@ class Filling(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to put what comes: never more than the rest of the body, nor so much that others wait for it."""
-        return self._missing[:READ]
+        return self._missing[: next_read(self._size)]
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes came."""
+        self._size += nbytes
         rest = self._missing = self._missing[nbytes:]
         self._connection.filled(nbytes)  # which may give up
         if not rest:

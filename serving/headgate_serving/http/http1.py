@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 import httptools
 
-from .bodies import READ, Filled, Filling, Memory
+from .bodies import Filled, Filling, Memory, next_read
 from .descriptors import SPARED
 from .listener import READ_WITHIN, SEND_WITHIN, SLOWEST, Limits, Listener
 
@@ -259,7 +259,7 @@ class Connection(Filled):
             self._refuse(501, "Transfer-Encoding can be chunked, and nothing beside it")
         elif self._length > server.limits.body:
             self._refuse_size()
-        elif server.held + self._length > server.most(self._length):
+        elif not server.has_room(self._length, self._length):
             self._refuse_load()
         else:
             self._count_body()
@@ -286,9 +286,9 @@ class Connection(Filled):
         else:
             self._parts.append(body)
         self._size += len(body)
-        if self._size > self._server.limits.body:  # it comes in chunks, of a number that nobody knows
+        if self._length < 0 and self._size > self._server.limits.body:  # it comes in chunks, and nobody knows how many
             self._refuse_size()
-        else:
+        elif self._counted != self._length:
             self._count_body()
 
     def on_message_complete(self) -> None:
@@ -307,7 +307,7 @@ class Connection(Filled):
         server = self._server
         server.held += size
         exchange.held += size
-        return server.held <= server.most(exchange.held)
+        return server.has_room(0, exchange.held)
 
     def answered(self, exchange: Exchange, answer: Answer) -> None:
         """Write, and go on with the next request."""
@@ -419,10 +419,10 @@ class Connection(Filled):
     def _count_body(self) -> None:
         """What has come of the body counts, and what may come in the next moment; refuse it where that is too much."""
         length = self._size if self._length < 0 else self._length
-        more = min(length, self._size + READ) - self._counted
+        more = min(length, self._size + next_read(self._size)) - self._counted
         if more > 0:
             self._count(more)
-            if self._server.held > self._server.most(self._size):
+            if not self._server.has_room(0, self._size):
                 self._refuse_load()
 
     def _forget_body(self) -> None:
@@ -465,7 +465,7 @@ class Connection(Filled):
         except OSError:  # a system that gives no more addresses than it has memory
             self._refuse_load()
         else:
-            self._filling = Filling(self, self._transport, missing)
+            self._filling = Filling(self, self._transport, missing, self._size)
 
     def _body_in_one_piece(self) -> memoryview:
         """Memory for the whole body, with what has come of it; what is still missing is returned."""

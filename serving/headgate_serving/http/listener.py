@@ -46,6 +46,7 @@ class Listener(Generic[C]):
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self._for_all = limits.held - limits.held // _FOR_SMALL
         self.held = 0
         self.now = 0.0
         self.draining = False
@@ -78,12 +79,15 @@ class Listener(Generic[C]):
         for connection in list(self.connections):
             connection.close()
 
+    def has_room(self, more: int, size: int) -> bool:
+        """Whether so many bytes more may be held for a request that takes `size`; the largest alone always fits."""
+        held = self.held + more
+        return held <= self._for_all or held <= self.most(size)
+
     def most(self, size: int) -> int:
-        """Bytes that may be held with a request that takes so many; a body of the largest size alone always fits."""
+        """Bytes that may be held with a request that takes so many."""
         limits = self.limits
-        if size <= _SMALL:
-            return limits.held
-        return max(limits.held - limits.held // _FOR_SMALL, min(limits.body, limits.held))
+        return limits.held if size <= _SMALL else max(self._for_all, min(limits.body, limits.held))
 
     def beyond(self) -> int:
         """How many connections there are beyond the limit; the log says so once in a while."""

@@ -26,6 +26,7 @@ _FOLLOW = 0.2  # weight of the newest run
 _ENOUGH = 3  # runs of a size after which what they took is believed: the first ones allocate
 _OUTLIER = 1.5  # a run counts as at most so many times what was expected: it may have waited for a core
 _TRY_EVERY = 64  # one in so many runs has more or fewer rows than is best by what is known, for that may change
+_CHOOSE_EVERY = 16  # runs after which the choice is made anew, for it takes longer than a small run
 _PROOFS = 3  # shapes of rows that are tried, should the model fail on them
 _STEP_EVERY = 16  # where somebody always waits, one in so many runs is the proof's
 
@@ -48,6 +49,7 @@ class Joining:
         self._seen = [0] * len(self._costs)
         self._best: dict[int, int] = {}
         self._chances = 0
+        self._followed = 0
         self.on = False
         """Whether the last run could have had rows of several requests."""
 
@@ -73,10 +75,13 @@ class Joining:
         expected = self._costs[size]
         if self._seen[size] >= _ENOUGH:
             self._costs[size] += _FOLLOW * (min(each, _OUTLIER * expected) - expected)
+            self._followed += 1
+            if self._followed % _CHOOSE_EVERY == 0:
+                self._best.clear()
         else:
             self._costs[size] = min(each, expected) if self._seen[size] else each
             self._seen[size] += 1
-        self._best.clear()
+            self._best.clear()
 
     def _best_from(self, own: int) -> int:
         """The fewest rows that are about as fast as the fastest; twice as many while that is not known of those.

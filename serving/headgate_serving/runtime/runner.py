@@ -2,9 +2,9 @@
 
 `rest_app.py` and `grpc_app.py` submit jobs on the event loop and are called back on it. Jobs that arrive in the same
 turn of the loop, or while all threads are busy, share one run if the model's rows are independent of each other and
-take less time together (`joining.py`); nobody ever waits for a timer. Small runs happen on the loop itself, for handing one to a
-thread would cost more than it takes; what is expected to take longer than INLINE_SECONDS goes to a thread, so that
-probes and other requests are not kept waiting.
+take less time together (`joining.py`); nobody ever waits for a timer. Small runs happen on the loop itself, for handing
+one to a thread would cost more than it takes; what is expected to take longer than INLINE_SECONDS goes to a thread, so
+that probes and other requests are not kept waiting.
 """
 
 import asyncio
@@ -96,7 +96,7 @@ class Runner:
         self._max_delay = max_delay
         self._max_queue = max_queue
         self._pace = Pace(row_seconds)
-        self._work = _elements if may_be_longer(model) else _rows
+        self._by_elements = may_be_longer(model)  # else by rows: what a run takes
         self._everything = model.output_names
         self._required = len(model.inputs)
         self._alike = self._required == 1 and not model.optional and all(dim > 0 for dim in model.inputs[0].assumed[1:])
@@ -140,10 +140,10 @@ class Runner:
             if self._proof and self._proof.due(len(self._waiting)):
                 self._prove(self._proof)
                 continue
-            batch = self._take()
+            batch, rows = self._take()
             if not batch:
                 continue
-            expected = self._pace.expected(self._work(batch))
+            expected = self._pace.expected(self._work(batch, rows))
             if expected < INLINE_SECONDS:
                 self._finish(batch, *self._run(batch, self._inline), self._inline)
             else:
@@ -159,12 +159,13 @@ class Runner:
         alone = not self._waiting and len(self._free) == self._threads - 1
         return alone and self._model.changes_alone and self._pace.known and expected >= LARGE
 
-    def _take(self) -> list[Job]:
-        """The next jobs that can share a run: a fair share of those that wait for each thread that is free."""
+    def _take(self) -> tuple[list[Job], int]:
+        """The next jobs that can share a run, and their rows: a fair share of those that wait for each free thread."""
         waiting, batch, rows = self._waiting, list[Job](), 0
         in_company = len(waiting) > 1
-        most = share = self._joining.most(len(waiting), waiting[0].rows)
-        if self._pace.expected(self._work([waiting[0]])) * len(waiting) >= INLINE_SECONDS:
+        first = waiting[0]
+        most = share = self._joining.most(len(waiting), first.rows) if in_company or self._max_delay else 1
+        if in_company and self._pace.expected(self._work([first], first.rows)) * len(waiting) >= INLINE_SECONDS:
             share = -(-len(waiting) // len(self._free))
         now = time.monotonic()
         while waiting:
@@ -181,7 +182,11 @@ class Runner:
                 job.in_company = in_company
                 batch.append(job)
                 rows += job.rows
-        return batch
+        return batch, rows
+
+    def _work(self, batch: list[Job], rows: int) -> int:
+        """What the time of such a run goes by."""
+        return _elements(batch) if self._by_elements else rows
 
     def _prove(self, proof: Proof) -> None:
         """One step of it, in the place of a run."""
@@ -265,7 +270,8 @@ class Runner:
         return tuple(dict.fromkeys((*asked, *self._counted)))
 
     def _finish(self, batch: list[Job], outcomes: list[Outcome], seconds: float, run: Run) -> None:
-        rows, work = _rows(batch), self._work(batch)
+        rows = batch[0].rows if len(batch) == 1 else sum(job.rows for job in batch)
+        work = self._work(batch, rows)
         if rows and work and not run.alone:  # none says nothing of what one takes, nor do all cores of what one does
             self._pace.ran(work, seconds)
             if batch[0].in_company:
@@ -286,11 +292,6 @@ class Runner:
             job.finished = True
             self._telemetry.drop("deadline")
             job.done(DeadlineExceeded("the request's deadline passed before the model had answered"))
-
-
-def _rows(batch: list[Job]) -> int:
-    """What a run's time goes by where all rows have the same shape."""
-    return sum(job.rows for job in batch)
 
 
 def _elements(batch: list[Job]) -> int:

@@ -12,7 +12,7 @@ import orjson
 from ..codec.accounting import counted
 from ..codec.compression import WORTH_IT, compressing, decompressing
 from ..codec.large import LARGE
-from ..codec.rest_codec import Encoded, InferRequest, decode, decode_in_pieces, encode, encode_in_pieces
+from ..codec.rest_codec import Encoded, InferRequest, decode, decode_in_pieces, encode, encode_in_pieces, takes_long
 from ..errors import NotReady, RequestError
 from ..http.http1 import JSON, Answer, Exchange
 from ..runtime.runner import Results
@@ -115,10 +115,13 @@ class _Inference(Inference):
     def begin(self) -> None:
         """Read the request and have it run; one that takes long to read lets others pass in between."""
         body, headers = self._exchange.body, self._exchange.headers
-        if b"content-encoding" in headers or len(body) >= LARGE:
+        if b"content-encoding" in headers or (len(body) >= LARGE and self._takes_long()):
             self.begin_in_pieces(self._reading())
         else:
             super().begin()
+
+    def _takes_long(self) -> bool:
+        return takes_long(self._exchange.headers.get(_HEADER_LENGTH), self.service.serving.model)
 
     def read(self) -> InferRequest:
         """From the body."""
@@ -137,7 +140,10 @@ class _Inference(Inference):
 
     def answer(self, results: Results) -> Generator[None, None, None] | None:
         """As JSON, and binary where that was asked for."""
-        if sum(tensor.nbytes for tensor in results.values()) >= LARGE:
+        size = 0
+        for tensor in results.values():
+            size += tensor.nbytes
+        if size >= LARGE:
             return self._answering(results)
         self._send(self._answer_of(encode(*self._told(results))))
         return None

@@ -5,7 +5,7 @@ import gzip
 import json
 import sys
 import tracemalloc
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,16 @@ def room(_size: int) -> bool:
     return True
 
 
+def noting(sizes: list[int], there_is: bool) -> Callable[[int], bool]:
+    """Room for everything or for nothing; it notes how much is asked for."""
+
+    def room_for(size: int) -> bool:
+        sizes.append(size)
+        return there_is
+
+    return room_for
+
+
 def outcome(read: Any) -> str | list[Any]:
     """What came of it: the tensor, or that it is malformed."""
     try:
@@ -67,7 +77,7 @@ def both(text: bytes, model: Model) -> list[str | list[Any]]:
 VALUES = {
     "FP32": st.one_of(st.floats(width=32, allow_nan=False, allow_infinity=False), st.integers(-9, 9), st.none()),
     "INT8": st.integers(-128, 127),
-    "BYTES": st.one_of(st.text(st.characters(exclude_categories=("Cs",)), max_size=30), st.sampled_from('\\",[]{}')),
+    "BYTES": st.one_of(st.text(st.characters(exclude_categories=["Cs"]), max_size=30), st.sampled_from('\\",[]{}')),
     "BOOL": st.booleans(),
 }
 
@@ -162,7 +172,7 @@ def test_what_is_read_in_pieces_takes_little_memory(echo: dict[str, Model]) -> N
 def test_tensors_count_before_there_are_any(echo: dict[str, Model]) -> None:
     asked: list[int] = []
     with pytest.raises(Overloaded):
-        at_once(decode_in_pieces(large_body(), None, echo["FP32"], lambda size: bool(asked.append(size))))
+        at_once(decode_in_pieces(large_body(), None, echo["FP32"], noting(asked, False)))
     assert asked == [4 << 20]
 
 
@@ -250,7 +260,7 @@ def test_binary_tensors_that_are_no_views_are_read_in_pieces(tmp_path: Path, nam
     values = {"BYTES": 100_000, "long BYTES": 10, "BOOL": 1_000_000, "BF16": 500_000}[name]
     body, length = binary(datatype, values // 2, raw)
     held: list[int] = []
-    in_pieces = at_once(decode_in_pieces(body, length, model, lambda size: not held.append(size)))
+    in_pieces = at_once(decode_in_pieces(body, length, model, noting(held, True)))
     assert in_pieces.inputs["IN"].tolist() == decode(body, length, model).inputs["IN"].tolist()
     assert pauses(decode_in_pieces(body, length, model, room)) >= 8
     tensor = in_pieces.inputs["IN"]
@@ -298,7 +308,7 @@ def test_a_long_text_is_read_while_others_have_their_turn(echo: dict[str, Model]
     text = letter * (2 << 20)
     body = b'{"inputs":[{"name":"IN","datatype":"BYTES","shape":[1,2],"data":["%b","b"]}]}' % text.encode()
     held: list[int] = []
-    tensor = at_once(decode_in_pieces(body, None, echo["BYTES"], lambda size: not held.append(size))).inputs["IN"]
+    tensor = at_once(decode_in_pieces(body, None, echo["BYTES"], noting(held, True))).inputs["IN"]
     assert tensor.tolist() == decode(body, None, echo["BYTES"]).inputs["IN"].tolist()
     assert pauses(decode_in_pieces(body, None, echo["BYTES"], room)) >= 2 * len(text.encode()) // (64 << 10)
     assert sum(held) == tensor.nbytes + 4 * sum(map(sys.getsizeof, tensor[0])), "it is there four times"
@@ -335,7 +345,10 @@ def test_codings_pause() -> None:
     assert len(list(compressing(plain, "gzip"))) > 10
 
 
-async def test_work_takes_turns() -> None:
+@pytest.mark.parametrize(("seconds", "first"), [(-1.0, "abab"), (60.0, "aaab")])
+async def test_work_takes_turns(monkeypatch: pytest.MonkeyPatch, seconds: float, first: str) -> None:
+    """One is worked on for a while, so that what it needs is at hand, before the next has its turn."""
+    monkeypatch.setattr(turns_module, "_SLICE", seconds)
     done: list[str] = []
 
     def work(name: str) -> Iterator[None]:
@@ -351,7 +364,7 @@ async def test_work_takes_turns() -> None:
     for one in (work("a"), work("b"), more()):
         turns.add(one)
     await until(lambda: len(done) == 9)
-    assert sorted(done[:4]) == [*"aabb"]
+    assert "".join(done[:4]) == first
     turns.add(work("d"))
     await until(lambda: done[-3:] == ["d"] * 3)
 
