@@ -56,7 +56,7 @@ endurance: images cluster-up ## twenty promotions and rollbacks, and two minutes
 lint: venv ## style, types, import contracts, and that generated files are fresh
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy operator/headgate serving/headgate_serving cli/headgate_cli tools e2e bench
+	@$(BIN)/mypy operator/headgate serving/headgate_serving cli/headgate_cli tools e2e bench tests
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m headgate.api.generate --check
 

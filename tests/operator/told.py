@@ -1,17 +1,29 @@
 """What the metrics say, in the words of tests: NewSamples from the parts that a test cares about, and back."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from types import SimpleNamespace
+from typing import Any, TypeVar
 
+from headgate.api.status import Evidence
 from headgate.api.stored import adapter
 from headgate.core.model import BaselineRate, NewSamples, Reading
 from headgate.core.signals import SIGNALS
-from headgate.core.signals.predictions import Predictions
-from headgate.core.signals.signal import PASS, PairBlock, SlowAnswers
+from headgate.core.signals.predictions import PredictionBlock, Predictions
+from headgate.core.signals.signal import PASS, EvidenceState, PairBlock, SlowAnswers
 from headgate.core.statistics.rates import AttemptBlock
 
+State = TypeVar("State")
 
-def opening(cursor, before=None, slow_before=None, slow_edge=None, predictions_expected=False, interval=1.0):
+
+def opening(
+    cursor: float,
+    before: BaselineRate | None = None,
+    slow_before: BaselineRate | None = None,
+    slow_edge: float | None = None,
+    predictions_expected: bool = False,
+    interval: float = 1.0,
+) -> NewSamples:
     """What is known when the candidate is about to get its first requests."""
     blocks = {
         "errors": AttemptBlock(),
@@ -22,7 +34,15 @@ def opening(cursor, before=None, slow_before=None, slow_edge=None, predictions_e
     return NewSamples(cursor, blocks, baselines, interval, reading=Reading.OPENING)
 
 
-def compared(cursor, attempts=None, predictions=(), predictions_expected=False, slow=None, interval=1.0, behind=()):
+def compared(
+    cursor: float,
+    attempts: AttemptBlock | None = None,
+    predictions: Iterable[PredictionBlock] = (),
+    predictions_expected: bool = False,
+    slow: SlowAnswers | None = None,
+    interval: float = 1.0,
+    behind: tuple[str, ...] = (),
+) -> NewSamples:
     """A block of traffic."""
     blocks = {
         "errors": attempts or AttemptBlock(),
@@ -32,7 +52,7 @@ def compared(cursor, attempts=None, predictions=(), predictions_expected=False, 
     return NewSamples(cursor, blocks, {}, interval, behind)
 
 
-def paired(cursor, pairs):
+def paired(cursor: float, pairs: PairBlock) -> NewSamples:
     """Copies of requests."""
     return NewSamples(cursor, {"shadow": pairs}, reading=Reading.PAIRS)
 
@@ -42,18 +62,18 @@ class Seen:
     """What signals read in samples of a data plane."""
 
     cursor: float
-    attempts: AttemptBlock
+    attempts: AttemptBlock | None
     slow: SlowAnswers | None
-    predictions: tuple
+    predictions: tuple[PredictionBlock, ...]
     predictions_expected: bool
     pairs: PairBlock | None
     before: BaselineRate
     slow_before: BaselineRate
     interval: float
-    behind: tuple
+    behind: tuple[str, ...]
 
 
-def seen_in(samples):
+def seen_in(samples: object) -> Any:
     """The parts of NewSamples; anything else as it is."""
     if not isinstance(samples, NewSamples):
         return samples
@@ -72,9 +92,9 @@ def seen_in(samples):
     )
 
 
-def signals(evidence):
+def signals(evidence: Evidence) -> SimpleNamespace:
     """What evidence holds, signal by signal: the fields of its state, its verdict and weight; None for one without."""
-    found = {signal.name: None for signal in SIGNALS}
+    found: dict[str, SimpleNamespace | None] = {signal.name: None for signal in SIGNALS}
     for signal in SIGNALS:
         entry = evidence.of(signal.name)
         if entry and (state := signal.decoded(entry)) is not None:
@@ -84,22 +104,25 @@ def signals(evidence):
     return SimpleNamespace(**found, weights=weights)
 
 
-def counts(evidence, name):
+def counts(evidence: Evidence, name: str) -> dict[str, float]:
     """What a signal has counted: `candidateAttempts=12 …` in its entry."""
-    return {name: float(number) for name, number in (part.split("=") for part in evidence.of(name).counts.split())}
+    entry = evidence.of(name)
+    assert entry, f"no entry of {name}"
+    return {name: float(number) for name, number in (part.split("=") for part in entry.counts.split())}
 
 
-def as_json(state):
+def as_json(state: object) -> str:
     """A signal's state as the status holds it."""
     return adapter(type(state)).dump_json(state, exclude_defaults=True).decode()
 
 
-def through_json(state):
+def through_json(state: State) -> State:
     """A signal's state after a round trip."""
-    return adapter(type(state)).validate_json(as_json(state))
+    read: State = adapter(type(state)).validate_json(as_json(state))
+    return read
 
 
-def verdict(seen, limit):
+def verdict(seen: EvidenceState, limit: float) -> str:
     """What a signal with this state says where `limit` is the ln e-value that decides."""
     if seen.logHarm >= limit:
         return "Fail"

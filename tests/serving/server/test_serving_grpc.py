@@ -7,7 +7,9 @@ import struct
 import weakref
 import zlib
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from onnx import TensorProto
@@ -58,7 +60,7 @@ def service() -> Service:
 @pytest.fixture
 async def server(service: Service, tmp_path: Path) -> AsyncIterator[Server]:
     model = load_model(models.score(tmp_path / "model.onnx"))
-    limits = {"threads": 1, "max_batch": 32, "max_delay": 0.0, "max_queue": 100, "row_seconds": 0.0}
+    limits: dict[str, Any] = {"threads": 1, "max_batch": 32, "max_delay": 0.0, "max_queue": 100, "row_seconds": 0.0}
     runner = Runner(model, None, service.telemetry, **limits)
     service.serve(Serving(model, runner, {}))
     calls = Grpc(service, MAX_BODY)
@@ -204,7 +206,7 @@ async def test_wrong_values_of_a_large_message_are_refused(client: Client, serve
 
 
 @pytest.fixture
-def pieces(service: Service) -> list[None]:
+def pieces(service: Service, monkeypatch: pytest.MonkeyPatch) -> list[None]:
     """One for each piece of work in which others have their turn."""
     done, take_turns = list[None](), service.turns.add
 
@@ -213,7 +215,7 @@ def pieces(service: Service) -> list[None]:
             done.append(piece)
             yield
 
-    service.turns.add = lambda work: take_turns(counted(work))
+    monkeypatch.setattr(service.turns, "add", lambda work: take_turns(counted(work)))
     return done
 
 
@@ -266,7 +268,7 @@ async def test_much_text_is_read_and_written_in_pieces(
         monkeypatch.setattr(module, "LARGE", 1000)
     monkeypatch.setattr(wire, "_TEXTS", 100)
     model = load_model(models.identity(tmp_path / "text.onnx", TensorProto.STRING))
-    limits = {"threads": 1, "max_batch": 32, "max_delay": 0.0, "max_queue": 100, "row_seconds": 0.0}
+    limits: dict[str, Any] = {"threads": 1, "max_batch": 32, "max_delay": 0.0, "max_queue": 100, "row_seconds": 0.0}
     runner = Runner(model, None, service.telemetry, **limits)
     service.serve(Serving(model, runner, {}))
     asked = pb.ModelInferRequest(model_name="fraud")
@@ -365,7 +367,7 @@ async def test_a_stream_that_brings_more_than_its_window(client: Client, server:
     message = framed(request(10_000))
     for done in range(30):
         await client.send(number, message, end=done == 29)
-        await client.until(lambda done=done: len(client.replies[number].data) > done * 30_000)
+        await client.until(partial(client.has, number, done * 30_000 + 1))
     reply = await client.reply(number)
     assert (reply.status, len(answers(reply))) == (OK, 30)
     assert (service.telemetry.in_flight, server.held) == (0, 0)
