@@ -23,6 +23,7 @@ from prometheus_client import CollectorRegistry
 from bench.document import table
 from bench.serving.load import Load, LoadFailed
 from bench.serving.process import Running, ServerFailed, end_cleanly, free_ports
+from headgate.api.policy import Policy
 from headgate_serving.router.admin import Admin
 from headgate_serving.router.config import Layout, bootstrap_document
 from headgate_serving.router.config.documents import discovery_response
@@ -88,7 +89,7 @@ class Router:
 
     async def _copy(self, percent: float) -> None:
         targets = (Target(STABLE, "stable", 1000), Target(CANDIDATE, "candidate", 0, round(10 * percent)))
-        intent, endpoints = Intent(targets, TIMEOUT_MS), endpoints_of(self.pods)
+        intent, endpoints = Intent(targets, Policy(TIMEOUT_MS)), endpoints_of(self.pods)
         self.shadow.follow(intent, endpoints)
         documents, self.memory = step(self.memory, intent, endpoints, self.loop.time())
         await self.xds.apply(documents, self.admin)

@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.serving.process import free_ports
 from bench.serving.servers import Command
+from headgate.api.policy import Policy
 from headgate_serving.router.admin import Admin
 from headgate_serving.router.config import Layout, bootstrap_document
 from headgate_serving.router.config.documents import discovery_response
@@ -157,7 +158,7 @@ def _headgate(folder: Path, pods: Pods, port: int) -> Command:
     xds = XdsFolder(layout)
     xds.prepare()
     targets = (Target(STABLE, "stable", 1000 - 10 * SHARE), Target(CANDIDATE, "candidate", 10 * SHARE))
-    intent = Intent(targets, TIMEOUT_MS)
+    intent = Intent(targets, Policy(TIMEOUT_MS))
     xds.start_with(bootstrap_document("bench", "fraud", layout, intent, UNPROTECTED))
     xds.put(layout.clusters, discovery_response()[0])
     documents, _ = step(Memory({}, {}), intent, endpoints_of(pods), 0.0)

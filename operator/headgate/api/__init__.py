@@ -1,6 +1,6 @@
 """The resources as users write and read them: pydantic models, their rules, and the CRDs made from both.
 
-The only part of `headgate` that `headgate_serving` may import.
+`headgate_serving` may import of it what both sides agree on: `contract` and `policy`.
 """
 
 GROUP = "headgate.dev"

@@ -19,7 +19,7 @@ _LARGEST: dict[str, float] = {
     **{"FP16": 65504.0, "BF16": 3.3895313892515355e38, "FP32": 3.4028234663852886e38, "FP64": 1.7976931348623157e308},
     "BYTES": 0,
 }
-_FRACTIONS = ("FP16", "BF16", "FP32", "FP64")
+FRACTIONS = ("FP16", "BF16", "FP32", "FP64")
 
 
 def _least(datatype: str) -> float:
@@ -30,7 +30,7 @@ def _least(datatype: str) -> float:
 
 def _has_values_of_datatype(output: Any) -> bool:
     low, high = _least(output.datatype), _LARGEST[output.datatype]
-    return all(low <= x <= high and (output.datatype in _FRACTIONS or x == int(x)) for x in output.data)
+    return all(low <= x <= high and (output.datatype in FRACTIONS or x == int(x)) for x in output.data)
 
 
 def _table(of: Callable[[str], float]) -> str:
@@ -39,7 +39,7 @@ def _table(of: Callable[[str], float]) -> str:
 
 VALUES_OF_DATATYPE = Rule(
     cel=f"self.data.all(x, x >= {_table(_least)} && x <= {_table(lambda name: float(_LARGEST[name]))}) && "
-    f"(self.datatype in {list(_FRACTIONS)} || self.data.all(x, x == double(int(x))))",
+    f"(self.datatype in {list(FRACTIONS)} || self.data.all(x, x == double(int(x))))",
     holds=_has_values_of_datatype,
     message="data has a value that the datatype can't hold (whole numbers of 64 bits: up to 2^53)",
     field="data",

@@ -13,6 +13,7 @@ PERCENT_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,4})?%$"
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _POWERS = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_BYTES = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 _NANOSECONDS = {unit: round(seconds * 1e9) for unit, seconds in _SECONDS.items()}
 
 
@@ -44,6 +45,15 @@ def quantity(amount: object) -> Decimal:
     if suffix.endswith("i"):
         return number * Decimal(1024) ** ("KMGTPE".index(suffix[0]) + 1)
     return number.scaleb(_POWERS[suffix])
+
+
+def size_bytes(size: str) -> int:
+    """`64Mi` -> 67108864. Raises ValueError for anything that the pattern doesn't allow."""
+    found = re.fullmatch(SIZE_PATTERN[1:-1], size)
+    if not found:
+        raise ValueError(f"{size!r} is no size such as 1000, 64Ki or 10Mi")
+    unit = found[1] or ""
+    return int(size.removesuffix(unit)) * _BYTES[unit]
 
 
 def routed_percent(share: str) -> float:

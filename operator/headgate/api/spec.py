@@ -19,6 +19,7 @@ from headgate.api.pod_parts import (
     Resources,
     Toleration,
 )
+from headgate.api.policy import CookieName, HeaderName, ModelName, RequestValue, Tolerance
 from headgate.api.quantities import DURATION_PATTERN, PERCENT_PATTERN, SIZE_PATTERN
 from headgate.api.ruled import SpecModel, obey, ruled
 from headgate.api.rules import Rule
@@ -38,15 +39,10 @@ _SHARE = rules.percent_between(0, 100)
 Share = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), ruled(_SHARE), obey(_SHARE)]
 _AGREEMENT = rules.percent_between(50, 99.9)
 Agreement = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), ruled(_AGREEMENT), obey(_AGREEMENT)]
-Tolerance = Annotated[float, Field(ge=0, le=1_000_000)]
 Margin = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), ruled(_MARGIN), obey(_MARGIN)]
 _URI = (rules.KNOWN_SCHEME, rules.CLAIM_NAME, rules.READABLE_URI, rules.NO_WAY_UP, rules.NO_ALIAS)
 Uri = Annotated[str, Field(min_length=1, max_length=2048), ruled(*_URI), *map(obey, _URI)]
-HeaderName = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-CookieName = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9_-]+$")]
-ModelName = Annotated[str, Field(max_length=40, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
 _SIZES, _NAMES = fallback_rules.SIZES, fallback_rules.OUTPUTS_DIFFER
-RequestValue = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-:<-~]+$")]
 Claim = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-~]+$")]
 EngineName = Literal["onnxruntime", "custom"]
 Words = Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=50)]

@@ -4,7 +4,7 @@
 """
 
 from dataclasses import field
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -15,6 +15,9 @@ Phase = Literal["Pending", "Shadow", "Canary", "Promoting", "Soaking", "Stable",
 Role = Literal["stable", "candidate"]
 Verdict = Literal["Pass", "Fail", "Inconclusive"]
 DecisionKind = Literal["Live", "Promoted", "RolledBack", "Superseded"]
+
+KEPT_WHOLE = {"x-kubernetes-preserve-unknown-fields": True}
+"""In a schema: a CRD of another release must not cut off what it does not know."""
 
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
@@ -167,6 +170,9 @@ class Status(Stored):
     stable: RevisionRef | None = None
     candidate: RevisionRef | None = None
     traffic: list[TrafficTarget] = field(default_factory=list)
+    policy: Annotated[dict[str, Any] | None, Field(json_schema_extra=KEPT_WHOLE)] = None
+    """What the routers do besides the weights: `spec.traffic`, and what of `spec.rollout` is theirs, in milliseconds
+    and bytes."""
     rollout: Rollout | None = None
     history: list[HistoryEntry] = field(default_factory=list)
     """The last ten decisions, newest first."""

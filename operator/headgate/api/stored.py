@@ -28,11 +28,11 @@ class Stored:
         return adapter(cls).json_schema()
 
 
-_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+_ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
 
 
-def adapter(cls: type[Any]) -> TypeAdapter[Any]:
-    """What reads, checks and writes a class; it is made once, for that takes milliseconds."""
+def adapter(cls: Any) -> TypeAdapter[Any]:
+    """What reads, checks and writes a class or an annotated type; it is made once, for that takes milliseconds."""
     if cls not in _ADAPTERS:
         _ADAPTERS[cls] = TypeAdapter(cls)
     return _ADAPTERS[cls]

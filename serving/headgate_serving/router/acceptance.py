@@ -1,33 +1,30 @@
-"""Which wishes of the spec Envoy is known to take: where it refuses the newest ones, those are followed instead.
+"""Which policy Envoy is known to take: where it refuses the newest one, that one is followed instead.
 
-The agent asks for `amended` wishes before each step, and tells what it wrote. The API server and `traffic` let nothing
-pass that Envoy is known to refuse; but whatever they miss must not hold up `status.traffic`, for a rollback is in it.
+The agent asks for the `amended` intent before each step, and tells what it wrote. The API server and `traffic` let
+nothing pass that Envoy is known to refuse; but whatever they miss must not hold up `status.traffic`, for a rollback is
+in it.
 """
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
+from headgate.api.policy import Policy
+from headgate.api.stored import adapter
 from headgate_serving.router.files import ClusterWatcher, XdsFolder
 from headgate_serving.router.step import Memory
-from headgate_serving.router.traffic import Intent, LastGood, parse_deployment
-
-_READ = ("traffic", "rollout")
-"""The parts of the spec that routers read."""
+from headgate_serving.router.traffic import Intent
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What was written for Envoy, and of what it was made."""
 
-    wishes: Intent
+    policy: Policy
     memory: Memory
-    spec: Mapping[str, Any] | None
-    """None where not all of it is followed."""
     amended: bool
-    """Whether the wishes are not those of the newest spec."""
+    """Whether the policy is not the newest one."""
     versions: tuple[str, str] | None
     """Of clusters and routes; None where the routes were not written, as Envoy did not follow its clusters."""
 
@@ -40,37 +37,36 @@ class Acceptance:
     envoy: ClusterWatcher
     refuses: Callable[[PurePosixPath], bool] = lambda _: False
     """Whether Envoy does not take a document as it is now."""
-    last_good: LastGood = field(default_factory=dict)
-    """For `parse_deployment`."""
+    last_good: Policy | None = None
+    """The newest policy as far as it could be read, for `parse_deployment`."""
     settled: bool = True
     """Whether Envoy has taken what it was asked last."""
-    _taken: Intent | None = None
+    _taken: Policy | None = None
     _taken_memory: Memory | None = None
-    _refused: Intent | None = None
+    _refused: Policy | None = None
     _asked: Asked | None = None
 
     def __post_init__(self) -> None:
         """Go on with what an earlier agent knew."""
         try:
-            spec = dict(json.loads(self.folder.text(self.folder.layout.taken) or ""))
-        except (TypeError, ValueError):
+            taken = adapter(Policy).validate_json(self.folder.text(self.folder.layout.taken) or "")
+        except ValueError:
             return
-        self._taken = parse_deployment({"spec": spec}, self.last_good).wishes
+        self._taken = self.last_good = taken
 
     def amended(self, intent: Intent) -> Intent:
-        """The newest split, with wishes that Envoy may take: the newest, or else those that it took last."""
-        if intent.wishes != self._refused:
+        """The newest split, with a policy that Envoy may take: the newest, or else the one that it took last."""
+        if intent.targets:
+            self.last_good = intent.policy
+        if intent.policy != self._refused:
             self._refused = None
             return intent
-        what = "the spec: Envoy does not take what is made of it, so the one before is followed"
-        return replace(self._taken or Intent(), targets=intent.targets, ignored=(*intent.ignored, what))
+        what = "status.policy: Envoy does not take what is made of it, so the one before is followed"
+        return replace(intent, policy=self._taken or Policy(), ignored=(*intent.ignored, what))
 
-    def asks(
-        self, intent: Intent, memory: Memory, spec: Mapping[str, Any], versions: tuple[str, str] | None = None
-    ) -> None:
+    def asks(self, intent: Intent, memory: Memory, versions: tuple[str, str] | None = None) -> None:
         """Remember what is written now. `settle` looks what becomes of it."""
-        read = None if intent.ignored else {name: spec[name] for name in _READ if name in spec}
-        self._asked = Asked(intent.wishes, memory, read, self._refused is not None, versions)
+        self._asked = Asked(intent.policy, memory, self._refused is not None, versions)
         self.settled = False
 
     async def settle(self, memory: Memory) -> Memory:
@@ -79,13 +75,12 @@ class Acceptance:
         if asked is None:
             return memory
         if asked.versions is not None and await self.envoy.versions() == asked.versions:
-            self._taken, self._taken_memory, self._asked, self.settled = asked.wishes, asked.memory, None, True
-            if asked.spec is not None:
-                self.folder.put(layout.taken, json.dumps(asked.spec, sort_keys=True))
+            self._taken, self._taken_memory, self._asked, self.settled = asked.policy, asked.memory, None, True
+            self.folder.put(layout.taken, adapter(Policy).dump_json(asked.policy).decode())
             return memory
         refused = self.refuses(layout.clusters) or self.refuses(layout.routes)
-        if refused and not asked.amended and asked.wishes != self._taken and await self.envoy.has_refused():
-            self._refused, self._asked = asked.wishes, None
+        if refused and not asked.amended and asked.policy != self._taken and await self.envoy.has_refused():
+            self._refused, self._asked = asked.policy, None
             return replace(memory, clusters=self._as_taken(memory.clusters))
         return memory
 

@@ -34,7 +34,6 @@ from headgate_serving.router.discovery import Discovery
 from headgate_serving.router.endpoints import Endpoints, endpoints_by_revision
 from headgate_serving.router.errors import EnvoyBehind, RouterError
 from headgate_serving.router.fallback.server import StandIn
-from headgate_serving.router.fallback.wishes import parse_fallback
 from headgate_serving.router.files import ClusterWatcher, XdsFolder
 from headgate_serving.router.holding import Holding
 from headgate_serving.router.kube import ApiMirror, Mirror, deployment_selection, slices_selection
@@ -184,11 +183,11 @@ class Agent:
         # Before Envoy can know of them, not after.
         self._show_routes(self._routed | known)
         # Nobody is sent to a fallback before it is there, or after it has gone.
-        if self.stand_in and intent.fallback:
-            await self.stand_in.follow(intent.fallback, self._as_followed(deployment, intent))
-        await self._write(documents, intent, self._memory, deployment)
-        if self.stand_in and not intent.fallback:
-            await self.stand_in.follow(intent.fallback, self._as_followed(deployment, intent))
+        if self.stand_in and intent.policy.fallback:
+            await self.stand_in.follow(intent.policy.fallback)
+        await self._write(documents, intent, self._memory)
+        if self.stand_in and not intent.policy.fallback:
+            await self.stand_in.follow(intent.policy.fallback)
         self._look_at = min((at for at in (again, self._memory.next_look) if at is not None), default=None)
         if self._routed - known and not await self.envoy.follows(self.folder.version(self.folder.layout.routes)):
             self._look_at = self.clock() + AGAIN_SECONDS
@@ -196,24 +195,11 @@ class Agent:
             self._show_routes(known)
         return replace(intent, ignored=(*intent.ignored, *wrong))
 
-    async def _write(self, documents: Documents, intent: Intent, memory: Memory, deployment: Mapping[str, Any]) -> None:
-        spec = deployment.get("spec")
-        wishes = spec if isinstance(spec, Mapping) else {}
-        self.acceptance.asks(intent, memory, wishes)
+    async def _write(self, documents: Documents, intent: Intent, memory: Memory) -> None:
+        self.acceptance.asks(intent, memory)
         await self.folder.apply(documents, self.envoy)
-        self.acceptance.asks(intent, memory, wishes, self.folder.versions)
+        self.acceptance.asks(intent, memory, self.folder.versions)
         self._memory = await self.acceptance.settle(memory)
-
-    def _as_followed(self, deployment: Mapping[str, Any], intent: Intent) -> Mapping[str, Any]:
-        """The chain as it is written; that of before, where the newest is not the one that is followed."""
-        spec = deployment.get("spec")
-        wishes = spec.get("traffic") if isinstance(spec, Mapping) else None
-        if not isinstance(wishes, Mapping) or parse_fallback(wishes, self.model)[0] != intent.fallback:
-            try:
-                wishes = json.loads(self.folder.text(self.folder.layout.fallback) or "{}")
-            except ValueError:
-                wishes = {}
-        return {"spec": {"traffic": wishes}}
 
     def _show_routes(self, revisions: frozenset[str]) -> None:
         self._routed = revisions

@@ -33,7 +33,7 @@ class Memory:
 def step(memory: Memory, intent: Intent, endpoints: Endpoints, now: float) -> tuple[Documents, Memory]:
     """What Envoy should follow from `now` on."""
     needed = {cluster["name"] for cluster in cluster_documents(intent)}
-    linger = now + intent.timeout_ms / 1000 + LINGER_SECONDS
+    linger = now + intent.policy.timeout_ms / 1000 + LINGER_SECONDS
     until = {name: memory.until.get(name, linger) for name in memory.clusters if name not in needed}
     until = {name: deadline for name, deadline in until.items() if deadline > now}
     documents = render(intent, endpoints, {name: memory.clusters[name] for name in until})

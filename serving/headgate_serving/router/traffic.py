@@ -1,44 +1,31 @@
-"""What the ModelDeployment asks of its router, read from the raw object.
+"""What the operator asks of a router: the split in `status.traffic`, and the policy in `status.policy` beside it.
 
-The agent calls `parse_deployment` with what the API server sent; `config` gets the `Intent`. The operator
-is the only writer of `status.traffic`, but two versions of it may run during an upgrade, so everything is
-checked and a doubtful split is `InvalidTraffic`: the agent then keeps the last good one.
-
-The spec is read part by part. The API server has checked it; an operator and an agent of two versions may disagree all
-the same. A part that can't be read is said, and stays as it last was: no rollback waits for it.
+The agent calls `parse_deployment` with what the API server sent; `config` gets the `Intent`. The operator is the only
+writer of both, but two releases of it may run during an upgrade, so everything is checked: a doubtful split is
+`InvalidTraffic`, and the agent then keeps the last good one. A part of the policy that can't be read is reported, and
+stays as it last was: no rollback waits for it.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
+from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
+
+from headgate.api.policy import Policy, Role
 from headgate_serving.router.errors import InvalidTraffic
-from headgate_serving.router.fallback.wishes import NO_FALLBACK, Fallback, parse_fallback
-from headgate_serving.router.limits import NO_WISHES, Limits, parse_max_body, parse_rate
-from headgate_serving.router.matching import Match, Role, Selector, parse_affinity, parse_matches
-from headgate_serving.router.shadow.rules import DEFAULT_RULES, Rules, parse_rules
 
 TOTAL_WEIGHT = 1000
 """Weights are whole tenths of a percent, as Envoy wants integers."""
 
-DEFAULT_TIMEOUT_MS = 1000
-SHORTEST_MS, LONGEST_MS = 1, 3_600_000
-"""Of the time for an answer, and the time from which one is slow: as the CRD has them. Envoy refuses to wait for some
-hundred years."""
+MISSING = "missing: the operator is of another release than this router"
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_LONGEST_TEXT = 20
-_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h))+")
-_DURATION_PART = re.compile(r"([0-9.]+)(ms|s|m|h)")
-_MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
-
-
-LastGood: TypeAlias = dict[str, Any]
-"""The value of each part of the spec when it could last be read, by its name. `parse_deployment` adds to it."""
-
-T = TypeVar("T")
+_PARTS = {to_camel(part.name): part.name for part in fields(Policy)}
+"""Of a policy: each name in the status, and the field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,35 +43,20 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What the router has to do: the split, who is not split, the latency budget, and who stands in for whom."""
+    """What the router has to do: the split, and the policy for requests."""
 
     targets: tuple[Target, ...] = ()
-    timeout_ms: int = DEFAULT_TIMEOUT_MS
-    retry_on_stable: bool = True
-    slow_ms: int | None = None
-    """Answers that take longer are slow ones for the operator."""
-    matches: tuple[Match, ...] = ()
-    affinity: Selector | None = None
-    limits: Limits = NO_WISHES
-    shadow_rules: Rules = DEFAULT_RULES
-    fallback: Fallback = NO_FALLBACK
+    policy: Policy = field(default_factory=Policy)
     ignored: tuple[str, ...] = ()
-    """What could not be read. It is not done; a part of the spec that could be read before stays as it was."""
+    """What could not be read. It is not done; a part of the policy that could be read before stays as it was."""
     stable: Target | None = field(init=False)
     candidate: Target | None = field(init=False)
 
     def __post_init__(self) -> None:
         _check_targets(self.targets)
-        if self.timeout_ms < 1:
-            raise InvalidTraffic(f"the timeout has to be at least 1 ms, not {self.timeout_ms} ms")
         by_role = {target.role: target for target in self.targets}
         object.__setattr__(self, "stable", by_role.get("stable"))
         object.__setattr__(self, "candidate", by_role.get("candidate"))
-
-    @property
-    def wishes(self) -> "Intent":
-        """What the spec asks for, without the split."""
-        return replace(self, targets=(), ignored=())
 
     @property
     def shadowed(self) -> bool:
@@ -98,97 +70,47 @@ class Intent:
         return max(shadow, *(target.sample for target in self.targets), 0)
 
 
-def parse_deployment(deployment: Mapping[str, Any], last_good: LastGood | None = None) -> Intent:
-    """Read `status.traffic` and `spec` of a raw ModelDeployment; InvalidTraffic when the split can't be right.
+def parse_deployment(deployment: Mapping[str, Any], last_good: Policy | None = None) -> Intent:
+    """Read `status` of a raw ModelDeployment; InvalidTraffic when the split can't be right.
 
-    A part of the spec that can't be read has its value of `last_good`; without one, that of what can be read of it.
+    A part of the policy that can't be read has its value of `last_good`, or the default where that is None. Without a
+    policy all of it is `last_good`; where that is None too, nothing is known of a model that has traffic, which is
+    InvalidTraffic.
     """
-    traffic = _section(_section(deployment, "status"), "traffic", list)
+    status = _section(deployment, "status")
+    traffic = _section(status, "traffic", list)
     targets = tuple(_parse_target(entry) for entry in traffic)
-    parts = _Parts({} if last_good is None else last_good)
-
-    def spec(name: str) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = _section(_section(deployment, "spec"), name)
-        return found
-
-    def matches() -> tuple[tuple[Match, ...], tuple[str, ...]]:
-        return parse_matches(_section(spec("traffic"), "match", list))
-
-    def fallback() -> tuple[Fallback, tuple[str, ...]]:
-        return parse_fallback(spec("traffic"), _section(deployment, "metadata").get("name"))
-
-    limits = Limits(
-        parts.read("maxBody", lambda: parse_max_body(spec("traffic")), NO_WISHES.max_body),
-        parts.read("rateLimit", lambda: parse_rate(spec("traffic")), NO_WISHES.rate),
-    )
-    return Intent(
-        targets=targets,
-        timeout_ms=parts.read("timeout", lambda: _timeout(spec("traffic")), DEFAULT_TIMEOUT_MS),
-        retry_on_stable=parts.read("retryOnStable", lambda: _retry(spec("traffic")), True),
-        slow_ms=parts.read("threshold", lambda: _slow_ms(spec("rollout")), None),
-        matches=parts.read("match", matches, ()),
-        affinity=parts.read("affinity", lambda: parse_affinity(spec("traffic").get("affinity")), None),
-        limits=limits,
-        shadow_rules=parts.read("shadow", lambda: parse_rules(spec("rollout")), DEFAULT_RULES),
-        fallback=parts.read("fallback", fallback, NO_FALLBACK),
-        ignored=(*dict.fromkeys(parts.wrong), *_wrong_parts(traffic)),
-    )
+    raw = status.get("policy")
+    if raw is None and last_good is None and targets:
+        raise InvalidTraffic(f"status.policy is {MISSING}")
+    policy, wrong = (last_good or Policy()), tuple[str, ...]()
+    if raw is not None:
+        policy, wrong = read_policy(raw, policy)
+    elif targets:
+        wrong = (f"status.policy: it is {MISSING}",)
+    return Intent(targets, policy, (*wrong, *_wrong_parts(traffic)))
 
 
-class _Parts:
-    """Reads the parts of a spec one by one."""
-
-    def __init__(self, last_good: LastGood) -> None:
-        self._last_good = last_good
-        self.wrong = list[str]()
-
-    def read(self, name: str, read: Callable[[], tuple[T, tuple[str, ...]]], default: T) -> T:
-        """A part's value. `read` says what is wrong with it, or raises."""
+def read_policy(raw: object, last_good: Policy) -> tuple[Policy, tuple[str, ...]]:
+    """The policy as it stands in the status, part by part, and what is wrong with those parts that can't be read."""
+    if not isinstance(raw, Mapping):
+        return last_good, (f"status.policy: it is {type(raw).__name__}, not an object",)
+    found, wrong = dict[str, Any](), list[str]()
+    for name in sorted(map(str, raw.keys() - _PARTS.keys())):
+        wrong.append(f"status.policy.{name}: this release of the router does not know it")
+    for name, part in _PARTS.items():
         try:
-            value, wrong = read()
-        except InvalidTraffic as error:
-            value, wrong = default, (f"spec: {error}",)
-        except Exception as error:  # whatever it is, no rollback waits for it
-            value, wrong = default, (f"spec: {name} can't be read: {error!r}",)
-        if not wrong:
-            self._last_good[name] = value
-            return value
-        self.wrong += wrong
-        found: T = self._last_good.get(name, value)
-        return found
+            found[part] = getattr(Policy.read({name: raw[name]} if name in raw else {}), part)
+        except ValidationError as error:
+            found[part] = getattr(last_good, part)
+            wrong.append(f"status.policy.{_first(error)}")
+    return replace(last_good, **found), tuple(wrong)
 
 
-def _timeout(wishes: Mapping[str, Any]) -> tuple[int, tuple[str, ...]]:
-    text = wishes.get("timeout")
-    return DEFAULT_TIMEOUT_MS if text is None else _answer_time("traffic.timeout", text), ()
-
-
-def _slow_ms(rollout: Mapping[str, Any]) -> tuple[int | None, tuple[str, ...]]:
-    """The threshold of slow answers, if there is one."""
-    if rollout.get("latency") is None:
-        return None, ()
-    return _answer_time("rollout.latency.threshold", _section(rollout, "latency").get("threshold")), ()
-
-
-def _answer_time(name: str, text: object) -> int:
-    milliseconds = parse_duration(text)
-    if not SHORTEST_MS <= milliseconds <= LONGEST_MS:
-        raise InvalidTraffic(f"{name} has to be from {SHORTEST_MS} ms to {LONGEST_MS} ms, not {text}")
-    return milliseconds
-
-
-def _retry(wishes: Mapping[str, Any]) -> tuple[bool, tuple[str, ...]]:
-    retry = wishes.get("retryOnStable")
-    if retry is not None and not isinstance(retry, bool):
-        raise InvalidTraffic(f"traffic.retryOnStable is {retry!r}, not true or false")
-    return retry is not False, ()
-
-
-def parse_duration(text: object) -> int:
-    """Milliseconds of a duration such as `200ms`, `1.5s` or `1m30s`."""
-    if not isinstance(text, str) or len(text) > _LONGEST_TEXT or not _DURATION.fullmatch(text):
-        raise InvalidTraffic(f"{text!r} is no duration: write it like 200ms, 1.5s or 1m30s")
-    return int(sum(Decimal(number) * _MILLISECONDS[unit] for number, unit in _DURATION_PART.findall(text)))
+def _first(error: ValidationError) -> str:
+    """Where the first mistake is, and what it is."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def _parse_target(entry: object) -> Target:

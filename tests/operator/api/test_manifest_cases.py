@@ -8,8 +8,10 @@ import pytest
 from jsonschema import Draft4Validator, ValidationError, validators
 
 from headgate.api import rules
+from headgate.api.policy import Policy
 from headgate.api.schema import model_deployment_crd
 from headgate.api.spec import Spec
+from headgate.core.dataplane.policy import resolved
 from headgate_cli.validate import check
 from headgate_serving.router.traffic import parse_deployment
 from manifest_cases import BAD, GOOD, MINIMAL, Bad
@@ -94,7 +96,8 @@ def test_routers_can_read_all_of_a_good_manifest(name: str) -> None:
         manifest,
         {**manifest, "spec": Spec.model_validate(manifest["spec"]).model_dump(exclude_none=True)},
     ):
-        intent = parse_deployment({**written, "status": {"traffic": split}})
+        policy = resolved("fraud", Spec.model_validate(written["spec"])).manifest()
+        intent = parse_deployment({"status": {"traffic": split, "policy": policy}})
         assert intent.ignored == ()
         assert len(intent.targets) == 1
 
@@ -103,7 +106,9 @@ def test_routers_can_read_all_of_a_good_manifest(name: str) -> None:
 def test_no_manifest_however_bad_holds_up_what_routers_do(bad: Bad) -> None:
     split = [{"revision": "fraud-1a2b3c4d", "role": "stable", "weight": 100}]
     manifest = bad.manifest if isinstance(bad.manifest.get("spec"), dict) else {}
-    assert len(parse_deployment({**manifest, "status": {"traffic": split}}).targets) == 1
+    policy = Policy(200)
+    intent = parse_deployment({**manifest, "status": {"traffic": split, "policy": policy.manifest()}})
+    assert (len(intent.targets), intent.policy, intent.ignored) == (1, policy, ())
 
 
 @pytest.mark.parametrize("bad", CASES)

@@ -8,14 +8,16 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import aiohttp
 from prometheus_client import CollectorRegistry
+from router_policies import with_policy
 
+from headgate.api.policy import Policy
 from headgate_serving.router.admin import Admin
 from headgate_serving.router.config import Layout, bootstrap_document
 from headgate_serving.router.config.documents import discovery_response
@@ -25,7 +27,7 @@ from headgate_serving.router.fallback.server import StandIn
 from headgate_serving.router.files import XdsFolder
 from headgate_serving.router.protection import UNPROTECTED, Protection
 from headgate_serving.router.step import LINGER_SECONDS, Memory, step
-from headgate_serving.router.traffic import DEFAULT_TIMEOUT_MS, Intent
+from headgate_serving.router.traffic import Intent
 from loopback import discovering
 from patience import PATIENCE, PATIENT_MS, eventually
 from ports import free_port
@@ -75,13 +77,13 @@ class Router:
 
     async def follow(self, intent: Intent, endpoints: Mapping[str, tuple[Endpoint, ...]]) -> None:
         if self.loop is not None:
-            followed = asyncio.run_coroutine_threadsafe(self.stand_in.follow(intent.fallback, {}), self.loop)
+            followed = asyncio.run_coroutine_threadsafe(self.stand_in.follow(intent.policy.fallback), self.loop)
             await asyncio.wrap_future(followed)
-        if intent.timeout_ms == DEFAULT_TIMEOUT_MS:  # a test that says nothing of time is not about it
-            intent = replace(intent, timeout_ms=PATIENT_MS)
+        if intent.policy.timeout_ms == Policy().timeout_ms:  # a test that says nothing of time is not about it
+            intent = with_policy(intent, timeout_ms=PATIENT_MS)
         now = time.monotonic()
         documents, memory = step(self.memory, intent, endpoints, now)
-        soon = now + DEFAULT_TIMEOUT_MS / 1000 + LINGER_SECONDS
+        soon = now + Policy().timeout_ms / 1000 + LINGER_SECONDS
         self.memory = Memory(memory.clusters, {name: min(until, soon) for name, until in memory.until.items()})
         self._version = str(next(_versions))
         _say(documents.routes, self._version)
@@ -134,7 +136,7 @@ def prepared(root: Path, protection: Protection = UNPROTECTED) -> Router:
     layout = Layout(PurePosixPath(root), "127.0.0.1", free_port(), free_port())
     folder = XdsFolder(layout)
     folder.prepare()
-    folder.start_with(bootstrap_document(NAMESPACE, MODEL, layout, Intent(slow_ms=SLOW_MS), protection))
+    folder.start_with(bootstrap_document(NAMESPACE, MODEL, layout, Intent(policy=Policy(slow_ms=SLOW_MS)), protection))
     router = Router(layout, folder, protection)
     documents, router.memory = step(router.memory, Intent(), {}, 0.0)
     folder.put(layout.clusters, discovery_response()[0])

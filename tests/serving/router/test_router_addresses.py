@@ -8,11 +8,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 from router_envoy import MODEL, NAMESPACE, Router, answering, prepared, running_envoy
+from router_policies import with_policy
 from router_upstreams import Upstream, serving
 
+from headgate.api.policy import RateLimit
 from headgate_serving.listening import bind_address, listening_socket
 from headgate_serving.router.config import bootstrap_document
-from headgate_serving.router.limits import Limits, RateLimit
 from headgate_serving.router.traffic import Intent, Target
 from patience import eventually
 
@@ -61,7 +62,7 @@ async def test_envoy_answers_at_both_and_tells_clients_apart(both: Router) -> No
         url = f"http://{host}:{both.layout.metrics_port}/healthz"
         async with aiohttp.ClientSession() as session, session.get(url) as answer:
             assert answer.status == 200
-    await follow(replace(intent, limits=Limits(rate=RateLimit(5, "Hour"))))
+    await follow(with_policy(intent, rate_limit=RateLimit(5, 3600)))
 
     async def limited() -> bool:
         return await ask(both, "127.0.0.1") == 429

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import pytest
+from router_policies import written
 from test_router_endpoints import endpoint, slice_of
 
 from headgate_serving.router.agent import ALONE_AFTER_SECONDS, Agent, JsonLines, describe, parse_arguments
@@ -83,7 +84,7 @@ class World:
 
     def split(self, *weights: tuple[str, str, float]):
         traffic = [{"revision": revision, "role": role, "weight": weight} for revision, role, weight in weights]
-        self.deployments.objects["fraud"] = {"spec": {"traffic": {"timeout": "1s"}}, "status": {"traffic": traffic}}
+        self.deployments.objects["fraud"] = {"status": {"traffic": traffic, "policy": written()}}
 
     def pods(self, **revisions: str):
         self.slices.objects = {
@@ -257,35 +258,47 @@ async def test_a_slice_that_cannot_be_read_holds_up_neither_pods_nor_a_rollback(
 
 
 @pytest.mark.parametrize(
-    "spec",
+    "policy",
     [
-        pytest.param({"traffic": {"timeout": "0.5ms"}}, id="half a millisecond"),
-        pytest.param({"traffic": {"timeout": "9999999999h"}}, id="a million years"),
-        pytest.param({"traffic": {"timeout": {}}}, id="a timeout that is an object"),
-        pytest.param({"traffic": {"timeout": "200ms", "retryOnStable": "yes"}}, id="yes as text"),
-        pytest.param({"traffic": {"timeout": "200ms", "match": {"header": "x"}}}, id="a match that is no list"),
-        pytest.param({"traffic": ["all"]}, id="traffic that is a list"),
-        pytest.param({"traffic": {"timeout": "200ms"}, "rollout": "slow"}, id="a rollout that is text"),
-        pytest.param("none", id="a spec that is text"),
+        pytest.param({"timeoutMs": 0}, id="no time"),
+        pytest.param({"timeoutMs": 10**15}, id="a million years"),
+        pytest.param({"timeoutMs": {}}, id="a timeout that is an object"),
+        pytest.param({"timeoutMs": 200, "retryOnStable": "perhaps"}, id="perhaps as text"),
+        pytest.param({"timeoutMs": 200, "matches": {"header": "x"}}, id="matches that are no list"),
+        pytest.param({"timeoutMs": 200, "mirrorTo": "x"}, id="a part that only a newer release knows"),
+        pytest.param(["all"], id="a list"),
+        pytest.param("none", id="text"),
+        pytest.param(None, id="of an operator that writes none"),
     ],
 )
-async def test_a_spec_that_cannot_be_read_holds_up_no_rollback(world, spec, caplog):
+async def test_a_policy_that_cannot_be_read_holds_up_no_rollback(world, policy, caplog):
     world.split((OLD, "stable", 50), (NEW, "candidate", 50))
-    world.deployments.objects["fraud"]["spec"] = {"traffic": {"timeout": "200ms"}}
+    wish(world, timeout="200ms")
     await world.agent.turn()
     world.split((OLD, "stable", 100))
-    world.deployments.objects["fraud"]["spec"] = spec
+    world.deployments.objects["fraud"]["status"]["policy"] = policy
     assert await world.agent.turn()
     assert world.routed() == {OLD}
     assert '"timeout":"0.200s"' in world.folder.text(world.layout.routes), "as it was"
     world.start()
     await world.agent.turn()
     assert '"timeout":"0.200s"' in world.folder.text(world.layout.routes), "a new agent knows it too"
-    assert "this agent can't follow spec: " in caplog.text
+    assert "this agent can't follow status.policy" in caplog.text
     assert world.value("headgate_router_ignored", **ROUTER) == 1
-    world.deployments.objects["fraud"]["spec"] = {}
+    wish(world)
     await world.agent.turn()
     assert world.value("headgate_router_ignored", **ROUTER) == 0
+
+
+async def test_a_new_router_that_knows_no_policy_at_all_does_not_guess_one(world, caplog):
+    world.split((OLD, "stable", 100))
+    del world.deployments.objects["fraud"]["status"]["policy"]
+    assert not await world.agent.turn()
+    assert not world.folder.complete
+    assert "status.policy is missing: the operator is of another release" in caplog.text
+    wish(world, timeout="200ms")
+    await world.agent.turn()
+    assert world.routed() == {OLD}
 
 
 @dataclass
@@ -337,7 +350,7 @@ def choosy(world):
 
 
 def wish(world, **traffic):
-    world.deployments.objects["fraud"]["spec"] = {"traffic": traffic}
+    world.deployments.objects["fraud"]["status"]["policy"] = written(traffic)
 
 
 async def test_what_envoy_refuses_for_the_sake_of_the_spec_holds_up_no_rollback(choosy, caplog):
@@ -508,7 +521,7 @@ async def test_a_router_that_starts_with_what_was_published_is_ready(world):
 
 
 async def test_with_a_fallback_a_router_is_ready_before_there_is_a_version(world):
-    world.deployments.objects["fraud"] = {"spec": {"traffic": {"fallback": [{"modelDeployment": "simple"}]}}}
+    world.deployments.objects["fraud"] = {"status": {"policy": written({"fallback": [{"modelDeployment": "simple"}]})}}
     await world.agent.turn()
     assert await world.agent.ready()
 
@@ -552,7 +565,7 @@ def test_the_command_line_is_that_of_the_contract():
 
 async def test_envoy_starts_with_an_edge_where_answers_become_slow(world):
     world.split((OLD, "stable", 100))
-    world.deployments.objects["fraud"]["spec"]["rollout"] = {"latency": {"threshold": "210ms"}}
+    world.deployments.objects["fraud"]["status"]["policy"] = written({}, {"latency": {"threshold": "210ms"}})
     await world.agent.turn()
     stats = json.loads((world.root / "bootstrap.yaml").read_text())["stats_config"]
     assert 210 in stats["histogram_bucket_settings"][0]["buckets"]
@@ -589,7 +602,7 @@ def publish(*addresses):
     """What the operator published: one version, and its pods."""
     slices = [slice_of(endpoint(address=address), revision=OLD) for address in addresses]
     traffic = [{"revision": OLD, "role": "stable", "weight": 100}]
-    return Published({"spec": {"traffic": {"timeout": "1s"}}, "status": {"traffic": traffic}}, tuple(slices))
+    return Published({"status": {"traffic": traffic, "policy": written()}}, tuple(slices))
 
 
 async def test_a_new_router_without_an_api_server_starts_with_what_was_published(world, caplog):

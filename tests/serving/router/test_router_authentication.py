@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from router_envoy import Router, answering, prepared, running_envoy
 from router_grpc_upstreams import GrpcUpstream, serving_grpc
 from router_mounts import Mount
+from router_policies import with_policy
 from router_upstreams import Upstream, serving
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from headgate.api.policy import RateLimit
 from headgate_serving.router.config.authentication import FILTER, api_keys_document, tokens_document
 from headgate_serving.router.config.documents import discovery_response
-from headgate_serving.router.limits import Limits, RateLimit
 from headgate_serving.router.mounted import Mounted
 from headgate_serving.router.protection import ApiKeys, Protection, Tokens
 from headgate_serving.router.traffic import Intent, Target
@@ -75,12 +76,12 @@ def by_tokens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 
 @contextlib.asynccontextmanager
-async def serving_pod(guard: Guarded, limits: Limits | None = None, **good: str) -> AsyncIterator[Upstream]:
+async def serving_pod(guard: Guarded, limit: RateLimit | None = None, **good: str) -> AsyncIterator[Upstream]:
     """The only pod of the model, and known to Envoy; `good` are headers that let in."""
     pod = Upstream("fraud-1a2b3c4d")
     async with serving(pod):
         intent = Intent((Target(pod.name, "stable", 1000),))
-        await guard.router.follow(replace(intent, limits=limits or intent.limits), {pod.name: (pod.endpoint,)})
+        await guard.router.follow(with_policy(intent, rate_limit=limit), {pod.name: (pod.endpoint,)})
         await until_status(guard, 200, **good)
         pod.requests = 0
         yield pod
@@ -160,8 +161,8 @@ async def test_calls_of_grpc_need_a_key_too(by_keys: Guarded) -> None:
 
 
 async def test_who_asks_too_often_is_known_by_name(by_keys: Guarded) -> None:
-    limits = Limits(rate=RateLimit(5, "Hour", "x-headgate-client"))
-    async with serving_pod(by_keys, limits, x_api_key=BANK) as pod:
+    limit = RateLimit(5, 3600, "x-headgate-client")
+    async with serving_pod(by_keys, limit, x_api_key=BANK) as pod:
         seen = Counter([(await ask(by_keys, x_api_key=SHOP, x_headgate_client=str(n)))[0] for n in range(12)])
         assert seen == {200: 5, 429: 7}
         assert pod.requests == 5

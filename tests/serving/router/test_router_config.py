@@ -1,22 +1,22 @@
 import json
-from dataclasses import replace
 from pathlib import PurePosixPath
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from router_policies import with_policy
 
+from headgate.api.policy import Fallback, Policy, StaticAnswer, StaticOutput
 from headgate_serving.router.config import Layout, bootstrap_document, names, render
 from headgate_serving.router.config.budget import LATENCY_EDGES_MS, candidate_try_ms, latency_edges, stable_try_ms
 from headgate_serving.router.config.documents import discovery_response
 from headgate_serving.router.endpoints import Endpoint, State
-from headgate_serving.router.fallback.wishes import NO_FALLBACK, Fallback, Output, Static
 from headgate_serving.router.protection import UNPROTECTED
 from headgate_serving.router.step import LINGER_SECONDS, Memory, step
 from headgate_serving.router.traffic import Intent, Target
 
 BUILT_IN = frozenset(names.FALLBACK.values())
-SAFE = Static("safe", (Output("label", "INT64", (-1,), (0,)),))
+SAFE = StaticAnswer("safe", (StaticOutput("label", "INT64", (-1,), (0,)),))
 LAYOUT = Layout(PurePosixPath("/xds"))
 NAMES = ("fraud-00000001", "fraud-00000002", "fraud-00000003")
 
@@ -35,8 +35,8 @@ def intents(draw):
             ]
         )
     )
-    fallback = draw(st.sampled_from([NO_FALLBACK, Fallback(("simple",)), Fallback((), SAFE, True)]))
-    return Intent(targets, draw(st.integers(1, 600_000)), draw(st.booleans()), fallback=fallback)
+    fallback = draw(st.sampled_from([Fallback(), Fallback(("simple",)), Fallback((), SAFE, True)]))
+    return Intent(targets, Policy(draw(st.integers(1, 600_000)), draw(st.booleans()), fallback=fallback))
 
 
 endpoints = st.dictionaries(
@@ -73,7 +73,7 @@ def test_nothing_ever_names_a_missing_cluster_and_weights_add_up(intent, found):
     assert_consistent(documents)
     if intent.stable:
         assert sum(cluster["weight"] for cluster in weighted(documents)) == 1000
-    elif intent.fallback:
+    elif intent.policy.fallback:
         assert model_route(documents)["route"]["cluster"] in BUILT_IN
     else:
         assert model_route(documents)["direct_response"]["status"] == 503
@@ -91,7 +91,7 @@ def test_over_any_history_nothing_names_a_missing_cluster_and_old_ones_go_at_las
         assert {name for name in memory.clusters if name not in memory.until} <= documents.clusters.keys()
         memory = after
     intent, found, _ = history[-1]
-    longest = max(intent.timeout_ms for intent, _, _ in history) / 1000 + LINGER_SECONDS
+    longest = max(intent.policy.timeout_ms for intent, _, _ in history) / 1000 + LINGER_SECONDS
     documents, memory = step(memory, intent, found, now + longest + 0.001)
     assert documents == render(intent, found)
     assert memory.next_look is None
@@ -105,7 +105,9 @@ def test_the_same_input_gives_the_same_bytes(intent, found):
 
 
 def split(weight, *, retry=True, timeout_ms=200):
-    return Intent((Target(NAMES[0], "stable", 1000 - weight), Target(NAMES[1], "candidate", weight)), timeout_ms, retry)
+    return Intent(
+        (Target(NAMES[0], "stable", 1000 - weight), Target(NAMES[1], "candidate", weight)), Policy(timeout_ms, retry)
+    )
 
 
 def test_the_candidate_comes_first_so_that_a_growing_weight_moves_nobody_back():
@@ -123,7 +125,7 @@ def test_a_new_weight_changes_the_routes_and_nothing_else():
 
 
 def test_a_pods_cluster_is_the_same_in_every_role():
-    promoted = Intent((Target(NAMES[1], "stable", 1000), Target(NAMES[0], "candidate", 0)), 700, False)
+    promoted = Intent((Target(NAMES[1], "stable", 1000), Target(NAMES[0], "candidate", 0)), Policy(700, False))
     before, after = render(split(100), {}).clusters, render(promoted, {}).clusters
     for name in (f"{NAMES[0]}/attempts", f"{NAMES[1]}/attempts"):
         assert before[name] == after[name]
@@ -161,10 +163,10 @@ def tries(documents):
 
 
 def test_before_a_fallback_stable_has_three_quarters_of_the_budget_and_the_candidate_half_of_that():
-    both = replace(split(100, timeout_ms=800), fallback=Fallback(("simple",)))
+    both = with_policy(split(100, timeout_ms=800), fallback=Fallback(("simple",)))
     assert tries(render(both, {})) == {NAMES[0]: 600, NAMES[1]: 300}
-    assert tries(render(replace(both, retry_on_stable=False), {})) == {NAMES[0]: 600}
-    assert tries(render(replace(both, fallback=NO_FALLBACK), {})) == {NAMES[1]: 400}
+    assert tries(render(with_policy(both, retry_on_stable=False), {})) == {NAMES[0]: 600}
+    assert tries(render(with_policy(both, fallback=Fallback()), {})) == {NAMES[1]: 400}
 
 
 @given(st.integers(4, 10_000_000))
@@ -177,21 +179,21 @@ def test_all_tries_before_a_fallback_leave_it_a_quarter_of_the_budget(timeout_ms
     ("timeout_ms", "with_fallback", "without"), [(800, "0.900s", "0.800s"), (100, "0.150s", "0.100s")]
 )
 def test_a_fallbacks_answer_may_be_late_by_an_eighth_and_nothing_else(timeout_ms, with_fallback, without):
-    intent = replace(split(100, timeout_ms=timeout_ms), fallback=Fallback((), SAFE))
-    for chain, expected in ((intent.fallback, {with_fallback, without}), (NO_FALLBACK, {without})):
-        (host,) = render(replace(intent, fallback=chain), {}).routes["virtual_hosts"]
+    intent = with_policy(split(100, timeout_ms=timeout_ms), fallback=Fallback((), SAFE))
+    for chain, expected in ((intent.policy.fallback, {with_fallback, without}), (Fallback(), {without})):
+        (host,) = render(with_policy(intent, fallback=chain), {}).routes["virtual_hosts"]
         routes = [route["route"] for route in host["routes"] if "route" in route]
         assert {route["timeout"] for route in routes} - {"0.000s", "0s"} == expected
 
 
 def test_only_unsure_answers_that_are_a_fallbacks_matter_are_tried_again():
     for unsure in (False, True):
-        documents = render(replace(split(100), fallback=Fallback((), SAFE, unsure)), {})
+        documents = render(with_policy(split(100), fallback=Fallback((), SAFE, unsure)), {})
         assert ("retriable-headers" in retry_of(documents, NAMES[0])) is unsure
 
 
 def test_questions_about_a_model_and_streams_have_no_fallback():
-    documents = render(replace(split(100), fallback=Fallback((), SAFE)), {})
+    documents = render(with_policy(split(100), fallback=Fallback((), SAFE)), {})
     for name, cluster in documents.clusters.items():
         if "cluster_type" in cluster:
             behind = BUILT_IN & set(cluster["cluster_type"]["typed_config"]["clusters"])
@@ -221,11 +223,11 @@ def test_the_share_of_usual_budgets_is_half(timeout_ms, share):
         pytest.param(550, True, [], id="one beyond the candidate's share"),
         pytest.param(550, False, [550], id="one within the budget of a candidate that nobody rescues"),
         pytest.param(1000, False, [], id="one at the end of the budget"),
-        pytest.param(0, False, [], id="one that no answer keeps"),
+        pytest.param(None, False, [], id="none"),
     ],
 )
 def test_the_histogram_has_an_edge_where_answers_become_slow(slow_ms, retry, added):
-    intent = Intent(timeout_ms=1000, retry_on_stable=retry, slow_ms=slow_ms)
+    intent = Intent(policy=Policy(1000, retry, slow_ms))
     edges = latency_edges(intent)
     assert edges == sorted({*LATENCY_EDGES_MS, *added})
     (settings_,) = bootstrap_document("ns", "fraud", LAYOUT, intent, UNPROTECTED)["stats_config"][

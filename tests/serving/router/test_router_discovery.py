@@ -13,12 +13,12 @@ import pytest
 from router_envoy import Router, answering, prepared, running_envoy
 from router_upstreams import Upstream, serving
 
+from headgate.api.policy import Match, Policy, Selector
 from headgate_serving.router import discovery as discovery_module
 from headgate_serving.router.config import Layout
 from headgate_serving.router.config.documents import discovery_response
 from headgate_serving.router.discovery import Discovery
 from headgate_serving.router.files import XdsFolder
-from headgate_serving.router.matching import Match, Selector
 from headgate_serving.router.traffic import Intent, Target
 from patience import PATIENCE, eventually
 
@@ -271,7 +271,7 @@ async def test_envoy_takes_the_longest_cookies(alone: Router) -> None:
     async with serving(stable, candidate):
         with answering(alone), running_envoy(alone):
             pods = {upstream.name: (upstream.endpoint,) for upstream in (stable, candidate)}
-            await alone.follow(Intent(targets, matches=matches), pods)
+            await alone.follow(Intent(targets, Policy(matches=matches)), pods)
             await until_answered_by(alone, stable)
             async with (
                 aiohttp.ClientSession(headers={"cookie": f"{'c' * 100}={'.' * 256}"}) as session,

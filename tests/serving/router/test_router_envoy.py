@@ -13,11 +13,12 @@ from itertools import count
 import aiohttp
 import pytest
 from router_envoy import BUDGET_MS, MODEL, NAMESPACE, SLOW_MS, Router
+from router_policies import with_policy
 from router_upstreams import LARGE, Behaviour, Upstream, many, serving
 
+from headgate.api.policy import Match, Policy, Selector
 from headgate_serving.router.config import clusters
 from headgate_serving.router.endpoints import Endpoint, State
-from headgate_serving.router.matching import Match, Selector
 from headgate_serving.router.step import Memory
 from headgate_serving.router.traffic import Intent, Role, Target
 from patience import PATIENT_MS, eventually
@@ -71,11 +72,11 @@ def split(
 ) -> Intent:
     tenths = round(percent * 10)
     targets = (Target(stable.name, "stable", 1000 - tenths), Target(candidate.name, "candidate", tenths))
-    return Intent(targets, timeout_ms, retry)
+    return Intent(targets, Policy(timeout_ms, retry))
 
 
 def matching(intent: Intent, *matches: Match, affinity: Selector | None = None) -> Intent:
-    return replace(intent, matches=matches, affinity=affinity)
+    return with_policy(intent, matches=matches, affinity=affinity)
 
 
 def pods(*upstreams: Upstream) -> dict[str, tuple[Endpoint, ...]]:
@@ -356,7 +357,7 @@ async def test_with_no_pod_left_the_router_says_so(router: Router, users: Users)
 async def test_a_stable_that_hangs_is_given_up_when_the_budget_is_spent(router: Router, users: Users) -> None:
     stable, _ = pair()
     async with serving(stable):
-        await router.follow(Intent((Target(stable.name, "stable", 1000),), 200), pods(stable))
+        await router.follow(Intent((Target(stable.name, "stable", 1000),), Policy(200)), pods(stable))
         await answered_by(users, stable)
         stable.behaviour = "hang"
         # A client's own wishes about time and retries don't count.

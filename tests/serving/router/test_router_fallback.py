@@ -16,21 +16,21 @@ import aiohttp
 import pytest
 from aiohttp import web
 from router_envoy import BUDGET_MS, MODEL, NAMESPACE, Router, answering, prepared, running_envoy
+from router_policies import with_policy
 from router_upstreams import Behaviour, Upstream, many, serving
 
+from headgate.api.policy import Fallback, Match, Policy, Selector, StaticAnswer, StaticOutput
 from headgate_serving.router.endpoints import Endpoint, State
 from headgate_serving.router.fallback import rest
-from headgate_serving.router.fallback.wishes import NO_FALLBACK, Fallback, Output, Static
-from headgate_serving.router.matching import Match, Selector
 from headgate_serving.router.traffic import Intent, Target
 from patience import PATIENT_MS, eventually
 
 _numbers = count(700)
-SAFE = Static(
+SAFE = StaticAnswer(
     "safe",
     (
-        Output("label", "INT64", (-1,), (7,)),
-        Output("scores", "FP32", (-1, 2), (0.5, 0.25)),
+        StaticOutput("label", "INT64", (-1,), (7,)),
+        StaticOutput("scores", "FP32", (-1, 2), (0.5, 0.25)),
     ),
 )
 REQUEST = {
@@ -135,7 +135,7 @@ def pair(stable: Behaviour = "ok", candidate: Behaviour = "ok") -> tuple[Upstrea
 
 
 def alone(stable: Upstream, fallback: Fallback, timeout_ms: int = PATIENT_MS) -> Intent:
-    return Intent((Target(stable.name, "stable", 1000),), timeout_ms, fallback=fallback)
+    return Intent((Target(stable.name, "stable", 1000),), Policy(timeout_ms, fallback=fallback))
 
 
 def split(
@@ -143,7 +143,7 @@ def split(
 ) -> Intent:
     tenths = round(percent * 10)
     targets = (Target(stable.name, "stable", 1000 - tenths), Target(candidate.name, "candidate", tenths))
-    return Intent(targets, timeout_ms, fallback=fallback)
+    return Intent(targets, Policy(timeout_ms, fallback=fallback))
 
 
 async def follow(router: Router, intent: Intent, *upstreams: Upstream) -> None:
@@ -259,7 +259,7 @@ async def test_without_a_pod_the_chain_answers_and_stable_comes_back_by_itself(r
 async def test_before_the_first_version_the_chain_answers_inference_and_nothing_else(
     router: Router, users: Users
 ) -> None:
-    await follow(router, Intent(fallback=Fallback((), SAFE)))
+    await follow(router, Intent(policy=Policy(fallback=Fallback((), SAFE))))
     answer = await users.ask()
     assert (answer.status, answer.fallback) == (200, "safe")
     ready = await users.ask(path="/v2/health/ready")
@@ -360,8 +360,8 @@ async def test_where_candidate_and_stable_both_fail_the_chain_answers_in_time_an
 async def without_stable(router: Router, users: Users, intent: Intent, stable: Upstream, candidate: Upstream) -> None:
     """Its pods go, and Envoy knows. None of the requests that tell it is the candidate's."""
     testers = Match(Selector("header", "x-look"), "present", "", "stable")
-    await follow(router, replace(intent, matches=(testers,)), stable, candidate)
-    await router.follow(replace(intent, matches=(testers,)), pods(candidate))
+    await follow(router, with_policy(intent, matches=(testers,)), stable, candidate)
+    await router.follow(with_policy(intent, matches=(testers,)), pods(candidate))
 
     async def gone() -> bool:
         answers = await many(lambda: users.ask(**{"x-look": "1"}), 20, 8)
@@ -376,7 +376,7 @@ async def test_without_retries_the_candidates_failure_reaches_its_user_and_a_mis
     router: Router, users: Users
 ) -> None:
     stable, candidate = pair()
-    intent = replace(split(stable, candidate, 100.0, Fallback((), SAFE)), retry_on_stable=False)
+    intent = with_policy(split(stable, candidate, 100.0, Fallback((), SAFE)), retry_on_stable=False)
     async with serving(stable, candidate):
         await follow(router, intent, stable, candidate)
         candidate.behaviour = "error"
@@ -389,7 +389,7 @@ async def test_without_retries_the_candidates_failure_reaches_its_user_and_a_mis
 async def test_testers_get_the_chain_too_and_questions_about_the_model_do_not(router: Router, users: Users) -> None:
     stable, candidate = pair()
     testers = Match(Selector("header", "x-tester"), "present", "", "candidate")
-    intent = replace(split(stable, candidate, 0.0, Fallback((), SAFE)), matches=(testers,))
+    intent = with_policy(split(stable, candidate, 0.0, Fallback((), SAFE)), matches=(testers,))
     async with serving(stable, candidate):
         await follow(router, intent, stable, candidate)
         stable.behaviour = candidate.behaviour = "error"
@@ -443,7 +443,7 @@ async def test_an_answer_in_binary_stays_one(router: Router, users: Users) -> No
 
 @pytest.mark.parametrize("body", [b"", b"[1", b"{}", b'{"inputs": [{"shape": [1000000000, 4]}]}', b'{"inputs": [1]}'])
 async def test_what_is_no_request_gets_400_of_a_static_answer(router: Router, users: Users, body: bytes) -> None:
-    await follow(router, Intent(fallback=Fallback((), SAFE)))
+    await follow(router, Intent(policy=Policy(fallback=Fallback((), SAFE))))
     answer = await users.ask(body)
     assert answer.status == 400
     assert "error" in answer.json
@@ -459,14 +459,14 @@ async def test_bodies_up_to_the_routers_buffer_are_answered_and_larger_ones_refu
         stable.behaviour = "error"
         answer = await users.ask(bytes(4 << 20))
         assert (answer.status, len(simple.asked[-1][2])) == (200, 4 << 20)
-        await follow(router, Intent(fallback=Fallback((), SAFE)))
+        await follow(router, Intent(policy=Policy(fallback=Fallback((), SAFE))))
         assert (await users.ask(bytes(11 << 20))).status == 413
 
 
 async def test_more_bytes_than_the_agent_holds_are_refused_and_held_no_longer(
     router: Router, users: Users, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await follow(router, Intent(fallback=Fallback((), SAFE)))
+    await follow(router, Intent(policy=Policy(fallback=Fallback((), SAFE))))
     with monkeypatch.context() as patch:
         patch.setattr(rest, "HELD_BYTES", 1000)
         refused = await users.ask(bytes(2000))
@@ -479,7 +479,7 @@ async def test_an_answer_that_is_too_large_is_passed_over(
 ) -> None:
     simple = OtherModel()
     async with simple.serving(router):
-        await follow(router, Intent(fallback=Fallback(("simple",), SAFE)))
+        await follow(router, Intent(policy=Policy(fallback=Fallback(("simple",), SAFE))))
         monkeypatch.setattr(rest, "LARGEST_ANSWER", 10)
         assert (await users.ask()).fallback == "safe"
     assert len(simple.asked) == 1
@@ -602,11 +602,11 @@ async def test_a_fallback_comes_and_goes_without_a_failed_request(router: Router
             answers.append(await users.ask())
 
     async with serving(stable, candidate):
-        await follow(router, alone(stable, NO_FALLBACK), stable)
+        await follow(router, alone(stable, Fallback()), stable)
         async with asyncio.TaskGroup() as tasks:
             for _ in range(4):
                 tasks.create_task(load())
-            for fallback in (Fallback((), SAFE), NO_FALLBACK, Fallback(("simple",)), NO_FALLBACK) * 3:
+            for fallback in (Fallback((), SAFE), Fallback(), Fallback(("simple",)), Fallback()) * 3:
                 await router.follow(split(stable, candidate, 50.0, fallback), pods(stable, candidate))
                 await asyncio.sleep(0.05)
             done.set()

@@ -14,12 +14,14 @@ from router_envoy import BUDGET_MS, Router
 from router_grpc_upstreams import Behaviour, Context, GrpcUpstream, serving_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from headgate_serving.router.fallback.wishes import Fallback, Output, Static
+from headgate.api.policy import Fallback, Policy, StaticAnswer, StaticOutput
 from headgate_serving.router.traffic import Intent, Target
 from patience import PATIENT_MS, eventually
 
 Code = grpc.StatusCode
-SAFE = Static("safe", (Output("label", "INT64", (-1,), (7,)), Output("reason", "BYTES", (1,), ("no model",))))
+SAFE = StaticAnswer(
+    "safe", (StaticOutput("label", "INT64", (-1,), (7,)), StaticOutput("reason", "BYTES", (1,), (), ("no model",)))
+)
 _numbers = count(900)
 
 
@@ -85,7 +87,7 @@ def stable_pod() -> GrpcUpstream:
 async def follow(router: Router, fallback: Fallback, stable: GrpcUpstream | None, timeout_ms: int = PATIENT_MS) -> None:
     targets = (Target(stable.name, "stable", 1000),) if stable else ()
     await router.follow(
-        Intent(targets, timeout_ms, fallback=fallback), {stable.name: (stable.endpoint,)} if stable else {}
+        Intent(targets, Policy(timeout_ms, fallback=fallback)), {stable.name: (stable.endpoint,)} if stable else {}
     )
     await eventually(router.follows_routes, "Envoy follows its routes")
 

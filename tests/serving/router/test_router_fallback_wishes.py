@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from headgate.api.policy import Fallback, StaticAnswer, StaticOutput
+from headgate.api.stored import adapter
 from headgate_serving.codec.datatypes import BY_ONNX
 from headgate_serving.codec.grpc_codec import encode_message
 from headgate_serving.codec.oip_messages import MESSAGES
@@ -25,79 +27,11 @@ from headgate_serving.router.fallback.marks import marked_json, passed_on
 from headgate_serving.router.fallback.requests import Asked, Malformed, of_message, of_rest
 from headgate_serving.router.fallback.rest import Rest
 from headgate_serving.router.fallback.server import StandIn
-from headgate_serving.router.fallback.static import MOST_BYTES, StaticAnswer, TooLarge
-from headgate_serving.router.fallback.wishes import NO_FALLBACK, Fallback, Output, Static, parse_fallback
+from headgate_serving.router.fallback.static import MOST_BYTES, StaticResponder, TooLarge
 from headgate_serving.router.files import XdsFolder
 from virtual_time import run
 
-LABEL = {"name": "label", "datatype": "INT64", "shape": [-1], "data": [0]}
-SAFE = {"static": {"name": "safe", "outputs": [LABEL]}}
-READ = Static("safe", (Output("label", "INT64", (-1,), (0,)),))
-
-
-def test_a_chain_is_read():
-    wishes = {"fallback": [{"modelDeployment": "simple"}, SAFE], "fallbackOnLowConfidence": True}
-    assert parse_fallback(wishes, "fraud") == (Fallback(("simple",), READ, True), ())
-
-
-@pytest.mark.parametrize("wishes", [{}, {"fallback": None}, {"fallback": [], "fallbackOnLowConfidence": False}])
-def test_without_one_there_is_none(wishes):
-    fallback, wrong = parse_fallback(wishes)
-    assert (fallback, wrong) == (NO_FALLBACK, ())
-    assert not fallback
-
-
-def static(**changes):
-    return {"static": {"outputs": [LABEL | changes]}}
-
-
-@pytest.mark.parametrize(
-    ("entry", "complaint"),
-    [
-        (5, "5 is no object"),
-        ({}, "not both"),
-        ({"modelDeployment": "simple", **SAFE}, "not both"),
-        ({"modelDeployment": "fraud"}, "can't stand in for itself"),
-        ({"modelDeployment": "../v1"}, "is no name"),
-        ({"modelDeployment": "a" * 41}, "is no name"),
-        ({"static": {}}, "from 1 to 16 outputs"),
-        ({"static": {"outputs": [LABEL, LABEL]}}, "the same name"),
-        ({"static": {"name": "A", "outputs": [LABEL]}}, "is no name"),
-        (static(name=""), "has no name"),
-        (static(shape=[]), "has no shape"),
-        (static(shape=[0]), "has no shape"),
-        (static(shape=[True]), "has no shape"),
-        (static(shape=[1, -1]), "only the first dimension"),
-        (static(shape=[2]), "takes 2 values in data"),
-        (static(shape=[1000, 1000]), "at most 1000"),
-        (static(datatype="BYTES"), "takes 1 values in text"),
-        (static(text=["a"]), "takes 1 values in data"),
-        (static(datatype="BYTES", data=[], text=[1]), "is no text"),
-        (static(datatype="INT9"), "is no value of datatype 'INT9'"),
-        (static(datatype=None), "is no value of datatype None"),
-        (static(datatype=[]), "is no value of datatype []"),
-        (static(data=[0.5]), "0.5 is no value of datatype 'INT64'"),
-        (static(data=[True]), "True is no number"),
-        (static(datatype="UINT8", data=[256]), "256 is no value"),
-        (static(datatype="BOOL", data=[2]), "2 is no value"),
-        (static(datatype="FP16", data=[65505]), "65505 is no value"),
-        (static(datatype="FP64", data=[float("inf")]), "inf is no value"),
-    ],
-)
-def test_what_can_not_be_read_is_left_out_and_said(entry, complaint):
-    fallback, (wrong,) = parse_fallback({"fallback": [{"modelDeployment": "simple"}, entry]}, "fraud")
-    assert fallback == Fallback(("simple",))
-    assert wrong.startswith("spec.traffic.fallback[1]: ")
-    assert complaint in wrong
-
-
-def test_nothing_comes_after_a_static_answer_and_unsure_answers_need_one():
-    fallback, wrong = parse_fallback({"fallback": [SAFE, {"modelDeployment": "simple"}]})
-    assert fallback == Fallback((), READ)
-    assert "after a static answer" in wrong[0]
-    fallback, wrong = parse_fallback({"fallback": [{"modelDeployment": "simple"}], "fallbackOnLowConfidence": True})
-    assert fallback == Fallback(("simple",))
-    assert "only a static answer" in wrong[0]
+READ = StaticAnswer("safe", (StaticOutput("label", "INT64", (-1,), (0,)),))
 
 
 NUMBERS = {
@@ -123,8 +57,7 @@ def tensors(draw):
 @given(tensors(), st.integers(1, 3), st.booleans())
 def test_a_static_answer_is_what_the_runtime_would_send(output, rows, binary):
     """Whatever the datatype is, in JSON, and byte for byte in binary and over gRPC."""
-    fallback, wrong = parse_fallback({"fallback": [{"static": {"name": "safe", "outputs": [output]}}]})
-    assert not wrong
+    static = adapter(StaticAnswer).validate_python({"name": "safe", "outputs": [output]})
     shape = [rows, *output["shape"][1:]] if output["shape"][0] == -1 else output["shape"]
     times = rows if output["shape"][0] == -1 else 1
     datatype = TYPES[output["datatype"]]
@@ -133,7 +66,7 @@ def test_a_static_answer_is_what_the_runtime_would_send(output, rows, binary):
     spec = SimpleNamespace(datatype=datatype)
     request = InferRequest("r", {}, ("y",), frozenset(["y"] if binary else []), rows)
     expected = encode("fraud", None, request, {"y": tensor}, {"y": spec}, {"fallback": "safe"})
-    answer = StaticAnswer(fallback.static)
+    answer = StaticResponder(static)
     body, length = answer.rest(Asked("fraud", "r", rows, ("y",), request.binary))
     head, tail = body[:length], body[len(body) if length is None else length :]
     told, wanted = orjson.loads(head), orjson.loads(expected.body[: expected.header_length])
@@ -149,21 +82,21 @@ def test_a_static_answer_is_what_the_runtime_would_send(output, rows, binary):
     assert message == wanted
 
 
-TWO = Static("safe", (Output("a", "INT8", (-1,), (1,)), Output("b", "INT8", (1,), (2,))))
+TWO = StaticAnswer("safe", (StaticOutput("a", "INT8", (-1,), (1,)), StaticOutput("b", "INT8", (1,), (2,))))
 
 
 @pytest.mark.parametrize(
     ("outputs", "given"), [((), "ab"), (("b",), "b"), (("b", "a"), "ba"), (("b", "c"), "b"), (("c",), "ab")]
 )
 def test_a_request_gets_the_outputs_that_it_asks_for_as_far_as_there_are_any(outputs, given):
-    body, length = StaticAnswer(TWO).rest(Asked("fraud", outputs=outputs))
+    body, length = StaticResponder(TWO).rest(Asked("fraud", outputs=outputs))
     assert "".join(each["name"] for each in orjson.loads(body)["outputs"]) == given
     assert length is None
 
 
 def test_nobody_gets_an_answer_for_more_rows_than_fit():
     with pytest.raises(TooLarge):
-        StaticAnswer(TWO).rest(Asked("fraud", rows=MOST_BYTES))
+        StaticResponder(TWO).rest(Asked("fraud", rows=MOST_BYTES))
 
 
 def body(**changes):
@@ -318,9 +251,8 @@ async def test_of_a_large_request_the_time_counts_that_it_takes_to_come_and_to_b
 async def test_an_agent_that_starts_anew_has_the_chain_before_it_has_an_api_server(tmp_path):
     folder = XdsFolder(Layout(tmp_path))
     folder.prepare()
-    wishes = {"fallback": [{"modelDeployment": "simple"}, SAFE], "timeout": "1s"}
     first = StandIn("ns", "fraud", folder, CollectorRegistry())
-    await first.follow(parse_fallback(wishes, "fraud")[0], {"spec": {"traffic": wishes}})
+    await first.follow(Fallback(("simple",), READ))
     await first.cleanup()
     again, registry = XdsFolder(Layout(tmp_path)), CollectorRegistry()
     again.prepare()
@@ -335,15 +267,14 @@ def test_a_socket_that_cannot_be_made_is_tried_again_and_holds_up_nothing(tmp_pa
     folder.prepare()
     in_the_way = Path(folder.layout.fallback_sockets["http"])
     in_the_way.mkdir()
-    wishes = {"fallback": [SAFE]}
-    chain = parse_fallback(wishes, "fraud")[0]
+    chain = Fallback((), READ)
 
     async def follow_twice():
         stand_in = StandIn("ns", "fraud", folder, CollectorRegistry())
-        await stand_in.follow(chain, {"spec": {"traffic": wishes}})
+        await stand_in.follow(chain)
         assert "nobody can answer in stable's place" in caplog.text
         await asyncio.to_thread(in_the_way.rmdir)
-        await stand_in.follow(chain, {"spec": {"traffic": wishes}})
+        await stand_in.follow(chain)
         assert await asyncio.to_thread(in_the_way.is_socket)
         await stand_in.cleanup()
 

@@ -12,7 +12,7 @@ from router_envoy import BUDGET_MS, Router
 from router_grpc_upstreams import Behaviour, GrpcUpstream, serving_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from headgate_serving.router.matching import Match, Selector
+from headgate.api.policy import Match, Policy, Selector
 from headgate_serving.router.traffic import Intent, Target
 from patience import PATIENT_MS, eventually
 
@@ -68,7 +68,7 @@ async def follow(
     tenths = round(percent * 10)
     targets = (Target(stable.name, "stable", 1000 - tenths), Target(candidate.name, "candidate", tenths))
     pods = {upstream.name: (upstream.endpoint,) for upstream in (stable, candidate)}
-    await router.follow(Intent(targets, timeout_ms, matches=matches), pods)
+    await router.follow(Intent(targets, Policy(timeout_ms, matches=matches)), pods)
     await eventually(router.follows_routes, "Envoy follows its routes")
 
 

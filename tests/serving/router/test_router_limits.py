@@ -5,7 +5,6 @@ import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from router_envoy import Router, answering, prepared, running_envoy
+from router_policies import with_policy
 from router_upstreams import Upstream, serving
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from headgate.api.policy import RateLimit
 from headgate.api.quantities import DURATION_PATTERN
 from headgate.api.spec import Spec
+from headgate.core.dataplane.policy import SECONDS, resolved
 from headgate_serving.router.config import bootstrap
-from headgate_serving.router.limits import (
-    DEFAULT_MAX_BODY,
-    MOST_REQUESTS,
-    SECONDS,
-    Limits,
-    RateLimit,
-    parse_max_body,
-    parse_rate,
-)
 from headgate_serving.router.traffic import Intent, Target, parse_deployment
 from patience import PATIENCE
 
@@ -38,53 +31,6 @@ INFER = "/v2/models/fraud/infer"
 SLOW_OR_SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 """The fixture is one Envoy for all examples, and a busy machine is slow to make them."""
 HEADERS_WITHIN = 2.0
-
-
-@pytest.mark.parametrize(
-    ("wishes", "max_body", "rate"),
-    [
-        ({}, DEFAULT_MAX_BODY, None),
-        ({"maxBody": None, "rateLimit": None}, DEFAULT_MAX_BODY, None),
-        ({"maxBody": "1000"}, 1000, None),
-        ({"maxBody": "3Gi"}, 3 << 30, None),
-        ({"rateLimit": {"requests": 5}}, DEFAULT_MAX_BODY, RateLimit(5)),
-        (
-            {"rateLimit": {"requests": 5, "unit": "Hour", "header": "X-Key"}},
-            DEFAULT_MAX_BODY,
-            RateLimit(5, "Hour", "X-Key"),
-        ),
-    ],
-)
-def test_limits_are_read(wishes, max_body, rate):
-    assert parse_max_body(wishes) == (max_body, ())
-    assert parse_rate(wishes) == (rate, ())
-
-
-@pytest.mark.parametrize(
-    ("size", "complaint"),
-    [(1000, "maxBody: 1000 is no size"), ("-1", "is no size"), ("1000000000Gi", "is no size"), ("1MB", "is no size")],
-)
-def test_a_size_that_can_not_be_read_is_said(size, complaint):
-    found, (wrong,) = parse_max_body({"maxBody": size})
-    assert found == DEFAULT_MAX_BODY
-    assert complaint in wrong
-
-
-@pytest.mark.parametrize(
-    ("limit", "complaint"),
-    [
-        (5, "rateLimit: 5 is no object"),
-        ({}, "requests is None"),
-        ({"requests": True}, "requests is True"),
-        ({"requests": 10_000_001}, "not a number from 1 to"),
-        ({"requests": 1, "unit": "Day"}, "unit is 'Day'"),
-        ({"requests": 1, "header": ":path"}, "is no name of a header"),
-    ],
-)
-def test_a_rate_that_can_not_be_read_is_said(limit, complaint):
-    found, (wrong,) = parse_rate({"rateLimit": limit})
-    assert found is None
-    assert complaint in wrong
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +49,13 @@ async def pod(strict: Router) -> AsyncIterator[Upstream]:
     """The only pod of a model that takes bodies of up to 1000 bytes."""
     pod = Upstream("fraud-1a2b3c4d")
     async with serving(pod):
-        await follow(strict, pod, Limits(1000))
+        await follow(strict, pod, max_body_bytes=1000)
         yield pod
 
 
-async def follow(router: Router, pod: Upstream, limits: Limits) -> None:
+async def follow(router: Router, pod: Upstream, **limits: Any) -> None:
     intent = Intent((Target(pod.name, "stable", 1000),))
-    await router.follow(replace(intent, limits=limits), {pod.name: (pod.endpoint,)})
+    await router.follow(with_policy(intent, **limits), {pod.name: (pod.endpoint,)})
     async with asyncio.timeout(PATIENCE), aiohttp.ClientSession() as session:
         while not await router.follows_routes() or await ask(session, router) == 503:  # noqa: ASYNC110 - asks Envoy
             await asyncio.sleep(0.01)
@@ -213,7 +159,7 @@ async def test_invalid_frames_end_their_connection_and_nothing_else(
 async def test_a_client_that_asks_too_often_gets_429_and_takes_nothing_from_others(
     strict: Router, pod: Upstream
 ) -> None:
-    await follow(strict, pod, Limits(rate=RateLimit(5, "Hour", "x-api-key")))
+    await follow(strict, pod, rate_limit=RateLimit(5, 3600, "x-api-key"))
     async with aiohttp.ClientSession() as session:
         seen = Counter([await ask(session, strict, **{"x-api-key": "greedy"}) for _ in range(12)])
         assert seen == {200: 5, 429: 7}
@@ -231,7 +177,7 @@ async def test_a_client_that_asks_too_often_gets_429_and_takes_nothing_from_othe
 async def test_without_a_header_the_address_is_the_client_and_grpc_is_counted_too(
     strict: Router, pod: Upstream
 ) -> None:
-    await follow(strict, pod, Limits(rate=RateLimit(5, "Hour")))
+    await follow(strict, pod, rate_limit=RateLimit(5, 3600))
     async with aiohttp.ClientSession() as session:
         seen = Counter([await ask(session, strict) for _ in range(9)])
         assert seen[429] >= 4
@@ -269,7 +215,7 @@ how = st.one_of(values.map(lambda value: {"exact": value}), values.map(lambda va
 roles = st.sampled_from([{}, {"role": "candidate"}, {"role": "stable"}])
 matches = st.builds(lambda *parts: {key: value for part in parts for key, value in part.items()}, selectors, how, roles)
 rates = st.fixed_dictionaries(
-    {"requests": st.integers(1, MOST_REQUESTS)},
+    {"requests": st.integers(1, 10_000_000)},
     optional={"unit": st.sampled_from(list(SECONDS)), "header": names},
 )
 models = st.text("abz019", max_size=38).map(lambda text: {"modelDeployment": f"m{text}"})
@@ -334,12 +280,12 @@ def test_envoy_takes_whatever_the_api_server_takes(
     with suppress(ValidationError):
         Spec.model_validate(spec | {"rollout": slow})
         spec["rollout"] = slow
-    Spec.model_validate(spec)
+    policy = resolved("fraud", Spec.model_validate(spec)).manifest()
     traffic = [
         {"revision": "fraud-1a2b3c4d", "role": "stable", "weight": (1000 - weight) / 10},
         {"revision": "fraud-9e8d7c6b", "role": "candidate", "weight": weight / 10, "shadow": shadow / 10},
     ]
-    intent = parse_deployment({"spec": spec, "status": {"traffic": traffic}})
+    intent = parse_deployment({"status": {"traffic": traffic, "policy": policy}})
     assert not intent.ignored
 
     async def followed() -> None:

@@ -16,6 +16,7 @@ from router_grpc_upstreams import GrpcUpstream, serving_grpc
 from router_upstreams import Upstream, serving
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from headgate.api.policy import Policy
 from headgate_serving.router.config import bootstrap, overload
 from headgate_serving.router.protection import Protection
 from headgate_serving.router.traffic import Intent, Target
@@ -95,7 +96,7 @@ async def test_a_client_that_sends_its_body_bit_by_bit_gets_408(small: Running, 
 
 async def test_the_models_time_is_not_the_clients(small: Running, pod: Upstream) -> None:
     """The limit for a whole request leaves the limit for the answer as it is."""
-    intent = Intent((Target(pod.name, "stable", 1000),), timeout_ms=500)
+    intent = Intent((Target(pod.name, "stable", 1000),), Policy(500))
     await small.router.follow(intent, {pod.name: (pod.endpoint,)})
     await eventually(small.router.follows_routes)
     reader, writer = await open_request(small.router, 4)

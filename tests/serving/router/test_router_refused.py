@@ -12,15 +12,16 @@ import pytest
 from router_envoy import MODEL, NAMESPACE, Router, prepared, running_envoy
 from test_router_agent import FakeMirror
 
-from headgate_serving.router import traffic
 from headgate_serving.router.admin import Admin
 from headgate_serving.router.agent import Agent
+from headgate_serving.router.config import routes
 from headgate_serving.router.discovery import Discovery
 from headgate_serving.router.metrics import Metrics
 from patience import PATIENCE
 
 OLD, NEW = "fraud-1a2b3c4d", "fraud-9e8d7c6b"
-FOR_EVER = "9999999999h"
+REFUSED_MS = 3_599_999
+"""A timeout of which the tests make something that Envoy can't hold."""
 WITHIN = PATIENCE
 
 
@@ -32,10 +33,11 @@ class Whole:
     agent: Agent
     deployments: FakeMirror
 
-    def says(self, spec: dict[str, Any], **weights: int) -> None:
+    def says(self, timeout_ms: Any = 1000, **weights: int) -> None:
         names = {"stable": OLD, "candidate": NEW}
         split = [{"revision": names[role], "role": role, "weight": weight} for role, weight in weights.items()]
-        self.deployments.objects[MODEL] = {"spec": spec, "status": {"traffic": split}}
+        policy = {"timeoutMs": timeout_ms}
+        self.deployments.objects[MODEL] = {"status": {"traffic": split, "policy": policy}}
         self.agent.wake()
 
     async def follows(self, revisions: set[str]) -> None:
@@ -84,26 +86,35 @@ async def whole(tmp_path: Path) -> AsyncIterator[Whole]:
         yield found
 
 
-@pytest.mark.parametrize("wished", [FOR_EVER, "0.5ms", "soon"])
-async def test_a_rollback_reaches_envoy_whatever_the_timeout_is(whole: Whole, wished: str) -> None:
-    whole.says({"traffic": {"timeout": "700ms"}}, stable=50, candidate=50)
+def make_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole_ms = routes.whole_ms
+
+    def for_ever(timeout_ms: int, *, fallback: bool) -> int:
+        return 10**30 if timeout_ms == REFUSED_MS else whole_ms(timeout_ms, fallback=fallback)
+
+    monkeypatch.setattr(routes, "whole_ms", for_ever)
+
+
+@pytest.mark.parametrize("wished", [10**15, 0, "soon"])
+async def test_a_rollback_reaches_envoy_whatever_the_timeout_is(whole: Whole, wished: object) -> None:
+    whole.says(700, stable=50, candidate=50)
     await whole.follows({OLD, NEW})
-    whole.says({"traffic": {"timeout": wished}}, stable=100)
+    whole.says(wished, stable=100)
     await whole.follows({OLD})
     assert '"timeout":"0.700s"' in whole.routes
 
 
 async def test_a_rollback_reaches_an_envoy_that_refuses_the_spec(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here by a time that Envoy can't hold: neither the API server nor this agent would let it pass."""
-    monkeypatch.setattr(traffic, "LONGEST_MS", 10**30)
-    whole.says({"traffic": {"timeout": "700ms"}}, stable=50, candidate=50)
+    make_refused(monkeypatch)
+    whole.says(700, stable=50, candidate=50)
     await whole.follows({OLD, NEW})
-    whole.says({"traffic": {"timeout": FOR_EVER}}, stable=50, candidate=50)
+    whole.says(REFUSED_MS, stable=50, candidate=50)
     await asyncio.sleep(0.2)
-    whole.says({"traffic": {"timeout": FOR_EVER}}, stable=100)
+    whole.says(REFUSED_MS, stable=100)
     await whole.follows({OLD})
     assert '"timeout":"0.700s"' in whole.routes
-    whole.says({"traffic": {"timeout": "800ms"}}, stable=90, candidate=10)
+    whole.says(800, stable=90, candidate=10)
     await whole.follows({OLD, NEW})
     assert '"timeout":"0.800s"' in whole.routes
 
@@ -111,10 +122,10 @@ async def test_a_rollback_reaches_an_envoy_that_refuses_the_spec(whole: Whole, m
 async def test_an_envoy_that_has_nothing_yet_gets_the_split_though_it_refuses_the_spec(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(traffic, "LONGEST_MS", 10**30)
+    make_refused(monkeypatch)
     router = prepared(tmp_path)
     async with agent_of(router) as whole:
-        whole.says({"traffic": {"timeout": FOR_EVER}}, stable=100)
+        whole.says(REFUSED_MS, stable=100)
         deadline = time.monotonic() + WITHIN
         while whole.routed() != {OLD}:
             assert time.monotonic() < deadline
@@ -131,12 +142,12 @@ async def test_an_envoy_that_has_nothing_yet_gets_the_split_though_it_refuses_th
 
 
 async def test_a_router_is_ready_when_envoy_has_a_version(whole: Whole) -> None:
-    whole.says({})
+    whole.says()
     await whole.follows(set())
     assert not await whole.agent.ready()
-    whole.says({}, stable=100)
+    whole.says(stable=100)
     await whole.follows({OLD})
     assert await whole.agent.ready()
-    whole.says({})
+    whole.says()
     await whole.follows(set())
     assert await whole.agent.ready()

@@ -30,7 +30,6 @@ from headgate_serving.router.copies import pace, tap
 from headgate_serving.router.copies.following import Copies
 from headgate_serving.router.endpoints import Endpoint
 from headgate_serving.router.sampling import forwarding
-from headgate_serving.router.shadow.rules import Rules
 from headgate_serving.router.traffic import Intent, Target
 from headgate_serving.runtime.model import load_model
 from headgate_serving.sidecar.process import Sidecar
@@ -302,7 +301,7 @@ async def test_a_shadow_and_samples_share_the_copies(scene: Scene) -> None:
     """The candidate is the same engine, so it agrees; its answers are no samples, for no user got them."""
     candidate = f"fraud-ca5a3{next(_numbers):03}"
     targets = Target(scene.revision, "stable", 1000, sample=500), Target(candidate, "candidate", 0, 1000, sample=500)
-    intent = Intent(targets, shadow_rules=Rules())
+    intent = Intent(targets)
     pods = {name: (scene.pod(scene.monitored.port),) for name in (scene.revision, candidate)}
     scene.copies.follow(intent, pods)
     await scene.router.follow(intent, pods)

@@ -16,6 +16,7 @@ from router_grpc_upstreams import GrpcUpstream, serving_grpc
 from router_upstreams import Upstream, serving
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from headgate.api.policy import Policy
 from headgate_serving.router.config.access_log import FIELDS
 from headgate_serving.router.protection import Protection
 from headgate_serving.router.traffic import Intent, Target
@@ -37,7 +38,7 @@ async def pair(router: Router) -> AsyncIterator[tuple[Upstream, Upstream]]:
 
 async def follow(router: Router, stable: Upstream, candidate: Upstream) -> None:
     targets = (Target(stable.name, "stable", 0), Target(candidate.name, "candidate", 1000))
-    await router.follow(Intent(targets, 10_000), {pod.name: (pod.endpoint,) for pod in (stable, candidate)})
+    await router.follow(Intent(targets, Policy(10_000)), {pod.name: (pod.endpoint,) for pod in (stable, candidate)})
     async with asyncio.timeout(PATIENCE), aiohttp.ClientSession() as session:
         candidate.behaviour = "error"
         for pod in (stable, candidate):

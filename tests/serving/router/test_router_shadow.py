@@ -19,12 +19,11 @@ from router_envoy import Router
 from router_models import INFER, Model, binary_request, grpc_request, json_request, serving_models
 from tritonclient.grpc import service_pb2_grpc
 
+from headgate.api.policy import Match, Policy, Selector
 from headgate_serving.codec.http_message import MAX_BODY
 from headgate_serving.router.copies import pace, room, takers, tap
 from headgate_serving.router.copies.following import Copies
-from headgate_serving.router.matching import Match, Selector
 from headgate_serving.router.shadow import asking, session
-from headgate_serving.router.shadow.rules import Rules
 from headgate_serving.router.shadow.series import REASONS
 from headgate_serving.router.traffic import Intent, Target
 from patience import PATIENCE, PATIENT_MS
@@ -71,7 +70,7 @@ class Scene:
             Target(self.stable.name, "stable", 1000),
             Target(self.candidate.name, "candidate", 0, round(10 * percent)),
         )
-        intent = Intent(targets, timeout_ms, matches=matches, shadow_rules=Rules())
+        intent = Intent(targets, Policy(timeout_ms, matches=matches))
         pods = {model.name: (model.endpoint,) for model in (self.stable, self.candidate)}
         self.shadow.follow(intent, pods)
         await self.router.follow(intent, pods)

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as np_st
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 
+from headgate.api.policy import Agreement, ComparedOutput
 from headgate_serving.codec.datatypes import BY_NAME
 from headgate_serving.codec.http_message import Message
 from headgate_serving.codec.lenient import Tensor, Unreadable, outputs_of
@@ -21,7 +22,6 @@ from headgate_serving.router.copies.messages import ProcessingRequest
 from headgate_serving.router.copies.pace import Pace
 from headgate_serving.router.copies.room import Room
 from headgate_serving.router.shadow.comparison import agree, compared
-from headgate_serving.router.shadow.rules import DEFAULT_RULES, TOLERANCE, Rules, parse_rules
 
 NAN, INF = float("nan"), float("inf")
 
@@ -56,10 +56,10 @@ def rest(*outputs):
         (text("a"), text("b"), False),
         (text("1"), numbers(1, kind=np.int64), False),
         (numbers(0.5), text("0.5"), False),
-        (numbers(0.5), numbers(0.5 + TOLERANCE / 2), True),
-        (numbers(0.5), numbers(0.5 + TOLERANCE * 2), False),
-        (numbers(5000), numbers(5000 * (1 + TOLERANCE / 2)), True),
-        (numbers(5000), numbers(5000 * (1 + TOLERANCE * 2)), False),
+        (numbers(0.5), numbers(0.5 + 0.01 / 2), True),
+        (numbers(0.5), numbers(0.5 + 0.01 * 2), False),
+        (numbers(5000), numbers(5000 * (1 + 0.01 / 2)), True),
+        (numbers(5000), numbers(5000 * (1 + 0.01 * 2)), False),
         (numbers(NAN, 1), numbers(NAN, 1), True),
         (numbers(NAN), numbers(0), False),
         (numbers(INF, -INF), numbers(INF, -INF), True),
@@ -70,19 +70,19 @@ def rest(*outputs):
     ],
 )
 def test_two_outputs_agree_or_do_not(stable, candidate, same):
-    assert agree({"y": stable}, {"y": candidate}, DEFAULT_RULES) is same
+    assert agree({"y": stable}, {"y": candidate}, Agreement()) is same
 
 
 def test_classes_count_and_scores_only_where_there_are_no_classes_or_the_user_says_so():
     stable = {"label": numbers(1, kind=np.int64), "score": numbers(0.9)}
     moved = {"label": numbers(1, kind=np.int64), "score": numbers(0.6)}
-    assert compared(stable, DEFAULT_RULES) == {"label": TOLERANCE}
-    assert agree(stable, moved, DEFAULT_RULES)
-    assert not agree({"score": stable["score"]}, moved, DEFAULT_RULES)
-    assert not agree(stable, moved, Rules(outputs=(("score", 0.1),)))
-    assert agree(stable, moved, Rules(outputs=(("score", 0.5),)))
-    assert not agree(stable, {"score": moved["score"]}, DEFAULT_RULES)
-    assert compared(stable, Rules(outputs=(("other", 0.1),))) == {}
+    assert compared(stable, Agreement()) == {"label": 0.01}
+    assert agree(stable, moved, Agreement())
+    assert not agree({"score": stable["score"]}, moved, Agreement())
+    assert not agree(stable, moved, Agreement(outputs=(ComparedOutput("score", 0.1),)))
+    assert agree(stable, moved, Agreement(outputs=(ComparedOutput("score", 0.5),)))
+    assert not agree(stable, {"score": moved["score"]}, Agreement())
+    assert compared(stable, Agreement(outputs=(ComparedOutput("other", 0.1),))) == {}
 
 
 datatypes = [name for name, datatype in BY_NAME.items() if datatype.kind in "biuf" and name != "BF16"]
@@ -104,14 +104,14 @@ def test_an_answer_is_the_same_in_every_form(values):
     if values.dtype.kind != "f" or np.isfinite(values).all():
         forms.append(outputs_of(message(rest(described | {"data": listed})), is_grpc=False))
     for one in forms:
-        assert all(agree(one, other, DEFAULT_RULES) for other in forms)
+        assert all(agree(one, other, Agreement()) for other in forms)
         np.testing.assert_array_equal(one["y"].values, values)
 
 
 def test_what_json_can_not_say_and_compressed_bodies_and_text():
     y = {"name": "y", "datatype": "FP32", "shape": [2], "data": [None, 1]}
     zipped = message(gzip.compress(rest(y)), content_encoding="gzip")
-    assert agree(outputs_of(zipped, is_grpc=False), {"y": numbers(NAN, 1)}, DEFAULT_RULES)
+    assert agree(outputs_of(zipped, is_grpc=False), {"y": numbers(NAN, 1)}, Agreement())
     words = np.array([b"a", b"\xff"], object)
     answer = service_pb2.ModelInferResponse(raw_output_contents=[serialize_byte_tensor(words).item()])
     answer.outputs.add(name="y", datatype="BYTES", shape=[2])
@@ -161,39 +161,6 @@ def test_no_bytes_are_more_than_unreadable(body):
     for given_message, is_grpc in ((message(body), False), (message(framed), True), (message(body), True)):
         with suppress(Unreadable):
             outputs_of(given_message, is_grpc=is_grpc)
-
-
-@pytest.mark.parametrize(
-    ("asked", "expected"),
-    [
-        (None, DEFAULT_RULES),
-        ({}, DEFAULT_RULES),
-        ({"tolerance": 0}, Rules(0.0)),
-        (
-            {"tolerance": 0.5, "outputs": [{"name": "a"}, {"name": "b", "tolerance": 2}]},
-            Rules(0.5, (("a", 0.5), ("b", 2))),
-        ),
-    ],
-)
-def test_rules_are_read(asked, expected):
-    assert parse_rules({"shadow": asked}) == (expected, ())
-
-
-@pytest.mark.parametrize(
-    "asked",
-    [
-        5,
-        {"tolerance": "a"},
-        {"tolerance": -1},
-        {"tolerance": True},
-        {"outputs": 5},
-        {"outputs": [5]},
-        {"outputs": [{}]},
-    ],
-)
-def test_rules_that_can_not_be_read_are_left_out_and_said(asked):
-    rules, wrong = parse_rules({"shadow": asked})
-    assert (rules, len(wrong)) == (DEFAULT_RULES, 1)
 
 
 def test_an_exchange_ends_with_the_answer_and_not_before():

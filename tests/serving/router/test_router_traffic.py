@@ -1,36 +1,40 @@
+import re
+from dataclasses import fields, replace
 from pathlib import PurePosixPath
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from router_policies import written
 
+from headgate.api.policy import Fallback, Policy
 from headgate_serving.router.config import Layout, bootstrap_document
 from headgate_serving.router.config.documents import discovery_response
 from headgate_serving.router.errors import InvalidTraffic
 from headgate_serving.router.protection import UNPROTECTED
 from headgate_serving.router.step import Memory, step
-from headgate_serving.router.traffic import DEFAULT_TIMEOUT_MS, Intent, Target, parse_deployment, parse_duration
+from headgate_serving.router.traffic import Intent, Target, parse_deployment, read_policy
 
 STABLE = {"revision": "fraud-1a2b3c4d", "role": "stable", "weight": 90}
 CANDIDATE = {"revision": "fraud-9e8d7c6b", "role": "candidate", "weight": 10}
 
 
-def deployment(*traffic, **wishes):
-    return {"spec": {"traffic": wishes}, "status": {"traffic": list(traffic)}}
+def deployment(*traffic: object, **policy: object) -> dict[str, Any]:
+    return {"status": {"traffic": list(traffic), "policy": policy}}
 
 
-def test_the_split_the_timeout_and_the_retry_are_read():
-    intent = parse_deployment(deployment(STABLE, CANDIDATE, timeout="200ms", retryOnStable=False))
-    assert intent == Intent(
-        (Target("fraud-1a2b3c4d", "stable", 900), Target("fraud-9e8d7c6b", "candidate", 100)), 200, False
-    )
+def test_the_split_and_the_policy_are_read():
+    intent = parse_deployment(deployment(STABLE, CANDIDATE, timeoutMs=200, retryOnStable=False))
+    targets = (Target("fraud-1a2b3c4d", "stable", 900), Target("fraud-9e8d7c6b", "candidate", 100))
+    assert intent == Intent(targets, Policy(200, retry_on_stable=False))
     assert intent.stable and intent.stable.revision == "fraud-1a2b3c4d"
     assert intent.candidate and intent.candidate.weight == 100
 
 
-@pytest.mark.parametrize("raw", [{}, {"status": None, "spec": None}, {"spec": {}, "status": {"traffic": []}}])
+@pytest.mark.parametrize("raw", [{}, {"status": None}, {"status": {"traffic": []}}])
 def test_a_deployment_without_status_has_no_version_and_the_defaults(raw):
-    assert parse_deployment(raw) == Intent((), 1000, True)
+    assert parse_deployment(raw) == Intent()
 
 
 @pytest.mark.parametrize(
@@ -90,102 +94,137 @@ def test_a_split_of_the_wrong_kind_is_refused():
         parse_deployment({"status": {"traffic": "all"}})
 
 
-@pytest.mark.parametrize(
-    ("text", "milliseconds"), [("200ms", 200), ("1s", 1000), ("1.5s", 1500), ("1m30s", 90_000), ("2h", 7_200_000)]
+EVERYTHING = written(
+    {
+        "timeout": "200ms",
+        "retryOnStable": False,
+        "match": [{"header": "x-tester"}],
+        "affinity": {"cookie": "session"},
+        "maxBody": "1Mi",
+        "rateLimit": {"requests": 7},
+        "fallback": [{"modelDeployment": "simple"}],
+    },
+    {"latency": {"threshold": "50ms"}, "shadow": {"tolerance": 0.5}},
 )
-def test_durations_are_milliseconds(text, milliseconds):
-    assert parse_duration(text) == milliseconds
 
 
-@pytest.mark.parametrize("text", ["", "200", "ms", "-1s", "1 s", 200, None, "1..5s"])
-def test_what_is_no_duration_is_refused(text):
-    with pytest.raises(InvalidTraffic, match="no duration"):
-        parse_duration(text)
+def test_what_the_operator_writes_is_what_is_read():
+    policy, wrong = read_policy(EVERYTHING, Policy())
+    assert wrong == ()
+    assert policy.manifest() == EVERYTHING
+    parts = {field.name for field in fields(Policy) if getattr(policy, field.name) == getattr(Policy(), field.name)}
+    assert not parts, "the example says something of each part"
 
 
-@pytest.mark.parametrize(
-    ("timeout", "complaint"),
-    [
-        ("0s", "from 1 ms to 3600000 ms"),
-        ("0.5ms", "from 1 ms to 3600000 ms"),
-        ("1h1ms", "from 1 ms to 3600000 ms"),
-        ("9999999999h", "from 1 ms to 3600000 ms"),
-        ("9" * 5000 + "h", "no duration"),
-        ("soon", "no duration"),
-        ("٣s", "no duration"),
-        (200, "no duration"),
-        ({}, "no duration"),
-    ],
-)
-def test_a_timeout_that_no_router_can_keep_holds_up_nothing(timeout, complaint):
-    last_good = {}
-    first = parse_deployment(deployment(STABLE, CANDIDATE, timeout=timeout), last_good)
-    assert (first.timeout_ms, len(first.targets)) == (DEFAULT_TIMEOUT_MS, 2)
-    assert parse_deployment(deployment(STABLE, CANDIDATE, timeout="200ms"), last_good).timeout_ms == 200
-    rolled_back = parse_deployment(deployment(STABLE | {"weight": 100}, timeout=timeout), last_good)
-    assert [target.role for target in rolled_back.targets] == ["stable"]
-    assert rolled_back.timeout_ms == 200
-    (said,) = rolled_back.ignored
-    assert complaint in said
+def test_numbers_are_read_as_the_api_server_writes_them():
+    """It writes 3.0 as 3."""
+    outputs = [{"name": "y", "datatype": "FP32", "shape": [2], "data": [3.0, 0.5]}]
+    policy = written({"fallback": [{"static": {"outputs": outputs}}]}, {"shadow": {"tolerance": 1}})
+
+    def plain(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [plain(inner) for inner in value]
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+    assert read_policy(plain(policy), Policy()) == read_policy(policy, Policy())
 
 
-GOOD = {
-    "timeout": "200ms",
-    "retryOnStable": False,
-    "match": [{"header": "x-tester"}],
-    "affinity": {"cookie": "session"},
-    "maxBody": "1Mi",
-    "rateLimit": {"requests": 7},
-    "fallback": [{"modelDeployment": "simple"}],
-}
-GOOD_ROLLOUT = {"latency": {"threshold": "50ms"}, "shadow": {"tolerance": 0.5}}
-
-
-@pytest.mark.parametrize(
-    ("wishes", "rollout", "parts"),
-    [
-        *(({part: 7.5}, {}, 1) for part in GOOD),
-        ({}, {"latency": 7}, 1),
-        ({}, {"latency": {}}, 1),
-        ({}, {"latency": {"threshold": "2h"}}, 1),
-        ({}, {"shadow": 7}, 1),
-        ({}, {"shadow": {"tolerance": 10**400}}, 1),
-        (7, {}, 1),
-        ({}, 7, 1),
-        ("everything", "everything", 2),
-    ],
-)
-def test_each_part_that_cannot_be_read_is_what_it_was_and_the_others_are_followed(wishes, rollout, parts):
-    last_good = {}
-    raw = {"spec": {"traffic": GOOD, "rollout": GOOD_ROLLOUT}, "status": {"traffic": [STABLE, CANDIDATE]}}
-    before = parse_deployment(raw, last_good)
-    assert before.ignored == ()
-
-    def changed(old, new):
-        return {**old, **new} if isinstance(new, dict) else new
-
-    spec = {"traffic": changed(GOOD, wishes), "rollout": changed(GOOD_ROLLOUT, rollout)}
-    after = parse_deployment({"spec": spec, "status": {"traffic": [STABLE | {"weight": 100}]}}, last_good)
-    assert len(after.ignored) == parts
-    assert after.wishes == before.wishes
+@pytest.mark.parametrize("part", EVERYTHING)
+@pytest.mark.parametrize("value", [7.5, "soon", [[]], -1, {"x": {}}, {"kind": "query", "name": "x"}, "\ud800"])
+def test_a_part_that_cannot_be_read_is_what_it_was_and_the_others_are_followed(part, value):
+    last_good = parse_deployment(deployment(STABLE, CANDIDATE, **EVERYTHING)).policy
+    changed = EVERYTHING | {"timeoutMs": 300, "maxBodyBytes": 1000} | {part: value}
+    after = parse_deployment(deployment(STABLE | {"weight": 100}, **changed), last_good)
+    (said,) = after.ignored
+    assert said.startswith(f"status.policy.{part}")
     assert [target.role for target in after.targets] == ["stable"]
-    if isinstance(wishes, dict) and "timeout" not in wishes:
-        spec["traffic"]["timeout"] = "300ms"
-        assert parse_deployment({"spec": spec, "status": {}}, last_good).timeout_ms == 300
+    expected = {"timeout_ms": 300, "max_body_bytes": 1000}
+    expected.pop({"timeoutMs": "timeout_ms", "maxBodyBytes": "max_body_bytes"}.get(part, ""), None)
+    assert after.policy == replace(last_good, **expected)
 
 
-def test_a_spec_that_is_none_is_what_it_was():
-    last_good = {}
-    before = parse_deployment({"spec": {"traffic": GOOD, "rollout": GOOD_ROLLOUT}}, last_good)
-    after = parse_deployment({"spec": [1], "status": {"traffic": [STABLE | {"weight": 100}]}}, last_good)
-    assert after.wishes == before.wishes
-    assert len(after.ignored) == 1
+@pytest.mark.parametrize(
+    ("part", "value", "complaint"),
+    [
+        ("timeoutMs", 0, "timeoutMs: .*greater than or equal to 1"),
+        ("timeoutMs", 3_600_001, "timeoutMs: .*less than or equal to 3600000"),
+        ("slowMs", 0, "slowMs: "),
+        ("maxBodyBytes", 1 << 62, "maxBodyBytes: "),
+        ("rateLimit", {"requests": 10_000_001}, "rateLimit.requests: .*less than or equal to 10000000"),
+        ("rateLimit", {"requests": 1, "header": ":path"}, "rateLimit.header: .*match pattern"),
+        ("affinity", {"kind": "cookie", "name": "a;b"}, "affinity.name: .*match pattern"),
+        ("affinity", {"kind": "header", "name": "X-User"}, "affinity: .*match pattern"),
+        ("matches", [{"selector": {"kind": "header", "name": "a"}, "role": "shadow"}], "matches.0.role: "),
+        ("matches", [{"selector": {"kind": "header", "name": "a"}, "how": "exact"}], "value must be given for exact"),
+        ("matches", [{"selector": {"kind": "header", "name": "a"}, "value": "b"}], "and only for those"),
+        ("matches", [{"selector": {"kind": "cookie", "name": "a"}, "how": "exact", "value": "b; c=d"}], "matches.0.va"),
+        ("agreement", {"tolerance": -1}, "agreement.tolerance: "),
+        ("agreement", {"tolerance": float("nan")}, "agreement.tolerance: "),
+        ("agreement", {"outputs": [{}]}, "agreement.outputs.0.name: "),
+        ("fallback", {"models": ["../v1"]}, "fallback.models.0: .*match pattern"),
+        ("fallback", {"models": ["a"] * 5}, "fallback.models: .*at most 4"),
+        ("fallback", {"onLowConfidence": True}, "needs a static answer"),
+        ("fallback", {"static": {"name": "a", "outputs": []}}, "fallback.static.outputs: .*at least 1"),
+    ],
+)
+def test_it_is_said_where_a_policy_is_wrong(part, value, complaint):
+    _, (said,) = read_policy({part: value}, Policy())
+    assert re.search(complaint, said)
+
+
+LABEL = {"name": "label", "datatype": "INT64", "shape": [-1], "data": [0]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"name": ""}, "at least 1"),
+        ({"name": "a" * 257}, "at most 256"),
+        ({"shape": []}, "at least 1"),
+        ({"shape": [0]}, "must have sizes from 1"),
+        ({"shape": [1, -1]}, "-1 only as the first"),
+        ({"shape": [2]}, "as many values as its shape"),
+        ({"shape": [1000, 1000]}, "as many values as its shape"),
+        ({"datatype": "BYTES"}, "as many values as its shape"),
+        ({"text": ["a"]}, "as many values as its shape"),
+        ({"datatype": "BYTES", "data": [], "text": [1]}, "valid string"),
+        ({"datatype": "BYTES", "data": [], "text": ["\ud800"]}, "valid string|unicode"),
+        ({"datatype": "INT9"}, "Input should be 'BOOL'"),
+        ({"datatype": None}, "Input should be 'BOOL'"),
+        ({"data": [0.5]}, "can't hold"),
+        ({"data": ["x"]}, "valid number"),
+        ({"datatype": "UINT8", "data": [256]}, "can't hold"),
+        ({"datatype": "BOOL", "data": [2]}, "can't hold"),
+        ({"datatype": "FP16", "data": [65505]}, "can't hold"),
+        ({"datatype": "FP64", "data": [float("inf")]}, "finite number"),
+    ],
+)
+def test_a_static_answer_that_no_engine_could_give_is_no_fallback(changes, complaint):
+    static = {"name": "safe", "outputs": [LABEL | changes]}
+    policy, (said,) = read_policy({"fallback": {"models": ["simple"], "static": static}}, Policy())
+    assert policy.fallback == Fallback()
+    assert re.search(complaint, said)
+
+
+def test_two_outputs_of_a_static_answer_have_two_names():
+    _, (said,) = read_policy({"fallback": {"static": {"name": "safe", "outputs": [LABEL, LABEL]}}}, Policy())
+    assert "must have different names" in said
+
+
+def test_without_a_policy_the_last_one_stays_and_without_any_nobody_is_routed():
+    last_good = Policy(200)
+    bare = {"status": {"traffic": [STABLE | {"weight": 100}]}}
+    intent = parse_deployment(bare, last_good)
+    assert (intent.policy, len(intent.ignored)) == (last_good, 1)
+    with pytest.raises(InvalidTraffic, match=r"status\.policy is missing"):
+        parse_deployment(bare)
 
 
 KEYS = (
-    "timeout", "retryOnStable", "match", "affinity", "maxBody", "rateLimit", "fallback", "fallbackOnLowConfidence",
-    "header", "cookie", "exact", "prefix", "role", "requests", "unit", "modelDeployment", "static", "outputs", "name",
-    "datatype", "shape", "data", "text", "latency", "threshold", "shadow", "tolerance", "traffic", "rollout",
+    *EVERYTHING, "selector", "kind", "name", "how", "value", "role", "requests", "seconds", "header", "tolerance",
+    "outputs", "models", "static", "onLowConfidence", "datatype", "shape", "data", "text",
 )  # fmt: skip
 TEXTS = (
     "1s",
@@ -215,30 +254,15 @@ GARBAGE = st.recursive(
 SECTIONS = st.dictionaries(st.sampled_from(KEYS), GARBAGE, max_size=8)
 
 
-@given(st.lists(st.one_of(GARBAGE, st.fixed_dictionaries({"traffic": SECTIONS, "rollout": SECTIONS})), max_size=3))
+@given(st.lists(GARBAGE | SECTIONS, max_size=3))
 @settings(max_examples=300)
-def test_no_spec_whatever_is_in_it_holds_up_the_split(specs):
-    last_good = {}
-    for spec in specs:
-        intent = parse_deployment({"spec": spec, "status": {"traffic": [STABLE, CANDIDATE]}}, last_good)
+def test_no_policy_whatever_is_in_it_holds_up_the_split(policies):
+    last_good = Policy()
+    for policy in policies:
+        intent = parse_deployment({"status": {"traffic": [STABLE, CANDIDATE], "policy": policy}}, last_good)
+        last_good = intent.policy
         assert [target.weight for target in intent.targets] == [900, 100]
         documents, _ = step(Memory({}, {}), intent, {}, 0.0)
         discovery_response(documents.routes)
         discovery_response(*documents.clusters.values())
         bootstrap_document("ns", "fraud", Layout(PurePosixPath("/xds")), intent, UNPROTECTED)
-
-
-@pytest.mark.parametrize(
-    ("rollout", "slow_ms"),
-    [
-        ({"latency": {"threshold": "1.5s"}}, 1500),
-        ({"latency": {"threshold": "soon"}}, None),
-        ({"latency": {}}, None),
-        ({"latency": None}, None),
-        ({"latency": 7}, None),
-        ({}, None),
-        (None, None),
-    ],
-)
-def test_a_threshold_that_cannot_be_read_stops_no_router(rollout, slow_ms):
-    assert parse_deployment({"spec": {"rollout": rollout}}).slow_ms == slow_ms

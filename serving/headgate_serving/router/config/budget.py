@@ -56,8 +56,9 @@ def latency_edges(intent: Intent) -> list[float]:
     Not where the candidate is not waited for: the largest edge up to there has to stay what it is. Envoy keeps times
     with two digits, and between two of those an edge is as good as a guess.
     """
-    waited_for = stable_try_ms(intent.timeout_ms) if intent.fallback else intent.timeout_ms
-    if intent.retry_on_stable:
-        waited_for = candidate_try_ms(intent.timeout_ms, fallback=bool(intent.fallback))
-    slow = {intent.slow_ms} if intent.slow_ms is not None and 0 < intent.slow_ms < waited_for else set()
+    policy = intent.policy
+    waited_for = stable_try_ms(policy.timeout_ms) if policy.fallback else policy.timeout_ms
+    if policy.retry_on_stable:
+        waited_for = candidate_try_ms(policy.timeout_ms, fallback=bool(policy.fallback))
+    slow = {policy.slow_ms} if policy.slow_ms is not None and policy.slow_ms < waited_for else set()
     return sorted(slow.union(LATENCY_EDGES_MS))

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Set
 from itertools import product
 from typing import Any
 
+from headgate.api.policy import Fallback
 from headgate_serving.router.config import headers, names
 from headgate_serving.router.config.layout import Layout, duration, from_agent, pipe_cluster
 from headgate_serving.router.config.whole_answers import whole_answers
 from headgate_serving.router.endpoints import Endpoint, State
-from headgate_serving.router.fallback.wishes import NO_FALLBACK, Fallback
 from headgate_serving.router.traffic import Intent, Target
 
 CONNECT_TIMEOUT_MS = 250
@@ -42,6 +42,8 @@ UNTIL_NOBODY_IS_LEFT = 100_000
 """Percent. Envoy would send a part of the requests past a revision of which a third of the pods is out. But who comes
 next is another version, or a degraded answer: so it gets requests only when no pod is left, of up to a thousand."""
 
+NO_FALLBACK = Fallback()
+
 WIRES: tuple[names.Wire, ...] = ("http", "grpc")
 
 _TYPE = "type.googleapis.com/envoy."
@@ -53,14 +55,13 @@ def cluster_documents(intent: Intent) -> list[dict[str, Any]]:
     if stable is None:
         return []
     pods, aggregates = list[dict[str, Any]](), list[dict[str, Any]]()
+    fallback = intent.policy.fallback
     for target, wire in product(intent.targets, WIRES):
         pods += [_pods(target, kind, wire) for kind in ("attempts", "uncounted-attempts")]
-        aggregates.append(_aggregate(target, "assigned=true", "attempts", wire, intent, fallback=intent.fallback))
+        aggregates.append(_aggregate(target, "assigned=true", "attempts", wire, intent, fallback=fallback))
         aggregates.append(_aggregate(target, "uncounted", "uncounted-attempts", wire, intent))
-        if intent.fallback:
-            aggregates.append(
-                _aggregate(target, "testers", "uncounted-attempts", wire, intent, fallback=intent.fallback)
-            )
+        if fallback:
+            aggregates.append(_aggregate(target, "testers", "uncounted-attempts", wire, intent, fallback=fallback))
         if wire == "grpc":
             aggregates.append(_aggregate(target, "streams", "attempts", wire, intent))
         if target == stable and candidate is not None:
@@ -177,7 +178,7 @@ def _aggregate(
     retries, options = MANY, dict[str, Any]()
     if len(behind) == 1:
         retries, options = STABLE_RETRIES, {"retry_policy": _retry_elsewhere()}
-    elif intent.retry_on_stable or not rescued:
+    elif intent.policy.retry_on_stable or not rescued:
         options = {"retry_policy": _retry_on_next(len(behind) - 1, unsure=fallback.on_low_confidence)}
         if kind != "streams":
             options["http_filters"] = whole_answers()

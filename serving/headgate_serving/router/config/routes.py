@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from headgate.api.policy import Match, RateLimit, Selector
 from headgate_serving.router.config import headers, names
 from headgate_serving.router.config.authentication import EXEMPT
 from headgate_serving.router.config.budget import candidate_try_ms, stable_try_ms, whole_ms
 from headgate_serving.router.config.copying import copied, sampled
 from headgate_serving.router.config.layout import duration
-from headgate_serving.router.limits import SECONDS, RateLimit
-from headgate_serving.router.matching import Match, Selector
 from headgate_serving.router.traffic import TOTAL_WEIGHT, Intent, Target
 
 ROUTES = "headgate"
@@ -51,7 +50,7 @@ class Way:
 
     def degradable(self, intent: Intent) -> bool:
         """Whether a fallback may answer in stable's place: inference, one request and one answer."""
-        return self.kind == "assigned=true" and bool(intent.fallback)
+        return self.kind == "assigned=true" and bool(intent.policy.fallback)
 
 
 def _path(regex: str) -> dict[str, Any]:
@@ -94,11 +93,11 @@ def route_document(intent: Intent) -> dict[str, Any]:
             {
                 "name": "model",
                 "domains": ["*"],
-                **_per_filter(RATE_LIMIT_FILTER, _rate_limit(intent.limits.rate)),
+                **_per_filter(RATE_LIMIT_FILTER, _rate_limit(intent.policy.rate_limit)),
                 "routes": [
                     _answer({"path": "/healthz"}, 200, "ok")
                     | {"typed_per_filter_config": {RATE_LIMIT_FILTER: _OFF, **EXEMPT}},
-                    _answer(_larger_than(intent.limits.max_body), 413, "the request is too large"),
+                    _answer(_larger_than(intent.policy.max_body_bytes), 413, "the request is too large"),
                     *(route for way in WAYS for route in _routes(way, intent)),
                     _answer({"prefix": "/"}, 404, "not found: a model is served below /v2"),
                 ],
@@ -117,10 +116,10 @@ def _answer(match: dict[str, Any], status: int, text: str) -> dict[str, Any]:
 
 def _routes(way: Way, intent: Intent) -> Iterator[dict[str, Any]]:
     """First the requests that don't follow the weights, in the user's order, then those that do."""
-    whole = whole_ms(intent.timeout_ms, fallback=way.degradable(intent))
+    whole = whole_ms(intent.policy.timeout_ms, fallback=way.degradable(intent))
     times = {
         "timeout": duration(0 if way.endless else whole),
-        "idle_timeout": duration(intent.timeout_ms + SLOW_CLIENT_MS),
+        "idle_timeout": duration(intent.policy.timeout_ms + SLOW_CLIENT_MS),
     }
     if intent.stable is None:
         if way.degradable(intent):
@@ -130,7 +129,7 @@ def _routes(way: Way, intent: Intent) -> Iterator[dict[str, Any]]:
         return
     testers: names.Kind = "testers" if way.degradable(intent) else "uncounted"
     by_role = {target.role: target for target in intent.targets}
-    for match in intent.matches:
+    for match in intent.policy.matches:
         if intent.shadowed and match.role == "candidate":
             continue  # not even testers, before it is known how it answers
         if intent.candidate and (target := by_role.get(match.role)):
@@ -148,9 +147,9 @@ def _routes(way: Way, intent: Intent) -> Iterator[dict[str, Any]]:
         for target, weight in _shares(intent)
     ]
     split: dict[str, Any] = {"weighted_clusters": {"clusters": clusters}}
-    if intent.affinity is not None:
+    if intent.policy.affinity is not None:
         split["weighted_clusters"]["use_hash_policy"] = True
-        split["hash_policy"] = [_hashed(intent.affinity)]
+        split["hash_policy"] = [_hashed(intent.policy.affinity)]
     if intent.copied and way.kind == "assigned=true":
         yield {"match": sampled(way.match, intent.copied), "route": times | split, **copied()}
     yield {"match": way.match, "route": times | split}
@@ -165,7 +164,7 @@ def _shares(intent: Intent) -> list[tuple[Target, int]]:
     stable, candidate = intent.stable, intent.candidate
     if stable is None or candidate is None:
         return [(target, target.weight) for target in intent.targets]
-    begin = zlib.crc32(candidate.revision.encode()) % TOTAL_WEIGHT if intent.affinity else 0
+    begin = zlib.crc32(candidate.revision.encode()) % TOTAL_WEIGHT if intent.policy.affinity else 0
     over = max(0, begin + candidate.weight - TOTAL_WEIGHT)
     upper = candidate.weight - over
     parts = [(candidate, over), (stable, begin - over), (candidate, upper), (stable, TOTAL_WEIGHT - begin - upper)]
@@ -177,11 +176,11 @@ def _filters(target: Target, way: Way, intent: Intent) -> dict[str, Any]:
     """Who is stood in for by others has a part of the time only."""
     fallback = way.degradable(intent)
     if target == intent.candidate:
-        if not intent.retry_on_stable or way.endless:
+        if not intent.policy.retry_on_stable or way.endless:
             return {}
-        milliseconds = candidate_try_ms(intent.timeout_ms, fallback=fallback)
+        milliseconds = candidate_try_ms(intent.policy.timeout_ms, fallback=fallback)
     elif fallback:
-        milliseconds = stable_try_ms(intent.timeout_ms)
+        milliseconds = stable_try_ms(intent.policy.timeout_ms)
     else:
         return {}
     return _per_filter(TRY_TIMEOUT_FILTER, _try_timeout(milliseconds))
@@ -216,7 +215,7 @@ def _rate_limit(limit: RateLimit | None) -> dict[str, Any]:
         "filter_enabled": always,
         "filter_enforced": always,
         # Without a value an entry stands for each value that there is.
-        "descriptors": [{"entries": [{"key": key}], "token_bucket": _bucket(limit.requests, SECONDS[limit.unit])}],
+        "descriptors": [{"entries": [{"key": key}], "token_bucket": _bucket(limit.requests, limit.seconds)}],
         # For whom nothing names.
         "token_bucket": _bucket(_UNLIMITED, 1),
         "always_consume_default_token_bucket": False,

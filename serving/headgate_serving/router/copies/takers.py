@@ -102,4 +102,4 @@ def _wish(intent: Intent, endpoints: Endpoints) -> Wish | None:
         return None
     stable, candidate = intent.stable.revision, intent.candidate.revision
     pods = serving(endpoints.get(candidate, ()))
-    return Wish(stable, candidate, pods, intent.timeout_ms / 1000, intent.shadow_rules)
+    return Wish(stable, candidate, pods, intent.policy.timeout_ms / 1000, intent.policy.agreement)

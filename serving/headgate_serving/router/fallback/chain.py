@@ -9,8 +9,8 @@ from typing import Literal, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter
 
-from headgate_serving.router.fallback.static import StaticAnswer
-from headgate_serving.router.fallback.wishes import NO_FALLBACK, Fallback
+from headgate.api.policy import Fallback
+from headgate_serving.router.fallback.static import StaticResponder
 
 Outcome = Literal["answered", "refused", "failed", "late"]
 OUTCOMES: tuple[Outcome, ...] = ("answered", "refused", "failed", "late")
@@ -61,14 +61,14 @@ class Chain:
             registry=registry,
         )
         self._whose = (namespace, model)
-        self._fallback = NO_FALLBACK
-        self.static: StaticAnswer | None = None
+        self._fallback = Fallback()
+        self.static: StaticResponder | None = None
 
     def follow(self, fallback: Fallback) -> None:
         """What the spec says now. Its counters are there before there is anything to count."""
         if fallback == self._fallback:
             return
-        self.static = StaticAnswer(fallback.static) if fallback.static else None
+        self.static = StaticResponder(fallback.static) if fallback.static else None
         self._fallback = fallback
         for name in (*fallback.models, *((fallback.static.name,) if fallback.static else ()), NOBODY):
             for outcome in OUTCOMES:

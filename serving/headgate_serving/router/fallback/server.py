@@ -3,14 +3,14 @@
 What gRPC and protobuf take of memory is taken only where there is a fallback.
 """
 
-import json
 import logging
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from headgate_serving.router.fallback.wishes import Fallback, parse_fallback
+from headgate.api.policy import Fallback
+from headgate.api.stored import adapter
 from headgate_serving.router.files import XdsFolder
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ class StandIn:
 
     async def begin(self) -> None:
         """Go on with what an earlier agent was told; the caller ends it by `cleanup`."""
-        await self._follow(parse_fallback(self._kept(), self._model)[0])
+        await self._follow(self._kept())
 
-    async def follow(self, fallback: Fallback, deployment: Mapping[str, Any]) -> None:
-        """What the ModelDeployment says now, as it was read and as it is written. The sockets are there afterwards.
+    async def follow(self, fallback: Fallback) -> None:
+        """What the policy says now. The sockets are there afterwards.
 
         Where they can't be made, the log says so, and the next change tries again: a rollback must not wait for that.
         """
@@ -60,10 +60,8 @@ class StandIn:
         except (OSError, RuntimeError):
             log.exception("nobody can answer in stable's place")
             await self.cleanup()
-        wishes = (deployment.get("spec") or {}).get("traffic") or {}
-        chain = {name: wishes[name] for name in ("fallback", "fallbackOnLowConfidence") if name in wishes}
-        if chain or self._kept():
-            self._folder.put(self._folder.layout.fallback, json.dumps(chain, sort_keys=True))
+        if fallback or self._kept():
+            self._folder.put(self._folder.layout.fallback, adapter(Fallback).dump_json(fallback).decode())
 
     async def cleanup(self) -> None:
         """End both servers, with half a second for what is under way."""
@@ -88,9 +86,9 @@ class StandIn:
         if self._chain is not None:
             self._chain.follow(fallback)
 
-    def _kept(self) -> dict[str, Any]:
+    def _kept(self) -> Fallback:
         try:
-            kept = json.loads(self._folder.text(self._folder.layout.fallback) or "{}")
+            kept: Fallback = adapter(Fallback).validate_json(self._folder.text(self._folder.layout.fallback) or "{}")
         except ValueError:
-            return {}
-        return kept if isinstance(kept, dict) else {}
+            return Fallback()
+        return kept

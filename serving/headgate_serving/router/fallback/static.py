@@ -1,4 +1,4 @@
-"""The answer that asks nobody, in each form of the protocol. Its values are encoded once, when the spec is read.
+"""The answer that asks nobody, in each form of the protocol. Its values are encoded once, when the policy is read.
 
 `rest` and `grpc` call it at the chain's end. It fits any request: of outputs that it doesn't have it says nothing, and
 of a request that wants nothing else it ignores the wish, for there has to be an answer.
@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 
+from headgate.api.policy import StaticAnswer, StaticOutput, Value
 from headgate_serving.codec.oip_messages import MESSAGES
 from headgate_serving.router.fallback.requests import Asked
-from headgate_serving.router.fallback.wishes import Output, Static, Value
 
 MOST_BYTES = 16 << 20
 """What a static answer may be in all: it is made for rows that the client counts."""
@@ -34,7 +34,7 @@ class TooLarge(Exception):
 class _Encoded:
     """An output, and its values: all of them, or those of one row."""
 
-    output: Output
+    output: StaticOutput
     json: bytes
     """Without the brackets around."""
     raw: bytes
@@ -46,10 +46,10 @@ class _Encoded:
         return rows if self.output.for_each_row else 1
 
 
-class StaticAnswer:
+class StaticResponder:
     """One static answer, ready to be given."""
 
-    def __init__(self, static: Static) -> None:
+    def __init__(self, static: StaticAnswer) -> None:
         self.name = static.name
         self._outputs = [_encoded(output) for output in static.outputs]
 
@@ -95,7 +95,7 @@ class StaticAnswer:
         return chosen
 
 
-def _encoded(output: Output) -> _Encoded:
+def _encoded(output: StaticOutput) -> _Encoded:
     values: Sequence[Value | bool] = output.values
     if output.datatype == "BOOL":
         values = [value == 1 for value in output.values]

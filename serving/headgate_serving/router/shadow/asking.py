@@ -14,6 +14,7 @@ from typing import Self
 import aiohttp
 import grpc
 
+from headgate.api.policy import Agreement
 from headgate_serving.codec.http_message import MAX_BODY, Message
 from headgate_serving.codec.lenient import Tensors, Unreadable, grpc_message, outputs_of
 from headgate_serving.codec.oip_messages import MESSAGES
@@ -21,7 +22,6 @@ from headgate_serving.router.config.headers import OWN
 from headgate_serving.router.copies.exchange import INFERENCE_OK, Exchange, Unusable
 from headgate_serving.router.endpoints import Endpoint
 from headgate_serving.router.shadow.comparison import agree, compared
-from headgate_serving.router.shadow.rules import Rules
 from headgate_serving.router.shadow.series import Verdict
 
 AT_ONCE = 8
@@ -53,7 +53,7 @@ class Candidate:
     pods: tuple[Endpoint, ...]
     patience: float
     """Seconds that a user would wait."""
-    rules: Rules
+    agreement: Agreement
     _turn: "count[int]" = field(default_factory=count)
     _large: asyncio.Lock = field(default_factory=asyncio.Lock)
     _channels: dict[str, grpc.aio.Channel] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Candidate:
         stable = await self._read(exchange.answer, exchange.is_grpc)
         if stable is None:
             raise Unusable("unreadable")
-        if not compared(stable, self.rules):
+        if not compared(stable, self.agreement):
             raise Unusable("incomparable")
         ask = self._ask_grpc(exchange.request) if exchange.is_grpc else self._ask_rest(exchange.request)
         started = time.monotonic()
@@ -90,7 +90,7 @@ class Candidate:
         found = await self._read(answer, exchange.is_grpc)
         if found is None:
             return "error", seconds
-        return "yes" if agree(stable, found, self.rules) else "no", seconds
+        return "yes" if agree(stable, found, self.agreement) else "no", seconds
 
     async def _ask_rest(self, request: Message) -> Message:
         path = request.header(":path")
@@ -161,9 +161,9 @@ class Candidate:
             self._channels[where] = grpc.aio.insecure_channel(where, _OPTIONS)
         return self._channels[where]
 
-    async def follow(self, pods: tuple[Endpoint, ...], patience: float, rules: Rules) -> None:
+    async def follow(self, pods: tuple[Endpoint, ...], patience: float, agreement: Agreement) -> None:
         """What is new; connections to pods that are gone end with their calls."""
-        self.pods, self.patience, self.rules = pods, patience, rules
+        self.pods, self.patience, self.agreement = pods, patience, agreement
         await self._close_channels_but(frozenset(pod.authority(pod.grpc_port) for pod in pods))
 
     async def _close_channels_but(self, kept: frozenset[str]) -> None:

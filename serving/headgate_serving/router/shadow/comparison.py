@@ -8,23 +8,23 @@ classes, only those count: a model that was trained anew gives other scores for 
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.api.policy import Agreement
 from headgate_serving.codec.lenient import Tensor, Tensors
-from headgate_serving.router.shadow.rules import Rules
 
 
-def compared(stable: Tensors, rules: Rules) -> dict[str, float]:
+def compared(stable: Tensors, agreement: Agreement) -> dict[str, float]:
     """Which outputs of stable's answer count, and how close each has to be. Empty: there is nothing to compare."""
-    if rules.outputs:
-        return {name: tolerance for name, tolerance in rules.outputs if name in stable}
+    if agreement.outputs:
+        return {output.name: output.tolerance for output in agreement.outputs if output.name in stable}
     classes = {name for name, output in stable.items() if not output.is_float}
-    return dict.fromkeys(classes or stable, rules.tolerance)
+    return dict.fromkeys(classes or stable, agreement.tolerance)
 
 
-def agree(stable: Tensors, candidate: Tensors, rules: Rules) -> bool:
+def agree(stable: Tensors, candidate: Tensors, agreement: Agreement) -> bool:
     """Whether the candidate answered as stable did."""
     return all(
         name in candidate and _same(stable[name], candidate[name], tolerance)
-        for name, tolerance in compared(stable, rules).items()
+        for name, tolerance in compared(stable, agreement).items()
     )
 
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from headgate.api.policy import Agreement
 from headgate_serving.router.copies.exchange import Exchange, Unusable
 from headgate_serving.router.copies.room import Room
 from headgate_serving.router.copies.waiting import Waiting
 from headgate_serving.router.endpoints import Endpoint
 from headgate_serving.router.shadow.asking import AT_ONCE, Candidate
-from headgate_serving.router.shadow.rules import Rules
 from headgate_serving.router.shadow.series import Tally
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class Wish:
     candidate: str
     pods: tuple[Endpoint, ...]
     timeout: float
-    rules: Rules
+    agreement: Agreement
 
 
 class Session:
@@ -41,7 +41,7 @@ class Session:
     def __init__(self, wish: Wish, room: Room, tally: Tally) -> None:
         self.pair = (wish.stable, wish.candidate)
         self._tally = tally
-        self._candidate = Candidate(wish.pods, wish.timeout, wish.rules)
+        self._candidate = Candidate(wish.pods, wish.timeout, wish.agreement)
         self._waiting = Waiting(MOST_WAITING, room)
         self._until_end = AsyncExitStack()
 
@@ -63,8 +63,8 @@ class Session:
         self._waiting.done(*self._waiting.rest())
 
     async def follow(self, wish: Wish) -> None:
-        """The same two revisions, with other pods or rules."""
-        await self._candidate.follow(wish.pods, wish.timeout, wish.rules)
+        """The same two revisions, with other pods or another agreement."""
+        await self._candidate.follow(wish.pods, wish.timeout, wish.agreement)
 
     def take(self, exchange: Exchange) -> None:
         """One more copy."""

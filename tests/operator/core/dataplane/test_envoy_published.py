@@ -34,7 +34,7 @@ def test_stable_gets_everything_even_while_a_candidate_has_its_part(read):
     world.ask("v2", traffic=wishes).until("Canary")
     intent = parse_deployment(read(world, "10.0.0.1").deployment)
     assert intent.targets == (Target(world.status.stable.revision, "stable", 1000),)
-    assert (intent.timeout_ms, intent.limits.max_body, len(intent.matches)) == (250, 1 << 20, 1)
+    assert (intent.policy.timeout_ms, intent.policy.max_body_bytes, len(intent.policy.matches)) == (250, 1 << 20, 1)
     assert not intent.ignored
 
 

@@ -8,8 +8,8 @@ import json
 
 from headgate.api import API_VERSION, REVISION_LABEL
 from headgate.api.status import RevisionRef
-from headgate.api.stored import as_manifest
 from headgate.core.dataplane.envoy.router import router_name
+from headgate.core.dataplane.policy import resolved
 from headgate.core.engines.engine import GRPC_PORT, HTTP_PORT
 from headgate.core.manifests.metadata import Manifest, metadata
 from headgate.core.model import Observation, Workload
@@ -18,7 +18,7 @@ FILE = "state.json"
 
 
 def published_state(o: Observation, stable: RevisionRef) -> Manifest:
-    """The ConfigMap. It changes when stable, its ready pods or `spec.traffic` change."""
+    """The ConfigMap. It changes when stable, its ready pods or the policy change."""
     state = {"modelDeployment": _deployment(o, stable), "endpointSlices": _slices(o, stable)}
     return {
         "apiVersion": "v1",
@@ -29,13 +29,14 @@ def published_state(o: Observation, stable: RevisionRef) -> Manifest:
 
 
 def _deployment(o: Observation, stable: RevisionRef) -> Manifest:
-    spec = as_manifest(o.spec)
     return {
         "apiVersion": API_VERSION,
         "kind": "ModelDeployment",
         "metadata": {"name": o.name, "namespace": o.namespace},
-        "spec": {part: spec[part] for part in ("traffic", "rollout") if part in spec},
-        "status": {"traffic": [{"revision": stable.revision, "role": "stable", "weight": 100}]},
+        "status": {
+            "traffic": [{"revision": stable.revision, "role": "stable", "weight": 100}],
+            "policy": resolved(o.name, o.spec).manifest(),
+        },
     }
 
 
