@@ -25,7 +25,7 @@ from headgate.edges.kube import ApiServer, Kube
 from headgate.edges.lease import Connect, Election, LeaseSettings
 from headgate.edges.prometheus import Prometheus
 from headgate.edges.telemetry import Telemetry
-from headgate.errors import HeadgateError, NotFound, WatchesBroken, cause_of
+from headgate.errors import HeadgateError, NotFound, WatchesBroken, cause_of, described
 from headgate.handlers import register, watch
 from headgate.informer import Informer
 from headgate.observe import Observer
@@ -46,7 +46,7 @@ AGAIN_AFTER = 5.0
 """Seconds before something is tried again that the API server refused or did not answer."""
 
 ENDS_WITHIN = 9.0
-"""Seconds that each part has to end, once it was told to."""
+"""Seconds that each part has to end after it was cancelled."""
 
 
 class Leader:
@@ -121,16 +121,18 @@ class Leader:
             except HeadgateError as error:
                 log.warning("resync: %s", cause_of(error))
             if broken := self.informer.broken:
-                raise WatchesBroken(f"the watches of {', '.join(broken)} did not tell what two lists have found")
+                raise WatchesBroken(f"the watches of {', '.join(broken)} missed what two lists have found")
 
     def health(self) -> Health:
         """Alive, while the lists go on and workers come to an end of what is due."""
         now = time.monotonic()
         if (age := now - self.listed_at) > 3 * RESYNC_EVERY:
             return Health(False, f"the last full list is {age:.0f} s old")
-        waits, ended = self.queue.overdue(), now - self.queue.ended_at
-        if waits > STUCK_AFTER and ended > STUCK_AFTER:
-            return Health(False, f"a ModelDeployment waits for {waits:.0f} s and no worker has ended for {ended:.0f} s")
+        overdue, ended = self.queue.overdue(), now - self.queue.ended_at
+        if overdue > STUCK_AFTER and ended > STUCK_AFTER:
+            return Health(
+                False, f"a ModelDeployment waits for {overdue:.0f} s and no worker has ended for {ended:.0f} s"
+            )
         return Health(True)
 
     def ready(self) -> Health:
@@ -207,8 +209,7 @@ class Operator:
             try:
                 await _until(self._lost, self._lead())
             except Exception as error:
-                known = isinstance(error, HeadgateError)
-                log.warning("%s: %s; the work begins anew", type(error).__name__, cause_of(error), exc_info=not known)
+                log.warning("%s; the work begins anew", described(error), exc_info=not isinstance(error, HeadgateError))
                 await asyncio.sleep(AGAIN_AFTER)
                 await self._crds_are_installed()
 
@@ -236,8 +237,8 @@ class Operator:
         """Why there is nothing to work on; empty if there is. kopf goes by discovery, which may be later than lists."""
         kinds = {"modeldeployments": "ModelDeployment", "modelrevisions": "ModelRevision"}
         try:
-            found = await self.kube.resources(API_VERSION)
-            if missing := [kind for plural, kind in kinds.items() if plural not in found]:
+            resources = await self.kube.resources(API_VERSION)
+            if missing := [kind for plural, kind in kinds.items() if plural not in resources]:
                 return f"waits for the CustomResourceDefinitions of {' and '.join(missing)}: install the chart's crds"
             for kind in kinds.values():
                 await self.kube.list(API_VERSION, kind, self.settings.everywhere[0], {})

@@ -44,7 +44,7 @@ class Readings:
     """The newest that is known of one model."""
 
     drift: Drift | None = None
-    """None: not read since the last look."""
+    """None: not read since the last reconciliation."""
     released: frozenset[str] = frozenset()
     """Retiring revisions that no router sends requests to any more."""
 
@@ -68,40 +68,40 @@ class BackgroundReadings:
     metrics: MetricsSource
     plane: DataPlane
     on_news: Callable[[Key], None]
-    """Told of each model of which something new is known."""
+    """Called with each model of which there is something new."""
     clock: Callable[[], float] = time.time
     _known: dict[Key, _Known] = field(default_factory=dict)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_A_TIME))
 
     def newest(self, key: Key, status: Status) -> Readings:
-        """What is known of a model with this status. A drift is told once."""
-        known = self._known.get(key)
-        if known is None:
+        """The newest readings of a model with this status. Each drift is returned once."""
+        state = self._known.get(key)
+        if state is None:
             return Readings()
-        drift, known.drift = known.drift, None
-        current = drift if status.stable and status.stable.revision == known.drift_of else None
-        gone = frozenset(r.revision for r in status.retiring if (r.revision, r.since) in known.released)
+        drift, state.drift = state.drift, None
+        current = drift if status.stable and status.stable.revision == state.drift_of else None
+        gone = frozenset(r.revision for r in status.retiring if (r.revision, r.since) in state.released)
         return Readings(current, gone)
 
     def refresh(self, key: Key, spec: Spec, status: Status, pods: Sequence[Object]) -> None:
         """Read anew what this status needs, unless that is being done or was done a moment ago."""
-        known = self._known.setdefault(key, _Known())
-        if known.reading and not known.reading.done():
+        state = self._known.setdefault(key, _Known())
+        if state.reading and not state.reading.done():
             return
-        with_drift = status.stable is not None and self.clock() - known.drift_at >= DRIFT_EVERY
+        with_drift = status.stable is not None and self.clock() - state.drift_at >= DRIFT_EVERY
         if status.retiring or with_drift:
             routers = _running_routers(pods)
-            known.reading = asyncio.create_task(self._read(key, known, spec, status, routers, with_drift))
+            state.reading = asyncio.create_task(self._read(key, state, spec, status, routers, with_drift))
 
     def forget(self, key: Key) -> None:
         """The model is gone."""
-        known = self._known.pop(key, None)
-        if known and known.reading:
-            known.reading.cancel()
+        state = self._known.pop(key, None)
+        if state and state.reading:
+            state.reading.cancel()
 
     async def settled(self) -> None:
         """Wait for the end of all readings that run."""
-        running = [known.reading for known in self._known.values() if known.reading]
+        running = [state.reading for state in self._known.values() if state.reading]
         await asyncio.gather(*running, return_exceptions=True)
 
     async def close(self) -> None:
@@ -110,35 +110,35 @@ class BackgroundReadings:
             self.forget(key)
 
     async def _read(
-        self, key: Key, known: _Known, spec: Spec, status: Status, routers: Sequence[str], with_drift: bool
+        self, key: Key, state: _Known, spec: Spec, status: Status, routers: Sequence[str], with_drift: bool
     ) -> None:
         try:
             async with self._slots, asyncio.timeout(READING_SECONDS):
-                if status.retiring and await self._read_released(key, known, status.retiring, routers):
+                if status.retiring and await self._read_released(key, state, status.retiring, routers):
                     self.on_news(key)
                 if with_drift and status.stable:
-                    known.drift_at, known.drift_of = self.clock(), status.stable.revision
-                    known.drift = await self._drift(key, known.drift_of, spec.monitoring.drift.tolerance)
-                    before, known.drifted = known.drifted, tuple(f.feature for f in known.drift.features if f.drifted)
-                    if known.drifted != before:
+                    state.drift_at, state.drift_of = self.clock(), status.stable.revision
+                    state.drift = await self._drift(key, state.drift_of, spec.monitoring.drift.tolerance)
+                    before, state.drifted = state.drifted, tuple(f.feature for f in state.drift.features if f.drifted)
+                    if state.drifted != before:
                         self.on_news(key)
         except (MetricsError, TimeoutError) as error:
             log.debug("%s/%s: %s", *key, error)
         except Exception:
-            log.exception("%s/%s: what decides nothing could not be read", *key)
+            log.exception("%s/%s: unhandled error in a background reading", *key)
 
     async def _read_released(
-        self, key: Key, known: _Known, retiring: Sequence[Retiring], routers: Sequence[str]
+        self, key: Key, state: _Known, retiring: Sequence[Retiring], routers: Sequence[str]
     ) -> bool:
         """Whether more is released than was known."""
         now = await self.metrics.now()
         series = await self.metrics.samples(self.plane.release_series, _labels(key), now, None, RELEASE_SECONDS)
-        found = self.plane.released(retiring, routers, series, now - self.clock())
-        before, known.released = (
-            known.released,
-            frozenset((r.revision, r.since) for r in retiring if r.revision in found),
+        released = self.plane.released(retiring, routers, series, now - self.clock())
+        before, state.released = (
+            state.released,
+            frozenset((r.revision, r.since) for r in retiring if r.revision in released),
         )
-        return bool(known.released - before)
+        return bool(state.released - before)
 
     async def _drift(self, key: Key, stable: str, tolerance: float) -> Drift:
         labels = _labels(key) | {contract.REVISION: stable}

@@ -2,7 +2,7 @@
 
     HeadgateError
     ├── KubernetesError          the API server said no, or nothing
-    │   ├── Conflict             somebody else wrote in between: look again
+    │   ├── Conflict             somebody else wrote in between: reconcile again
     │   ├── Expired              a version, or a page of a list, is too old: list again
     │   ├── NamespaceTerminating nothing can be created in a namespace that is being deleted
     │   └── NotFound
@@ -11,7 +11,7 @@
     ├── MetricsError             Prometheus said no, or nothing: hold
     ├── NotLeading               the lease is not ours for certain: nothing may be written
     ├── NotSynced                what there is in the cluster is not listed yet
-    ├── WatchesBroken            the watches ended, or don't tell what there is: they begin anew
+    ├── WatchesBroken            the watches ended, or miss events: they begin anew
     ├── TooSlow                  a reconciliation was given up: its requests hang
     └── SettingsError            the operator is configured wrongly: stop
 
@@ -80,7 +80,7 @@ class NotLeading(HeadgateError):
 
 
 class TooSlow(HeadgateError):
-    """A look was given up; the next one goes on from what there is."""
+    """A reconciliation was given up; the next one goes on from what there is."""
 
     reason = "TooSlow"
 
@@ -92,7 +92,7 @@ class NotSynced(HeadgateError):
 
 
 class WatchesBroken(HeadgateError):
-    """The watches ended, or don't tell what there is: they begin anew."""
+    """The watches ended, or miss events: they begin anew."""
 
     reason = "WatchesBroken"
 
@@ -106,3 +106,10 @@ class SettingsError(HeadgateError):
 def cause_of(error: BaseException) -> str:
     """What to log of an error: its text, or its type where it has none, as time-outs and broken connections do."""
     return str(error) or type(error).__name__
+
+
+def described(error: BaseException) -> str:
+    """What to log of an error that ended a piece of work: its cause, or that nothing handles errors of its kind."""
+    if isinstance(error, HeadgateError):
+        return cause_of(error)
+    return f"unhandled {type(error).__name__}: {cause_of(error)}"

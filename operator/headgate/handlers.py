@@ -21,7 +21,7 @@ Deliver = Callable[..., Any]
 """Calls a function with arguments in the main event loop, soon and in order: its `call_soon_threadsafe`."""
 
 Changed = Callable[[str, str, str, int | None], None]
-"""Told of each change of a child: kind, namespace, name, generation (None: it is gone)."""
+"""Called for each change of a child: kind, namespace, name, generation (None: it is gone)."""
 
 _APPLIED = ("deployments", "services")
 """Of what is followed: what the operator applies, and applies again when somebody else has changed it."""
@@ -46,11 +46,11 @@ def register(
         elif plural != "modelrevisions" and (model := (meta.get("labels") or {}).get(MODEL_LABEL)):
             queue.add(Key(namespace, model))
 
-    async def seen(event: Any, resource: Any, **_: Any) -> None:
+    async def on_event(event: Any, resource: Any, **_: Any) -> None:
         deliver(take, resource.plural, event["type"], event["object"])
 
     for plural in FOLLOWED:
-        kopf.on.event(*_resource(plural), id=f"{plural}_changed", registry=registry)(seen)
+        kopf.on.event(*_resource(plural), id=f"{plural}_changed", registry=registry)(on_event)
 
     @kopf.on.login(registry=registry)
     async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -60,7 +60,7 @@ def register(
 async def watch(registry: kopf.OperatorRegistry, identity: str, namespaces: Collection[str]) -> None:
     """Run kopf until cancelled. Raises WatchesBroken where it ends, or does not watch all of what we need.
 
-    kopf looks once which resources there are, and passes over those that the API server's discovery does not have.
+    kopf lists the resources once, and skips those that the API server's discovery does not have.
     """
     insights = Insights()
     operator = asyncio.create_task(
@@ -74,20 +74,20 @@ async def watch(registry: kopf.OperatorRegistry, identity: str, namespaces: Coll
             namespaces=namespaces,
         )
     )
-    known = asyncio.create_task(insights.ready_resources.wait())
+    scanned = asyncio.create_task(insights.ready_resources.wait())
     try:
-        await asyncio.wait({operator, known}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({operator, scanned}, return_when=asyncio.FIRST_COMPLETED)
         missing = {*FOLLOWED} - {resource.plural for resource in insights.watched_resources}
         why = f"the API server's discovery does not have {', '.join(sorted(missing))}"
-        if not (known.done() and missing):
+        if not (scanned.done() and missing):
             why = "kopf has ended"
             await operator
     except Exception as error:
         raise WatchesBroken(f"kopf has ended: {cause_of(error)}") from error
     finally:
-        known.cancel()
+        scanned.cancel()
         operator.cancel()
-        await asyncio.gather(operator, known, return_exceptions=True)
+        await asyncio.gather(operator, scanned, return_exceptions=True)
     raise WatchesBroken(why)
 
 

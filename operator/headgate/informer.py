@@ -2,7 +2,7 @@
 
 `handlers` hands every event to `Informer.seen`; `__main__` calls `Informer.resync` first and then every few minutes;
 `observe` reads. A list replaces what was known, because kopf's own indices keep for ever what was deleted while a watch
-was broken (after "410 Gone" it tells what there is, not what is gone). All of it belongs to the main event loop.
+was broken (after "410 Gone" it sends what there is, not what is gone). All of it belongs to the main event loop.
 """
 
 import logging
@@ -106,7 +106,7 @@ class Informer:
         self._on_missed = on_missed
         self._stores = {plural: _Store(plural) for plural in FOLLOWED}
         self._complete = False
-        """Whether a whole round of lists has ended, so that the next one can tell what the watches missed."""
+        """Whether a whole round of lists has ended, so that the next one shows what the watches missed."""
 
     @property
     def unsynced(self) -> tuple[str, ...]:
@@ -118,12 +118,12 @@ class Informer:
         if self.unsynced:
             raise NotSynced(f"these resources are not listed yet: {', '.join(self.unsynced)}")
         key = Key(namespace, model)
-        found = {plural: list(store.by_model.get(key, {}).values()) for plural, store in self._stores.items()}
-        return Children(found["deployments"], found["pods"], found["modelrevisions"])
+        children = {plural: list(store.by_model.get(key, {}).values()) for plural, store in self._stores.items()}
+        return Children(children["deployments"], children["pods"], children["modelrevisions"])
 
     @property
     def broken(self) -> tuple[str, ...]:
-        """The resources whose watch told nothing of what two lists in a row have found."""
+        """The resources whose watch had no event of what two lists in a row have found."""
         return tuple(plural for plural, store in self._stores.items() if store.broken >= _BROKEN_AFTER)
 
     def seen(self, plural: str, event_type: str | None, item: Object) -> None:
@@ -134,31 +134,31 @@ class Informer:
         ident = _ident(item)
         store.touched.add(ident)
         store.unconfirmed.discard(ident)
-        known = store.objects.get(ident)
+        present = store.objects.get(ident)
         if event_type == "DELETED":
-            if known is None or _uid(known) == _uid(item):  # else another object has its name by now
+            if present is None or _uid(present) == _uid(item):  # else another object has its name by now
                 store.remove(ident)
-        elif not _is_older(item, known):
+        elif not _is_older(item, present):
             store.put(item)
 
     async def resync(self, kube: Kube, namespaces: Iterable[str | None]) -> frozenset[Key]:
         """List everything once; the models of which something was not known. Raises HeadgateError where it can't."""
-        found = set[Key]()
+        changed = set[Key]()
         everywhere = tuple(namespaces)
         counts, self._complete = self._complete, False
         for plural in FOLLOWED:
             api_version, kind = KINDS[plural]
             store = self._stores[plural]
             if counts and (missed := store.missed()):
-                log.warning("the watch of %s did not tell of %d changes that a list has found", plural, missed)
+                log.warning("the watch of %s missed %d changes that a list has found", plural, missed)
                 self._on_missed(plural, missed)
             labels: dict[str, str | None] = {} if plural == "modeldeployments" else {MODEL_LABEL: None}
             for namespace in everywhere:
                 store.touched.clear()
-                found |= store.replace(await kube.list(api_version, kind, namespace, labels), namespace)
+                changed |= store.replace(await kube.list(api_version, kind, namespace, labels), namespace)
             store.synced = True
         self._complete = True
-        return frozenset(found)
+        return frozenset(changed)
 
     @property
     def models(self) -> frozenset[Key]:
@@ -188,9 +188,9 @@ def _version(item: Object | None) -> object:
     return item and (_uid(item), item["metadata"].get("resourceVersion"))
 
 
-def _is_older(item: Object, known: Object | None) -> bool:
-    """Whether `item` is from before `known`: versions are numbers that grow."""
-    if known is None:
+def _is_older(item: Object, present: Object | None) -> bool:
+    """Whether `item` is from before `present`: versions are numbers that grow."""
+    if present is None:
         return False
-    versions = [str(each["metadata"].get("resourceVersion", "")) for each in (item, known)]
+    versions = [str(each["metadata"].get("resourceVersion", "")) for each in (item, present)]
     return all(v.isdecimal() for v in versions) and int(versions[0]) < int(versions[1])

@@ -42,7 +42,7 @@ log = logging.getLogger("headgate.observe")
 Object = Mapping[str, Any]
 
 METRICS_SECONDS = 6.0
-"""For all questions to Prometheus of one look together."""
+"""For all queries of one reconciliation together."""
 
 HISTORY_SECONDS = 1800.0
 """Of stable before the rollout: long enough for a few hundred bad answers of a busy model and for rare bursts to show;
@@ -74,12 +74,12 @@ class Observer:
     defaults: Defaults
     stale_after: float
 
-    async def observe(self, raw: Object, found: Children) -> Observation:
+    async def observe(self, raw: Object, children: Children) -> Observation:
         """The Observation of a ModelDeployment. Raises pydantic's ValidationError for what can't be read."""
         meta = raw["metadata"]
         namespace, name = meta["namespace"], meta["name"]
         spec, status = Spec.model_validate(raw["spec"]), Status.read(raw.get("status") or {})
-        workloads = _workloads(found)
+        workloads = _workloads(children)
         return Observation(
             namespace=namespace,
             name=name,
@@ -89,9 +89,9 @@ class Observer:
             status=status,
             defaults=self.defaults,
             commands=commands_of(name, spec),
-            revisions={v.name: v for v in _readable(found.revisions)},
+            revisions={v.name: v for v in _readable(children.revisions)},
             workloads=workloads,
-            router=self.plane.workload(name, found.deployments, _without_revision(found.pods)),
+            router=self.plane.workload(name, children.deployments, _without_revision(children.pods)),
             metrics=await self._metrics(meta, spec, status, workloads),
             capabilities=self.plane.capabilities,
         )
@@ -133,19 +133,19 @@ class Observer:
         created = meta.get("creationTimestamp")
         age = seconds_since(created, now) if created else HISTORY_SECONDS
         of_stable = {**both, contract.REVISION: compared.stable}
-        series, past = await asyncio.gather(
+        series, before = await asyncio.gather(
             self.metrics.samples(names, both, now, None),
             self.metrics.samples(self.plane.history_series, of_stable, now, None, min(HISTORY_SECONDS, max(1.0, age))),
         )
         read = self.plane.read(series, now, None, compared, self.stale_after)
-        history = self.plane.history(past, read.cursor, compared) if isinstance(read, Read) else None
+        history = self.plane.history(before, read.cursor, compared) if isinstance(read, Read) else None
         return readings.new_samples(read, reading, history)
 
 
-def _workloads(found: Children) -> dict[str, Workload]:
+def _workloads(children: Children) -> dict[str, Workload]:
     return {
-        revision: workload_of(deployment, [p for p in found.pods if _label(p, REVISION_LABEL) == revision])
-        for deployment in found.deployments
+        revision: workload_of(deployment, [p for p in children.pods if _label(p, REVISION_LABEL) == revision])
+        for deployment in children.deployments
         if (revision := _label(deployment, REVISION_LABEL))
     }
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from headgate.errors import HeadgateError, NamespaceTerminating, cause_of
+from headgate.errors import HeadgateError, NamespaceTerminating, described
 
 log = logging.getLogger("headgate.queue")
 
@@ -27,11 +27,11 @@ class Key(NamedTuple):
 
 
 Work = Callable[[Key], Awaitable[float | None]]
-"""Looks at a key; answers in how many seconds it should be looked at again (None: only after an event)."""
+"""Reconciles a key; returns the seconds until it is to be reconciled again (None: only after an event)."""
 
 
 class Queue:
-    """Keys that wait for a look, the earliest first."""
+    """Keys that wait to be reconciled, the earliest first."""
 
     def __init__(self, clock: Callable[[], float], on_failure: Callable[[str], None] = lambda _: None) -> None:
         self._clock = clock
@@ -53,7 +53,7 @@ class Queue:
         return max(0.0, self._clock() - min(self._due.values(), default=self._clock()))
 
     def add(self, key: Key, after: float = 0.0) -> None:
-        """Look at `key` in `after` seconds, or earlier if that was said before. RuntimeError in another thread."""
+        """Reconcile `key` in `after` seconds, or earlier if it is due earlier. RuntimeError in another thread."""
         if threading.get_ident() != self._thread:
             raise RuntimeError(
                 "Queue.add was called outside of the event loop's thread; handlers have to be coroutines"
@@ -81,20 +81,22 @@ class Queue:
         try:
             again = await do(key)
         except Exception as error:
-            count = self._failures[key] = self._failures.get(key, 0) + 1
-            delay = min(FIRST_DELAY * 2 ** (count - 1), LONGEST_DELAY)
-            known = isinstance(error, HeadgateError)
-            reason = error.reason if isinstance(error, HeadgateError) else type(error).__name__
-            expected = isinstance(error, NamespaceTerminating)
-            if not expected:
-                self._on_failure(reason)
-            level = logging.DEBUG if expected else logging.WARNING
-            log.log(level, "%s/%s: %s; again in %.1f s", *key, cause_of(error), delay, exc_info=not known)
-            self.add(key, delay)
+            self.add(key, self._failed(key, error))
             return
         self._failures.pop(key, None)
         if again is not None:
             self.add(key, again)
+
+    def _failed(self, key: Key, error: Exception) -> float:
+        """Count and log a failure; the seconds until the key comes back."""
+        count = self._failures[key] = self._failures.get(key, 0) + 1
+        delay = min(FIRST_DELAY * 2.0 ** (count - 1), LONGEST_DELAY)
+        is_ours = isinstance(error, HeadgateError)
+        level = logging.DEBUG if isinstance(error, NamespaceTerminating) else logging.WARNING
+        if level == logging.WARNING:
+            self._on_failure(error.reason if isinstance(error, HeadgateError) else type(error).__name__)
+        log.log(level, "%s/%s: %s; again in %.1f s", *key, described(error), delay, exc_info=not is_ours)
+        return delay
 
     async def _next(self) -> Key:
         while True:
@@ -111,21 +113,21 @@ class Queue:
     def _take(self) -> Key | float | None:
         """The next key that is due and free, or the seconds until there may be one (None: not before a change)."""
         skipped: list[tuple[float, Key]] = []
-        found: Key | float | None = None
+        next_one: Key | float | None = None
         while self._heap:
             due, key = self._heap[0]
             if self._due.get(key) != due:
                 heapq.heappop(self._heap)
             elif due > self._clock():
-                found = due - self._clock()
+                next_one = due - self._clock()
                 break
             elif key in self._busy:
                 skipped.append(heapq.heappop(self._heap))
             else:
                 heapq.heappop(self._heap)
                 del self._due[key]
-                found = key
+                next_one = key
                 break
         for entry in skipped:
             heapq.heappush(self._heap, entry)
-        return found
+        return next_one

@@ -48,15 +48,15 @@ from headgate.queue import Key
 
 log = logging.getLogger("headgate.reconcile")
 
-LONGEST_LOOK = 60.0
-"""Seconds for one look at a ModelDeployment, however many of its requests hang."""
+LONGEST_RECONCILIATION = 60.0
+"""Seconds for one reconciliation, however many of its requests hang."""
 
 REAPPLY_EVERY = 300.0
 """Seconds after which children are applied again even if nothing seems to have changed."""
 
 
 REFUSED_AFTER = 10.0
-"""Seconds after which a refusal is no passing trouble of the API server, and is told."""
+"""Seconds after which a refusal is no passing trouble of the API server, and is reported."""
 
 RECORD_SECONDS = 2.0
 """For asking for a ModelRevision that the cache lacks."""
@@ -74,7 +74,7 @@ class _Applied:
 
 @dataclass
 class Reconciler:
-    """Everything that one look needs. Keeps nothing that a restart may not lose."""
+    """Everything that a reconciliation needs. Keeps nothing that a restart may not lose."""
 
     kube: Kube
     children: ChildSource
@@ -86,17 +86,19 @@ class Reconciler:
     _applied: dict[tuple[str, ...], "_Applied"] = field(default_factory=dict)
     _recorded: dict[tuple[str, str], RevisionStatus] = field(default_factory=dict)
     _refused: dict[Key, tuple[float, Problem]] = field(default_factory=dict)
-    """Since when something that belongs to a model is refused or unreadable, and what to tell of it."""
+    """Since when something that belongs to a model is refused or unreadable, and what to report."""
 
     async def reconcile(self, key: Key) -> float | None:
-        """One look. Returns the seconds until the next one. Raises HeadgateError."""
+        """Reconcile one ModelDeployment. Returns the seconds until the next time. Raises HeadgateError."""
         try:
-            async with asyncio.timeout(LONGEST_LOOK):
-                return await self._look(key)
+            async with asyncio.timeout(LONGEST_RECONCILIATION):
+                return await self._reconcile(key)
         except TimeoutError as error:
-            raise TooSlow(f"this look was given up after {LONGEST_LOOK:g} s: requests hang") from error
+            raise TooSlow(
+                f"the reconciliation was given up after {LONGEST_RECONCILIATION:g} s: requests hang"
+            ) from error
 
-    async def _look(self, key: Key) -> float | None:
+    async def _reconcile(self, key: Key) -> float | None:
         try:
             raw = await self.kube.get(API_VERSION, "ModelDeployment", key.namespace, key.name)
         except NotFound:
@@ -113,31 +115,31 @@ class Reconciler:
             self.telemetry.show(key.namespace, key.name, plan.status)
             await self._carry_out_and_remember(key, observation, plan, unknown)
         self.telemetry.reconciled_at.set(self.clock())
-        return plan.look_again_after
+        return plan.requeue_after
 
     async def _observe(self, key: Key, raw: Manifest, children: Children) -> tuple[Observation, dict[str, str]]:
         """What there is, and the ModelRevisions in use that could not be asked for, or be read: name -> why."""
         try:
             o = await self.observer.observe(raw, children)
         except ValidationError as error:
-            await self._tell_unreadable(key, raw, _what_is_wrong(error))
+            await self._report_unreadable(key, raw, _what_is_wrong(error))
             raise Unreadable(f"{_what_is_wrong(error)}; nothing is changed") from error
         revisions, unknown = await self._with_lost_records(o, children)
-        known = self.background.newest(key, o.status)
+        readings = self.background.newest(key, o.status)
         refused = self._refusal(key)
-        o = replace(o, revisions=revisions, drift=known.drift, released=known.released, refused=refused)
+        o = replace(o, revisions=revisions, drift=readings.drift, released=readings.released, refused=refused)
         return self._with_own_records(o), unknown
 
-    async def _tell_unreadable(self, key: Key, raw: Manifest, wrong: str) -> None:
+    async def _report_unreadable(self, key: Key, raw: Manifest, wrong: str) -> None:
         """A condition and an event say what is wrong, once; the rest of the status stays as it stands."""
         meta = raw["metadata"]
         message = f"Nothing is changed before this is mended: {wrong}"
-        told = unreadable.with_condition(raw.get("status"), message, meta.get("generation", 0), self.clock())
-        if told is not None:
+        status = unreadable.with_condition(raw.get("status"), message, meta.get("generation", 0), self.clock())
+        if status is not None:
             self._must_lead()
-            await self._write_status(key, told, meta["resourceVersion"])
+            await self._write_status(key, status, meta["resourceVersion"])
             await self._post(key, meta["uid"], Event("Warning", unreadable.REASON, message))
-        self.telemetry.show_conditions(key.namespace, key.name, (told or raw["status"])["conditions"])
+        self.telemetry.show_conditions(key.namespace, key.name, (status or raw["status"])["conditions"])
 
     async def _with_lost_records(
         self, o: Observation, children: Children
@@ -145,7 +147,7 @@ class Reconciler:
         """All ModelRevisions that are in use: one that the cache lacks is asked for, for absent there is not absent.
 
         One that is really gone (somebody deleted it) is made again as its Deployment says that it was. One that can't
-        be asked for, or be read, is left alone in this look: no rollback waits for it.
+        be asked for, or be read, is left alone this time: no rollback waits for it.
         """
         views, unknown = dict(o.revisions), dict[str, str]()
         missing = sorted((phases.needed(o.status) | {revision_name(o.name, o.spec)}) - set(views))
@@ -184,9 +186,9 @@ class Reconciler:
         return replace(o, revisions=views)
 
     def child_changed(self, kind: str, namespace: str, name: str, generation: int | None) -> None:
-        """Somebody else changed or removed (generation None) a child: it is applied again at the next look."""
-        known = self._applied.get((kind, namespace, name))
-        if known and generation != known.generation:
+        """Somebody else changed or removed (generation None) a child: it is applied again the next time."""
+        applied = self._applied.get((kind, namespace, name))
+        if applied and generation != applied.generation:
             del self._applied[kind, namespace, name]
 
     async def _decided(self, o: Observation, plan: Plan, raw: Manifest) -> None:
@@ -200,7 +202,7 @@ class Reconciler:
                 self.telemetry.rollbacks.labels(o.namespace, o.name, entry.reason).inc()
 
     async def _carry_out_and_remember(self, key: Key, o: Observation, plan: Plan, unknown: Mapping[str, str]) -> None:
-        """... what was refused, or could not be read: the next look tells it in the conditions, if it lasts."""
+        """Carry out, and remember what was refused or could not be read: conditions report it, if it lasts."""
         try:
             await self._carry_out(o, plan, unknown)
         except (KubernetesError, RecordsUnknown) as error:
@@ -304,8 +306,8 @@ class Reconciler:
         """Delete those that were not deleted a short time ago."""
         for child in children:
             ident = (child.kind, o.namespace, child.name)
-            known = self._applied.get(ident)
-            if known and known.content == _ABSENT and self.clock() - known.at < REAPPLY_EVERY:
+            applied = self._applied.get(ident)
+            if applied and applied.content == _ABSENT and self.clock() - applied.at < REAPPLY_EVERY:
                 continue
             self._must_lead()
             await self.kube.delete(child.api_version, child.kind, o.namespace, child.name)

@@ -30,7 +30,7 @@ async def in_thread(name: str, main: Callable[[], Coroutine[Any, Any, Result]]) 
             task.cancel()
         return await task
 
-    def tell(result: Result | None, error: BaseException | None) -> None:
+    def resolve(result: Result | None, error: BaseException | None) -> None:
         if ended.done():
             return
         if error is None:
@@ -48,7 +48,7 @@ async def in_thread(name: str, main: Callable[[], Coroutine[Any, Any, Result]]) 
         except BaseException as raised:
             error = raised
         with suppress(RuntimeError):  # the caller's loop may be closed by now
-            caller.call_soon_threadsafe(tell, result, error)
+            caller.call_soon_threadsafe(resolve, result, error)
 
     threading.Thread(target=run, name=name, daemon=True).start()
     try:

@@ -21,7 +21,7 @@ from headgate.errors import (
     Unreadable,
 )
 from headgate.queue import Key
-from headgate.reconcile import LONGEST_LOOK, REAPPLY_EVERY
+from headgate.reconcile import LONGEST_RECONCILIATION, REAPPLY_EVERY
 from virtual_time import run
 
 
@@ -330,7 +330,7 @@ def test_a_look_whose_requests_hang_is_given_up_after_what_decides_was_written()
         start = clock()
         with pytest.raises(TooSlow):
             await cluster.reconciler.reconcile(KEY)
-        assert clock() - start == pytest.approx(LONGEST_LOOK)
+        assert clock() - start == pytest.approx(LONGEST_RECONCILIATION)
         assert (cluster.status["phase"], cluster.routed) == ("RollingBack", {"stable": 100})
 
     run(story)

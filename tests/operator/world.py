@@ -289,7 +289,7 @@ def check(o, plan):
     for entry in status.history:
         if entry not in o.status.history and entry.decision == "Promoted":
             assert status.rollout.evidence.of("errors").verdict == "Pass", "nothing is promoted without evidence"
-    assert plan.look_again_after
+    assert plan.requeue_after
 
 
 def check_conditions(status):

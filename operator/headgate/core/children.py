@@ -57,10 +57,10 @@ def workload_of(deployment: Object | None, pods: Iterable[Object]) -> Workload:
     spec, status = deployment.get("spec") or {}, deployment.get("status") or {}
     wanted = spec.get("replicas", 1)
     ready = status.get("readyReplicas") or 0
-    seen = (status.get("observedGeneration") or 0) >= (deployment["metadata"].get("generation") or 0)
+    observed = (status.get("observedGeneration") or 0) >= (deployment["metadata"].get("generation") or 0)
     updated = status.get("updatedReplicas") or 0
     own = [p for p in pods if not _is_ending(p)]
-    rolled_out = bool(seen and wanted > 0 and updated == wanted and ready >= wanted)
+    rolled_out = bool(observed and wanted > 0 and updated == wanted and ready >= wanted)
     problems = () if rolled_out else [p for p in [*map(problem_of, own), _creation_problem(status)] if p]
     return Workload(
         replicas=status.get("replicas") or 0,
@@ -143,12 +143,12 @@ def _was_lost(terminated: Object) -> bool:
 
 
 def _ended(container: Object, terminated: Object) -> Problem:
-    told = _termination_message(terminated)
+    ending = _termination_message(terminated)
     running = bool((container.get("state") or {}).get("running"))
     before = (container.get("lastState") or {}).get("terminated") or {}
     ends = int(container.get("restartCount") or 0) + (not running) - _was_lost(before)
-    if told.get("reason"):
-        return Problem(str(told["reason"]), str(told.get("message") or ""), ends)
+    if ending.get("reason"):
+        return Problem(str(ending["reason"]), str(ending.get("message") or ""), ends)
     reason = terminated.get("reason") or "CrashLoopBackOff"
     return Problem(
         "OOMKilled" if reason == "OOMKilled" else "CrashLoopBackOff",
@@ -164,15 +164,15 @@ def _problem(reason: str, message: str) -> Problem:
 
 def _fetched_digest(pod: Object) -> str | None:
     for container in (pod.get("status") or {}).get("initContainerStatuses") or []:
-        told = _termination_message((container.get("state") or {}).get("terminated") or {})
-        if container.get("name") == "fetch" and told.get("reason") == "Fetched":
-            return str(told["digest"]) if told.get("digest") else None
+        ending = _termination_message((container.get("state") or {}).get("terminated") or {})
+        if container.get("name") == "fetch" and ending.get("reason") == "Fetched":
+            return str(ending["digest"]) if ending.get("digest") else None
     return None
 
 
 def _termination_message(terminated: Object) -> dict[str, Any]:
     try:
-        told = json.loads(terminated.get("message") or "{}")
+        parsed = json.loads(terminated.get("message") or "{}")
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return parsed if isinstance(parsed, dict) else {}

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from headgate.core.statistics.difference import Floats
 
 FIRST_SHARE, SHARE = 0.2, 0.125
-"""Largest share of the remaining budget that the time between two looks may be expected to cost, at first and later."""
+"""Largest share of the remaining budget that the time between two reconciliations may be expected to cost, at first and
+later."""
 
 FIRST_WEIGHT = 1.0
 """Percent, where it is not known how much traffic there is."""
@@ -59,7 +60,7 @@ def next_weight(
     """The candidate's next weight in percent, rounded down to 0.1, but never to 0.
 
     `upper` bounds the candidate's rate of bad answers; `budget_left` in bad answers; `requests` that the model gets
-    between two looks. Rescued answers count as bad ones: a rescue costs its user time.
+    between two reconciliations. Rescued answers count as bad ones: a rescue costs its user time.
     """
     excess = np.maximum(np.asarray(upper) - stable_rate, 1e-6)
     wanted = np.minimum(_affordable(SHARE, budget_left, requests, excess), GROWTH * np.asarray(current))
@@ -69,11 +70,11 @@ def next_weight(
 def first_weight(requests: ArrayLike, budget: float, max_weight: float) -> Floats:
     """The candidate's first weight in percent, when nothing is known of it: it may always fail.
 
-    `requests` that the model got between two looks before the rollout; 0 where that is not known.
+    `requests` that the model got between two reconciliations before the rollout; 0 where that is not known.
     """
-    known = np.asarray(requests, dtype=np.float64)
-    opened = np.minimum(_affordable(FIRST_SHARE, budget, known, 1.0), MOST_AT_FIRST)
-    weight = np.where(known > 0, opened, FIRST_WEIGHT)
+    traffic = np.asarray(requests, dtype=np.float64)
+    opened = np.minimum(_affordable(FIRST_SHARE, budget, traffic, 1.0), MOST_AT_FIRST)
+    weight = np.where(traffic > 0, opened, FIRST_WEIGHT)
     return _rounded(np.minimum(weight, max_weight))
 
 

@@ -1,4 +1,4 @@
-"""The sentences in which decisions are told, with the figures they were taken on. Used by `phases` and `report`."""
+"""The sentences of decisions and conditions, with the figures that they rest on. Called by `phases` and `report`."""
 
 import math
 from collections.abc import Sequence
@@ -56,9 +56,9 @@ def still_soaking(o: Observation, rollout: Rollout) -> str:
 
 def routers_behind(status: Status, routers: Sequence[str]) -> str:
     """Whom a promotion waits for."""
-    who = f"these pods still do: {', '.join(routers[:_NAMED])}" if routers else "it is not known which pods still do"
+    pods = f"these pods still do: {', '.join(routers[:_NAMED])}" if routers else "it is not known which pods still do"
     return (
-        f"All requests should go to the new version, and {name_of_stable(status)} still gets some; {who}. Restart "
+        f"All requests should go to the new version, and {name_of_stable(status)} still gets some; {pods}. Restart "
         "a router whose agent does not follow. The promotion goes on after five minutes; the old version's pods stay "
         "until every router has left them."
     )

@@ -1,4 +1,4 @@
-"""What `decide` looks at and what it answers: everything gathered before, everything to do after."""
+"""What `decide` takes and what it returns: everything gathered before, everything to do after."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -82,7 +82,7 @@ class Reading(Enum):
     """How both versions answered the same requests since the cursor."""
 
 
-Told = tuple[str, str, str]
+ConditionState = tuple[str, str, str]
 """Status, reason and message of a condition."""
 
 
@@ -104,7 +104,7 @@ class NewSamples:
 
     cursor: float
     blocks: Mapping[str, Any] = field(default_factory=dict)
-    """By the name of the signal: what there is to learn for it (`Signal.block`)."""
+    """By the name of the signal: its new samples (`Signal.block`)."""
     baselines: Mapping[str, BaselineRate] = field(default_factory=dict)
     """By the name of the signal: what is known of stable when the candidate is about to get its first requests."""
     interval: float = 1.0
@@ -175,7 +175,7 @@ class Observation:
     router: Workload = Workload()
     metrics: Metrics = NoNewSamples()
     drift: Drift | None = None
-    """None: not looked at this time."""
+    """None: not read this time."""
     refused: Problem | None = None
     """What the API server has said for some time to a child that it does not take."""
     released: frozenset[str] = frozenset()
@@ -205,5 +205,5 @@ class Plan:
     forget: tuple[str, ...] = ()
     """ModelRevisions beyond the history's limit."""
     events: tuple[Event, ...] = ()
-    look_again_after: float | None = None
+    requeue_after: float | None = None
     """Seconds."""

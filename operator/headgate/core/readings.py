@@ -1,4 +1,4 @@
-"""From what a data plane has read to what the signals learn from it. Pure; called by `observe`."""
+"""From what a data plane has read to the blocks of the signals. Pure; called by `observe`."""
 
 from headgate.core.dataplane import Read
 from headgate.core.model import MetricsUnavailable, NewSamples, NoNewSamples, Reading

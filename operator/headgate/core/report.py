@@ -9,7 +9,7 @@ from headgate.api import MODEL_LABEL, REVISION_LABEL
 from headgate.api.status import Condition, RevisionRef, Rollout, Status
 from headgate.core import messages
 from headgate.core.children import is_own_fault
-from headgate.core.model import Event, MetricsUnavailable, Observation, Told, Workload
+from headgate.core.model import ConditionState, Event, MetricsUnavailable, Observation, Workload
 from headgate.core.phases import PHASES, phase_name, phase_of
 from headgate.core.signals.evidence import compared
 from headgate.core.times import seconds_since, stamp
@@ -38,7 +38,7 @@ def with_observations(o: Observation, status: Status, now: float) -> Status:
         candidateWeight=weight,
     )
     stalled = _stalled(o, status, now)
-    told = {
+    states = {
         "Ready": _ready(o, status),
         "Reconciling": _reconciling(o, status, stalled),
         "Stalled": stalled,
@@ -46,19 +46,19 @@ def with_observations(o: Observation, status: Status, now: float) -> Status:
         "RolloutHealthy": _rollout_healthy(o, status),
         "DriftDetected": _drift(o, status),
     }
-    conditions = [_condition(o, type_, *what, now) for type_, what in told.items()]
+    conditions = [_condition(o, type_, *state, now) for type_, state in states.items()]
     return replace(status, conditions=conditions)
 
 
 def events(before: Status, after: Status) -> tuple[Event, ...]:
     """Kubernetes events for what changed between two statuses."""
-    found = [e for e in (_rollout_event(before.rollout, after.rollout),) if e]
-    known = {(h.time, h.decision, h.revision) for h in before.history}
+    posted = [e for e in (_rollout_event(before.rollout, after.rollout),) if e]
+    recorded = {(h.time, h.decision, h.revision) for h in before.history}
     for entry in reversed(after.history):
-        if (entry.time, entry.decision, entry.revision) not in known:
+        if (entry.time, entry.decision, entry.revision) not in recorded:
             bad = entry.decision == "RolledBack"
             text = f"{entry.version}: {entry.message}"
-            found.append(Event("Warning" if bad else "Normal", entry.decision, text))
+            posted.append(Event("Warning" if bad else "Normal", entry.decision, text))
     was = {c.type: c for c in before.conditions}
     for c in after.conditions:
         earlier = was.get(c.type)
@@ -68,10 +68,10 @@ def events(before: Status, after: Status) -> tuple[Event, ...]:
         if (_WARNS.get(c.type) == c.status and not told_before) or (
             c.type == "RolloutHealthy" and c.status == "Unknown" and c.reason == "MetricsUnavailable"
         ):
-            found.append(Event("Warning", c.reason, c.message))
+            posted.append(Event("Warning", c.reason, c.message))
         elif c.type == "RolloutHealthy" and _compares(c.reason) and earlier and earlier.reason == "MetricsUnavailable":
-            found.append(Event("Normal", "MetricsAvailable", "The metrics are back; the rollout goes on."))
-    return tuple(found)
+            posted.append(Event("Normal", "MetricsAvailable", "The metrics are back; the rollout goes on."))
+    return tuple(posted)
 
 
 def _rollout_event(before: Rollout | None, after: Rollout | None) -> Event | None:
@@ -89,7 +89,7 @@ def _counted(o: Observation, ref: RevisionRef | None) -> RevisionRef | None:
     return replace(ref, replicas=workload.replicas, ready=workload.ready, digest=digest)
 
 
-def _ready(o: Observation, status: Status) -> Told:
+def _ready(o: Observation, status: Status) -> ConditionState:
     rollout = status.rollout
     if status.stable is None:
         problem = o.workloads.get(rollout.revision, Workload()).problem if rollout else None
@@ -99,27 +99,27 @@ def _ready(o: Observation, status: Status) -> Told:
     taken_over = rollout and phase_of(rollout).outcome == "promoted"
     serving = status.candidate if taken_over and status.candidate else status.stable
     if serving.ready == 0 or o.router.ready == 0:
-        what = "router" if o.router.ready == 0 else f"version {serving.version}, which has the traffic,"
-        return "False", "NoReadyPods", f"No pod of the {what} is ready."
+        subject = "router" if o.router.ready == 0 else f"version {serving.version}, which has the traffic,"
+        return "False", "NoReadyPods", f"No pod of the {subject} is ready."
     if rollout and phase_of(rollout).outcome == "failed":
         return "False", "RolledBack", f"{rollout.version} was rolled back: {rollout.message}"
     return "True", "Serving", f"{serving.version} is serving."
 
 
-def _reconciling(o: Observation, status: Status, stalled: Told) -> Told:
+def _reconciling(o: Observation, status: Status, stalled: ConditionState) -> ConditionState:
     """Never true while Stalled is: kstatus takes the first of both for the state."""
     rollout = status.rollout
     if stalled[0] == "True":
         return "False", "Stalled", "See the condition Stalled."
     if rollout and phase_of(rollout).running:
         problem = o.workloads.get(rollout.revision, Workload()).problem
-        told = problem.message if problem else rollout.message
-        what = "taken back" if phase_of(rollout).outcome == "failed" else "rolled out"
-        return "True", rollout.phase, f"{rollout.version} is being {what}: {told}"
+        text = problem.message if problem else rollout.message
+        direction = "taken back" if phase_of(rollout).outcome == "failed" else "rolled out"
+        return "True", rollout.phase, f"{rollout.version} is being {direction}: {text}"
     return "False", "Done", "Nothing is being rolled out."
 
 
-def _stalled(o: Observation, status: Status, now: float) -> Told:
+def _stalled(o: Observation, status: Status, now: float) -> ConditionState:
     """What keeps the rollout from going on, the gravest first. After a rollback: why it was."""
     rollout = status.rollout
     if rollout and _was_rolled_back(rollout):
@@ -142,14 +142,14 @@ def _was_rolled_back(rollout: Rollout | None) -> bool:
     return rollout is not None and phase_of(rollout).outcome == "failed" and not phase_of(rollout).running
 
 
-def _pods_released(status: Status, now: float) -> Told:
+def _pods_released(status: Status, now: float) -> ConditionState:
     """Whether pods stay that nobody needs: it costs their resources, and nothing else."""
     if late := [r.revision for r in status.retiring if seconds_since(r.since, now) > _LONG_RETIRING]:
         return "False", "WaitingForRouters", messages.waiting_for_routers(late)
     return "True", "Released", "No pods stay for longer than routers need them."
 
 
-def _rollout_healthy(o: Observation, status: Status) -> Told:
+def _rollout_healthy(o: Observation, status: Status) -> ConditionState:
     rollout = status.rollout
     if rollout is None:
         return "True", "NoRollout", "Nothing is being rolled out."
@@ -174,7 +174,7 @@ def _compares(phase: str) -> bool:
     return phase in PHASES and PHASES[phase].compares
 
 
-def _drift(o: Observation, status: Status) -> Told:
+def _drift(o: Observation, status: Status) -> ConditionState:
     if o.drift is None:
         before = next((c for c in status.conditions if c.type == "DriftDetected"), None)
         return (before.status, before.reason, before.message) if before else ("Unknown", "NotLooked", "")

@@ -1,4 +1,4 @@
-"""Which revision a spec asks for, and what is recorded about revisions. Used by `decide` and `report`."""
+"""Which revision a spec asks for, and what is recorded about revisions. Called by `decide` and `commands.serve`."""
 
 import hashlib
 import json

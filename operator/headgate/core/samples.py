@@ -18,7 +18,7 @@ def with_samples(status: Status, revisions: Mapping[str, RevisionView], share: s
     sampled = {name for name, view in revisions.items() if not engine_of(view.spec.runtime.engine).counts_itself}
 
     def share_of(target: TrafficTarget) -> float | None:
-        if target.revision not in revisions:  # its record is not known at this look
+        if target.revision not in revisions:  # its record could not be read this time
             return target.sample
         return percent if target.revision in sampled else None
 

@@ -16,8 +16,8 @@ Json = dict[str, Any]
 
 def with_condition(status: Any, message: str, generation: int, now: float) -> Json | None:
     """`status`, as the API server gives it, with conditions that say why nothing goes on; None if they already do."""
-    known = dict(status) if isinstance(status, Mapping) else {}
-    given = known.get("conditions")
+    present = dict(status) if isinstance(status, Mapping) else {}
+    given = present.get("conditions")
     before = {c["type"]: c for c in given if isinstance(c, Mapping) and "type" in c} if isinstance(given, list) else {}
     stalled = _condition(before, "Stalled", "True", REASON, message, generation, now)
     if before.get("Stalled") == stalled:
@@ -25,7 +25,7 @@ def with_condition(status: Any, message: str, generation: int, now: float) -> Js
     # kstatus takes the first of both that is true for the state of the object.
     reconciling = _condition(before, "Reconciling", "False", "Stalled", "See the condition Stalled.", generation, now)
     conditions = {**before, "Stalled": stalled, "Reconciling": reconciling}
-    return {**known, "observedGeneration": generation, "conditions": [dict(each) for each in conditions.values()]}
+    return {**present, "observedGeneration": generation, "conditions": [dict(each) for each in conditions.values()]}
 
 
 def _condition(

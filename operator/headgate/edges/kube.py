@@ -129,10 +129,10 @@ class ApiServer:
         if group not in {each["name"] for each in groups.get("groups") or ()}:
             return frozenset()
         try:
-            found = await self._request("get", f"/apis/{group}/{version}")
+            resources = await self._request("get", f"/apis/{group}/{version}")
         except NotFound:
             return frozenset()
-        return frozenset(each["name"] for each in found.get("resources") or ())
+        return frozenset(each["name"] for each in resources.get("resources") or ())
 
     async def _pages(self, path: str, query: Sequence[tuple[str, str]]) -> Objects:
         items, token = list[Object](), ""
@@ -210,7 +210,7 @@ def _own_path(manifest: Object, subresource: str = "") -> str:
 
 
 def _refusal(status: int, reason: str, answer: bytes, request: str) -> KubernetesError:
-    """The error that a Status object of the API server, or what stands in its place, tells of."""
+    """The error for an answer of the API server: a Status object, or what a proxy sends in its place."""
     kind = {404: NotFound, 409: Conflict, 410: Expired}.get(status, KubernetesError)
     try:
         parsed = json.loads(answer)

@@ -45,7 +45,7 @@ Connect = Callable[[], Awaitable[Kube]]
 
 
 class Election:
-    """Stands for election for ever, and tells of each change."""
+    """Stands for election for ever, and calls back on each change."""
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """Prometheus: raw samples of the counters that decisions are made of, and totals for drift.
 
-`reconcile` asks; the answers are checked with pydantic and handed to `core.statistics.counters` as they are.
+Called by `observe` and `background`. Answers are checked with pydantic and handed to `core.statistics.counters` as they
+are.
 """
 
 import math
@@ -114,15 +115,15 @@ class Prometheus:
         end = math.floor(now / step) * step
         selector = _selector(labels, name_pattern=metric)
         self._past = {asked: past for asked, past in self._past.items() if past[0] >= end - step}
-        known = self._past.get((selector, span, step))
-        if known is None or known[0] != end:
-            known = (end, await self._range(selector, end - span, end, step))
-            self._past[selector, span, step] = known
-        points = dict(known[1])
-        for found in (await self._query(selector, at=now)).result:
-            if found.value and now > end:
-                labels_of = tuple(sorted(found.metric.items()))
-                points[labels_of] = (*points.get(labels_of, ()), (now, found.value[1]))
+        cached = self._past.get((selector, span, step))
+        if cached is None or cached[0] != end:
+            cached = (end, await self._range(selector, end - span, end, step))
+            self._past[selector, span, step] = cached
+        points = dict(cached[1])
+        for result in (await self._query(selector, at=now)).result:
+            if result.value and now > end:
+                labels_of = tuple(sorted(result.metric.items()))
+                points[labels_of] = (*points.get(labels_of, ()), (now, result.value[1]))
         return tuple(Series(dict(labels_of), samples) for labels_of, samples in points.items())
 
     async def _range(self, expression: str, start: float, end: float, step: float) -> _Points:
@@ -152,8 +153,8 @@ class Prometheus:
             response = await self._client.get(f"{self.url}/api/v1/{endpoint}", params=parameters)
             body = response.json()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            what = str(error) or type(error).__name__
-            raise MetricsError(f"Prometheus at {self.url} can't be asked ({what}).") from error
+            cause = str(error) or type(error).__name__
+            raise MetricsError(f"Prometheus at {self.url} can't be asked ({cause}).") from error
         if not isinstance(body, dict) or body.get("status") != "success" or not isinstance(body.get("data"), dict):
             detail = body.get("error", response.status_code) if isinstance(body, dict) else response.status_code
             raise MetricsError(f"Prometheus at {self.url} refused the query: {detail}.")

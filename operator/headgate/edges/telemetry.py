@@ -18,22 +18,24 @@ class Telemetry:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.leading = Gauge("headgate_leading", "Whether this replica decides.", registry=self.registry)
-        self.queue_depth = Gauge("headgate_queue_depth", "Keys that wait for a look.", registry=self.registry)
+        self.queue_depth = Gauge(
+            "headgate_queue_depth", "ModelDeployments that wait to be reconciled.", registry=self.registry
+        )
         self.resync_age = Gauge("headgate_resync_age_seconds", "Age of the last full list.", registry=self.registry)
         self.reconciled_at = Gauge(
-            "headgate_reconciled_timestamp_seconds", "When a look last succeeded.", registry=self.registry
+            "headgate_reconciled_timestamp_seconds", "When a reconciliation last succeeded.", registry=self.registry
         )
         self.missed = Counter(
             "headgate_watch_missed",
-            "Changes that a list has found and the watch had not told.",
+            "Changes that a list has found and of which the watch had no event.",
             ("resource",),
             registry=self.registry,
         )
         self.decision_seconds = Histogram(
-            "headgate_decision_seconds", "Time of one look at a ModelDeployment.", registry=self.registry
+            "headgate_decision_seconds", "Time of one reconciliation of a ModelDeployment.", registry=self.registry
         )
         self.failures = Counter(
-            "headgate_reconcile_failures_total", "Looks that failed.", ("reason",), registry=self.registry
+            "headgate_reconcile_failures_total", "Reconciliations that failed.", ("reason",), registry=self.registry
         )
         self.rollbacks = Counter("headgate_rollbacks_total", "Rollbacks.", (*MODEL, "reason"), registry=self.registry)
         self.phase = Gauge(
@@ -104,12 +106,12 @@ class Telemetry:
                 yield self.log_e, (f"{signal.name}_safe",), signal.logSafe
 
     def forget(self, namespace: str, model: str) -> None:
-        """Drop everything that is told of one ModelDeployment."""
+        """Drop all samples of one ModelDeployment."""
         for gauge, labels in self._shown.pop((namespace, model), {}):
             gauge.remove(*labels)
         self.rollbacks.remove_by_labels({"headgate_namespace": namespace, "headgate_model": model})
 
     def forget_all(self) -> None:
-        """Of all: another replica tells now."""
+        """Of all: another replica leads now."""
         for namespace, model in list(self._shown):
             self.forget(namespace, model)

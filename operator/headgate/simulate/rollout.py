@@ -17,7 +17,7 @@ from headgate.core.statistics.difference import Floats
 from headgate.core.statistics.rates import Counts
 from headgate.simulate.policy import Policy
 from headgate.simulate.signals import Simulated, SimulatedErrors, SimulatedShadow, simulated
-from headgate.simulate.world import Version, World, past, without_restarted
+from headgate.simulate.world import Version, World, stable_history, without_restarted
 
 UNDECIDED, PROMOTED, HARMFUL, BUDGET_SPENT = range(4)
 SHOWN = 12
@@ -67,10 +67,10 @@ def simulate(
     """
     rng = np.random.default_rng(seed)
     run = _Run(world, policy, runs, rng)
-    for look in range(1, math.ceil(longest / world.scrape) + 1):
-        run.look(look * world.scrape, weight_every)
-        if progress and look % 20 == 0:
-            progress(look * world.scrape, len(run.alive))
+    for step in range(1, math.ceil(longest / world.scrape) + 1):
+        run.scrape(step * world.scrape, weight_every)
+        if progress and step % 20 == 0:
+            progress(step * world.scrape, len(run.alive))
         if not len(run.alive):
             break
     return run.outcome()
@@ -82,7 +82,7 @@ class _Run:
     def __init__(self, world: World, policy: Policy, runs: int, rng: np.random.Generator) -> None:
         self.world, self.policy, self.rng = world, policy, rng
         self.phase = rng.random(runs)
-        history = past(world, rng, runs, self.phase)
+        history = stable_history(world, rng, runs, self.phase)
         kinds = {signal.name: kind for signal in SIGNALS if (kind := simulated(signal))}
         compared = {name: kind for name, kind in kinds.items() if kind.is_compared(name, world, policy)}
         self.weights_of_signals = weights(compared)
@@ -104,7 +104,7 @@ class _Run:
         self.seconds, self.requests, self.bad = np.zeros(runs), np.zeros(runs), np.zeros(runs)
         self.courses = [Course() for _ in range(min(SHOWN, runs))]
 
-    def look(self, now: float, weight_every: float | None) -> None:
+    def scrape(self, now: float, weight_every: float | None) -> None:
         """One scrape later."""
         exposed = ~self.shadow.compares if self.shadow else np.ones(len(self.alive), bool)
         block = self._traffic(now).where(exposed)
@@ -128,8 +128,8 @@ class _Run:
     def _first_weight(self, trials: Floats) -> Floats:
         if not self.policy.ramps:
             return np.full(len(trials), self.policy.weight_at(0.0))
-        looks = self.world.history / max(self.world.scrape, 1.0)
-        return exposure.first_weight(trials / max(looks, 1.0), self.policy.risk_budget or 0.0, self.policy.max_weight)
+        scrapes = self.world.history / max(self.world.scrape, 1.0)
+        return exposure.first_weight(trials / max(scrapes, 1.0), self.policy.risk_budget or 0.0, self.policy.max_weight)
 
     def _traffic(self, now: float) -> Counts:
         """Requests of one interval. Users are counted here, before anything is lost."""
@@ -200,12 +200,12 @@ class _Run:
             due = np.array([policy.weight_at(seconds) for seconds in now - self.opened])
             self.weight = np.where(exposed, due, self.weight)
         else:
-            known = self.errors.state.settled
-            upper = exposure.upper_rate(known.counts.y_c, known.counts.n_c, policy.alpha)
+            settled = self.errors.state.settled
+            upper = exposure.upper_rate(settled.counts.y_c, settled.counts.n_c, policy.alpha)
             open_for = np.maximum(now - self.opened, self.world.scrape)
             requests = self.errors.state.seen.trials / open_for * max(self.world.scrape, 1.0)
-            left = (policy.risk_budget or 0.0) - known.excess
-            allowed = exposure.next_weight(self.weight, upper, known.stable_rate, left, requests, policy.max_weight)
+            left = (policy.risk_budget or 0.0) - settled.excess
+            allowed = exposure.next_weight(self.weight, upper, settled.stable_rate, left, requests, policy.max_weight)
             self.weight = np.where(self.heard & exposed, allowed, self.weight)
 
     def _open_canaries(self, now: float) -> None:

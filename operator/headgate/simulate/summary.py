@@ -83,8 +83,8 @@ def as_table(summary: dict[str, Any]) -> str:
         lines.append(f"{key.replace('_', ' '):<22}" + "".join(f"{spread[k]:>10,.1f}" for k in spread))
     if summary["wald_bound"]:
         ratio = summary["ratio_to_bound"]
-        told = f"the mean is {ratio:.2f} times it" if ratio else "too few rollouts were rolled back to compare"
-        lines.append(f"\nno test can do with fewer than {summary['wald_bound']:,.0f} candidate requests; {told}")
+        comparison = f"the mean is {ratio:.2f} times it" if ratio else "too few rollouts were rolled back to compare"
+        lines.append(f"\nno test can do with fewer than {summary['wald_bound']:,.0f} candidate requests; {comparison}")
     return "\n".join(lines)
 
 
@@ -111,8 +111,8 @@ def plot(outcome: Outcome, policy: Policy, path: Path) -> None:
     top.set_ylabel("candidate's weight, %")
     bottom.set_ylabel("evidence of harm, log10")
     bottom.set_xlabel("seconds")
-    found, labels = top.get_legend_handles_labels()
-    unique = dict(zip(labels, found, strict=True))
+    handles, labels = top.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
     top.legend(list(unique.values()), list(unique), loc="upper left")
     figure.savefig(path)
     pyplot.close(figure)

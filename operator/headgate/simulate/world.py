@@ -99,7 +99,7 @@ class Version:
         return n.astype(np.float64), failed.astype(np.float64)
 
 
-def past(world: World, rng: np.random.Generator, rollouts: int, phase: Floats) -> History:
+def stable_history(world: World, rng: np.random.Generator, rollouts: int, phase: Floats) -> History:
     """Stable before the rollout, as an operator reads it from Prometheus."""
     windows = int(world.history / world.scrape)
     if windows == 0:

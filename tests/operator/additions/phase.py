@@ -12,7 +12,7 @@ from headgate.core.times import seconds_since
 
 class Preflight(Phase):
     name: ClassVar = "Preflight"
-    look_again: ClassVar = 1.0
+    requeue_after: ClassVar = 1.0
     outcome: ClassVar = "undecided"
     compares: ClassVar = True
     event: ClassVar = "PreflightStarted"

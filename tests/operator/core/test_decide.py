@@ -595,10 +595,10 @@ def test_only_the_newest_decisions_are_kept_in_the_status():
 
 def test_looks_are_frequent_while_users_are_exposed_and_rare_when_idle():
     world = serving()
-    assert world.look(30).look_again_after == 30
+    assert world.look(30).requeue_after == 30
     world.ask("v2")
     world.until("Canary")
-    assert world.look().look_again_after == 1
+    assert world.look().requeue_after == 1
 
 
 def test_pods_stay_until_every_router_has_left_them_and_the_user_can_go_on_meanwhile():

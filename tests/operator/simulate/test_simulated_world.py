@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 
 from headgate.core.statistics.rates import Counts
 from headgate.simulate import world as simulated
-from headgate.simulate.world import DAY, OUTAGE_SECONDS, SCORE_BINS, Version, World, past, scores, without_restarted
+from headgate.simulate.world import (
+    DAY,
+    OUTAGE_SECONDS,
+    SCORE_BINS,
+    Version,
+    World,
+    scores,
+    stable_history,
+    without_restarted,
+)
 
 
 def phases(*values):
@@ -101,7 +110,7 @@ def test_rates_are_always_between_zero_and_one(stable_errors, candidate_errors, 
 
 def test_history_is_stables_traffic_of_the_time_before():
     world = World(0.01, 0.5, history=600.0)
-    known = past(world, np.random.default_rng(1), 100, np.zeros(100))
+    known = stable_history(world, np.random.default_rng(1), 100, np.zeros(100))
     assert known.trials.mean() == pytest.approx(30_000, rel=0.01)
     assert (known.events / known.trials).mean() == pytest.approx(0.01, rel=0.05)
     assert np.mean(known.dispersion == 1) >= 0.95
@@ -109,13 +118,13 @@ def test_history_is_stables_traffic_of_the_time_before():
 
 def test_history_tells_how_long_the_bursts_are():
     world = World(0.01, 0.01, burst=20)
-    known = past(world, np.random.default_rng(1), 40, np.zeros(40))
+    known = stable_history(world, np.random.default_rng(1), 40, np.zeros(40))
     assert 10 <= np.median(known.dispersion) <= 40
 
 
 @pytest.mark.parametrize("history", [0.0, 0.5])
 def test_without_history_nothing_is_known(history):
-    known = past(World(0.01, 0.01, history=history), np.random.default_rng(1), 3, np.zeros(3))
+    known = stable_history(World(0.01, 0.01, history=history), np.random.default_rng(1), 3, np.zeros(3))
     assert [a.tolist() for a in known] == [[0, 0, 0], [0, 0, 0], [1, 1, 1]]
 
 

@@ -32,7 +32,7 @@ class Engine(ABC):
         return ()
 
     def fetcher_arguments(self) -> Sequence[str]:
-        """What the fetcher is told of artifacts for this engine."""
+        """Further arguments of the fetcher for artifacts of this engine."""
         return ()
 
     def service_ports(self) -> Sequence[Manifest]:

@@ -34,12 +34,12 @@ def autoscaler(metadata: Manifest, scaling: Autoscaling, container: str) -> Mani
     }
 
 
-def with_defaults(asked: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]]) -> Manifest:
+def with_defaults(resources: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]]) -> Manifest:
     """A container's resources: those that are asked for, and the default of each of which nothing is said.
 
     Whoever names a resource in requests or limits gets for it what they say: a default beside it might contradict.
     """
-    kinds = {which: asked.get(which) or {} for which in ("requests", "limits")}
+    kinds = {which: resources.get(which) or {} for which in ("requests", "limits")}
     named = {name for amounts in kinds.values() for name in amounts}
     merged = {
         which: {**{name: each for name, each in defaults.get(which, {}).items() if name not in named}, **amounts}

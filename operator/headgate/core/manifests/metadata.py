@@ -13,15 +13,15 @@ USER = 65532
 
 def labels(model: str, component: str, revision: str | None = None) -> dict[str, str]:
     """Labels of a child and of its pods."""
-    found = {MANAGED_BY_LABEL: MANAGED_BY, MODEL_LABEL: model, COMPONENT_LABEL: component}
-    return found | ({REVISION_LABEL: revision} if revision else {})
+    common = {MANAGED_BY_LABEL: MANAGED_BY, MODEL_LABEL: model, COMPONENT_LABEL: component}
+    return common | ({REVISION_LABEL: revision} if revision else {})
 
 
 def selector(model: str, component: str, revision: str | None = None) -> dict[str, str]:
     """Labels that pick the pods of one component."""
-    found = labels(model, component, revision)
-    del found[MANAGED_BY_LABEL]
-    return found
+    picked = labels(model, component, revision)
+    del picked[MANAGED_BY_LABEL]
+    return picked
 
 
 def metadata(o: Observation, name: str, component: str, revision: str | None = None) -> Manifest:
@@ -66,8 +66,8 @@ def container_security() -> Manifest:
 def pull_secrets(o: Observation, *more: Manifest) -> Manifest:
     """The field of a pod with the Secrets to pull its images with: the operator's, and `more`. Nothing without any."""
     ours = [{"name": name} for name in o.defaults.pull_secrets]
-    found = [*more, *(secret for secret in ours if secret not in more)]
-    return {"imagePullSecrets": found} if found else {}
+    secrets = [*more, *(secret for secret in ours if secret not in more)]
+    return {"imagePullSecrets": secrets} if secrets else {}
 
 
 def http_probe(path: str, port: str, **timing: int) -> Manifest:

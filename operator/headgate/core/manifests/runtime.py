@@ -35,9 +35,9 @@ DRAIN_SECONDS = 5
 def runtime_manifests(o: Observation, view: RevisionView, replicas: int | None = None) -> list[Manifest]:
     """Everything that serves one revision, with so many pods; None: as many as an autoscaler wants."""
     about, pods = metadata(o, view.name, "runtime", view.name), selector(o.name, "runtime", view.name)
-    found = [_deployment(o, view, replicas), _service(o, view), disruption_budget(about, pods)]
+    manifests = [_deployment(o, view, replicas), _service(o, view), disruption_budget(about, pods)]
     scaling = o.spec.runtime.autoscaling
-    return [*found, autoscaler(about, scaling, "runtime")] if scaling else found
+    return [*manifests, autoscaler(about, scaling, "runtime")] if scaling else manifests
 
 
 def runtime_children(revision: str) -> list[ChildName]:

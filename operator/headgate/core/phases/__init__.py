@@ -67,11 +67,11 @@ def with_new_evidence(o: Observation, status: Status) -> Status:
     phase = phase_of(rollout)
     if samples.reading not in (Reading.COMPARISON, Reading.PAIRS) or not phase.judged:
         return status
-    seen = rollout.evidence
-    if not any(entry.state for entry in seen.signals):  # of another version of Headgate: it begins here
-        seen = opened(o.spec, samples.reading, samples, seen, o.capabilities)
+    before = rollout.evidence
+    if not any(entry.state for entry in before.signals):  # of another version of Headgate: it begins here
+        before = opened(o.spec, samples.reading, samples, before, o.capabilities)
     took = max(0.0, samples.cursor - (samples.cursor if rollout.cursor is None else rollout.cursor))
-    evidence = updated(o.spec, seen, samples, took, None if phase.stable_serves else rollout.stableRate or 0.0)
+    evidence = updated(o.spec, before, samples, took, None if phase.stable_serves else rollout.stableRate or 0.0)
     rollout = replace(rollout, evidence=evidence, cursor=samples.cursor)
     if errors := ERRORS.state_in(evidence):
         requests = max(rollout.candidateRequests, errors.candidateAttempts)
@@ -111,11 +111,11 @@ def _harmful(o: Observation, status: Status, rollout: Rollout) -> tuple[str, str
 
 
 def _over_budget(o: Observation, status: Status, rollout: Rollout) -> tuple[str, str] | None:
-    budget, seen = rollout.budget, ERRORS.state_in(rollout.evidence)
-    if not phase_of(rollout).budgeted or budget is None or seen is None:
+    budget, errors = rollout.budget, ERRORS.state_in(rollout.evidence)
+    if not phase_of(rollout).budgeted or budget is None or errors is None:
         return None
-    fine = judge.passed([seen.logSafe])
-    if judge.budget_spent(budget.spent, budget.total, seen.logWorse, fine, o.spec.rollout.alpha):
+    fine = judge.passed([errors.logSafe])
+    if judge.budget_spent(budget.spent, budget.total, errors.logWorse, fine, o.spec.rollout.alpha):
         return "RiskBudgetSpent", messages.budget_spent(status, budget)
     return None
 
@@ -156,7 +156,7 @@ def needed(status: Status) -> frozenset[str]:
     return frozenset([*refs, *(t.revision for t in status.traffic), *(r.revision for r in status.retiring)])
 
 
-def look_again_after(status: Status) -> float:
+def requeue_after(status: Status) -> float:
     """Seconds until the next reconciliation, if no event comes before."""
     soonest = 2.0 if status.retiring else IDLE_SECONDS
-    return min(soonest, PHASES[status.phase].look_again)
+    return min(soonest, PHASES[status.phase].requeue_after)

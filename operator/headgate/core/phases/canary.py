@@ -7,7 +7,7 @@ from headgate.api.quantities import seconds
 from headgate.api.spec import Spec
 from headgate.api.status import Rollout, Status
 from headgate.core import exposure, judge, messages
-from headgate.core.model import NewSamples, Observation, Reading, Told
+from headgate.core.model import ConditionState, NewSamples, Observation, Reading
 from headgate.core.phases import transitions
 from headgate.core.phases.phase import Phase, is_past_deadline
 from headgate.core.signals import rate
@@ -20,7 +20,7 @@ from headgate.core.times import seconds_since, stamp
 
 class Canary(Phase):
     name: ClassVar = "Canary"
-    look_again: ClassVar = 1.0
+    requeue_after: ClassVar = 1.0
     outcome: ClassVar = "undecided"
     judged: ClassVar = True
     budgeted: ClassVar = True
@@ -38,12 +38,12 @@ class Canary(Phase):
         elif attempts.candidate_attempts + attempts.stable_attempts:
             status = _ramp(o, status, rollout, o.metrics)
         if climbed and _passed(rollout):
-            seen = _errors(rollout)
-            upper = exposure.upper_rate(seen.stableFailures, seen.stableAttempts, o.spec.rollout.alpha)
+            errors = _errors(rollout)
+            upper = exposure.upper_rate(errors.stableFailures, errors.stableAttempts, o.spec.rollout.alpha)
             return transitions.promote(status, messages.passed(o.spec, rollout.evidence), round(float(upper), 6), now)
         return status
 
-    def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Told | None:
+    def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> ConditionState | None:
         if is_past_deadline(o, rollout, now):
             return "True", "DeadlineExceeded", messages.canary_undecided(o)
         return None
@@ -76,33 +76,33 @@ def _first_weight(spec: Spec, samples: NewSamples) -> float:
     policy = spec.rollout
     if policy.steps:
         return policy.steps[0].weight
-    known = samples.baselines.get(ERRORS.name)
-    requests = known.attempts / known.seconds * _interval(samples) if known and known.seconds else 0.0
+    baseline = samples.baselines.get(ERRORS.name)
+    requests = baseline.attempts / baseline.seconds * _interval(samples) if baseline and baseline.seconds else 0.0
     return float(exposure.first_weight(requests, policy.riskBudget, policy.maxWeight))
 
 
 def _interval(samples: NewSamples) -> float:
     """Seconds until one knows what a weight did."""
-    return max(samples.interval, Canary.look_again)
+    return max(samples.interval, Canary.requeue_after)
 
 
 def _ramp(o: Observation, status: Status, rollout: Rollout, samples: NewSamples) -> Status:
     """The weight that the risk budget allows, at the traffic that there has been since the canary opened.
 
-    Of a single block the traffic can't be told: its end is where the slowest target was scraped. What waits to be
+    A single block does not show the traffic: its end is where the slowest target was scraped. What waits to be
     compared doesn't move the weight: see `statistics.waiting`.
     """
     budget = rollout.budget
     if budget is None or rollout.countedFrom is None or samples.cursor <= rollout.countedFrom:
         return status
-    seen = _errors(rollout)
-    requests_per_second = (seen.candidateAttempts + seen.stableAttempts) / (samples.cursor - rollout.countedFrom)
-    policy, known = o.spec.rollout, rate.settled(seen)
-    upper = exposure.upper_rate(known.candidateFailures, known.candidateAttempts, policy.alpha)
-    left = budget.total - rate.cost(known)
+    errors = _errors(rollout)
+    requests_per_second = (errors.candidateAttempts + errors.stableAttempts) / (samples.cursor - rollout.countedFrom)
+    policy, settled = o.spec.rollout, rate.settled(errors)
+    upper = exposure.upper_rate(settled.candidateFailures, settled.candidateAttempts, policy.alpha)
+    left = budget.total - rate.cost(settled)
     requests = requests_per_second * _interval(samples)
     current = status.traffic[-1].weight
-    allowed = exposure.next_weight(current, upper, rate.stable_rate(known), left, requests, policy.maxWeight)
+    allowed = exposure.next_weight(current, upper, rate.stable_rate(settled), left, requests, policy.maxWeight)
     return transitions.set_weight(status, float(allowed), o.capabilities.weight_step)
 
 

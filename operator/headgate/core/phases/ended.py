@@ -15,7 +15,7 @@ class Stable(Phase):
 
 class RollingBack(Phase):
     name: ClassVar = "RollingBack"
-    look_again: ClassVar = 2.0
+    requeue_after: ClassVar = 2.0
     outcome: ClassVar = "failed"
 
 

@@ -6,7 +6,7 @@ from headgate.api.quantities import routed_percent
 from headgate.api.spec import Spec
 from headgate.api.status import Rollout, Status
 from headgate.core import messages
-from headgate.core.model import NewSamples, Observation, Reading, Told, Workload
+from headgate.core.model import ConditionState, NewSamples, Observation, Reading, Workload
 from headgate.core.phases import transitions
 from headgate.core.phases.canary import open_canary
 from headgate.core.phases.phase import Phase, is_past_deadline
@@ -15,7 +15,7 @@ from headgate.core.signals.evidence import opened
 
 class Pending(Phase):
     name: ClassVar = "Pending"
-    look_again: ClassVar = 5.0
+    requeue_after: ClassVar = 5.0
     outcome: ClassVar = "undecided"
     starts_pods: ClassVar = True
     event: ClassVar = "RolloutStarted"
@@ -48,7 +48,7 @@ class Pending(Phase):
             return None
         return "NeverReady", messages.never_ready(o, rollout, workload)
 
-    def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Told | None:
+    def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> ConditionState | None:
         if is_past_deadline(o, rollout, now):
             return "True", "DeadlineExceeded", messages.still_pending(o, status, rollout)
         return None

@@ -7,7 +7,7 @@ from headgate.api.quantities import seconds
 from headgate.api.spec import Spec
 from headgate.api.status import Phase as PhaseName
 from headgate.api.status import Rollout, Status
-from headgate.core.model import Observation, Reading, Told
+from headgate.core.model import ConditionState, Observation, Reading
 from headgate.core.times import seconds_since
 
 IDLE_SECONDS = 30.0
@@ -18,7 +18,7 @@ class Phase(ABC):
     """One phase. All that differs between phases is here; the functions of `core.phases` loop over them."""
 
     name: ClassVar[PhaseName]
-    look_again: ClassVar[float] = IDLE_SECONDS
+    requeue_after: ClassVar[float] = IDLE_SECONDS
     """Seconds until the next reconciliation, if no event comes before."""
     outcome: ClassVar[Literal["undecided", "promoted", "failed", "none"]] = "none"
     """Undecided: a new spec supersedes the rollout. Promoted: the candidate has all the traffic. Failed: it was rolled
@@ -38,7 +38,7 @@ class Phase(ABC):
     starts_pods: ClassVar[bool] = False
     """Whether the candidate's pods begin in it: what they start with may still change."""
     event: ClassVar[str] = ""
-    """Reason of the event when a rollout enters it; empty where the decision's own event tells."""
+    """Reason of the event when a rollout enters it; empty where the decision has an event of its own."""
 
     def reading(self, spec: Spec, status: Status, rollout: Rollout, rolled_out: bool) -> Reading:
         """What to read. `rolled_out`: whether the candidate's pods are ready."""
@@ -56,8 +56,8 @@ class Phase(ABC):
         """Reason and message, if the candidate is rolled back because it has not got further in time."""
         return None
 
-    def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Told | None:
-        """What to tell of a phase that lasts longer than it should."""
+    def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> ConditionState | None:
+        """What the condition Stalled says of a phase that lasts longer than it should."""
         return None
 
 

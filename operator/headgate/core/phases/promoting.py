@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from headgate.api.status import Rollout, Status
 from headgate.core import messages
-from headgate.core.model import MetricsUnavailable, NewSamples, Observation, Reading, Told
+from headgate.core.model import ConditionState, MetricsUnavailable, NewSamples, Observation, Reading
 from headgate.core.phases import transitions
 from headgate.core.phases.phase import Phase
 from headgate.core.signals.errors import ERRORS
@@ -19,7 +19,7 @@ _LONG = 60.0
 
 class Promoting(Phase):
     name: ClassVar = "Promoting"
-    look_again: ClassVar = 1.0
+    requeue_after: ClassVar = 1.0
     outcome: ClassVar = "promoted"
     judged: ClassVar = True
     stable_serves: ClassVar = False
@@ -28,16 +28,16 @@ class Promoting(Phase):
 
     def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
         """The routers have followed when stable gets nothing but what it rescues."""
-        waits = seconds_since(rollout.since, now)
-        if waits < FOLLOWED_WITHIN:
-            if not isinstance(o.metrics, NewSamples) or waits < transitions.DRAIN_SECONDS / 2:
+        waited = seconds_since(rollout.since, now)
+        if waited < FOLLOWED_WITHIN:
+            if not isinstance(o.metrics, NewSamples) or waited < transitions.DRAIN_SECONDS / 2:
                 return status
             attempts = ERRORS.block_in(o.metrics) or AttemptBlock()
             if attempts.stable_attempts > attempts.candidate_failures:
                 return status
         return transitions.soak(status, o.spec.rollout.soak, now)
 
-    def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Told | None:
+    def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> ConditionState | None:
         if seconds_since(rollout.since, now) <= _LONG:
             return None
         return "True", "RoutersBehind", _routers_behind(o, status)

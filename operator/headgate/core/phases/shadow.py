@@ -6,7 +6,7 @@ from headgate.api.quantities import routed_percent
 from headgate.api.spec import Spec
 from headgate.api.status import Rollout, Status
 from headgate.core import messages
-from headgate.core.model import MetricsUnavailable, Observation, Reading, Told
+from headgate.core.model import ConditionState, MetricsUnavailable, Observation, Reading
 from headgate.core.phases import transitions
 from headgate.core.phases.canary import open_canary
 from headgate.core.phases.phase import Phase, is_past_deadline
@@ -15,7 +15,7 @@ from headgate.core.signals.shadow import SHADOW
 
 class Shadow(Phase):
     name: ClassVar = "Shadow"
-    look_again: ClassVar = 1.0
+    requeue_after: ClassVar = 1.0
     outcome: ClassVar = "undecided"
     judged: ClassVar = True
     compares: ClassVar = True
@@ -33,7 +33,7 @@ class Shadow(Phase):
             return status
         return transitions.set_shadow(status, routed_percent(policy.fraction))
 
-    def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Told | None:
+    def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> ConditionState | None:
         if is_past_deadline(o, rollout, now):
             return "True", "DeadlineExceeded", messages.shadow_undecided(o)
         return None

@@ -5,7 +5,7 @@ from typing import ClassVar
 from headgate.api.quantities import seconds
 from headgate.api.status import Rollout, Status
 from headgate.core import messages
-from headgate.core.model import MetricsUnavailable, Observation, Reading, Told
+from headgate.core.model import ConditionState, MetricsUnavailable, Observation, Reading
 from headgate.core.phases import transitions
 from headgate.core.phases.phase import Phase
 from headgate.core.times import seconds_since
@@ -13,7 +13,7 @@ from headgate.core.times import seconds_since
 
 class Soaking(Phase):
     name: ClassVar = "Soaking"
-    look_again: ClassVar = 2.0
+    requeue_after: ClassVar = 2.0
     outcome: ClassVar = "promoted"
     judged: ClassVar = True
     stable_serves: ClassVar = False
@@ -27,7 +27,7 @@ class Soaking(Phase):
             return status
         return transitions.settle(status, now)
 
-    def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Told | None:
+    def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> ConditionState | None:
         longest = seconds(o.spec.rollout.soak) + seconds(o.spec.rollout.deadline)
         if seconds_since(rollout.since, now) > longest:
             return "True", "DeadlineExceeded", messages.still_soaking(o, rollout)

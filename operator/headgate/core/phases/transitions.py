@@ -1,4 +1,4 @@
-"""The steps that a rollout can take, each a function from status to status. No step looks at anything but the status.
+"""The steps that a rollout can take, each a function from status to status. No step depends on anything but the status.
 
 `decide` and `phases` choose the step; a step sets phase, traffic, history and who is kept warm, always together.
 """

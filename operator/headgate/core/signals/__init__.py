@@ -12,4 +12,4 @@ from headgate.core.signals.shadow import SHADOW
 from headgate.core.signals.signal import Signal
 
 SIGNALS: tuple[Signal[Any, Any], ...] = (ERRORS, LATENCY, SHADOW, PREDICTION_SHIFT)
-"""All of them, in the order in which they are told."""
+"""All of them, in the order in which they are reported."""

@@ -4,7 +4,7 @@ Called by `core.phases`: `opened` when the candidate is about to get requests or
 block. Evidence becomes a verdict here and in `judge`, whose functions the simulator uses too.
 
 Where blocks of several scrapes are merged (`statistics.waiting`), those of the signals end at different times. The
-mean is then valid if what one signal has seen doesn't tell how the open block of another one will end.
+mean is then valid if what one signal has seen does not depend on how the open block of another one will end.
 """
 
 import math
@@ -57,8 +57,8 @@ def opened(spec: Spec, reading: Reading, samples: NewSamples, before: Evidence, 
     The shares of alpha stay what they were if there are any: alpha is for the whole rollout, and so is what an earlier
     phase has shown.
     """
-    asked = [signal.name for signal in SIGNALS if signal.wanted(spec, signal.block_in(samples), can)]
-    shares = {each.name: each.weight for each in before.signals} or weights(asked)
+    wanted = [signal.name for signal in SIGNALS if signal.wanted(spec, signal.block_in(samples), can)]
+    shares = {each.name: each.weight for each in before.signals} or weights(wanted)
     entries = []
     for signal in SIGNALS:
         entry = before.of(signal.name) or SignalEvidence(name=signal.name, weight=shares.get(signal.name, 0.0))

@@ -41,7 +41,7 @@ small whatever a pod counts."""
 
 @plain_dataclass(frozen=True)
 class PredictionBlock:
-    """Answers by bin of one output between two looks, for both versions, in one layout."""
+    """Answers by bin of one output between two reconciliations, for both versions, in one layout."""
 
     output: str
     layout: str
@@ -132,12 +132,12 @@ class PredictionState:
     """Whether stable counts its answers now, so that the candidate has to be compared with it."""
 
 
-def fold(seen: PredictionState, blocks: list[PredictionBlock], margin: float, seconds: float = 0.0) -> PredictionState:
+def fold(state: PredictionState, blocks: list[PredictionBlock], margin: float, seconds: float = 0.0) -> PredictionState:
     """The evidence after one more block of every output, which took `seconds`.
 
     `margin` is a difference of shares, such as 0.05.
     """
-    earlier = {(o.output, o.layout): o for o in seen.outputs}
+    earlier = {(o.output, o.layout): o for o in state.outputs}
     outputs, gains = [], []
     for block in blocks:
         before = earlier.pop((block.output, block.layout), None)
@@ -148,14 +148,14 @@ def fold(seen: PredictionState, blocks: list[PredictionBlock], margin: float, se
         outputs.append(output)
     outputs += earlier.values()
     if not outputs:
-        return seen
+        return state
     events = [(o, e) for o in outputs for e in o.events]
     largest = max(events, key=lambda oe: abs(_shift(*oe)), default=None)
     nothing_yet = [0.0 for o in outputs if not o.events]
     return PredictionState(
         logHarm=round(float(log_mean([v for _, e in events for v in (e.up, e.down)] or [0.0])), 4),
         logSafe=round(min([v for _, e in events for v in (e.notUp, e.notDown)] + nothing_yet), 4),
-        logDiffers=round(seen.logDiffers + (float(log_mean(gains)) if gains else 0.0), 4),
+        logDiffers=round(state.logDiffers + (float(log_mean(gains)) if gains else 0.0), 4),
         largestShift=round(100 * _shift(*largest), 2) if largest else 0.0,
         largestEvent=f"{largest[0].output}: {largest[1].event}" if largest else "",
         candidateAnswers=outputs[0].candidateAnswers + _answers(outputs[0].candidateWaiting),
@@ -178,10 +178,10 @@ def events_of(bins: list[str]) -> dict[str, list[str]]:
 
 def _named(events: Iterable[tuple[str, str, list[str]]]) -> dict[str, list[str]]:
     """Names are shortened; where two are equal, the bin's own number tells them apart."""
-    found: dict[str, list[str]] = {}
+    named: dict[str, list[str]] = {}
     for name, bin_, bins in events:
-        found[f"{name} ({bin_.split(' ', 1)[0]})" if name in found else name] = bins
-    return found
+        named[f"{name} ({bin_.split(' ', 1)[0]})" if name in named else name] = bins
+    return named
 
 
 def _readable(bin_: str) -> str:
@@ -233,21 +233,21 @@ def _answers(bins: Mapping[str, int]) -> int:
 
 def _fold_output(before: OutputState, block: PredictionBlock, margin: float) -> tuple[OutputState, float]:
     events = events_of(sorted({*block.candidate, *block.stable}))
-    known = {e.event: e for e in before.events}
-    past = [known.get(name, EventState(event=name)) for name in events]
+    earlier = {e.event: e for e in before.events}
+    priors = [earlier.get(name, EventState(event=name)) for name in events]
     n_c, n_s = _answers(block.candidate), _answers(block.stable)
     y_c = np.array([[sum(block.candidate.get(b, 0) for b in bins) for bins in events.values()]], dtype=np.float64)
     y_s = np.array([[sum(block.stable.get(b, 0) for b in bins) for bins in events.values()]], dtype=np.float64)
     state = replace(
         Shares.start(1, len(events)),
-        candidate=_row(e.candidate for e in past),
-        stable=_row(e.stable for e in past),
+        candidate=_row(e.candidate for e in priors),
+        stable=_row(e.stable for e in priors),
         candidate_answers=_row([before.candidateAnswers]),
         stable_answers=_row([before.stableAnswers]),
-        up=_row(e.up for e in past),
-        down=_row(e.down for e in past),
-        not_up=_row(e.notUp for e in past),
-        not_down=_row(e.notDown for e in past),
+        up=_row(e.up for e in priors),
+        down=_row(e.down for e in priors),
+        not_up=_row(e.notUp for e in priors),
+        not_down=_row(e.notDown for e in priors),
     )
     new = shares.bet(state, Answers(y_c, _row([n_c]), y_s, _row([n_s])), margin)
     after = [
@@ -262,7 +262,7 @@ def _fold_output(before: OutputState, block: PredictionBlock, margin: float) -> 
         )
         for i, name in enumerate(events)
     ]
-    after += [e for name, e in known.items() if name not in events]
+    after += [e for name, e in earlier.items() if name not in events]
     counted = replace(
         before,
         candidateAnswers=int(new.candidate_answers[0, 0]),
@@ -304,13 +304,13 @@ class PredictionShift(Signal[PredictionState, Predictions]):
 
     def block(self, samples: Samples) -> Predictions:
         """Answers of every output in a layout that both versions count in."""
-        who = samples.compared
+        compared = samples.compared
         layouts: dict[str, set[str]] = defaultdict(set)
         for s in samples.series:
             if s.labels.get("__name__") == PREDICTIONS:
                 layouts[s.labels.get(REVISION, "")].add(s.labels.get("layout", ""))
-        shared = sorted(layouts[who.stable] & layouts[who.candidate])
-        expected = bool(layouts[who.stable])
+        shared = sorted(layouts[compared.stable] & layouts[compared.candidate])
+        expected = bool(layouts[compared.stable])
         if not shared:
             return Predictions(expected)
         layout = shared[0]
@@ -319,8 +319,11 @@ class PredictionShift(Signal[PredictionState, Predictions]):
             if i.labels.get("__name__") == PREDICTIONS and i.labels.get("layout") == layout:
                 bins[i.labels.get("output", ""), i.labels.get(REVISION, "")][i.labels.get("bin", "")] += i.gained
         outputs = sorted({output for output, _ in bins})
-        blocks = (PredictionBlock(o, layout, dict(bins[o, who.candidate]), dict(bins[o, who.stable])) for o in outputs)
-        return Predictions(expected, tuple(blocks))
+        blocks = tuple(
+            PredictionBlock(output, layout, dict(bins[output, compared.candidate]), dict(bins[output, compared.stable]))
+            for output in outputs
+        )
+        return Predictions(expected, blocks)
 
     def wanted(self, spec: Spec, block: Predictions | None, can: Capabilities) -> bool:
         return block is not None and block.expected
@@ -329,8 +332,8 @@ class PredictionShift(Signal[PredictionState, Predictions]):
         self, state: PredictionState, block: Predictions | None, spec: Spec, seconds: float, ceiling: float
     ) -> PredictionState:
         outputs = list(block.outputs) if block else []
-        found = fold(state, outputs, fraction(spec.rollout.margins.predictions), seconds)
-        return replace(found, expected=bool(block and block.expected))
+        folded = fold(state, outputs, fraction(spec.rollout.margins.predictions), seconds)
+        return replace(folded, expected=bool(block and block.expected))
 
     def is_due(self, state: PredictionState) -> bool:
         """Not before both versions count in the same layout; while only stable counts the candidate can't pass."""

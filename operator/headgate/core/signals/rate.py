@@ -91,64 +91,64 @@ class RateSignal(Signal[RateState, Block]):
 
 def begun(baseline: BaselineRate) -> RateState:
     """The state with what is known of stable from before the rollout."""
-    known = [float(baseline.attempts), float(baseline.failures), round(max(1.0, baseline.dispersion), 3)]
-    return RateState(history=known)
+    history = [float(baseline.attempts), float(baseline.failures), round(max(1.0, baseline.dispersion), 3)]
+    return RateState(history=history)
 
 
-def stable_rate(seen: RateState) -> float:
+def stable_rate(state: RateState) -> float:
     """Stable's rate of bad answers as estimated from what was seen, before and in this rollout."""
-    return float(state_of(seen).stable_rate[0])
+    return float(state_of(state).stable_rate[0])
 
 
-def fold(seen: RateState, block: AttemptBlock, margin: float, ceiling: float, seconds: float = 0.0) -> RateState:
+def fold(state: RateState, block: AttemptBlock, margin: float, ceiling: float, seconds: float = 0.0) -> RateState:
     """The evidence after one more block, which took `seconds`.
 
     `margin` is a difference of rates; `ceiling` the ln e-value that decides.
     """
-    return _stored(seen, rates.fold(state_of(seen), block.counts, margin, ceiling, seconds))
+    return _stored(state, rates.fold(state_of(state), block.counts, margin, ceiling, seconds))
 
 
-def settled(seen: RateState) -> RateState:
+def settled(state: RateState) -> RateState:
     """The evidence without what is waiting for the other version's attempts: the next weight follows from it."""
-    return _stored(seen, state_of(seen).settled)
+    return _stored(state, state_of(state).settled)
 
 
-def fold_alone(seen: RateState, block: AttemptBlock, margin: float, rate: float) -> RateState:
+def fold_alone(state: RateState, block: AttemptBlock, margin: float, rate: float) -> RateState:
     """The evidence after a block in which only the candidate served, against stable's earlier `rate`."""
-    return _stored(seen, rates.fold_alone(state_of(seen), block.counts, margin, rate))
+    return _stored(state, rates.fold_alone(state_of(state), block.counts, margin, rate))
 
 
-def cost(seen: RateState) -> float:
+def cost(state: RateState) -> float:
     """Bad answers of the candidate beyond those that stable would have given."""
-    return round(float(state_of(seen).excess[0]), 2)
+    return round(float(state_of(state).excess[0]), 2)
 
 
-def state_of(seen: RateState) -> Rates:
+def state_of(state: RateState) -> Rates:
     """The arrays of one rollout."""
-    counted = (seen.candidateAttempts, seen.candidateFailures, seen.stableAttempts, seen.stableFailures)
-    history = seen.history if len(seen.history) == len(History._fields) else [0.0, 0.0, 1.0]
-    *pieces, waited = seen.waiting if len(seen.waiting) == len(Counts._fields) + 1 else [0.0] * 5
+    counted = (state.candidateAttempts, state.candidateFailures, state.stableAttempts, state.stableFailures)
+    history = state.history if len(state.history) == len(History._fields) else [0.0, 0.0, 1.0]
+    *pieces, waited = state.waiting if len(state.waiting) == len(Counts._fields) + 1 else [0.0] * 5
     waiting = Counts(*_one(pieces))
-    known = seen.accumulators == ACCUMULATORS
-    alone = seen.alone if known and len(seen.alone) == len(Alone._fields) else [0.0, 0.0]
+    current = state.accumulators == ACCUMULATORS
+    alone = state.alone if current and len(state.alone) == len(Alone._fields) else [0.0, 0.0]
     return Rates(
         counts=Counts(*_one(counted)).minus(waiting),
         history=History(*_one(history)),
-        harm=_logs(seen.harm if known else [], len(ODDS)),
-        worse=_logs(seen.worse if known else [], len(ODDS)),
-        safe=_logs(seen.safe if known else [], len(SHARES)),
-        stake=np.array([seen.stake if known else 0.0]),
+        harm=_logs(state.harm if current else [], len(ODDS)),
+        worse=_logs(state.worse if current else [], len(ODDS)),
+        safe=_logs(state.safe if current else [], len(SHARES)),
+        stake=np.array([state.stake if current else 0.0]),
         waiting=waiting,
         waited=np.array([waited]),
         alone=Alone(*_one(alone)),
     )
 
 
-def _stored(seen: RateState, state: Rates) -> RateState:
+def _stored(before: RateState, state: Rates) -> RateState:
     n_c, y_c, n_s, y_s = (int(a[0]) for a in state.seen)
-    waits, judged_alone = bool(state.waiting.trials[0]), bool(state.alone.trials[0])
+    is_waiting, judged_alone = bool(state.waiting.trials[0]), bool(state.alone.trials[0])
     return replace(
-        seen,
+        before,
         accumulators=ACCUMULATORS,
         candidateAttempts=n_c,
         candidateFailures=y_c,
@@ -158,7 +158,7 @@ def _stored(seen: RateState, state: Rates) -> RateState:
         worse=_numbers(state.worse),
         safe=_numbers(state.safe),
         stake=round(float(state.stake[0]), 6),
-        waiting=[*(float(a[0]) for a in state.waiting), round(float(state.waited[0]), 3)] if waits else [],
+        waiting=[*(float(a[0]) for a in state.waiting), round(float(state.waited[0]), 3)] if is_waiting else [],
         alone=[float(a[0]) for a in state.alone] if judged_alone else [],
         logHarm=round(float(state.log_harm[0]), 4),
         logWorse=round(float(state.log_worse[0]), 4),

@@ -49,25 +49,25 @@ class Shadow(Signal[PairState, PairBlock]):
         return spec.rollout.shadow is not None and can.shadow
 
     def fold(self, state: PairState, block: PairBlock | None, spec: Spec, seconds: float, ceiling: float) -> PairState:
-        asked = spec.rollout.shadow
-        if asked is None or block is None:
+        policy = spec.rollout.shadow
+        if policy is None or block is None:
             return state
         pairs, agreed = state.pairs + block.pairs, state.agreed + block.agreed
-        found = agreement.fold(
-            Agreement.start(1), np.array([float(pairs)]), np.array([float(agreed)]), fraction(asked.minAgreement)
+        folded = agreement.fold(
+            Agreement.start(1), np.array([float(pairs)]), np.array([float(agreed)]), fraction(policy.minAgreement)
         )
         return PairState(
             pairs=pairs,
             agreed=agreed,
             failed=state.failed + block.failed,
-            logHarm=round(float(found.log_harm[0]), 4),
-            logSafe=round(float(found.log_safe[0]), 4),
+            logHarm=round(float(folded.log_harm[0]), 4),
+            logSafe=round(float(folded.log_safe[0]), 4),
         )
 
     def is_enough(self, state: PairState, spec: Spec) -> bool:
         """Whether it is shown that enough of the answers agree, or nobody asks for that any more."""
-        asked = spec.rollout.shadow
-        return asked is None or (state.pairs >= asked.minPairs and state.logSafe >= PASS)
+        policy = spec.rollout.shadow
+        return policy is None or (state.pairs >= policy.minPairs and state.logSafe >= PASS)
 
     def counts(self, state: PairState) -> Mapping[str, float]:
         return {"pairs": state.pairs, "agreed": state.agreed, "failed": state.failed}
@@ -79,8 +79,8 @@ class Shadow(Signal[PairState, PairBlock]):
         )
 
     def harm(self, state: PairState, spec: Spec, stable: str, strength: str) -> tuple[str, str]:
-        asked = spec.rollout.shadow
-        least = asked.minAgreement if asked else "what was asked for"
+        policy = spec.rollout.shadow
+        least = policy.minAgreement if policy else "what was asked for"
         mostly_failed = 2 * state.failed > state.pairs - state.agreed
         return (
             "ShadowFailing" if mostly_failed else "ShadowDisagrees",
@@ -92,13 +92,14 @@ class Shadow(Signal[PairState, PairBlock]):
         return f"Before that, {share(state.agreed, state.pairs)} copies were answered alike."
 
     def note(self, state: PairState, spec: Spec) -> str:
-        asked = spec.rollout.shadow
-        if asked is None:
+        policy = spec.rollout.shadow
+        if policy is None:
             return ""
         if not state.pairs:
             return " None has been compared yet."
         return (
-            f" The canary begins when {asked.minAgreement} of at least {asked.minPairs} are shown to be answered alike."
+            f" The canary begins when {policy.minAgreement} of at least {policy.minPairs} are shown to be answered "
+            "alike."
         )
 
 

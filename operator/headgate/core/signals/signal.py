@@ -25,7 +25,7 @@ log = logging.getLogger("headgate.signals")
 
 
 class EvidenceState(Protocol):
-    """What every state tells."""
+    """What every state has."""
 
     @property
     def logHarm(self) -> float:  # noqa: N802 - as in the status
@@ -57,7 +57,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class SlowAnswers:
-    """Answers of both versions, and those later than an edge that the data plane can tell, in milliseconds."""
+    """Answers of both versions, and those later than an edge that the data plane measures, in milliseconds."""
 
     edge: float
     answers: AttemptBlock = field(default_factory=AttemptBlock)
@@ -112,14 +112,14 @@ class Signal(ABC, Generic[State, Block]):
     capital: ClassVar[float]
     """How much of alpha it may use where all signals are compared, in any unit."""
     reading: ClassVar[Reading] = Reading.COMPARISON
-    """What it is learnt from. A canary has to pass the signals of a comparison; others have passed before it."""
+    """What it is read from. A canary has to pass the signals of a comparison; others have passed before it."""
     series: ClassVar[tuple[str, ...]] = ()
     """Names of Headgate's own series that it needs. What the data plane counts is read in any case."""
     state: type[State]
 
     @abstractmethod
     def block(self, samples: Samples) -> Block | None:
-        """What there is to learn from new samples; None: nothing can be compared."""
+        """What it takes from new samples; None: nothing can be compared."""
 
     @abstractmethod
     def wanted(self, spec: Spec, block: Block | None, can: Capabilities) -> bool:
@@ -182,11 +182,11 @@ class Signal(ABC, Generic[State, Block]):
         if not entry.state:
             return None
         try:
-            found: State = adapter(self.state).validate_json(entry.state)
+            state: State = adapter(self.state).validate_json(entry.state)
         except ValidationError as error:
             log.warning("the evidence on %s begins anew, for it can't be read: %s", self.name, error)
             return self.state()
-        return found
+        return state
 
     def entry(self, before: SignalEvidence, state: State) -> SignalEvidence:
         """`before` with the new state in it, and what people and programs read of it."""
@@ -201,8 +201,8 @@ class Signal(ABC, Generic[State, Block]):
 
     def block_in(self, samples: NewSamples) -> Block | None:
         """The signal's block."""
-        found: Block | None = samples.blocks.get(self.name)
-        return found
+        block: Block | None = samples.blocks.get(self.name)
+        return block
 
 
 def share(events: int, total: int) -> str:

@@ -41,8 +41,8 @@ def log_e_alone(
     p_c, p_s = np.where(inside, seen_c, edge + margin), np.where(inside, seen_s, edge)
     likeliest = _log_likelihood(n, y, p_c) + trust * _log_likelihood(trials, events, p_s)
     drawn = _log_beta(events + _PRIOR, trials - events + _PRIOR) - _log_beta(_PRIOR, _PRIOR)
-    known = (n > 0) & (trials > 0)
-    return np.where(known, _log_likelihood(n, y, q) + trust * drawn - likeliest, 0.0)
+    both = (n > 0) & (trials > 0)
+    return np.where(both, _log_likelihood(n, y, q) + trust * drawn - likeliest, 0.0)
 
 
 def _log_likelihood(n: Floats, y: Floats, p: Floats) -> Floats:

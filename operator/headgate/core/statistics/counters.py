@@ -86,10 +86,10 @@ def read_since(cursor: float | None, series: Iterable[Series], stale_after: floa
     until = min(live)
     if cursor is not None and until <= cursor:
         return None
-    known = {target for target, at in times.items() if cursor is not None and min(at) <= cursor}
-    if cursor is None or not known:
+    followed = {target for target, at in times.items() if cursor is not None and min(at) <= cursor}
+    if cursor is None or not followed:
         return Reading((), until)
-    starts = {target: cursor if target in known else min(at) for target, at in times.items()}
+    starts = {target: cursor if target in followed else min(at) for target, at in times.items()}
     anew = restarts(all_series)
     increments = (
         Increment(s.labels, gained_between(s.samples, starts[s.target], until, anew.get(s.target, ())))
@@ -105,17 +105,17 @@ def _tells_starts(name: str) -> bool:
 
 def restarts(series: Iterable[Series]) -> dict[str, list[float]]:
     """By target the times of those samples since whose predecessor its process has started anew."""
-    told: dict[tuple[str, str], dict[float, float]] = defaultdict(dict)
+    starts: dict[tuple[str, str], dict[float, float]] = defaultdict(dict)
     for s in series:
         if _tells_starts(name := s.labels.get("__name__", "")):
-            told[s.target, name].update(s.samples)
-    found: dict[str, list[float]] = defaultdict(list)
-    for (target, name), samples in told.items():
+            starts[s.target, name].update(s.samples)
+    restarted: dict[str, list[float]] = defaultdict(list)
+    for (target, name), samples in starts.items():
         for (t0, v0), (t1, v1) in pairwise(sorted(samples.items())):
             gap = t1 - t0
             if v0 != v1 if name == STARTED else v1 < gap + _UPTIME_AHEAD and v0 + gap - v1 > _UPTIME_OFF:
-                found[target].append(t1)
-    return found
+                restarted[target].append(t1)
+    return restarted
 
 
 def _patience(times: set[float]) -> float:
@@ -145,16 +145,16 @@ def _gains(samples: Iterable[Sample], anew: Sequence[float]) -> list[Sample]:
     itself was no reset. (Two Prometheus servers behind one address look like that.) Taken for one, it would add all
     that was ever counted. It keeps the height that it had.
     """
-    found: list[Sample] = []
+    gains: list[Sample] = []
     height, before = 0.0, -math.inf
     for t, value in samples:
         if not 0 <= value < math.inf:
             continue
         if any(before < at <= t for at in anew) or value <= height / 2 or (value < height < SURELY_NO_RESET):
             height = 0.0
-        found.append((t, max(0.0, value - height)))
+        gains.append((t, max(0.0, value - height)))
         height, before = max(height, value), t
-    return found
+    return gains
 
 
 def gained_by_window(samples: tuple[Sample, ...], edges: Floats, anew: Sequence[float] = ()) -> Floats:

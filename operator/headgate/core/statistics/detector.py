@@ -131,11 +131,11 @@ def _log_bets(inside: Floats, rows: Floats, edge: Floats) -> Floats:
 
 def _chosen(blocks: Floats, reference: Floats, slack: float) -> Floats:
     """ln L [W, G] of the union of the bins that rose before each block; 0 where nothing is known or can be said."""
-    profile, past = shares(reference), np.zeros(len(reference))
+    profile, memory = shares(reference), np.zeros(len(reference))
     rose = np.zeros(blocks.shape, dtype=bool)
     for at, block in enumerate(blocks):
-        rose[at] = (shares(past) > profile) & (past.sum() > 0)
-        past = _MEMORY * past + block
+        rose[at] = (shares(memory) > profile) & (memory.sum() > 0)
+        memory = _MEMORY * memory + block
     edge = rose @ profile + slack
     possible = rose.any(axis=-1) & (edge < _CERTAIN)
     gain = _log_bets((blocks * rose).sum(axis=-1), blocks.sum(axis=-1), np.where(possible, edge, 0.5))

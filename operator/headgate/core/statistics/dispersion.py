@@ -1,8 +1,8 @@
 """How much stable's bad answers cluster: their variance over that of independent ones, from before the rollout.
 
-Called by `core.metrics` when a canary is about to open. A pod that hiccups gives many bad answers in a row; taken
-for independent ones they would be evidence against a candidate that is no worse. `rates` divides its bets by what
-comes out here.
+Called by the data plane when a canary is about to open. A pod that stalls for a moment gives many bad answers in a row;
+taken for independent ones they would be evidence against a candidate that is no worse. `rates` divides its bets by
+what comes out here.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ FEWEST_WINDOWS = 8
 """As many must be left after merging."""
 
 FEWEST_EVENTS = 10
-"""Of fewer bad answers nothing can be told: 1."""
+"""Fewer bad answers show nothing: 1."""
 
 STANDARD_ERRORS = 4.0
 """By so much must the ratio be above 1, so that independent bad answers hardly ever pass for clustered ones."""
@@ -41,14 +41,14 @@ def dispersion(trials: Floats, events: Floats) -> float:
     between_pods = trials[together].sum() > trials.sum() / 2
     if not between_pods:
         trials, events = trials.sum(axis=1, keepdims=True), events.sum(axis=1, keepdims=True)
-    found = 1.0
+    largest = 1.0
     for scale in SCALES:
         if len(trials) // scale < FEWEST_WINDOWS:
             break
         n, y = _merged(trials, scale), _merged(events, scale)
         rows = (n, y, 1.0) if between_pods else (_neighbours(n), _neighbours(y), _OVERLAP)
-        found = max(found, _beyond(found, *rows))
-    return found
+        largest = max(largest, _beyond(largest, *rows))
+    return largest
 
 
 def _merged(counts: Floats, scale: int) -> Floats:
@@ -62,24 +62,24 @@ def _neighbours(counts: Floats) -> Floats:
     return np.hstack([counts[:-1], counts[1:]])
 
 
-def _beyond(known: float, n: Floats, y: Floats, inflation: float) -> float:
+def _beyond(least: float, n: Floats, y: Floats, inflation: float) -> float:
     """Sum of squared deviations over what it would be if each row's events fell on its trials by chance.
 
-    `known` where the ratio is not clearly above that, taking the events to come in bunches of that size: at one
+    `least` where the ratio is not clearly above that, taking the events to come in bunches of that size: at one
     scale of several the ratio is large by chance. Given a row's totals the events are hypergeometric, which gives
     the mean; the variance is that of the multinomial law, a little more. `inflation` of that variance: rows overlap.
     """
     total, bad = n.sum(axis=1), y.sum(axis=1)
-    seen = (bad > 0) & (total > bad)
-    n, y, total, bad = n[seen], y[seen], total[seen], bad[seen]
+    informative = (bad > 0) & (total > bad)
+    n, y, total, bad = n[informative], y[informative], total[informative], bad[informative]
     share = n / total[:, None]
     second, third = (share**2).sum(axis=1), (share**3).sum(axis=1)
     expected = float(np.sum(bad * (1 - second) * (total - bad) / (total - 1)))
     if expected <= 0:
-        return known
-    found = float(np.sum((y - bad[:, None] * share) ** 2)) / expected
-    pairs = 2 * bad * np.maximum(bad - known, 0) * (second - 2 * third + second**2)
-    singles = 4 * known * bad * (third - second**2)
-    error = known * np.sqrt(inflation * float(np.sum(pairs + singles))) / expected
-    needed = STANDARD_ERRORS if known == 1 else MORE_STANDARD_ERRORS
-    return found if found > known + needed * error else known
+        return least
+    ratio = float(np.sum((y - bad[:, None] * share) ** 2)) / expected
+    pairs = 2 * bad * np.maximum(bad - least, 0) * (second - 2 * third + second**2)
+    singles = 4 * least * bad * (third - second**2)
+    error = least * np.sqrt(inflation * float(np.sum(pairs + singles))) / expected
+    needed = STANDARD_ERRORS if least == 1 else MORE_STANDARD_ERRORS
+    return ratio if ratio > least + needed * error else least

@@ -30,7 +30,7 @@ from headgate.core.statistics.distances import Floats, kolmogorov_smirnov, share
 
 _A, _C = 0.85, 9.28
 FIRST_LOOK = 100
-"""Rows before the first look: m of the band, and the detector holds its tongue until then too."""
+"""Rows before the first look: m of the band, and the detector gives no alarm before."""
 
 
 @dataclass(frozen=True)

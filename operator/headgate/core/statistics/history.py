@@ -38,32 +38,32 @@ def blocks_of(series: Iterable[Series]) -> dict[Feature, list[Block]]:
     at a point where it was not there.
     """
     targets: dict[str, list[Series]] = defaultdict(list)
-    for one in series:
-        if one.samples:
-            targets[one.target].append(one)
-    times = sorted({t for of_target in targets.values() for one in of_target for t, _ in one.samples})
+    for counter in series:
+        if counter.samples:
+            targets[counter.target].append(counter)
+    times = sorted({t for of_target in targets.values() for counter in of_target for t, _ in counter.samples})
     place = {t: at for at, t in enumerate(times)}
-    found: dict[Feature, list[dict[str, float]]] = {}
+    features: dict[Feature, list[dict[str, float]]] = {}
     for of_target in targets.values():
-        for one, gains in zip(of_target, _gains(of_target, place), strict=True):
-            labels, bin_ = one.labels, one.labels.get("bin", "")
-            blocks = found.setdefault((labels.get("feature", ""), labels.get("layout", "")), [{} for _ in times])
+        for counter, gains in zip(of_target, _gains(of_target, place), strict=True):
+            labels, bin_ = counter.labels, counter.labels.get("bin", "")
+            blocks = features.setdefault((labels.get("feature", ""), labels.get("layout", "")), [{} for _ in times])
             for at in np.flatnonzero(gains).tolist():
                 blocks[at][bin_] = blocks[at].get(bin_, 0.0) + float(gains[at])
-    return {feature: _known(blocks) for feature, blocks in found.items()}
+    return {feature: _known(blocks) for feature, blocks in features.items()}
 
 
 def _gains(target: list[Series], place: Mapping[float, int]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """What each counter of one pod gained up to each point [series, points]."""
     values = np.full((len(target), len(place)), np.nan)
-    for row, one in enumerate(target):
-        for t, value in one.samples:
+    for row, counter in enumerate(target):
+        for t, value in counter.samples:
             values[row, place[t]] = value
     there = np.flatnonzero(~np.isnan(values).all(axis=0))
-    seen = np.nan_to_num(values[:, there])
-    gained = np.diff(seen, axis=1, prepend=0.0)
+    present = np.nan_to_num(values[:, there])
+    gained = np.diff(present, axis=1, prepend=0.0)
     anew = (gained < 0).any(axis=0)
-    gained[:, anew] = seen[:, anew]
+    gained[:, anew] = present[:, anew]
     result = np.zeros(values.shape)
     result[:, there] = gained
     return result

@@ -78,7 +78,7 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True)
 class AttemptBlock:
-    """Attempts and bad answers of both versions between two looks. Raises ValueError for impossible counts."""
+    """Attempts and bad answers of both versions in one block. Raises ValueError for impossible counts."""
 
     candidate_attempts: int = 0
     candidate_failures: int = 0
@@ -271,11 +271,11 @@ def _let_go(state: Rates, block: Counts, margin: float, ceiling: float) -> Rates
     )
 
 
-def _alone(history: History, seen: Alone, margin: float) -> Floats:
+def _alone(history: History, candidate: Alone, margin: float) -> Floats:
     """ln e-values of all that the candidate did alone, against "worse than stable was by at most the margin"."""
     q = _times(ODDS, _estimate(history, 0.0, 0.0)[:, None] + margin)
-    known = log_e_alone(*seen, history.trials, history.events, history.trust, q, margin)
-    return np.asarray(known / history.dispersion[:, None], dtype=np.float64)
+    logs = log_e_alone(*candidate, history.trials, history.events, history.trust, q, margin)
+    return np.asarray(logs / history.dispersion[:, None], dtype=np.float64)
 
 
 def _estimate(history: History, trials: Floats | float, events: Floats | float) -> Floats:
@@ -295,9 +295,9 @@ def _replaced(whole: Any, rows: Any, chosen: Rows) -> Any:
     """The reverse of `_taken`."""
     if isinstance(whole, tuple):
         return type(whole)(*(_replaced(a, b, chosen) for a, b in zip(whole, rows, strict=True)))
-    found = whole.copy()
-    found[chosen] = rows
-    return found
+    result = whole.copy()
+    result[chosen] = rows
+    return result
 
 
 def _times(odds: Floats, rate: Floats) -> Floats:

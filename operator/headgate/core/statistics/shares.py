@@ -52,8 +52,8 @@ class Shares:
     @classmethod
     def start(cls, rollouts: int, events: int) -> Self:
         """Before the first block."""
-        each, one = np.zeros((rollouts, events)), np.zeros((rollouts, 1))
-        return cls(each, each, one, one, each, each, each, each, Answers(each, one, each, one), one)
+        each, single = np.zeros((rollouts, events)), np.zeros((rollouts, 1))
+        return cls(each, each, single, single, each, each, each, each, Answers(each, single, each, single), single)
 
     def take(self, chosen: Rows) -> "Shares":
         """The rollouts of these indices."""
@@ -106,8 +106,8 @@ def log_e_same(past_c: Floats, past_s: Floats, c: Floats, s: Floats) -> Floats:
     distribution may change with every block.
     """
     bins = past_c.shape[-1]
-    past = past_c + past_s + 1.0 / bins
-    pooled = past / past.sum(axis=-1, keepdims=True)
+    earlier = past_c + past_s + 1.0 / bins
+    pooled = earlier / earlier.sum(axis=-1, keepdims=True)
     p_c = (past_c + STRENGTH * pooled) / (past_c.sum(axis=-1, keepdims=True) + STRENGTH)
     p_s = (past_s + STRENGTH * pooled) / (past_s.sum(axis=-1, keepdims=True) + STRENGTH)
     n_c, n_s = c.sum(axis=-1, keepdims=True), s.sum(axis=-1, keepdims=True)
