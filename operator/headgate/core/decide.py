@@ -2,13 +2,15 @@
 
 Called by `reconcile`. New metrics are folded into the evidence first, then `CHAIN` decides, and last the pods go that
 no router needs any more. `report` then turns the outcome into conditions and events, and `samples` completes the
-traffic.
+traffic. The routers' policy stands beside it, so that both change in one update.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from headgate.api.status import Status
 from headgate.core import commands, phases, report, revisions, samples
+from headgate.core.dataplane.policy import resolved
 from headgate.core.model import Observation, Plan
 from headgate.core.phases import transitions
 
@@ -32,6 +34,7 @@ def decide(o: Observation, now: float) -> Plan:
     status = report.with_observations(o, status, now)
     records = revisions.after(o, status, desired)
     status = samples.with_samples(status, records, o.spec.monitoring.sample)
+    status = replace(status, policy=resolved(o.name, o.spec).manifest())
     replicas = None if o.spec.runtime.autoscaling else o.spec.runtime.replicas
     keep = phases.needed(status)
     return Plan(
