@@ -56,7 +56,7 @@ from .http2_frames import (
     frame,
     unpadded,
 )
-from .http2_heads import fault_of_head, fault_of_trailers
+from .http2_heads import Pairs, fault_of_head, fault_of_trailers
 from .http2_streams import Carrier, Stream
 from .listener import READ_WITHIN, SEND_WITHIN, SLOWEST, Limits, Listener
 
@@ -468,9 +468,9 @@ class Connection(Carrier):
             self._request_ends(stream)
         self._dismiss_the_last(stream)
 
-    def _pairs(self, block: bytes) -> list[tuple[bytes, bytes]]:
+    def _pairs(self, block: bytes) -> Pairs:
         try:
-            return [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
+            return cast("Pairs", self._decoder.decode(block, raw=True))
         except hpack.HPACKError as error:
             raise ProtocolError(COMPRESSION_ERROR, f"headers that can't be decompressed: {error}") from error
 
@@ -478,7 +478,8 @@ class Connection(Carrier):
         """A request's headers, and what is wrong with them."""
         before = self._table.state
         pairs = self._pairs(block)
-        headers, fault = dict(pairs), fault_of_head(pairs)
+        headers = dict(pairs)
+        fault = fault_of_head(pairs, headers)
         if self._table.state != before:
             self._known.clear()
         elif not fault and len(self._known) < _KNOWN_BLOCKS and len(block) <= _KNOWN_LENGTH:

@@ -415,6 +415,7 @@ MALFORMED = {
     "Connection": malformed((b"connection", b"keep-alive")),
     "Transfer-Encoding": malformed((b"transfer-encoding", b"chunked")),
     "TE that is no trailers": malformed((b"te", b"gzip")),
+    "two content-lengths": malformed((b"content-length", b"5"), (b"content-length", b"5")),
     "a content-length that is none": malformed((b"content-length", b"+5")),
     "a content-length beyond all numbers": malformed((b"content-length", b"9" * 5000)),
 }
