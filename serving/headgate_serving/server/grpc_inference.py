@@ -32,6 +32,8 @@ from .service import Service
 _Request = MESSAGES["inference.ModelInferRequest"]
 _Streamed = MESSAGES["inference.ModelStreamInferResponse"]
 _NO_MESSAGE = Message(b"", False)
+_MUCH = 4 << 20
+"""Bytes of a message from which on others have their turn before it is parsed, which takes milliseconds."""
 
 
 class _Asked(Inference):
@@ -53,9 +55,11 @@ class _Asked(Inference):
         later = Later(hold)
         check_few_fields(message)
         take(hold, len(message))  # that is there twice when it is parsed
-        yield
+        if len(message) >= _MUCH:
+            yield
         request = self.understood(message, later)
-        yield
+        if len(message) >= _MUCH:
+            yield
         yield from later.fill()
         return request
 
@@ -98,10 +102,11 @@ class ModelInfer(_Asked):
     def begin(self) -> None:
         """In pieces where the body is large."""
         body = self._stream.body
-        if sum(map(len, body)) < LARGE and not (body and body[0][0]):  # the first byte says whether it is compressed
+        size, packed = sum(map(len, body)), bool(body and body[0][0])  # the first byte says whether it is compressed
+        if size < LARGE and not packed:
             super().begin()
         else:
-            self.begin_in_pieces(self._reading())
+            self.begin_in_pieces(self._reading(), soon=size < _MUCH and not packed)
 
     def read(self) -> InferRequest:
         """From the whole body."""
@@ -203,10 +208,11 @@ class _Message(_Asked):
 
     def begin(self) -> None:
         """In pieces where it is large, or compressed."""
-        if len(self._message.data) < LARGE and not self._message.packed:
+        size, packed = len(self._message.data), self._message.packed
+        if size < LARGE and not packed:
             super().begin()
         else:
-            self.begin_in_pieces(self._reading())
+            self.begin_in_pieces(self._reading(), soon=size < _MUCH and not packed)
 
     def _reading(self) -> Generator[None, None, InferRequest]:
         plain = yield from self._call.plain(self._taken(), self._hold)

@@ -73,9 +73,11 @@ class Inference(Job):
         except Exception as error:
             self.fail(error)
 
-    def begin_in_pieces(self, reading: Generator[None, None, InferRequest]) -> None:
-        """The same, for a request that takes long to read."""
-        self.service.turns.add(self._read_in_pieces(reading))
+    def begin_in_pieces(self, reading: Generator[None, None, InferRequest], *, soon: bool = False) -> None:
+        """The same, for a request that takes long to read; where it may not, the first piece comes at once: `soon`."""
+        work = self._read_in_pieces(reading)
+        if not soon or next(work, work) is not work:
+            self.service.turns.add(work)
 
     def _read_in_pieces(self, reading: Generator[None, None, InferRequest]) -> Iterator[None]:
         try:
