@@ -1,4 +1,4 @@
-"""Which revisions no router sends requests to any more, so that their pods can go. Pure; `background` asks the data plane.
+"""Which revisions no router sends requests to any more, so their pods can go. Pure; `background` asks the data plane.
 
 Routes move first and pods go later. Each router says in every scrape which revisions its requests may still reach
 (`headgate_router_routes`), and that it says so at all (`headgate_router_watch_age_seconds`). A router that runs and has
