@@ -157,6 +157,7 @@ def typed(rows: int) -> bytes:
 @pytest.fixture
 def in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grpc_inference, "LARGE", 1000)
+    monkeypatch.setattr(grpc_inference, "_MUCH", 1000)
     monkeypatch.setattr(tensors, "_PIECE", 100)
 
 
@@ -177,6 +178,17 @@ async def test_typed_contents_of_a_large_message_are_read_in_pieces(
         answer = pb.ModelStreamInferResponse.FromString(message).infer_response
     assert answer.raw_output_contents[0] == struct.pack("<f", 3.75) * 2000
     assert server.held == 0
+
+
+@pytest.mark.parametrize("path", [INFER, STREAM])
+async def test_a_message_of_medium_size_whose_bytes_are_tensors_is_read_at_once(
+    client: Client, monkeypatch: pytest.MonkeyPatch, path: str, pieces: list[None]
+) -> None:
+    monkeypatch.setattr(grpc_inference, "LARGE", 1000)
+    number = await client.begin(head(path))
+    await client.send(number, framed(request(2000)), end=True)
+    reply = await client.reply(number)
+    assert (reply.status, len(pieces)) == (OK, 0)
 
 
 @pytest.mark.usefixtures("in_small_pieces")
@@ -278,7 +290,7 @@ async def test_much_text_is_read_and_written_in_pieces(
     await client.send(number, framed(asked), end=True)
     reply = await client.reply(number)
     runner.close()
-    assert len(pieces) >= 80, "40 to read, 40 to write"
+    assert len(pieces) >= 39 + 40, "40 to read, of which the first is read at once; 40 to write"
     (message,) = answers(reply)
     kind = pb.ModelInferResponse if path == INFER else pb.ModelStreamInferResponse
     answer = kind.FromString(message)
