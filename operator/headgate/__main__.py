@@ -17,7 +17,7 @@ from typing import Any
 
 import kopf
 
-from headgate.api import API_VERSION
+from headgate.api import API_VERSION, contract
 from headgate.background import BackgroundReadings
 from headgate.core.dataplane.envoy import EnvoyDataPlane
 from headgate.edges.health import Health, application, listening
@@ -235,7 +235,7 @@ class Operator:
 
     async def _missing(self) -> str:
         """Why there is nothing to work on; empty if there is. kopf goes by discovery, which may be later than lists."""
-        kinds = {"modeldeployments": "ModelDeployment", "modelrevisions": "ModelRevision"}
+        kinds = {contract.DEPLOYMENTS: "ModelDeployment", "modelrevisions": "ModelRevision"}
         try:
             resources = await self.kube.resources(API_VERSION)
             if missing := [kind for plural, kind in kinds.items() if plural not in resources]:

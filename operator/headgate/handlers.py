@@ -12,7 +12,7 @@ from typing import Any, cast
 import kopf
 from kopf._cogs.structs.references import Insights
 
-from headgate.api import GROUP, MODEL_LABEL
+from headgate.api import GROUP, MODEL_LABEL, contract
 from headgate.errors import WatchesBroken, cause_of
 from headgate.informer import FOLLOWED, KINDS, Informer
 from headgate.queue import Key, Queue
@@ -41,7 +41,7 @@ def register(
         namespace, name = meta.get("namespace") or "", meta["name"]
         if plural in _APPLIED:
             changed(KINDS[plural][1], namespace, name, None if event_type == "DELETED" else meta.get("generation", 0))
-        if plural == "modeldeployments":
+        if plural == contract.DEPLOYMENTS:
             queue.add(Key(namespace, name))
         elif plural != "modelrevisions" and (model := (meta.get("labels") or {}).get(MODEL_LABEL)):
             queue.add(Key(namespace, model))

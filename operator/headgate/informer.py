@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headgate.api import MODEL_LABEL
+from headgate.api import MODEL_LABEL, contract
 from headgate.edges.kube import PLURALS, Kube
 from headgate.errors import NotSynced
 from headgate.observe import Children
@@ -21,11 +21,11 @@ log = logging.getLogger("headgate.informer")
 
 Object = Mapping[str, Any]
 
-FOLLOWED = ("deployments", "pods", "modelrevisions", "services", "modeldeployments")
+FOLLOWED = ("deployments", "pods", "modelrevisions", "services", contract.DEPLOYMENTS)
 """The resources that are followed, by plural."""
 KINDS = {plural: kind for kind, plural in PLURALS.items()}
 
-_IN_BRIEF = frozenset({"services", "modeldeployments"})
+_IN_BRIEF = frozenset({"services", contract.DEPLOYMENTS})
 """Of these only names and versions are kept."""
 
 
@@ -71,7 +71,7 @@ class _Store:
 
     def model_of(self, item: Object) -> Key:
         """The ModelDeployment that an object belongs to; itself, if it is one."""
-        if self.plural == "modeldeployments":
+        if self.plural == contract.DEPLOYMENTS:
             return _ident(item)
         meta = item["metadata"]
         return Key(meta.get("namespace") or "", (meta.get("labels") or {}).get(MODEL_LABEL, ""))
@@ -152,7 +152,7 @@ class Informer:
             if counts and (missed := store.missed()):
                 log.warning("the watch of %s missed %d changes that a list has found", plural, missed)
                 self._on_missed(plural, missed)
-            labels: dict[str, str | None] = {} if plural == "modeldeployments" else {MODEL_LABEL: None}
+            labels: dict[str, str | None] = {} if plural == contract.DEPLOYMENTS else {MODEL_LABEL: None}
             for namespace in everywhere:
                 store.touched.clear()
                 changed |= store.replace(await kube.list(api_version, kind, namespace, labels), namespace)
@@ -163,7 +163,7 @@ class Informer:
     @property
     def models(self) -> frozenset[Key]:
         """All ModelDeployments."""
-        return frozenset(self._stores["modeldeployments"].objects)
+        return frozenset(self._stores[contract.DEPLOYMENTS].objects)
 
 
 def _ident(item: Object) -> Key:

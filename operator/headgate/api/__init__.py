@@ -3,12 +3,9 @@
 `headgate_serving` may import of it what both sides agree on: `contract` and `policy`.
 """
 
-GROUP = "headgate.dev"
-VERSION = "v1alpha1"
-API_VERSION = f"{GROUP}/{VERSION}"
+from headgate.api.contract import API_VERSION, COMPONENT_LABEL, GROUP, MODEL_LABEL, REVISION_LABEL, VERSION
 
-MODEL_LABEL = f"{GROUP}/model"
-REVISION_LABEL = f"{GROUP}/revision"
-COMPONENT_LABEL = f"{GROUP}/component"
+__all__ = ["API_VERSION", "COMPONENT_LABEL", "GROUP", "MODEL_LABEL", "REVISION_LABEL", "VERSION"]
+
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "headgate"

@@ -1,12 +1,36 @@
-"""What the parts agree on by name: Prometheus series and their labels. Imported by the operator and by its readers."""
+"""What operator, router, runtime, monitor and fetcher agree on by name, each once. Whoever needs a name imports it.
 
+`policy` is the other part of the contract: what the operator tells the routers. `docs/architecture.md` explains both.
+"""
+
+# Kubernetes.
+GROUP = "headgate.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+DEPLOYMENTS = "modeldeployments"
+"""The resource in URLs and rules."""
+MODEL_LABEL = f"{GROUP}/model"
+REVISION_LABEL = f"{GROUP}/revision"
+COMPONENT_LABEL = f"{GROUP}/component"
+RUNTIME_COMPONENT = "runtime"
+ROUTER_COMPONENT = "router"
+
+# Ports, and the names of those that are found by name.
+RUNTIME_HTTP_PORT, RUNTIME_GRPC_PORT, RUNTIME_METRICS_PORT = 8000, 8001, 8002
+ROUTER_HTTP_PORT, ROUTER_METRICS_PORT, AGENT_PORT = 8080, 8003, 8081
+SERVICE_GRPC_PORT = 8001
+"""Of a ModelDeployment's Service; REST is at 80."""
+HTTP_PORT_NAME, GRPC_PORT_NAME, SAMPLES_PORT_NAME = "http", "grpc", "samples"
+
+# Labels of series: whose they are.
 NAMESPACE = "headgate_namespace"
 MODEL = "headgate_model"
 REVISION = "headgate_revision"
 BASELINE = "headgate_baseline"
 ROUTER = "headgate_router"
-"""Labels: whose series it is."""
+ASSIGNED = "headgate_assigned"
 
+# Series that another part reads.
 STARTED = "headgate_start_time_seconds"
 """When a process of Headgate's started, since the epoch."""
 RUNTIME_READY = "headgate_ready"
@@ -17,3 +41,82 @@ SHADOW_PAIRS = "headgate_shadow_pairs_total"
 ROUTER_WEIGHT = "headgate_router_weight"
 ROUTER_ROUTES = "headgate_router_routes"
 ROUTER_WATCH_AGE = "headgate_router_watch_age_seconds"
+
+# Headers.
+OWN_HEADERS = "x-headgate-"
+"""How the names of headers begin that nobody but the router may send to a pod."""
+REVISION_HEADER = f"{OWN_HEADERS}revision"
+"""Of an answer: the revision that gave it."""
+PREDICTION_HEADER = f"{OWN_HEADERS}prediction-id"
+"""Of an answer: the `x-request-id` that the pod got."""
+REQUEST_ID_HEADER = "x-request-id"
+FALLBACK_HEADER = f"{OWN_HEADERS}fallback"
+"""Of an answer: the fallback that gave it."""
+LOW_CONFIDENCE_HEADER = f"{OWN_HEADERS}low-confidence"
+"""Of an answer: the model is not sure of it."""
+CLIENT_HEADER = f"{OWN_HEADERS}client"
+"""Of a request: the name of a client that has proved who it is."""
+SHADOW_HEADER = f"{OWN_HEADERS}shadow"
+"""Of a request: it is a copy."""
+
+# Environment of the serving pods and of the agent.
+NAMESPACE_VARIABLE = "HEADGATE_NAMESPACE"
+MODEL_VARIABLE = "HEADGATE_MODEL"
+REVISION_VARIABLE = "HEADGATE_REVISION"
+VERSION_VARIABLE = "HEADGATE_VERSION"
+
+# What the operator publishes for routers without an API server: a file of a ConfigMap.
+PUBLISHED_FILE = "state.json"
+
+
+class AgentArgument:
+    """Of `headgate-router-agent`."""
+
+    NAMESPACE = "--namespace"
+    MODEL = "--model"
+    POD = "--pod"
+    XDS_FOLDER = "--xds-dir"
+    PUBLISHED = "--published"
+    TLS = "--tls"
+    VERIFY_CLIENTS = "--verify-clients"
+    API_KEYS = "--api-keys"
+    API_KEY_HEADER = "--api-key-header"
+    JWKS = "--jwks"
+    JWT_ISSUER = "--jwt-issuer"
+    JWT_AUDIENCE = "--jwt-audience"
+    ACCESS_LOG = "--access-log"
+    ENVOY_MEMORY = "--envoy-memory-mib"
+
+
+class RuntimeArgument:
+    """Of `headgate-serve`."""
+
+    MODEL = "--model"
+    NAME = "--name"
+    VERSION = "--version"
+    HTTP_PORT = "--http-port"
+    GRPC_PORT = "--grpc-port"
+    METRICS_PORT = "--metrics-port"
+    BASELINE = "--baseline"
+
+
+class MonitorArgument:
+    """Of `headgate-monitor`."""
+
+    ARTIFACT = "--artifact"
+    BASELINE = "--baseline"
+    MODEL = "--model"
+    ENGINE = "--engine"
+    PORT = "--port"
+
+
+class FetchArgument:
+    """Of `headgate-fetch`."""
+
+    URI = "--uri"
+    TO = "--to"
+    DIGEST = "--digest"
+    ANY_MODEL = "--any-model"
+    BASELINE_URI = "--baseline-uri"
+    BASELINE_TO = "--baseline-to"
+    BASELINE_DIGEST = "--baseline-digest"

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from headgate.api import contract
 from headgate.api.quantities import quantity
 from headgate.api.rules import DNS_NAME, Rule
 
@@ -16,7 +17,12 @@ LABEL_VALUE_PATTERN = f"^({LABEL_NAME})?$"
 LABEL_KEY_PATTERN = f"^({DNS_NAME}/)?{LABEL_NAME}$"
 _OF_KUBERNETES = ("cpu", "memory", "ephemeral-storage")
 _RESOURCE = f"^(cpu|memory|ephemeral-storage|hugepages-[0-9]+[KMGT]i|{DNS_NAME}/{LABEL_NAME})$"
-OPERATORS_OWN = ("HEADGATE_NAMESPACE", "HEADGATE_MODEL", "HEADGATE_REVISION", "HEADGATE_VERSION")
+OPERATORS_OWN = (
+    contract.NAMESPACE_VARIABLE,
+    contract.MODEL_VARIABLE,
+    contract.REVISION_VARIABLE,
+    contract.VERSION_VARIABLE,
+)
 
 
 def _cel(regex: str) -> str:

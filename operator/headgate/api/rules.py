@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from headgate.api import contract
 from headgate.api.quantities import fraction, nanoseconds, seconds
 
 MOST_OF_A_NAME = 253
@@ -142,9 +143,9 @@ HEADER_OR_COOKIE = Rule(
 )
 
 CLIENTS_OWN_HEADER = Rule(
-    cel="!has(self.header) || !self.header.lowerAscii().startsWith('x-headgate-')",
-    holds=lambda where: where.header is None or not where.header.lower().startswith("x-headgate-"),
-    message="header must be one that clients send: those that begin with x-headgate- are the router's own",
+    cel=f"!has(self.header) || !self.header.lowerAscii().startsWith('{contract.OWN_HEADERS}')",
+    holds=lambda where: where.header is None or not where.header.lower().startswith(contract.OWN_HEADERS),
+    message=f"header must be one that clients send: those that begin with {contract.OWN_HEADERS} are the router's own",
     field="header",
 )
 
@@ -162,14 +163,14 @@ KEYS_OR_TOKENS = Rule(
 
 NAMES_NEED_AUTHENTICATION = Rule(
     cel="!has(self.rateLimit) || !has(self.rateLimit.header) || "
-    "!self.rateLimit.header.lowerAscii().startsWith('x-headgate-') || "
-    "(has(self.authentication) && self.rateLimit.header.lowerAscii() == 'x-headgate-client')",
+    f"!self.rateLimit.header.lowerAscii().startsWith('{contract.OWN_HEADERS}') || "
+    f"(has(self.authentication) && self.rateLimit.header.lowerAscii() == '{contract.CLIENT_HEADER}')",
     holds=lambda traffic: (
         traffic.rateLimit is None
-        or not (header := (traffic.rateLimit.header or "").lower()).startswith("x-headgate-")
-        or (traffic.authentication is not None and header == "x-headgate-client")
+        or not (header := (traffic.rateLimit.header or "").lower()).startswith(contract.OWN_HEADERS)
+        or (traffic.authentication is not None and header == contract.CLIENT_HEADER)
     ),
-    message="rateLimit.header must be one that clients send, or x-headgate-client, which needs authentication: "
+    message=f"rateLimit.header must be one that clients send, or {contract.CLIENT_HEADER}, which needs authentication: "
     "without it clients have no names",
     field="rateLimit.header",
 )

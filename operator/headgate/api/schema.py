@@ -7,7 +7,7 @@ are written out, `X | None` becomes an optional X, exclusive bounds become flags
 
 from typing import Any
 
-from headgate.api import GROUP, VERSION, fallback_rules, rules
+from headgate.api import GROUP, VERSION, contract, fallback_rules, rules
 from headgate.api.revision import RevisionSpec, RevisionStatus
 from headgate.api.ruled import SpecModel
 from headgate.api.spec import Spec
@@ -135,7 +135,7 @@ def model_deployment_crd() -> Schema:
     ]
     return _crd(
         "ModelDeployment",
-        "modeldeployments",
+        contract.DEPLOYMENTS,
         ["mdep"],
         {
             "schema": schema,

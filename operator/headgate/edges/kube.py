@@ -13,7 +13,7 @@ import aiohttp
 from kubernetes.aio import client as kubernetes_client
 from kubernetes.aio import config as kubernetes_config
 
-from headgate.api import API_VERSION
+from headgate.api import API_VERSION, contract
 from headgate.errors import Conflict, Expired, KubernetesError, NamespaceTerminating, NotFound, cause_of
 
 Object = dict[str, Any]
@@ -39,7 +39,7 @@ PLURALS = {
     ("rbac.authorization.k8s.io/v1", "Role"): "roles",
     ("rbac.authorization.k8s.io/v1", "RoleBinding"): "rolebindings",
     ("coordination.k8s.io/v1", "Lease"): "leases",
-    (API_VERSION, "ModelDeployment"): "modeldeployments",
+    (API_VERSION, "ModelDeployment"): contract.DEPLOYMENTS,
     (API_VERSION, "ModelRevision"): "modelrevisions",
 }
 

@@ -5,9 +5,10 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from headgate.api import contract
 from headgate.api.status import PHASES, Status
 
-MODEL = ("headgate_namespace", "headgate_model")
+MODEL = (contract.NAMESPACE, contract.MODEL)
 
 _Sample = tuple[Gauge, tuple[str, ...]]
 
@@ -44,7 +45,7 @@ class Telemetry:
         self.weight = Gauge(
             "headgate_traffic_weight",
             "Weight in percent.",
-            (*MODEL, "headgate_revision", "role"),
+            (*MODEL, contract.REVISION, "role"),
             registry=self.registry,
         )
         self.log_e = Gauge(
@@ -53,7 +54,7 @@ class Telemetry:
         self.revision_info = Gauge(
             "headgate_revision_info",
             "1 for each revision in a role.",
-            (*MODEL, "headgate_revision", "role", "version"),
+            (*MODEL, contract.REVISION, "role", "version"),
             registry=self.registry,
         )
         self.condition = Gauge(
@@ -109,7 +110,7 @@ class Telemetry:
         """Drop all samples of one ModelDeployment."""
         for gauge, labels in self._shown.pop((namespace, model), {}):
             gauge.remove(*labels)
-        self.rollbacks.remove_by_labels({"headgate_namespace": namespace, "headgate_model": model})
+        self.rollbacks.remove_by_labels({contract.NAMESPACE: namespace, contract.MODEL: model})
 
     def forget_all(self) -> None:
         """Of all: another replica leads now."""

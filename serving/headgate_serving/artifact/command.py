@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from headgate.api import contract
+
 from ..errors import ArtifactError
 from ..termination import write_termination_log
 from .download import Tools
@@ -52,16 +54,18 @@ def _baseline(args: argparse.Namespace, tools: Tools) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("headgate-fetch", description="Bring a model artifact and verify it.")
     parser.add_argument(
-        "--uri",
+        contract.FetchArgument.URI,
         required=True,
         help="file:///…, pvc://CLAIM/PATH, http(s)://…, s3://…, gs://…, oci://…, hf://…, models:/…, runs:/…",
     )
-    parser.add_argument("--digest", default=None, help="sha256:…; what the artifact has to be")
-    parser.add_argument("--any-model", action="store_true", help="a folder need not hold model.onnx")
-    parser.add_argument("--to", required=True, type=Path, help="the folder to bring it to")
-    parser.add_argument("--baseline-uri", default=None, help="the artifact whose profile.json is brought as well")
-    parser.add_argument("--baseline-digest", default=None)
-    parser.add_argument("--baseline-to", default=Path("/baseline"), type=Path)
+    parser.add_argument(contract.FetchArgument.DIGEST, default=None, help="sha256:…; what the artifact has to be")
+    parser.add_argument(contract.FetchArgument.ANY_MODEL, action="store_true", help="a folder need not hold model.onnx")
+    parser.add_argument(contract.FetchArgument.TO, required=True, type=Path, help="the folder to bring it to")
+    parser.add_argument(
+        contract.FetchArgument.BASELINE_URI, default=None, help="the artifact whose profile.json is brought as well"
+    )
+    parser.add_argument(contract.FetchArgument.BASELINE_DIGEST, default=None)
+    parser.add_argument(contract.FetchArgument.BASELINE_TO, default=Path("/baseline"), type=Path)
     parser.add_argument("--attempts", type=int, default=5, help="tries per file on errors of the network")
     parser.add_argument(
         "--pvc-root",

@@ -9,6 +9,8 @@ from itertools import chain
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from headgate.api import contract
+
 from .counter import Monitor, Series
 from .profile import Feature, Prediction, Profile
 
@@ -28,14 +30,14 @@ class MonitorCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Bins of live traffic, then the reference's."""
-        yield self._counters("headgate_feature_bin", "Inputs by bin", "feature", self._monitor.features())
-        yield self._counters("headgate_prediction_bin", "Answers by bin", "output", self._monitor.predictions())
+        yield self._counters(contract.FEATURES, "Inputs by bin", "feature", self._monitor.features())
+        yield self._counters(contract.PREDICTIONS, "Answers by bin", "output", self._monitor.predictions())
         dropped = CounterMetricFamily("headgate_samples_dropped", "Rows that were not counted", labels=self._keys)
         dropped.add_metric(self._values, self._monitor.dropped)
         yield dropped
         if self._own:
             layout = self._own.layout
-            yield self._reference("headgate_feature_reference", "feature", layout, self._own.features)
+            yield self._reference(contract.FEATURE_REFERENCE, "feature", layout, self._own.features)
             yield self._reference("headgate_prediction_reference", "output", layout, self._own.outputs)
 
     def _counters(self, name: str, text: str, of: str, all_series: Iterable[Series]) -> Metric:

@@ -25,6 +25,7 @@ from typing import Any
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import load_incluster_config
 
+from headgate.api import contract
 from headgate_serving.listening import AUTO, bind_address
 from headgate_serving.router.acceptance import Acceptance
 from headgate_serving.router.admin import Admin
@@ -235,13 +236,17 @@ class JsonLines(logging.Formatter):
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line of the container."""
     parser = argparse.ArgumentParser(prog="headgate-router-agent", description="Follows a ModelDeployment.")
-    parser.add_argument("--namespace", required=True)
-    parser.add_argument("--model", required=True, help="name of the ModelDeployment")
-    parser.add_argument("--pod", default=socket.gethostname(), help="name of this pod")
-    parser.add_argument("--xds-dir", required=True, type=PurePosixPath, help="folder shared with Envoy")
-    parser.add_argument("--published", type=Path, help="file with what to start with where there is no API server")
+    parser.add_argument(contract.AgentArgument.NAMESPACE, required=True)
+    parser.add_argument(contract.AgentArgument.MODEL, required=True, help="name of the ModelDeployment")
+    parser.add_argument(contract.AgentArgument.POD, default=socket.gethostname(), help="name of this pod")
+    parser.add_argument(
+        contract.AgentArgument.XDS_FOLDER, required=True, type=PurePosixPath, help="folder shared with Envoy"
+    )
+    parser.add_argument(
+        contract.AgentArgument.PUBLISHED, type=Path, help="file with what to start with where there is no API server"
+    )
     parser.add_argument("--bind", default=AUTO, help="address to listen on, for Envoy too; auto: all, of IPv6 too")
-    parser.add_argument("--port", default=8081, type=int, help="the agent's own port")
+    parser.add_argument("--port", default=contract.AGENT_PORT, type=int, help="the agent's own port")
     add_arguments(parser)
     return parser.parse_args(arguments)
 

@@ -10,8 +10,7 @@ from enum import IntEnum
 from ipaddress import ip_address
 from typing import Any, TypeAlias
 
-REVISION_LABEL = "headgate.dev/revision"
-PORT_NAME, GRPC_PORT_NAME, SAMPLES_PORT_NAME = "http", "grpc", "samples"
+from headgate.api import contract
 
 
 class State(IntEnum):
@@ -88,7 +87,7 @@ def serving(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
 
 def _revision(item: Mapping[str, Any]) -> str | None:
     labels = (item.get("metadata") or {}).get("labels")
-    revision = labels.get(REVISION_LABEL) if isinstance(labels, Mapping) else None
+    revision = labels.get(contract.REVISION_LABEL) if isinstance(labels, Mapping) else None
     return revision if revision and isinstance(revision, str) else None
 
 
@@ -96,7 +95,7 @@ def _read_slice(item: Mapping[str, Any], complain: Callable[[str], None]) -> lis
     name = item["metadata"].get("name", "?")
     try:
         ports = _ports(item)
-        if PORT_NAME not in ports or item.get("addressType") not in {"IPv4", "IPv6"}:
+        if contract.HTTP_PORT_NAME not in ports or item.get("addressType") not in {"IPv4", "IPv6"}:
             return []
         entries = list(item.get("endpoints") or ())
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -115,7 +114,7 @@ def _read_slice(item: Mapping[str, Any], complain: Callable[[str], None]) -> lis
 
 def _ports(item: Mapping[str, Any]) -> dict[str, int]:
     """Those that requests go to. A port of a slice need not have a number: it then stands for all ports."""
-    ours = (PORT_NAME, GRPC_PORT_NAME, SAMPLES_PORT_NAME)
+    ours = (contract.HTTP_PORT_NAME, contract.GRPC_PORT_NAME, contract.SAMPLES_PORT_NAME)
     found = {port["name"]: port.get("port") for port in item.get("ports") or () if port.get("name") in ours}
     for name, number in found.items():
         if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 65535:
@@ -130,11 +129,11 @@ def _endpoint(entry: Mapping[str, Any], state: State, ports: Mapping[str, int]) 
         raise TypeError(f"targetRef.name is {pod!r}")
     return Endpoint(
         address=address,
-        port=ports[PORT_NAME],
+        port=ports[contract.HTTP_PORT_NAME],
         pod=pod,
         state=state,
-        grpc_port=ports.get(GRPC_PORT_NAME, 0),
-        samples_port=ports.get(SAMPLES_PORT_NAME, 0),
+        grpc_port=ports.get(contract.GRPC_PORT_NAME, 0),
+        samples_port=ports.get(contract.SAMPLES_PORT_NAME, 0),
     )
 
 

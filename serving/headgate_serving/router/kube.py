@@ -16,6 +16,7 @@ import aiohttp
 from kubernetes.aio.client import ApiClient
 from kubernetes.aio.client.exceptions import ApiException
 
+from headgate.api import contract
 from headgate_serving.router.errors import SourceUnavailable, WatchExpired
 
 log = logging.getLogger(__name__)
@@ -50,14 +51,15 @@ class Selection:
 
 def deployment_selection(namespace: str, model: str) -> Selection:
     """The one ModelDeployment; by field, so that a Role with `resourceNames` is enough."""
-    path = f"/apis/headgate.dev/v1alpha1/namespaces/{namespace}/modeldeployments"
+    path = f"/apis/{contract.API_VERSION}/namespaces/{namespace}/{contract.DEPLOYMENTS}"
     return Selection(path, field_selector=f"metadata.name={model}")
 
 
 def slices_selection(namespace: str, model: str) -> Selection:
     """The EndpointSlices of all revisions of the model."""
     path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
-    return Selection(path, label_selector=f"headgate.dev/model={model},headgate.dev/component=runtime")
+    labels = {contract.MODEL_LABEL: model, contract.COMPONENT_LABEL: contract.RUNTIME_COMPONENT}
+    return Selection(path, label_selector=",".join(f"{name}={value}" for name, value in labels.items()))
 
 
 class Mirror(Protocol):

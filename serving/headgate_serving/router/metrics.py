@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from headgate.api import contract
 from headgate_serving.router.traffic import Intent
 
 
@@ -34,31 +35,31 @@ class Metrics:
     watch_age: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
-        whose = ("headgate_namespace", "headgate_model")
+        whose = (contract.NAMESPACE, contract.MODEL)
 
         def add(name: str, metric: Gauge | Counter) -> None:
             object.__setattr__(self, name, metric)
 
         what = "Percentage of the traffic that the router was told to send to a revision"
-        labels = (*whose, "headgate_revision")
-        add("weight", Gauge("headgate_router_weight", what, labels, registry=self.registry))
+        labels = (*whose, contract.REVISION)
+        add("weight", Gauge(contract.ROUTER_WEIGHT, what, labels, registry=self.registry))
         what = "When this process began to count"
-        add("started", Gauge("headgate_start_time_seconds", what, labels, registry=self.registry))
+        add("started", Gauge(contract.STARTED, what, labels, registry=self.registry))
         what = "1 for each revision that requests may still reach by this router; its pods have to stay"
-        add("routes", Gauge("headgate_router_routes", what, (*labels, "headgate_router"), registry=self.registry))
+        add("routes", Gauge(contract.ROUTER_ROUTES, what, (*labels, contract.ROUTER), registry=self.registry))
         what = "Files that were written for Envoy"
         add("writes", Counter("headgate_router_config_writes", what, whose, registry=self.registry))
         what = "Times that the desired state could not be read, so that the last one stayed"
         add("errors", Counter("headgate_router_config_errors", what, whose, registry=self.registry))
         what = "Documents that Envoy did not take, so that it went on with the last ones"
         add("refusals", Counter("headgate_router_config_refused", what, whose, registry=self.registry))
-        labels = (*whose, "headgate_router")
+        labels = (*whose, contract.ROUTER)
         what = "Whether a mounted Secret can be used: 1, or 0"
         add("usable", Gauge("headgate_router_secret_usable", what, (*labels, "secret"), registry=self.registry))
         what = "Parts of the ModelDeployment and its EndpointSlices that the router does not follow as they are"
         add("ignored", Gauge("headgate_router_ignored", what, labels, registry=self.registry))
         what = "Seconds since the older of the two watches was last known to be current"
-        add("watch_age", Gauge("headgate_router_watch_age_seconds", what, labels, registry=self.registry))
+        add("watch_age", Gauge(contract.ROUTER_WATCH_AGE, what, labels, registry=self.registry))
         self.writes.labels(self.namespace, self.model)
         self.errors.labels(self.namespace, self.model)
         self.refusals.labels(self.namespace, self.model)

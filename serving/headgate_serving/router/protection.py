@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+from headgate.api import contract
+
 AccessLog = Literal["All", "Errors"]
 
 
@@ -53,24 +55,33 @@ UNPROTECTED = Protection()
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line's part."""
-    parser.add_argument("--tls", type=Path, help="mount of a Secret with tls.crt and tls.key")
-    parser.add_argument("--verify-clients", action="store_true", help="only clients whom its ca.crt vouches for")
+    parser.add_argument(contract.AgentArgument.TLS, type=Path, help="mount of a Secret with tls.crt and tls.key")
+    parser.add_argument(
+        contract.AgentArgument.VERIFY_CLIENTS, action="store_true", help="only clients whom its ca.crt vouches for"
+    )
     who = parser.add_mutually_exclusive_group()
-    who.add_argument("--api-keys", type=Path, help="mount of a Secret with clients' names and keys")
-    who.add_argument("--jwks", type=Path, help="mount of a Secret with jwks.json")
-    parser.add_argument("--api-key-header", default="x-api-key", help="where a client sends its key")
-    parser.add_argument("--jwt-issuer", help="who makes the tokens")
-    parser.add_argument("--jwt-audience", action="append", default=[], help="for whom a token has to be made")
-    parser.add_argument("--access-log", default=UNPROTECTED.access_log, choices=get_args(AccessLog))
-    parser.add_argument("--envoy-memory-mib", default=UNPROTECTED.memory_mib, type=int, help="what Envoy may use")
+    who.add_argument(contract.AgentArgument.API_KEYS, type=Path, help="mount of a Secret with clients' names and keys")
+    who.add_argument(contract.AgentArgument.JWKS, type=Path, help="mount of a Secret with jwks.json")
+    parser.add_argument(contract.AgentArgument.API_KEY_HEADER, default="x-api-key", help="where a client sends its key")
+    parser.add_argument(contract.AgentArgument.JWT_ISSUER, help="who makes the tokens")
+    parser.add_argument(
+        contract.AgentArgument.JWT_AUDIENCE, action="append", default=[], help="for whom a token has to be made"
+    )
+    parser.add_argument(contract.AgentArgument.ACCESS_LOG, default=UNPROTECTED.access_log, choices=get_args(AccessLog))
+    parser.add_argument(
+        contract.AgentArgument.ENVOY_MEMORY, default=UNPROTECTED.memory_mib, type=int, help="what Envoy may use"
+    )
 
 
 def protection_of(options: argparse.Namespace) -> Protection:
     """What the command line says. ValueError where it asks for protection and doesn't say how."""
     if options.verify_clients and not options.tls:
-        raise ValueError("--verify-clients needs --tls")
+        raise ValueError(f"{contract.AgentArgument.VERIFY_CLIENTS} needs {contract.AgentArgument.TLS}")
     if options.jwks and not (options.jwt_issuer and options.jwt_audience):
-        raise ValueError("--jwks needs --jwt-issuer and --jwt-audience")
+        raise ValueError(
+            f"{contract.AgentArgument.JWKS} needs {contract.AgentArgument.JWT_ISSUER} and "
+            f"{contract.AgentArgument.JWT_AUDIENCE}"
+        )
     authentication: ApiKeys | Tokens | None = None
     if options.api_keys:
         authentication = ApiKeys(options.api_keys, options.api_key_header)

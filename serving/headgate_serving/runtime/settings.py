@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from headgate.api import contract
+
 from ..errors import SettingsInvalid
 from ..listening import AUTO, bind_address
 
@@ -53,9 +55,9 @@ class Settings:
     def labels(self) -> dict[str, str]:
         """The labels of every series that a decision reads."""
         return {
-            "headgate_namespace": self.namespace,
-            "headgate_model": self.deployment,
-            "headgate_revision": self.revision,
+            contract.NAMESPACE: self.namespace,
+            contract.MODEL: self.deployment,
+            contract.REVISION: self.revision,
         }
 
 
@@ -68,9 +70,9 @@ def read_settings(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Set
         given = environ.get(variable) or default
         parser.add_argument(name, default=given, help=f"{text} [{variable}]")
 
-    option("--model", None, "folder with model.onnx, or an .onnx file", "HEADGATE_MODEL_PATH")
-    option("--name", environ.get("HEADGATE_MODEL"), "the model's name in the protocol")
-    option("--version", None, "the model's version in the protocol")
+    option(contract.RuntimeArgument.MODEL, None, "folder with model.onnx, or an .onnx file", "HEADGATE_MODEL_PATH")
+    option(contract.RuntimeArgument.NAME, environ.get(contract.MODEL_VARIABLE), "the model's name in the protocol")
+    option(contract.RuntimeArgument.VERSION, None, "the model's version in the protocol")
     profiles = environ.get("HEADGATE_PROFILE", "")
     parser.add_argument(
         "--profile",
@@ -78,11 +80,15 @@ def read_settings(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Set
         help="reference profile, else profile.json beside the model, if there; further ones are other versions' to "
         f"compare with [HEADGATE_PROFILE, with {os.pathsep!r} between them]",
     )
-    option("--baseline", None, "folder with the profile.json of the version to compare with")
+    option(contract.RuntimeArgument.BASELINE, None, "folder with the profile.json of the version to compare with")
     option("--host", AUTO, "address to listen at; auto: all, of IPv6 too where there is any")
-    option("--http-port", "8000", "port of the protocol")
-    option("--grpc-port", "8001", "port of the protocol over gRPC; 0 for none")
-    option("--metrics-port", "8002", "port of /metrics")
+    option(contract.RuntimeArgument.HTTP_PORT, str(contract.RUNTIME_HTTP_PORT), "port of the protocol")
+    option(
+        contract.RuntimeArgument.GRPC_PORT,
+        str(contract.RUNTIME_GRPC_PORT),
+        "port of the protocol over gRPC; 0 for none",
+    )
+    option(contract.RuntimeArgument.METRICS_PORT, str(contract.RUNTIME_METRICS_PORT), "port of /metrics")
     option("--device", "auto", "cpu, cuda, or auto: cuda where there is a GPU and a runtime for it")
     option("--device-memory", "0", "most bytes of GPU memory that ONNX Runtime may take; 0 for no limit")
     option("--threads", AUTO, "runs of the model at the same time; auto: as many as there are cores, at most 4")
@@ -131,9 +137,9 @@ def _checked(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
         min_confidence=_number("min confidence", args.min_confidence, "a share from 0 to 1", 1.0),
         drain_delay=_number("drain delay", args.drain_delay, "seconds", 1e6),
         grace=_number("grace", args.grace, "seconds", 1e6),
-        namespace=environ.get("HEADGATE_NAMESPACE", ""),
-        deployment=environ.get("HEADGATE_MODEL", ""),
-        revision=environ.get("HEADGATE_REVISION", ""),
+        namespace=environ.get(contract.NAMESPACE_VARIABLE, ""),
+        deployment=environ.get(contract.MODEL_VARIABLE, ""),
+        revision=environ.get(contract.REVISION_VARIABLE, ""),
     )
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from headgate.api import contract
+
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
 CODES = (200, 400, 404, 413, 415, 429, 500, 503)
@@ -138,10 +140,10 @@ class Telemetry(Collector):
         yield self._histogram("headgate_queue_duration_seconds", "Time that requests waited for a run", self._queue)
         yield self._histogram("headgate_run_duration_seconds", "Time that a run of the model took", self._runs)
         yield self._histogram("headgate_batch_rows", "Rows in one run of the model", self._rows)
-        yield self._gauge("headgate_start_time_seconds", "When this process began to count", self.started)
+        yield self._gauge(contract.STARTED, "When this process began to count", self.started)
         yield self._gauge("headgate_requests_in_flight", "Inference requests being answered", self.in_flight)
         yield self._gauge("headgate_requests_queued", "Inference requests that wait for a run", self.queued)
-        yield self._gauge("headgate_ready", "1 while the model takes requests", int(self.ready))
+        yield self._gauge(contract.RUNTIME_READY, "1 while the model takes requests", int(self.ready))
         if self.info:
             yield self._gauge("headgate_model_load_seconds", "Time that loading the model took", self.load_seconds)
             info = GaugeMetricFamily("headgate_model_info", "What is served", labels=[*self._keys, *self.info])

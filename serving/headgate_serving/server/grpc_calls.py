@@ -5,6 +5,8 @@ from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from headgate.api import contract
+
 from ..codec.accounting import Hold, counted
 from ..codec.compression import decompressing
 from ..errors import BodyTooLarge, MalformedRequest, RequestError
@@ -27,7 +29,7 @@ _PREFIX = 5  # bytes before a message: a flag and the message's length
 
 _BEGIN = ((b":status", b"200"), _TYPE, (b"grpc-accept-encoding", b"identity,deflate,gzip"))
 HEAD = header_block(*_BEGIN)
-HEAD_UNSURE = header_block(*_BEGIN, (b"x-headgate-low-confidence", b"true"))
+HEAD_UNSURE = header_block(*_BEGIN, (contract.LOW_CONFIDENCE_HEADER.encode(), b"true"))
 GOOD = header_block((b"grpc-status", b"0"))
 _REFUSAL = header_block((b":status", b"200"), _TYPE)
 

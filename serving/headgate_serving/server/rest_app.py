@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from headgate.api import contract
+
 from ..codec.accounting import counted
 from ..codec.compression import WORTH_IT, compressing, decompressing
 from ..codec.large import LARGE
@@ -26,7 +28,7 @@ HEALTH = "/v2/health/"
 _HEADER_LENGTH = b"inference-header-content-length"
 _BINARY = b"content-type: application/octet-stream\r\ninference-header-content-length: %d\r\n"
 _LOW_CONFIDENCE = {"low_confidence": True}
-_LOW_CONFIDENCE_HEADER = b"x-headgate-low-confidence: true\r\n"
+_LOW_CONFIDENCE_HEADER = f"{contract.LOW_CONFIDENCE_HEADER}: true\r\n".encode()
 _RETRY = b"retry-after: 1\r\n"
 
 

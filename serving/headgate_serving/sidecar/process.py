@@ -15,6 +15,7 @@ import aiohttp
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
+from headgate.api import contract
 from headgate_serving.errors import HeadgateServingError
 from headgate_serving.listening import listening_socket
 from headgate_serving.monitor import MonitorCollector
@@ -67,10 +68,12 @@ class Sidecar:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.registry = CollectorRegistry(auto_describe=False)
-        ready = Gauge("headgate_ready", "1 while samples are counted", tuple(settings.labels), registry=self.registry)
+        ready = Gauge(
+            contract.RUNTIME_READY, "1 while samples are counted", tuple(settings.labels), registry=self.registry
+        )
         self._ready = ready.labels(*settings.labels.values())
         started = Gauge(
-            "headgate_start_time_seconds",
+            contract.STARTED,
             "When this process began to count",
             tuple(settings.labels),
             registry=self.registry,

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from headgate.core.engines.engine import HTTP_PORT, INFERENCE_PORTS, METRICS_PORT, Engine, Manifest, identity
+from headgate.api import contract
+from headgate.core.engines.engine import INFERENCE_PORTS, Engine, Manifest, identity
 from headgate.core.manifests.metadata import container_security
 from headgate.core.model import Observation, RevisionView
 
@@ -16,7 +17,7 @@ class Custom(Engine):
     def process(self, o: Observation, view: RevisionView) -> Manifest:
         """What the user's image starts, unless the spec says otherwise."""
         runtime = view.spec.runtime
-        version = {"name": "HEADGATE_VERSION", "value": view.spec.model.version}
+        version = {"name": contract.VERSION_VARIABLE, "value": view.spec.model.version}
         return {
             **({"command": runtime.command} if runtime.command else {}),
             **({"args": runtime.args} if runtime.args else {}),
@@ -34,11 +35,19 @@ class Custom(Engine):
                 "restartPolicy": "Always",
                 "command": ["headgate-monitor"],
                 "args": [
-                    *("--artifact", "/artifact", "--baseline", "/baseline", "--model", o.name),
-                    *("--engine", f"http://127.0.0.1:{HTTP_PORT}", "--port", str(METRICS_PORT)),
+                    *(
+                        contract.MonitorArgument.ARTIFACT,
+                        "/artifact",
+                        contract.MonitorArgument.BASELINE,
+                        "/baseline",
+                        contract.MonitorArgument.MODEL,
+                        o.name,
+                    ),
+                    *(contract.MonitorArgument.ENGINE, f"http://127.0.0.1:{contract.RUNTIME_HTTP_PORT}"),
+                    *(contract.MonitorArgument.PORT, str(contract.RUNTIME_METRICS_PORT)),
                 ],
                 "env": identity(o, view),
-                "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],
+                "ports": [{"name": "metrics", "containerPort": contract.RUNTIME_METRICS_PORT}],
                 "securityContext": container_security(),
                 "resources": {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "256Mi"}},
                 "volumeMounts": list(mounts),
@@ -46,8 +55,8 @@ class Custom(Engine):
         ]
 
     def fetcher_arguments(self) -> Sequence[str]:
-        return ["--any-model"]
+        return [contract.FetchArgument.ANY_MODEL]
 
     def service_ports(self) -> Sequence[Manifest]:
         # By number: Kubernetes of before 1.33 does not find a sidecar's port by its name.
-        return [{"name": "samples", "port": METRICS_PORT, "targetPort": METRICS_PORT}]
+        return [{"name": "samples", "port": contract.RUNTIME_METRICS_PORT, "targetPort": contract.RUNTIME_METRICS_PORT}]

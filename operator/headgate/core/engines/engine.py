@@ -4,12 +4,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from headgate.api import contract
 from headgate.core.model import Observation, RevisionView
 
 Manifest = dict[str, Any]
 
-HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
-INFERENCE_PORTS = ({"name": "http", "containerPort": HTTP_PORT}, {"name": "grpc", "containerPort": GRPC_PORT})
+INFERENCE_PORTS = (
+    {"name": contract.HTTP_PORT_NAME, "containerPort": contract.RUNTIME_HTTP_PORT},
+    {"name": contract.GRPC_PORT_NAME, "containerPort": contract.RUNTIME_GRPC_PORT},
+)
 
 
 class Engine(ABC):
@@ -42,5 +45,9 @@ class Engine(ABC):
 
 def identity(o: Observation, view: RevisionView) -> list[Manifest]:
     """The labels of a container's series, in the environment."""
-    labels = {"HEADGATE_NAMESPACE": o.namespace, "HEADGATE_MODEL": o.name, "HEADGATE_REVISION": view.name}
+    labels = {
+        contract.NAMESPACE_VARIABLE: o.namespace,
+        contract.MODEL_VARIABLE: o.name,
+        contract.REVISION_VARIABLE: view.name,
+    }
     return [{"name": name, "value": value} for name, value in labels.items()]

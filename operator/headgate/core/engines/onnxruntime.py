@@ -2,11 +2,9 @@
 
 from typing import ClassVar
 
+from headgate.api import contract
 from headgate.core.engines.engine import (
-    GRPC_PORT,
-    HTTP_PORT,
     INFERENCE_PORTS,
-    METRICS_PORT,
     Engine,
     Manifest,
     identity,
@@ -21,10 +19,27 @@ class OnnxRuntime(Engine):
         return {
             "command": ["headgate-serve"],
             "args": [
-                *("--model", "/artifact", "--name", o.name, "--version", view.spec.model.version),
-                *("--http-port", str(HTTP_PORT), "--grpc-port", str(GRPC_PORT)),
-                *("--metrics-port", str(METRICS_PORT), "--baseline", "/baseline"),
+                *(
+                    contract.RuntimeArgument.MODEL,
+                    "/artifact",
+                    contract.RuntimeArgument.NAME,
+                    o.name,
+                    contract.RuntimeArgument.VERSION,
+                    view.spec.model.version,
+                ),
+                *(
+                    contract.RuntimeArgument.HTTP_PORT,
+                    str(contract.RUNTIME_HTTP_PORT),
+                    contract.RuntimeArgument.GRPC_PORT,
+                    str(contract.RUNTIME_GRPC_PORT),
+                ),
+                *(
+                    contract.RuntimeArgument.METRICS_PORT,
+                    str(contract.RUNTIME_METRICS_PORT),
+                    contract.RuntimeArgument.BASELINE,
+                    "/baseline",
+                ),
             ],
             "env": [*identity(o, view), *view.spec.runtime.podTemplate.env],
-            "ports": [*INFERENCE_PORTS, {"name": "metrics", "containerPort": METRICS_PORT}],
+            "ports": [*INFERENCE_PORTS, {"name": "metrics", "containerPort": contract.RUNTIME_METRICS_PORT}],
         }

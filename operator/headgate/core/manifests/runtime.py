@@ -6,11 +6,10 @@ of role restarts a pod. What runs in it is the engine's.
 
 import json
 
-from headgate.api import GROUP
+from headgate.api import GROUP, contract
 from headgate.api.stored import as_manifest
 from headgate.core.dataplane import ChildName
 from headgate.core.engines import engine_of
-from headgate.core.engines.engine import GRPC_PORT, HTTP_PORT
 from headgate.core.manifests.availability import autoscaler, disruption_budget, with_defaults
 from headgate.core.manifests.metadata import (
     Manifest,
@@ -110,12 +109,23 @@ def _pod(o: Observation, view: RevisionView) -> Manifest:
 def _fetcher(o: Observation, view: RevisionView, mounts: list[Manifest]) -> Manifest:
     model, baseline = view.spec.model, view.status.baseline
     engine = engine_of(view.spec.runtime.engine)
-    arguments = ["--uri", model.uri, "--to", "/artifact", *engine.fetcher_arguments()]
+    arguments = [
+        contract.FetchArgument.URI,
+        model.uri,
+        contract.FetchArgument.TO,
+        "/artifact",
+        *engine.fetcher_arguments(),
+    ]
     if model.digest:
-        arguments += ["--digest", model.digest]
+        arguments += [contract.FetchArgument.DIGEST, model.digest]
     if baseline:
-        arguments += ["--baseline-uri", baseline.uri, "--baseline-to", "/baseline"]
-        arguments += ["--baseline-digest", baseline.digest] if baseline.digest else []
+        arguments += [
+            contract.FetchArgument.BASELINE_URI,
+            baseline.uri,
+            contract.FetchArgument.BASELINE_TO,
+            "/baseline",
+        ]
+        arguments += [contract.FetchArgument.BASELINE_DIGEST, baseline.digest] if baseline.digest else []
     return {
         "name": "fetch",
         "image": view.spec.runtime.tools or view.spec.runtime.image,
@@ -155,8 +165,8 @@ def _service(o: Observation, view: RevisionView) -> Manifest:
             "clusterIP": "None",
             "selector": selector(o.name, "runtime", view.name),
             "ports": [
-                {"name": "http", "port": HTTP_PORT, "targetPort": "http"},
-                {"name": "grpc", "port": GRPC_PORT, "targetPort": "grpc"},
+                {"name": "http", "port": contract.RUNTIME_HTTP_PORT, "targetPort": "http"},
+                {"name": "grpc", "port": contract.RUNTIME_GRPC_PORT, "targetPort": "grpc"},
                 *engine_of(view.spec.runtime.engine).service_ports(),
             ],
         },

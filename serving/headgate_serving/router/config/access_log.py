@@ -5,7 +5,8 @@
 
 from typing import Any
 
-from headgate_serving.router.config import headers, names
+from headgate.api import contract
+from headgate_serving.router.config import names
 from headgate_serving.router.protection import AccessLog
 
 _TYPE = "type.googleapis.com/envoy."
@@ -23,8 +24,8 @@ FIELDS = {
     "role": f"%CLUSTER_METADATA({names.METADATA}:role)%",
     "revision": f"%UPSTREAM_METADATA({names.METADATA}:revision)%",
     "pod": "%UPSTREAM_HOST_NAME%",
-    "fallback": f"%RESP({headers.FALLBACK})%",
-    "client": f"%REQ({headers.CLIENT})%",
+    "fallback": f"%RESP({contract.FALLBACK_HEADER})%",
+    "client": f"%REQ({contract.CLIENT_HEADER})%",
     "certificate": "%DOWNSTREAM_PEER_SUBJECT%",
     "prediction": "%REQ(X-REQUEST-ID)%",
     "request_bytes": "%BYTES_RECEIVED%",

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from headgate_serving.router.config import headers
+from headgate.api import contract
 from headgate_serving.router.config.layout import duration, from_agent
 from headgate_serving.router.protection import Tokens
 
@@ -50,7 +50,7 @@ def api_keys_document(header: str, keys: Mapping[str, str]) -> dict[str, Any]:
         | {
             "credentials": credentials,
             "key_sources": [{"header": header}],
-            "forwarding": {"header": headers.CLIENT, "hide_credentials": True},
+            "forwarding": {"header": contract.CLIENT_HEADER, "hide_credentials": True},
         }
     )
 
@@ -65,7 +65,7 @@ def tokens_document(tokens: Tokens, keys: Iterable[Mapping[str, str]]) -> dict[s
         "from_headers": [{"name": "Authorization", "value_prefix": "Bearer "}],
         "forward": False,
         "require_expiration": True,
-        "claim_to_headers": [{"header_name": headers.CLIENT, "claim_name": "sub"}],
+        "claim_to_headers": [{"header_name": contract.CLIENT_HEADER, "claim_name": "sub"}],
     }
     needed = {"match": {"prefix": "/"}, "requires": {"provider_name": "issuer"}}
     return _document({"@type": _TOKENS, "providers": {"issuer": provider}, "rules": [needed]})

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Set
 from itertools import product
 from typing import Any
 
+from headgate.api import contract
 from headgate.api.policy import Fallback
-from headgate_serving.router.config import headers, names
+from headgate_serving.router.config import names
 from headgate_serving.router.config.layout import Layout, duration, from_agent, pipe_cluster
 from headgate_serving.router.config.whole_answers import whole_answers
 from headgate_serving.router.endpoints import Endpoint, State
@@ -206,7 +207,7 @@ def _retry_on_next(steps: int, *, unsure: bool) -> dict[str, Any]:
     Inference is a pure function, so a second try is harmless. When a try has failed for being late is said in the
     routes: Envoy doesn't look for it here. With `unsure`, the next is asked as well where a model is not sure.
     """
-    more = {"retriable_headers": [{"name": headers.LOW_CONFIDENCE, "present_match": True}]} if unsure else {}
+    more = {"retriable_headers": [{"name": contract.LOW_CONFIDENCE_HEADER, "present_match": True}]} if unsure else {}
     return {
         "retry_on": "5xx,reset,connect-failure,refused-stream,retriable-status-codes,"
         "unavailable,internal,resource-exhausted" + (",retriable-headers" if unsure else ""),

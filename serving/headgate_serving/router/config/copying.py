@@ -7,8 +7,8 @@ quickly enough, requests go on without being copied: at most `MAX_COPIES` are un
 
 from typing import Any
 
+from headgate.api import contract
 from headgate_serving.codec.http_message import MAX_BODY
-from headgate_serving.router.config.headers import REVISION
 from headgate_serving.router.config.layout import duration
 
 COPIES = "copies"
@@ -27,7 +27,7 @@ COPIED_HEADERS = (
     "grpc-encoding",
     "grpc-status",
     "inference-header-content-length",
-    REVISION,
+    contract.REVISION_HEADER,
 )
 """What it takes to ask again and to understand the answer. Who asked is nobody's business."""
 

@@ -2,18 +2,8 @@
 
 from typing import Any
 
-OWN = "x-headgate-"
-"""How the names of headers begin that nobody but the router may send to a pod."""
+from headgate.api import contract
 
-REVISION = OWN + "revision"
-PREDICTION = OWN + "prediction-id"
-"""Of an answer: the `x-request-id` that the pod got."""
-FALLBACK = OWN + "fallback"
-"""Of an answer: who gave it in stable's place."""
-LOW_CONFIDENCE = OWN + "low-confidence"
-"""Of an answer: the runtime's word for one that the model is not sure of."""
-CLIENT = OWN + "client"
-"""Of a request: the name of a client that has shown who it is."""
 FINAL = "x-envoy-ratelimited"
 """Envoy tries a failed answer that has it on nobody else: nobody is left, or somebody would be asked twice."""
 
@@ -22,7 +12,10 @@ _TYPE = "type.googleapis.com/envoy."
 
 def from_clients() -> dict[str, Any]:
     """Of the connection manager: what is taken from a request before anything looks at it."""
-    kept_out = [{"remove_on_match": {"key_matcher": {"prefix": OWN}}}, {"remove": "x-request-id"}]
+    kept_out = [
+        {"remove_on_match": {"key_matcher": {"prefix": contract.OWN_HEADERS}}},
+        {"remove": contract.REQUEST_ID_HEADER},
+    ]
     return {
         # A client is not to choose its own timeouts and retries by x-envoy-* headers.
         "use_remote_address": True,
@@ -40,7 +33,7 @@ def from_clients() -> dict[str, Any]:
 
 def of_answers(revision: str) -> list[dict[str, Any]]:
     """Of the routes: what is added to each answer; `revision` as Envoy finds it."""
-    values = {REVISION: revision, PREDICTION: "%REQ(X-REQUEST-ID)%"}
+    values = {contract.REVISION_HEADER: revision, contract.PREDICTION_HEADER: "%REQ(X-REQUEST-ID)%"}
     return [
         {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
         for key, value in values.items()

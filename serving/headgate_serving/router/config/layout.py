@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from headgate.api import contract
 from headgate_serving.router.config.names import Wire
 
 AGENT = "agent"
@@ -22,8 +23,8 @@ class Layout:
 
     root: PurePosixPath
     bind: str = "0.0.0.0"
-    inference_port: int = 8080
-    metrics_port: int = 8003
+    inference_port: int = contract.ROUTER_HTTP_PORT
+    metrics_port: int = contract.ROUTER_METRICS_PORT
 
     @property
     def bootstrap(self) -> PurePosixPath:
@@ -57,12 +58,12 @@ class Layout:
 
     @property
     def fallback(self) -> PurePosixPath:
-        """What answers where stable can't, as the spec says it; for an agent that starts without an API server."""
+        """What answers where stable can't, as the policy says it; for an agent that starts without an API server."""
         return self.root / "fallback.json"
 
     @property
     def taken(self) -> PurePosixPath:
-        """The spec with which Envoy took its documents last; for an agent that starts where it refuses the newest."""
+        """The policy with which Envoy took its documents last; for an agent that starts where it refuses the newest."""
         return self.root / "taken.json"
 
     @property

@@ -27,6 +27,8 @@ The routes and `clusters` use the functions, `bootstrap` the tags.
 
 from typing import Any, Literal, NamedTuple, cast
 
+from headgate.api import contract
+
 METADATA = "headgate"
 """Namespace of the endpoints' metadata."""
 
@@ -71,10 +73,10 @@ def revision_of(cluster: str) -> str:
 def stats_tags(namespace: str, model: str) -> list[dict[str, str]]:
     """Labels of all series of this Envoy: whose router it is, and what a cluster's name says."""
     return [
-        {"tag_name": "headgate_namespace", "fixed_value": namespace},
-        {"tag_name": "headgate_model", "fixed_value": model},
-        {"tag_name": "headgate_revision", "regex": r"^cluster\.(([^./]+)/(?:grpc/)?(?:attempts|assigned=true)\.)"},
-        {"tag_name": "headgate_assigned", "regex": r"^cluster\.([^./]+/(?:grpc/)?assigned=(true)\.)"},
+        {"tag_name": contract.NAMESPACE, "fixed_value": namespace},
+        {"tag_name": contract.MODEL, "fixed_value": model},
+        {"tag_name": contract.REVISION, "regex": r"^cluster\.(([^./]+)/(?:grpc/)?(?:attempts|assigned=true)\.)"},
+        {"tag_name": contract.ASSIGNED, "regex": r"^cluster\.([^./]+/(?:grpc/)?assigned=(true)\.)"},
     ]
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from headgate.api import contract
 from headgate_serving.codec.http_message import MAX_BODY, Message
-from headgate_serving.router.config.headers import REVISION
 
 INFERENCE_OK, GRPC_OK = "200", "0"
 
@@ -34,7 +34,7 @@ class Exchange:
     @property
     def revision(self) -> str:
         """Who answered."""
-        return self.answer.header(REVISION)
+        return self.answer.header(contract.REVISION_HEADER)
 
     @property
     def is_grpc(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter
 
+from headgate.api import contract
 from headgate.api.policy import Fallback
 from headgate_serving.router.fallback.static import StaticResponder
 
@@ -57,7 +58,7 @@ class Chain:
         self._answers = Counter(
             "headgate_fallback",
             "Requests that stable could not answer, by who was asked instead and what came of it",
-            ("headgate_namespace", "headgate_model", "fallback", "outcome"),
+            (contract.NAMESPACE, contract.MODEL, "fallback", "outcome"),
             registry=registry,
         )
         self._whose = (namespace, model)

@@ -11,8 +11,9 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from headgate.api import contract
 from headgate_serving.codec.oip_messages import INFERENCE, MESSAGES
-from headgate_serving.router.config.headers import FALLBACK, FINAL
+from headgate_serving.router.config.headers import FINAL
 from headgate_serving.router.config.layout import BODY_LIMIT
 from headgate_serving.router.fallback.chain import LEFT_UNSAID, NOBODY, Chain, Outcome, Unanswered, for_models
 from headgate_serving.router.fallback.marks import IN_PLACE_OF_HEADER, LEFT_HEADER, marked_message, passed_on
@@ -84,7 +85,7 @@ class Grpc:
             await _refuse(context, _Code.RESOURCE_EXHAUSTED, str(error))
         except Unanswered as error:
             await _refuse(context, _Code.UNAVAILABLE, str(error))
-        await context.send_initial_metadata(((FALLBACK, name),))
+        await context.send_initial_metadata(((contract.FALLBACK_HEADER, name),))
         answer: bytes = response.SerializeToString()
         return answer
 

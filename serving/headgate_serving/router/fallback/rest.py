@@ -15,8 +15,9 @@ import orjson
 from aiohttp import web
 from multidict import CIMultiDict
 
+from headgate.api import contract
 from headgate_serving.router.config.clusters import FALLBACK_REQUESTS
-from headgate_serving.router.config.headers import FALLBACK, FINAL
+from headgate_serving.router.config.headers import FINAL
 from headgate_serving.router.config.layout import BODY_LIMIT
 from headgate_serving.router.fallback.chain import (
     LEFT_UNSAID,
@@ -142,7 +143,9 @@ class Rest:
         if reply is None:
             self._chain.count(NOBODY, "failed")
             return _refused(503, "; ".join(["the model could not answer, and no fallback could", *why]))
-        answer = web.Response(body=reply.body, content_type="application/json", headers={FALLBACK: reply.name})
+        answer = web.Response(
+            body=reply.body, content_type="application/json", headers={contract.FALLBACK_HEADER: reply.name}
+        )
         if reply.header_length is not None:
             answer.content_type = "application/octet-stream"
             answer.headers[_LENGTH] = str(reply.header_length)

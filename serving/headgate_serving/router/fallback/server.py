@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
+from headgate.api import contract
 from headgate.api.policy import Fallback
 from headgate.api.stored import adapter
 from headgate_serving.router.files import XdsFolder
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from headgate_serving.router.fallback.rest import Rest
 
 log = logging.getLogger(__name__)
-
-GRPC_PORT = 8001
-"""Of the Service of a ModelDeployment; REST is at 80."""
 
 Where = Callable[[str], str]
 
@@ -42,7 +40,7 @@ class StandIn:
         self._registry = registry
         self._namespace, self._model = namespace, model
         self._url_of = url_of or (lambda name: f"http://{name}.{namespace}.svc")
-        self._target_of = target_of or (lambda name: f"{name}.{namespace}.svc:{GRPC_PORT}")
+        self._target_of = target_of or (lambda name: f"{name}.{namespace}.svc:{contract.SERVICE_GRPC_PORT}")
         self._chain: Chain | None = None
         self._servers: list[Rest | Grpc] = []
 

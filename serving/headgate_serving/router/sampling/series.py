@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from headgate.api import contract
+
 OUTCOMES = (
     "counted",
     "broken",
@@ -24,11 +26,11 @@ class SampleSeries:
 
     def __init__(self, registry: CollectorRegistry, namespace: str, model: str) -> None:
         self._whose = (namespace, model)
-        labels = ("headgate_namespace", "headgate_model")
+        labels = (contract.NAMESPACE, contract.MODEL)
         what = "Copies for the monitor of an engine that has none, by what became of them"
         self._samples = Counter("headgate_samples", what, (*labels, "outcome"), registry=registry)
         what = "Part of the answered requests that is copied for the version's monitor, 0 to 1"
-        self._fraction = Gauge("headgate_sample_fraction", what, (*labels, "headgate_revision"), registry=registry)
+        self._fraction = Gauge("headgate_sample_fraction", what, (*labels, contract.REVISION), registry=registry)
 
     def show(self, fractions: Mapping[str, float]) -> None:
         """Which revisions are sampled now."""

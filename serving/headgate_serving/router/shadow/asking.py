@@ -14,11 +14,11 @@ from typing import Self
 import aiohttp
 import grpc
 
+from headgate.api import contract
 from headgate.api.policy import Agreement
 from headgate_serving.codec.http_message import MAX_BODY, Message
 from headgate_serving.codec.lenient import Tensors, Unreadable, grpc_message, outputs_of
 from headgate_serving.codec.oip_messages import MESSAGES
-from headgate_serving.router.config.headers import OWN
 from headgate_serving.router.copies.exchange import INFERENCE_OK, Exchange, Unusable
 from headgate_serving.router.endpoints import Endpoint
 from headgate_serving.router.shadow.comparison import agree, compared
@@ -35,7 +35,6 @@ LARGE = 64 << 10
 """Bytes from which an answer is read in a thread, so that the agent can follow a rollback meanwhile; and one at a time:
 as a list of numbers it takes ten times its bytes."""
 
-_MARK = OWN + "shadow"
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
 _REPEATED = ("content-encoding", "content-type", "inference-header-content-length")
 _OPTIONS = (("grpc.max_receive_message_length", 2 * MAX_BODY), ("grpc.enable_http_proxy", 0))
@@ -97,7 +96,7 @@ class Candidate:
         if "/versions/" in path.partition("?")[0]:
             raise Unusable("version")
         headers = {name: value for name in _REPEATED if (value := request.header(name))}
-        headers |= {_MARK: "1", "accept-encoding": "identity"}
+        headers |= {contract.SHADOW_HEADER: "1", "accept-encoding": "identity"}
         for again in (True, False):
             pod = self._next([pod for pod in self.pods if pod.port])
             url = f"http://{pod.authority(pod.port)}{path}"
@@ -128,7 +127,7 @@ class Candidate:
             pod = self._next([pod for pod in self.pods if pod.grpc_port])
             call = self._channel(pod).unary_unary(_INFER)
             try:
-                answer = await call(message, metadata=((_MARK, "1"),))
+                answer = await call(message, metadata=((contract.SHADOW_HEADER, "1"),))
             except grpc.aio.AioRpcError as error:
                 if not again or error.code() != grpc.StatusCode.UNAVAILABLE:
                     raise Failed(f"{error.code().name}: {error.details()}") from error

@@ -5,6 +5,8 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from headgate.api import contract
+
 Verdict = Literal["yes", "no", "error"]
 
 VERDICTS: tuple[Verdict, ...] = ("yes", "no", "error")
@@ -24,7 +26,7 @@ REASONS = (
 """Why a copy made no pair; docs/traffic.md says what they mean."""
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-_LABELS = ("headgate_namespace", "headgate_model", "headgate_revision", "headgate_baseline")
+_LABELS = (contract.NAMESPACE, contract.MODEL, contract.REVISION, contract.BASELINE)
 
 
 @dataclass
@@ -38,7 +40,7 @@ class Series:
 
     def __post_init__(self) -> None:
         what = "Requests that the candidate was asked too, by whether it answered as stable did"
-        self.pairs = Counter("headgate_shadow_pairs", what, (*_LABELS, "agree"), registry=self.registry)
+        self.pairs = Counter(contract.SHADOW_PAIRS, what, (*_LABELS, "agree"), registry=self.registry)
         what = "Copied requests that were not compared"
         self.dropped = Counter("headgate_shadow_dropped", what, (*_LABELS, "reason"), registry=self.registry)
         what = "How long the candidate took for a copy"

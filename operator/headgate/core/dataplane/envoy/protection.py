@@ -4,10 +4,9 @@
 each connection, without keys it lets nobody in. The mounts are the agent's alone.
 """
 
+from headgate.api import contract
 from headgate.core.manifests.metadata import Manifest
 from headgate.core.model import Observation
-
-GRPC_PORT = 8001
 
 _MOUNTS = "/secrets"
 _READABLE = 0o440
@@ -27,23 +26,40 @@ def service_ports(o: Observation) -> list[Manifest]:
         web, grpc = {"port": 80}, {"appProtocol": "kubernetes.io/h2c"}
     return [
         {"name": name, "targetPort": name, **web},
-        {"name": "grpc", "port": GRPC_PORT, "targetPort": name, **grpc},
+        {"name": "grpc", "port": contract.SERVICE_GRPC_PORT, "targetPort": name, **grpc},
     ]
 
 
 def protection_arguments(o: Observation) -> list[str]:
     """The agent's arguments."""
     traffic = o.spec.traffic
-    found = ["--access-log", traffic.accessLog, "--envoy-memory-mib", "$(ENVOY_MEMORY_MIB)"]
+    found = [
+        contract.AgentArgument.ACCESS_LOG,
+        traffic.accessLog,
+        contract.AgentArgument.ENVOY_MEMORY,
+        "$(ENVOY_MEMORY_MIB)",
+    ]
     if traffic.tls:
-        found += ["--tls", f"{_MOUNTS}/tls", *(["--verify-clients"] if traffic.tls.verifyClients else [])]
+        found += [
+            contract.AgentArgument.TLS,
+            f"{_MOUNTS}/tls",
+            *([contract.AgentArgument.VERIFY_CLIENTS] if traffic.tls.verifyClients else []),
+        ]
     if traffic.authentication and (keys := traffic.authentication.apiKeys):
-        found += ["--api-keys", f"{_MOUNTS}/api-keys", "--api-key-header", keys.header]
+        found += [
+            contract.AgentArgument.API_KEYS,
+            f"{_MOUNTS}/api-keys",
+            contract.AgentArgument.API_KEY_HEADER,
+            keys.header,
+        ]
     if traffic.authentication and (jwt := traffic.authentication.jwt):
         # In one word each: they may begin with a dash. The kubelet would replace $(…).
-        claims = [("issuer", jwt.issuer), *(("audience", audience) for audience in jwt.audiences)]
-        found += ["--jwks", f"{_MOUNTS}/jwks"]
-        found += [f"--jwt-{claim}={value.replace('$', '$$')}" for claim, value in claims]
+        claims = [
+            (contract.AgentArgument.JWT_ISSUER, jwt.issuer),
+            *((contract.AgentArgument.JWT_AUDIENCE, audience) for audience in jwt.audiences),
+        ]
+        found += [contract.AgentArgument.JWKS, f"{_MOUNTS}/jwks"]
+        found += [f"{argument}={value.replace('$', '$$')}" for argument, value in claims]
     return found
 
 

@@ -6,15 +6,12 @@ gets all requests in it: who can't hear of a rollback must not send anybody to a
 
 import json
 
-from headgate.api import API_VERSION, REVISION_LABEL
+from headgate.api import API_VERSION, REVISION_LABEL, contract
 from headgate.api.status import RevisionRef
 from headgate.core.dataplane.envoy.router import router_name
 from headgate.core.dataplane.policy import resolved
-from headgate.core.engines.engine import GRPC_PORT, HTTP_PORT
 from headgate.core.manifests.metadata import Manifest, metadata
 from headgate.core.model import Observation, Workload
-
-FILE = "state.json"
 
 
 def published_state(o: Observation, stable: RevisionRef) -> Manifest:
@@ -24,7 +21,7 @@ def published_state(o: Observation, stable: RevisionRef) -> Manifest:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(o, router_name(o), "router"),
-        "data": {FILE: json.dumps(state, sort_keys=True, separators=(",", ":"))},
+        "data": {contract.PUBLISHED_FILE: json.dumps(state, sort_keys=True, separators=(",", ":"))},
     }
 
 
@@ -48,7 +45,10 @@ def _slices(o: Observation, stable: RevisionRef) -> list[Manifest]:
         {
             "metadata": {"name": f"{stable.revision}-{family.lower()}", "labels": {REVISION_LABEL: stable.revision}},
             "addressType": family,
-            "ports": [{"name": "http", "port": HTTP_PORT}, {"name": "grpc", "port": GRPC_PORT}],
+            "ports": [
+                {"name": contract.HTTP_PORT_NAME, "port": contract.RUNTIME_HTTP_PORT},
+                {"name": contract.GRPC_PORT_NAME, "port": contract.RUNTIME_GRPC_PORT},
+            ],
             "endpoints": [
                 {"addresses": [a.ip], "conditions": {"ready": True}, "targetRef": {"name": a.pod}} for a in found
             ],

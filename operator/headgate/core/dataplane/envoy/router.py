@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from headgate.api import contract
 from headgate.api.quantities import quantity
 from headgate.core.dataplane.envoy.protection import (
     inference_port,
@@ -29,7 +30,6 @@ from headgate.core.manifests.metadata import (
 )
 from headgate.core.model import Observation
 
-HTTP_PORT, METRICS_PORT, AGENT_PORT = 8080, 8003, 8081
 DRAIN_SECONDS = 30
 """How long a router that ends goes on: the cluster forgets it within the first seconds, each client's connection is
 closed with its next answer, and the last requests end."""
@@ -71,8 +71,8 @@ def _role(o: Observation) -> Manifest:
         "metadata": metadata(o, router_name(o), "router"),
         "rules": [
             {
-                "apiGroups": ["headgate.dev"],
-                "resources": ["modeldeployments"],
+                "apiGroups": [contract.GROUP],
+                "resources": [contract.DEPLOYMENTS],
                 "resourceNames": [o.name],
                 "verbs": ["get", "list", "watch"],
             },
@@ -162,17 +162,29 @@ def _agent(o: Observation) -> Manifest:
         "restartPolicy": "Always",
         "command": ["headgate-router-agent"],
         "args": [
-            *("--namespace", o.namespace, "--model", o.name, "--pod", "$(POD)"),
-            *("--xds-dir", "/xds", "--published", "/published/state.json"),
+            *(
+                contract.AgentArgument.NAMESPACE,
+                o.namespace,
+                contract.AgentArgument.MODEL,
+                o.name,
+                contract.AgentArgument.POD,
+                "$(POD)",
+            ),
+            *(
+                contract.AgentArgument.XDS_FOLDER,
+                "/xds",
+                contract.AgentArgument.PUBLISHED,
+                f"/published/{contract.PUBLISHED_FILE}",
+            ),
             *protection_arguments(o),
         ],
         "env": [
             {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             *protection_environment(),
         ],
-        "ports": [{"name": "agent-metrics", "containerPort": AGENT_PORT}],
+        "ports": [{"name": "agent-metrics", "containerPort": contract.AGENT_PORT}],
         # Beside Envoy's own time to wait, and not in its place: an agent that has crashed must not cut it short.
-        "lifecycle": {"preStop": {"httpGet": {"path": f"/drain?seconds={DRAIN_SECONDS}", "port": AGENT_PORT}}},
+        "lifecycle": {"preStop": {"httpGet": {"path": f"/drain?seconds={DRAIN_SECONDS}", "port": contract.AGENT_PORT}}},
         # Envoy starts when its configuration is there; requests come when there is a version to send them to.
         "startupProbe": http_probe("/startupz", "agent-metrics", periodSeconds=1, failureThreshold=120),
         # Once ready a router stays so: an agent that hangs is begun anew by the liveness probe, long before this one
@@ -210,8 +222,8 @@ def _envoy(o: Observation) -> Manifest:
             *("--log-level", "warn", "--file-flush-interval-msec", "1000"),
         ],
         "ports": [
-            {"name": inference_port(o), "containerPort": HTTP_PORT},
-            {"name": "metrics", "containerPort": METRICS_PORT},
+            {"name": inference_port(o), "containerPort": contract.ROUTER_HTTP_PORT},
+            {"name": "metrics", "containerPort": contract.ROUTER_METRICS_PORT},
         ],
         "readinessProbe": http_probe("/healthz", "metrics", periodSeconds=2, timeoutSeconds=2),
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
