@@ -35,7 +35,7 @@ class Turns:
         try:
             more = next(work, work) is not work  # a piece yields None
         except Exception:
-            logger.exception("unhandled: a large request failed while it was read or answered, the others go on")
+            logger.exception("unhandled error while a large request was read or answered; the others go on")
         finally:  # whatever happens: who stays at the head of the queue keeps all others from their turn
             took = loop.time() - began
             self._spent += took

@@ -64,7 +64,7 @@ class Texts:
         return _COPIES * size
 
 
-class Later:
+class Deferred:
     """Tensors that are without their values until all of the request is checked."""
 
     def __init__(self, hold: Hold, texts: Texts | None = None) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import MalformedRequest
 from ..turns import at_once
-from .accounting import Fill, Later
+from .accounting import Deferred, Fill
 from .datatypes import BF16, Datatype, narrowed, widened
 from .tensor import Tensor, TensorSpec
 
@@ -19,16 +19,16 @@ _NUMBERS = 64 << 10
 
 
 def from_binary(
-    raw: memoryview, size: int, spec: TensorSpec, shape: tuple[int, ...], later: Later | None = None
+    raw: memoryview, size: int, spec: TensorSpec, shape: tuple[int, ...], deferred: Deferred | None = None
 ) -> Tensor:
     """A view of the bytes where numpy can have one; MalformedRequest if they are not `shape` values of the type.
 
-    With `later`, what can't be a view is only prepared.
+    With `deferred`, what can't be a view is only prepared.
     """
     if len(raw) != size:
         raise MalformedRequest("binary", f"input {spec.name!r}: {size} bytes are announced, {len(raw)} are there")
     if spec.datatype.kind == "O":
-        return _text(raw, spec.name, math.prod(shape), later).reshape(shape)
+        return _text(raw, spec.name, math.prod(shape), deferred).reshape(shape)
     expected = math.prod(shape) * spec.datatype.size
     if size != expected:
         raise MalformedRequest(
@@ -36,8 +36,8 @@ def from_binary(
             f"input {spec.name!r}: shape {list(shape)} of {spec.datatype.name} takes {expected} bytes, got {size}",
         )
     if spec.datatype.kind == "b" or spec.datatype is BF16:
-        if later:
-            return later.tensor(math.prod(shape), spec.datatype.dtype, _numbers(raw, spec.datatype)).reshape(shape)
+        if deferred:
+            return deferred.tensor(math.prod(shape), spec.datatype.dtype, _numbers(raw, spec.datatype)).reshape(shape)
         return _converted(raw, spec.datatype).reshape(shape)
     tensor = np.frombuffer(raw, spec.datatype.dtype)
     return (tensor if tensor.flags.aligned else tensor.copy()).reshape(shape)
@@ -88,15 +88,15 @@ def _numbers(raw: memoryview, datatype: Datatype) -> Fill:
     return fill
 
 
-def _text(raw: memoryview, name: str, count: int, later: Later | None) -> Tensor:
+def _text(raw: memoryview, name: str, count: int, deferred: Deferred | None) -> Tensor:
     if count > len(raw):  # before there is room for them
         raise MalformedRequest("binary", f"input {name!r}: the shape needs {count} elements, got {len(raw)} bytes")
 
     def fill(tensor: Tensor) -> Generator[int, None, None]:
         return _texts(tensor, raw, name)
 
-    if later:
-        return later.tensor(count, object, fill)
+    if deferred:
+        return deferred.tensor(count, object, fill)
     tensor = np.empty(count, object)
     at_once(fill(tensor))
     return tensor

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import MalformedRequest
-from .accounting import Later
+from .accounting import Deferred
 from .binary import from_binary, text_of, text_to_binary, to_binary
 from .conversion import converted
 from .large import LARGE
@@ -38,8 +38,8 @@ _PIECE = 16 << 10
 _Response = MESSAGES["inference.ModelInferResponse"]
 
 
-def decode_message(request: Any, model: Signature, later: Later | None = None) -> InferRequest:
-    """Check a ModelInferRequest against the model. With `later`, what takes long to convert is only prepared."""
+def decode_message(request: Any, model: Signature, deferred: Deferred | None = None) -> InferRequest:
+    """Check a ModelInferRequest against the model. With `deferred`, what takes long to convert is only prepared."""
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise MalformedRequest("binary", f"{len(request.inputs)} inputs, but {len(raw)} raw_input_contents")
@@ -55,9 +55,9 @@ def decode_message(request: Any, model: Signature, later: Later | None = None) -
             if tensor.HasField("contents"):
                 raise MalformedRequest("binary", f"input {spec.name!r} has both contents and raw_input_contents")
             data = raw[at]
-            inputs[spec.name] = from_binary(memoryview(data), len(data), spec, shape, later)
+            inputs[spec.name] = from_binary(memoryview(data), len(data), spec, shape, deferred)
         else:
-            inputs[spec.name] = _typed(tensor.contents, spec, shape, later)
+            inputs[spec.name] = _typed(tensor.contents, spec, shape, deferred)
     check_all_there(inputs, model)
     return InferRequest(
         request.id or None,
@@ -125,7 +125,7 @@ def _requested(request: Any, model: Signature) -> tuple[str, ...]:
     return model.output_names if chosen == model.output_names else chosen
 
 
-def _typed(contents: Any, spec: TensorSpec, shape: tuple[int, ...], later: Later | None) -> Tensor:
+def _typed(contents: Any, spec: TensorSpec, shape: tuple[int, ...], deferred: Deferred | None) -> Tensor:
     datatype, count = spec.datatype, math.prod(shape)
     field = _CONTENTS.get(datatype.name)
     if field is None:
@@ -139,7 +139,7 @@ def _typed(contents: Any, spec: TensorSpec, shape: tuple[int, ...], later: Later
             "shape", f"input {spec.name!r}: shape {list(shape)} needs {count} values, got {len(values)}"
         )
     text = datatype.kind == "O"
-    if later is None or (count <= _PIECE and not text):
+    if deferred is None or (count <= _PIECE and not text):
         return _converted(values, spec, 0, count).reshape(shape)
 
     def fill(tensor: Tensor) -> Generator[int, None, None]:
@@ -148,7 +148,7 @@ def _typed(contents: Any, spec: TensorSpec, shape: tuple[int, ...], later: Later
             piece = tensor[at : at + step] = _converted(values, spec, at, at + step)
             yield sum(map(sys.getsizeof, piece)) if text else 0
 
-    return later.tensor(count, datatype.dtype, fill).reshape(shape)
+    return deferred.tensor(count, datatype.dtype, fill).reshape(shape)
 
 
 def _converted(values: Sequence[Any], spec: TensorSpec, start: int, end: int) -> Tensor:

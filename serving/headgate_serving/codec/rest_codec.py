@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from ..errors import MalformedRequest
-from .accounting import Hold, Later, Texts
+from .accounting import Deferred, Hold, Texts
 from .binary import from_binary, text_to_binary, to_binary
 from .conversion import converted, shown
 from .datatypes import Datatype
@@ -73,23 +73,23 @@ def decode_in_pieces(
 ) -> Generator[None, None, InferRequest]:
     """The same for a large request, with pauses; Overloaded where `hold` has no room for the tensors."""
     if header_length == b"0":
-        later = Later(hold)
-        understood = _decode_raw(body, model, later)
-        yield from later.fill()
+        deferred = Deferred(hold)
+        understood = _decode_raw(body, model, deferred)
+        yield from deferred.fill()
         return understood
     text, tail = _split(body, header_length)
     texts = Texts()
     request, arrays = yield from without_long_arrays(memoryview(text), hold, texts)
-    later = Later(hold, texts)
-    understood = _understood(request, tail, model, strict=True, later=later)
+    deferred = Deferred(hold, texts)
+    understood = _understood(request, tail, model, strict=True, deferred=deferred)
     for array in arrays:
         yield from array.fill()
-    yield from later.fill()
+    yield from deferred.fill()
     return understood
 
 
 def _understood(
-    request: Any, tail: memoryview, model: Signature, *, strict: bool, later: Later | None = None
+    request: Any, tail: memoryview, model: Signature, *, strict: bool, deferred: Deferred | None = None
 ) -> InferRequest:
     if type(request) is not dict or type(request.get("inputs")) is not list:
         raise MalformedRequest("json", "the request has to be a JSON object with a list 'inputs'")
@@ -99,7 +99,7 @@ def _understood(
     parameters = request.get("parameters")
     if parameters is not None and type(parameters) is not dict:
         raise MalformedRequest("json", "'parameters' has to be an object")
-    inputs = _inputs(request["inputs"], tail, model, strict, later)
+    inputs = _inputs(request["inputs"], tail, model, strict, deferred)
     names, binary = _requested(request, bool(parameters and parameters.get("binary_data_output")), model)
     deadline = deadline_of(parameters["timeout"]) if parameters and "timeout" in parameters else None
     return InferRequest(request_id, inputs, names, binary, rows_of(inputs, model), deadline)
@@ -198,7 +198,7 @@ def _split(body: bytes | memoryview, header_length: bytes | None) -> tuple[bytes
     return body[:length], memoryview(body)[length:]
 
 
-def _decode_raw(body: bytes | memoryview, model: Signature, later: Later | None = None) -> InferRequest:
+def _decode_raw(body: bytes | memoryview, model: Signature, deferred: Deferred | None = None) -> InferRequest:
     """A body without JSON: the bytes of the only input, whose one free dimension follows from their number."""
     if len(model.inputs) != 1:
         raise MalformedRequest(
@@ -217,12 +217,12 @@ def _decode_raw(body: bytes | memoryview, model: Signature, later: Later | None 
         )
     shape = tuple(count // fixed if dim < 0 else dim for dim in spec.assumed)
     raw = b"".join([len(body).to_bytes(4, "little"), body]) if text else body
-    inputs = {spec.name: from_binary(memoryview(raw), len(raw), spec, shape, later)}
+    inputs = {spec.name: from_binary(memoryview(raw), len(raw), spec, shape, deferred)}
     return InferRequest(None, inputs, model.output_names, frozenset(model.output_names), rows_of(inputs, model))
 
 
 def _inputs(
-    given: list[Any], tail: memoryview, model: Signature, strict: bool, later: Later | None
+    given: list[Any], tail: memoryview, model: Signature, strict: bool, deferred: Deferred | None
 ) -> dict[str, Tensor]:
     inputs: dict[str, Tensor] = {}
     offset = 0
@@ -239,7 +239,7 @@ def _inputs(
             continue
         if "data" in item:
             raise MalformedRequest("binary", f"input {spec.name!r} has both 'data' and 'binary_data_size'")
-        inputs[spec.name] = from_binary(tail[offset : offset + size], size, spec, shape, later)
+        inputs[spec.name] = from_binary(tail[offset : offset + size], size, spec, shape, deferred)
         offset += size
     if offset != len(tail):
         raise MalformedRequest("binary", f"{len(tail)} bytes follow the JSON, the inputs take {offset}")

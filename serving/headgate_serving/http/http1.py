@@ -66,7 +66,7 @@ class Answer(NamedTuple):
 
 
 class Exchange:
-    """One request; `answer` is called once. `gone` is called instead of it mattering, when the client left."""
+    """One request; `answer` is called once. `gone` is called where the client leaves before that."""
 
     __slots__ = ("_connection", "body", "gone", "headers", "held", "keep_alive", "method", "path", "refusal")
 
@@ -370,10 +370,10 @@ class Connection(Filled):
     def _proceed(self) -> None:
         """Take up what waits, if nothing is before it and the client reads its answers."""
         if self._queue and not self._current and not self._blocked:
-            following = self._queue.popleft()
+            next_one = self._queue.popleft()
             if not self._queue:
                 self._transport.resume_reading()
-            self._take_up(following)
+            self._take_up(next_one)
 
     def _take_up(self, exchange: Exchange) -> None:
         self._current = exchange

@@ -303,7 +303,7 @@ def _failed(error: Exception) -> RequestError:
     """What a client is told of it."""
     if isinstance(error, RequestError):
         return error
-    logger.error("a run failed in a way that nobody thought of", exc_info=error)
+    logger.error("unhandled error in a run of the model", exc_info=error)
     return ExecutionFailed("internal error; the server's log says more")
 
 

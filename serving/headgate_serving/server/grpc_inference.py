@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Generator, Mapping
 from typing import Any
 
-from ..codec.accounting import Hold, Later, take
+from ..codec.accounting import Deferred, Hold, take
 from ..codec.grpc_codec import decode_message, encode_message, is_much_text, text_in_pieces
 from ..codec.large import LARGE
 from ..codec.oip_messages import MESSAGES
@@ -36,31 +36,31 @@ _MUCH = 4 << 20
 """Bytes of a message from which on others have their turn before it is parsed, which takes milliseconds."""
 
 
-class _Asked(Inference):
-    """What both have in common."""
+class _GrpcInference(Inference):
+    """What a call with one answer and a message of a stream have in common."""
 
     __slots__ = ("id",)
 
-    def understood(self, message: bytes, later: Later | None = None) -> InferRequest:
-        """The request in a ModelInferRequest's bytes; with `later` without values that take long."""
+    def understood(self, message: bytes, deferred: Deferred | None = None) -> InferRequest:
+        """The request in a ModelInferRequest's bytes; with `deferred` without values that take long."""
         asked = parsed(_Request, message)
         self.id = asked.id
         service = self.service
         if unknown := service.not_served(asked.model_name, asked.model_version):
             raise UnknownModel(unknown)
-        return decode_message(asked, service.serving.model, later)
+        return decode_message(asked, service.serving.model, deferred)
 
     def reading(self, message: bytes, hold: Hold) -> Generator[None, None, InferRequest]:
         """The same with its values, in pieces; Overloaded where `hold` has no room for the tensors."""
-        later = Later(hold)
+        deferred = Deferred(hold)
         check_few_fields(message)
         take(hold, len(message))  # that is there twice when it is parsed
         if len(message) >= _MUCH:
             yield
-        request = self.understood(message, later)
+        request = self.understood(message, deferred)
         if len(message) >= _MUCH:
             yield
-        yield from later.fill()
+        yield from deferred.fill()
         return request
 
     def answer(self, results: Results) -> Generator[None, None, None] | None:
@@ -87,7 +87,7 @@ class _Asked(Inference):
         raise NotImplementedError
 
 
-class ModelInfer(_Asked):
+class ModelInfer(_GrpcInference):
     """One request, one answer."""
 
     __slots__ = ("_max_body", "_stream")
@@ -194,7 +194,7 @@ class ModelStreamInfer:
             self._asked.popleft().leave()
 
 
-class _Message(_Asked):
+class _Message(_GrpcInference):
     """One message of a ModelStreamInfer."""
 
     __slots__ = ("_call", "_message", "reply", "size")

@@ -48,7 +48,7 @@ STATUS: dict[type[HeadgateServingError], tuple[int, int]] = {
 
 
 class InternalError(RequestError):
-    """What nobody thought of; the log says more."""
+    """An unhandled error; the log says more."""
 
 
 STATUS[InternalError] = (500, INTERNAL)
@@ -130,7 +130,7 @@ class Inference(Job):
     def fail(self, error: Exception) -> None:
         """Count it and say it."""
         if not isinstance(error, RequestError):
-            logger.error("a request failed in a way that nobody thought of", exc_info=error)
+            logger.error("unhandled error in a request", exc_info=error)
             error = InternalError("internal error; the server's log says more")
         elif isinstance(error, MalformedRequest):
             self.service.telemetry.violated(error.kind)

@@ -15,43 +15,22 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from ..errors import HeadgateServingError, SettingsInvalid
 from ..http.descriptors import raise_limit
 from ..listening import listening_socket
 from ..runtime.settings import Settings, read_settings
 from ..termination import write_termination_log
+from .inherited import BACKLOG, HUNG, Inherited, Listeners
 
 logger = logging.getLogger(__name__)
-
-HUNG = 70
-"""Exit status of a serving process that gave itself up."""
 
 KILLED = 128 + signal.SIGKILL
 """Exit status when the serving process had to be killed, for it did not end within the grace."""
 
-BACKLOG = 4096
 _TOO_OFTEN, _WITHIN = 5, 60.0  # so many deaths within so many seconds are for the kubelet
 _BEYOND_GRACE = 0.5  # seconds; the kubelet kills half a second later
 _PR_SET_PDEATHSIG = 1
-
-
-class Listeners(NamedTuple):
-    """The sockets of both protocols; the one for gRPC may be switched off."""
-
-    http: socket.socket
-    grpc: socket.socket | None
-
-
-@dataclass(frozen=True)
-class Place:
-    """What a serving process gets from its supervisor; `ready` is the file descriptor to tell it by."""
-
-    listeners: Listeners
-    ready: int
-    restarts: int
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -134,7 +113,7 @@ class _Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
             os.close(reads)
             _die_with(parent)
-            os._exit(_child(self._settings, Place(self._listeners, writes, restarts)))
+            os._exit(_child(self._settings, Inherited(self._listeners, writes, restarts)))
         os.close(writes)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
         with open(reads, "rb") as pipe:  # noqa: PTH123 - a file descriptor
@@ -161,13 +140,13 @@ class _Supervisor:
                 os.kill(self._child, signal.SIGKILL)
 
 
-def _child(settings: Settings, place: Place) -> int:
+def _child(settings: Settings, inherited: Inherited) -> int:
     try:
         from .worker import serve
 
-        status = serve(settings, place)
+        status = serve(settings, inherited)
     except BaseException:
-        logger.exception("the serving process failed in a way that nobody thought of")
+        logger.exception("unhandled error in the serving process")
         status = 1
     logging.shutdown()
     return status

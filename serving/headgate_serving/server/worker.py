@@ -38,9 +38,9 @@ from ..runtime.telemetry import Telemetry
 from ..runtime.tryout import Tried, TryOut
 from ..termination import write_termination_log
 from .drain import Front, drain
+from .inherited import BACKLOG, HUNG, Inherited
 from .rest_app import HEALTH, App, error_answer
 from .service import Service, Serving
-from .supervisor import BACKLOG, HUNG, Place
 
 logger = logging.getLogger(__name__)
 
@@ -59,11 +59,11 @@ class Loaded:
     monitoring: str
 
 
-def serve(settings: Settings, place: Place) -> int:
+def serve(settings: Settings, inherited: Inherited) -> int:
     """Serve until told to end; the exit status."""
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_live(settings, place))
+            runner.run(_live(settings, inherited))
     except HeadgateServingError as error:
         logger.error("%s: %s", error.reason, error)  # noqa: TRY400 - a message, not a trace
         write_termination_log(error.reason, str(error))
@@ -86,27 +86,29 @@ def load(settings: Settings, tryout: TryOut | None = None) -> Loaded:
     return Loaded(tried, _digest(settings.model), own, monitor, said)
 
 
-async def _live(settings: Settings, place: Place) -> None:
+async def _live(settings: Settings, inherited: Inherited) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     telemetry = Telemetry(settings.labels)
-    telemetry.restarts = place.restarts
+    telemetry.restarts = inherited.restarts
     registry = CollectorRegistry(auto_describe=False)
     registry.register(telemetry)
     ProcessCollector(registry=registry)
     service = Service(settings.name, settings.version, telemetry)
-    limits = Limits(settings.max_body, settings.max_held, connections_each(2 if place.listeners.grpc else 1))
+    limits = Limits(settings.max_body, settings.max_held, connections_each(2 if inherited.listeners.grpc else 1))
     server = Server(App(service, settings.max_body).handle, error_answer, limits, spared=HEALTH)
     server.start()
 
     async def listen() -> list[Front]:
-        http = await loop.create_server(server, sock=place.listeners.http, backlog=BACKLOG)
-        return [Front(place.listeners.http, http, server), *await _grpc(service, limits, place)]
+        http = await loop.create_server(server, sock=inherited.listeners.http, backlog=BACKLOG)
+        return [Front(inherited.listeners.http, http, server), *await _grpc(service, limits, inherited)]
 
     metrics = _serve_metrics(settings, registry)
-    fronts = None if place.restarts else await listen()  # before a restart there was a model: who connects waits for it
+    fronts = (
+        None if inherited.restarts else await listen()
+    )  # before a restart there was a model: who connects waits for it
     runner: Runner | None = None
     tryout = TryOut(settings)
     watched: list[TryOut | Runner] = [tryout]
@@ -119,7 +121,7 @@ async def _live(settings: Settings, place: Place) -> None:
         runner = _start(service, registry, loaded, settings)
         watched.append(runner)
         fronts = fronts or await listen()
-        os.write(place.ready, b"1")
+        os.write(inherited.ready, b"1")
         await stop.wait()
         await drain(service, fronts, settings)
     finally:
@@ -229,9 +231,9 @@ def _serve_metrics(settings: Settings, registry: CollectorRegistry) -> WSGIServe
     return server
 
 
-async def _grpc(service: Service, limits: Limits, place: Place) -> list[Front]:
+async def _grpc(service: Service, limits: Limits, inherited: Inherited) -> list[Front]:
     """The other protocol's front; its messages are not imported where it is switched off."""
-    sock = place.listeners.grpc
+    sock = inherited.listeners.grpc
     if sock is None:
         return []
     from .grpc_app import Grpc

@@ -18,7 +18,7 @@ from headgate_serving.runtime.cores import cores
 from headgate_serving.runtime.joining import JOINED_BYTES
 from headgate_serving.runtime.model import Model, Run
 from headgate_serving.runtime.rows import LATER, examples
-from headgate_serving.server.supervisor import HUNG
+from headgate_serving.server.inherited import HUNG
 from patience import PATIENCE
 from serving_process import Served
 from serving_tried import start_of, tried
