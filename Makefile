@@ -73,8 +73,9 @@ images: setup ## build the container images, without Docker
 calibration: venv ## simulate whether alpha is kept and how soon bad versions are found: the tables of docs/evidence.md
 	@$(BIN)/python -m bench.calibration
 
-conformance: venv ## serve over 2,000 models that others made and compare with ONNX Runtime: docs/conformance.md (ten minutes)
+conformance: setup ## serve over 2,000 models that others made and compare with ONNX Runtime: docs/conformance.md (ten minutes)
 	@$(BIN)/python -m bench.conformance --write
+	@$(BIN)/python -m bench.conformance.h2spec --write
 
 bench-serving: venv ## measure ours beside five other model servers, in turn: docs/benchmarks.md (an hour and a half)
 	@$(PYTHON) -m tools.setup bench

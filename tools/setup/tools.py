@@ -83,6 +83,7 @@ TOOLS = (
     ),
     Tool("pause", (".",)),
     Tool("registry", (".",)),
+    Tool("h2spec", ("github.com/summerwind/h2spec/cmd/h2spec",)),
     Tool("generator", (".",), beside=cache.REPOSITORY / "bench" / "serving"),
 )
 
