@@ -57,7 +57,7 @@ def test_no_name_is_spelled_a_second_time() -> None:
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
-def test_no_argument_is_spelled_a_second_time(program: type) -> None:
+def test_no_argument_is_spelled_a_second_time(program: type[object]) -> None:
     files = [path for folder in PROGRAMS[program] for path in (ROOT / folder).rglob("*.py")]
     assert len(files) > 2
     assert [place for path in files for place in again(path, arguments(program))] == []
