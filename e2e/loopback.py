@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 
-from headgate_serving.router.discovery import Discovery
-from headgate_serving.router.files import XdsFolder
+from headgate_serving.router.envoy.discovery import Discovery
+from headgate_serving.router.envoy.files import XdsFolder
 
 
 @contextmanager

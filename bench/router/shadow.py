@@ -24,14 +24,14 @@ from bench.document import table
 from bench.serving.load import Load, LoadFailed
 from bench.serving.process import Running, ServerFailed, end_cleanly, free_ports
 from headgate.api.policy import Policy
-from headgate_serving.router.admin import Admin
-from headgate_serving.router.config import Layout, bootstrap_document
-from headgate_serving.router.config.documents import discovery_response
-from headgate_serving.router.copies.following import Copies
-from headgate_serving.router.files import XdsFolder
-from headgate_serving.router.protection import UNPROTECTED
-from headgate_serving.router.step import Memory, step
-from headgate_serving.router.traffic import Intent, Target
+from headgate_serving.router.envoy.admin import Admin
+from headgate_serving.router.envoy.config import Layout, bootstrap_document
+from headgate_serving.router.envoy.config.documents import discovery_response
+from headgate_serving.router.envoy.files import XdsFolder
+from headgate_serving.router.envoy.step import Memory, step
+from headgate_serving.router.mirror.controller import MirrorController
+from headgate_serving.router.policy.protection import UNPROTECTED
+from headgate_serving.router.policy.traffic import Intent, Target
 from loopback import discovering
 from tools.setup.errors import SetupError
 
@@ -71,7 +71,7 @@ class Router:
     memory: Memory = field(default_factory=lambda: Memory({}, {}))
 
     def __post_init__(self) -> None:
-        self.shadow = Copies("bench", "fraud", self.xds.layout.copies_socket, self.registry)
+        self.shadow = MirrorController("bench", "fraud", self.xds.layout.copies_socket, self.registry)
         self.admin = Admin(Path(self.xds.layout.admin_socket))
 
     def copy(self, percent: float) -> None:

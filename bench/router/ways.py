@@ -16,14 +16,14 @@ from typing import Any
 from bench.serving.process import free_ports
 from bench.serving.servers import Command
 from headgate.api.policy import Policy
-from headgate_serving.router.admin import Admin
-from headgate_serving.router.config import Layout, bootstrap_document
-from headgate_serving.router.config.documents import discovery_response
-from headgate_serving.router.endpoints import Endpoint
-from headgate_serving.router.files import XdsFolder
-from headgate_serving.router.protection import UNPROTECTED
-from headgate_serving.router.step import Memory, step
-from headgate_serving.router.traffic import Intent, Target
+from headgate_serving.router.envoy.admin import Admin
+from headgate_serving.router.envoy.config import Layout, bootstrap_document
+from headgate_serving.router.envoy.config.documents import discovery_response
+from headgate_serving.router.envoy.files import XdsFolder
+from headgate_serving.router.envoy.step import Memory, step
+from headgate_serving.router.policy.endpoints import Endpoint
+from headgate_serving.router.policy.protection import UNPROTECTED
+from headgate_serving.router.policy.traffic import Intent, Target
 from loopback import discovering
 from tools.setup import envoy, packages
 from tools.setup.errors import Missing

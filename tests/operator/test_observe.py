@@ -21,7 +21,7 @@ from headgate.core.statistics.counters import Series
 from headgate.core.times import stamp
 from headgate.errors import MetricsError
 from headgate.observe import HISTORY_SECONDS, METRICS_SECONDS, Children, Observer, revision_kept_on
-from headgate_serving.router.config.budget import LATENCY_EDGES_MS, candidate_try_ms
+from headgate_serving.router.envoy.config.budget import LATENCY_EDGES_MS, candidate_try_ms
 from virtual_time import run
 
 SERIES = (*EnvoyDataPlane.comparison_series, PREDICTIONS)

@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry
 import serving_models as models
 from headgate_serving.listening import bind_address, listening_socket
 from headgate_serving.router.agent import parse_arguments
-from headgate_serving.router.config import Layout, bootstrap_document
-from headgate_serving.router.holding import Holding
-from headgate_serving.router.protection import UNPROTECTED
-from headgate_serving.router.traffic import Intent
+from headgate_serving.router.envoy.config import Layout, bootstrap_document
+from headgate_serving.router.envoy.standby import StandbyListener
+from headgate_serving.router.policy.protection import UNPROTECTED
+from headgate_serving.router.policy.traffic import Intent
 from headgate_serving.router.web import Web
 from headgate_serving.runtime.settings import read_settings
 from headgate_serving.sidecar.process import Sidecar
@@ -96,7 +96,7 @@ def test_the_runtime_answers_at_both(tmp_path: Path) -> None:
 
 def test_who_waits_for_envoy_may_come_by_both(tmp_path: Path) -> None:
     port = free_port()
-    with Holding(tmp_path / "admin.sock", bind_address(), port, lambda: False)._listening():
+    with StandbyListener(tmp_path / "admin.sock", bind_address(), port, lambda: False)._listening():
         for host in BOTH:
             socket.create_connection((host.strip("[]"), port)).close()
 

@@ -199,7 +199,7 @@ def _credentials(authentication: Any) -> str:
 def eighths_waited_for(traffic: Any) -> int:
     """Eighths of the time budget after which the router gives up a version of which another may take the place.
 
-    `traffic` is a `spec.Traffic`. The router's own rule is in `headgate_serving.router.config.budget`.
+    `traffic` is a `spec.Traffic`. The router's own rule is in `headgate_serving.router.envoy.config.budget`.
     """
     if traffic.retryOnStable:
         return 3 if traffic.fallback else 4

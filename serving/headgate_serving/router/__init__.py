@@ -1,10 +1,9 @@
 """The router: stock Envoy, and an agent beside it that writes Envoy's configuration.
 
-From outside in: `kube` watches the ModelDeployment and the EndpointSlices, `traffic` and `endpoints`
-read them, `config` turns them into Envoy's documents, `files` puts them where Envoy sees them, and
-`agent` is the loop around all of it. `mounted` follows the Secrets by which clients and router know each other,
-`fallback` answers where stable can't, `copies` feeds `shadow` and `sampling`, and `holding` keeps the port open while
-Envoy is away.
+`agent` is the loop. `kube` watches the ModelDeployment and the EndpointSlices, `policy` reads them, `envoy` makes
+Envoy's documents of them and hands those to Envoy. `fallback` answers where stable can't. `mirror` sends copies of
+requests to a shadowed candidate and to monitors. `published` is what the agent starts with where there is no API
+server, `web` and `metrics` are its own port.
 """
 
 from collections.abc import Sequence

@@ -27,23 +27,23 @@ from kubernetes.aio.config import load_incluster_config
 
 from headgate.api import contract
 from headgate_serving.listening import AUTO, bind_address
-from headgate_serving.router.acceptance import Acceptance
-from headgate_serving.router.admin import Admin
-from headgate_serving.router.config import Documents, Layout, bootstrap_document, names
-from headgate_serving.router.copies.following import Copies
-from headgate_serving.router.discovery import Discovery
-from headgate_serving.router.endpoints import Endpoints, endpoints_by_revision
+from headgate_serving.router.envoy.acceptance import Acceptance
+from headgate_serving.router.envoy.admin import Admin
+from headgate_serving.router.envoy.config import Documents, Layout, bootstrap_document, names
+from headgate_serving.router.envoy.discovery import Discovery
+from headgate_serving.router.envoy.files import ClusterWatcher, XdsFolder
+from headgate_serving.router.envoy.secret_watcher import SecretWatcher
+from headgate_serving.router.envoy.standby import StandbyListener
+from headgate_serving.router.envoy.step import Memory, step
 from headgate_serving.router.errors import EnvoyBehind, RouterError
-from headgate_serving.router.fallback.server import StandIn
-from headgate_serving.router.files import ClusterWatcher, XdsFolder
-from headgate_serving.router.holding import Holding
+from headgate_serving.router.fallback.server import FallbackServer
 from headgate_serving.router.kube import ApiMirror, Mirror, deployment_selection, slices_selection
 from headgate_serving.router.metrics import Metrics
-from headgate_serving.router.mounted import Mounted
-from headgate_serving.router.protection import UNPROTECTED, Protection, add_arguments, protection_of
+from headgate_serving.router.mirror.controller import MirrorController
+from headgate_serving.router.policy.endpoints import Endpoints, endpoints_by_revision
+from headgate_serving.router.policy.protection import UNPROTECTED, Protection, add_arguments, protection_of
+from headgate_serving.router.policy.traffic import Intent, parse_deployment
 from headgate_serving.router.published import Published, read_published
-from headgate_serving.router.step import Memory, step
-from headgate_serving.router.traffic import Intent, parse_deployment
 from headgate_serving.router.web import Web
 
 log = logging.getLogger(__name__)
@@ -68,9 +68,9 @@ class Agent:
     clock: Callable[[], float]
     protection: Protection = UNPROTECTED
     published: Callable[[], Published | None] = lambda: None
-    tell: Callable[[Intent, Endpoints], None] = lambda *_: None
-    """Who else has to know what there is; must not fail, nor take time."""
-    stand_in: StandIn | None = None
+    notify: Callable[[Intent, Endpoints], None] = lambda *_: None
+    """Called with each new intent before Envoy gets it. It must not raise, nor block."""
+    fallback_server: FallbackServer | None = None
     acceptance: Acceptance = field(init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _served: bool = False
@@ -90,7 +90,7 @@ class Agent:
         self.acceptance = Acceptance(self.folder, self.envoy)
 
     async def run(self) -> None:
-        """Until cancelled, or until a mirror breaks in a way that nobody foresaw."""
+        """Run until cancelled, or until an unhandled error of a mirror."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.deployments.run(self.wake))
             tasks.create_task(self.slices.run(self.wake))
@@ -178,17 +178,17 @@ class Agent:
         )
         endpoints = endpoints_by_revision(slices, wrong.append)
         memory = self._memory or Memory(self.folder.clusters(), {})
-        self.tell(intent, endpoints)
+        self.notify(intent, endpoints)
         documents, self._memory = step(memory, intent, endpoints, self.clock())
         known = frozenset(map(names.revision_of, documents.clusters))
         # Before Envoy can know of them, not after.
         self._show_routes(self._routed | known)
         # Nobody is sent to a fallback before it is there, or after it has gone.
-        if self.stand_in and intent.policy.fallback:
-            await self.stand_in.follow(intent.policy.fallback)
+        if self.fallback_server and intent.policy.fallback:
+            await self.fallback_server.follow(intent.policy.fallback)
         await self._write(documents, intent, self._memory)
-        if self.stand_in and not intent.policy.fallback:
-            await self.stand_in.follow(intent.policy.fallback)
+        if self.fallback_server and not intent.policy.fallback:
+            await self.fallback_server.follow(intent.policy.fallback)
         self._look_at = min((at for at in (again, self._memory.next_look) if at is not None), default=None)
         if self._routed - known and not await self.envoy.follows(self.folder.version(self.folder.layout.routes)):
             self._look_at = self.clock() + AGAIN_SECONDS
@@ -279,27 +279,31 @@ async def _serve(options: argparse.Namespace) -> None:
         )
         age = metrics.watch_age.labels(options.namespace, options.model, options.pod)
         age.set_function(lambda: max(deployments.age(), slices.age()))
-        copies = Copies(options.namespace, options.model, layout.copies_socket, metrics.registry)
-        agent = Agent(options.model, deployments, slices, folder, admin, metrics, clock, protection, tell=copies.follow)
+        mirror = MirrorController(options.namespace, options.model, layout.copies_socket, metrics.registry)
+        agent = Agent(
+            options.model, deployments, slices, folder, admin, metrics, clock, protection, notify=mirror.follow
+        )
         if options.published:
             agent.published = partial(read_published, options.published)
-        agent.stand_in = stand_in = StandIn(options.namespace, options.model, folder, metrics.registry)
+        agent.fallback_server = fallback_server = FallbackServer(
+            options.namespace, options.model, folder, metrics.registry
+        )
         discovery = Discovery(folder, partial(_refused, metrics, agent))
         agent.acceptance.refuses = discovery.refuses
         folder.changed = discovery.changed
-        mounted = Mounted(protection, folder, metrics.show_usable)
-        mounted.look()
+        secrets = SecretWatcher(protection, folder, metrics.show_usable)
+        secrets.check()
         envoys = await discovery.serve()
-        await stand_in.begin()
+        await fallback_server.begin()
         web = Web(lambda: folder.complete, agent.ready, metrics.registry, admin)
         served = await web.serve(layout.bind, options.port)
-        holding = Holding(Path(layout.admin_socket), layout.bind, layout.inference_port, lambda: web.draining)
+        standby = StandbyListener(Path(layout.admin_socket), layout.bind, layout.inference_port, lambda: web.draining)
         try:
-            await _until_terminated(_all(agent.run(), mounted.run(), holding.run()))
+            await _until_terminated(_all(agent.run(), secrets.run(), standby.run()))
         finally:
-            await copies.close()
+            await mirror.close()
             await served.cleanup()
-            await stand_in.cleanup()
+            await fallback_server.cleanup()
             await envoys.cleanup()
 
 

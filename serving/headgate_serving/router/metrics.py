@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from headgate.api import contract
-from headgate_serving.router.traffic import Intent
+from headgate_serving.router.policy.traffic import Intent
 
 
 @dataclass(frozen=True)

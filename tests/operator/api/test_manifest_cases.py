@@ -13,7 +13,7 @@ from headgate.api.schema import model_deployment_crd
 from headgate.api.spec import Spec
 from headgate.core.dataplane.policy import resolved
 from headgate_cli.validate import check
-from headgate_serving.router.traffic import parse_deployment
+from headgate_serving.router.policy.traffic import parse_deployment
 from manifest_cases import BAD, GOOD, MINIMAL, Bad
 
 Schema = dict[str, Any]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from router_envoy import Router, running_router
 
-from headgate_serving.router.config import clusters
+from headgate_serving.router.envoy.config import clusters
 
 
 @pytest.fixture(scope="session")

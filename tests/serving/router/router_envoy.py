@@ -18,16 +18,16 @@ from prometheus_client import CollectorRegistry
 from router_policies import with_policy
 
 from headgate.api.policy import Policy
-from headgate_serving.router.admin import Admin
-from headgate_serving.router.config import Layout, bootstrap_document
-from headgate_serving.router.config.documents import discovery_response
-from headgate_serving.router.endpoints import Endpoint
+from headgate_serving.router.envoy.admin import Admin
+from headgate_serving.router.envoy.config import Layout, bootstrap_document
+from headgate_serving.router.envoy.config.documents import discovery_response
+from headgate_serving.router.envoy.files import XdsFolder
+from headgate_serving.router.envoy.step import LINGER_SECONDS, Memory, step
 from headgate_serving.router.errors import EnvoyBehind
-from headgate_serving.router.fallback.server import StandIn
-from headgate_serving.router.files import XdsFolder
-from headgate_serving.router.protection import UNPROTECTED, Protection
-from headgate_serving.router.step import LINGER_SECONDS, Memory, step
-from headgate_serving.router.traffic import Intent
+from headgate_serving.router.fallback.server import FallbackServer
+from headgate_serving.router.policy.endpoints import Endpoint
+from headgate_serving.router.policy.protection import UNPROTECTED, Protection
+from headgate_serving.router.policy.traffic import Intent
 from loopback import discovering
 from patience import PATIENCE, PATIENT_MS, eventually
 from ports import free_port
@@ -58,7 +58,7 @@ class Router:
     _version: str = ""
 
     def __post_init__(self) -> None:
-        self.stand_in = StandIn(
+        self.fallback_server = FallbackServer(
             NAMESPACE,
             MODEL,
             self.folder,
@@ -77,7 +77,7 @@ class Router:
 
     async def follow(self, intent: Intent, endpoints: Mapping[str, tuple[Endpoint, ...]]) -> None:
         if self.loop is not None:
-            followed = asyncio.run_coroutine_threadsafe(self.stand_in.follow(intent.policy.fallback), self.loop)
+            followed = asyncio.run_coroutine_threadsafe(self.fallback_server.follow(intent.policy.fallback), self.loop)
             await asyncio.wrap_future(followed)
         if intent.policy.timeout_ms == Policy().timeout_ms:  # a test that says nothing of time is not about it
             intent = with_policy(intent, timeout_ms=PATIENT_MS)
@@ -168,7 +168,7 @@ def answering(router: Router) -> Iterator[None]:
         try:
             yield
         finally:
-            asyncio.run_coroutine_threadsafe(router.stand_in.cleanup(), loop).result()
+            asyncio.run_coroutine_threadsafe(router.fallback_server.cleanup(), loop).result()
             router.loop = None
 
 

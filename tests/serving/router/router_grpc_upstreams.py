@@ -10,7 +10,7 @@ import grpc
 from router_envoy import free_port
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from headgate_serving.router.endpoints import Endpoint
+from headgate_serving.router.policy.endpoints import Endpoint
 
 Behaviour = Literal["ok", "hang", "slow", "refused", "late error", "late refusal"] | grpc.StatusCode
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -12,7 +12,7 @@ import numpy as np
 from aiohttp import web
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from headgate_serving.router.endpoints import Endpoint
+from headgate_serving.router.policy.endpoints import Endpoint
 
 INFER = "/v2/models/fraud/infer"
 HEADER_LENGTH = "Inference-Header-Content-Length"

@@ -6,7 +6,7 @@ from typing import Any
 
 from headgate.api.spec import Rollout, Spec, Traffic
 from headgate.core.dataplane.policy import resolved
-from headgate_serving.router.traffic import Intent
+from headgate_serving.router.policy.traffic import Intent
 
 
 def written(traffic: Mapping[str, Any] | None = None, rollout: Mapping[str, Any] | None = None) -> dict[str, Any]:

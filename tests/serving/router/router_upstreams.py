@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-from headgate_serving.router.endpoints import Endpoint
+from headgate_serving.router.policy.endpoints import Endpoint
 
 Behaviour = Literal[
     "ok", "error", "reset", "hang", "slow", "refused", "bad request", "overloaded", "cut", "stuck", "garbage", "large"

@@ -13,8 +13,8 @@ from router_upstreams import Upstream, serving
 
 from headgate.api.policy import RateLimit
 from headgate_serving.listening import bind_address, listening_socket
-from headgate_serving.router.config import bootstrap_document
-from headgate_serving.router.traffic import Intent, Target
+from headgate_serving.router.envoy.config import bootstrap_document
+from headgate_serving.router.policy.traffic import Intent, Target
 from patience import eventually
 
 INFER = "/v2/models/fraud/infer"

@@ -11,12 +11,12 @@ from router_policies import written
 from test_router_endpoints import endpoint, slice_of
 
 from headgate_serving.router.agent import ALONE_AFTER_SECONDS, Agent, JsonLines, describe, parse_arguments
-from headgate_serving.router.config import Layout
+from headgate_serving.router.envoy.config import Layout
+from headgate_serving.router.envoy.files import XdsFolder
 from headgate_serving.router.errors import PublishedUnreadable
-from headgate_serving.router.files import XdsFolder
 from headgate_serving.router.metrics import Metrics
+from headgate_serving.router.policy.traffic import Intent, Target
 from headgate_serving.router.published import Published, read_published
-from headgate_serving.router.traffic import Intent, Target
 from patience import PATIENCE
 
 ROUTER = {"headgate_router": "fraud-router-1"}
@@ -46,7 +46,7 @@ class FakeEnvoy:
     there: bool = True
     asked: list = field(default_factory=list)
 
-    async def wait_for_clusters(self, version, patience):
+    async def wait_for_clusters(self, version, seconds):
         self.asked.append((version, set(self.folder.clusters()), self.folder._routed()))
         return self.keeps_up
 
@@ -319,7 +319,7 @@ class Choosy:
     def refuses(self, path):
         return self.hates in (self.folder.text(path) or "")
 
-    async def wait_for_clusters(self, version, patience):
+    async def wait_for_clusters(self, version, seconds):
         self.look()
         return self.holds.get(self.folder.layout.clusters) == version
 
@@ -669,7 +669,7 @@ async def test_what_was_published_and_cannot_be_read_is_complained_of(world, tmp
 
 async def test_who_else_has_to_know_is_told_before_envoy(world):
     told = []
-    world.agent.tell = lambda intent, endpoints: told.append((intent, endpoints, world.folder.complete))
+    world.agent.notify = lambda intent, endpoints: told.append((intent, endpoints, world.folder.complete))
     world.split((OLD, "stable", 100), (NEW, "candidate", 0))
     world.pods(fraud_1a2b3c4d="10.0.0.1")
     await world.agent.turn()

@@ -23,11 +23,11 @@ from router_upstreams import Upstream, serving
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from headgate.api.policy import RateLimit
-from headgate_serving.router.config.authentication import FILTER, api_keys_document, tokens_document
-from headgate_serving.router.config.documents import discovery_response
-from headgate_serving.router.mounted import Mounted
-from headgate_serving.router.protection import ApiKeys, Protection, Tokens
-from headgate_serving.router.traffic import Intent, Target
+from headgate_serving.router.envoy.config.authentication import FILTER, api_keys_document, tokens_document
+from headgate_serving.router.envoy.config.documents import discovery_response
+from headgate_serving.router.envoy.secret_watcher import SecretWatcher
+from headgate_serving.router.policy.protection import ApiKeys, Protection, Tokens
+from headgate_serving.router.policy.traffic import Intent, Target
 from patience import PATIENCE
 from stories.tokens import AUDIENCE, ISSUER, Signer, by_secret, encoded, jwks, unsigned
 
@@ -42,12 +42,12 @@ OURS, NEW, OTHERS = Signer.rsa("ours"), Signer.ec("new"), Signer.rsa("ours")
 class Guarded:
     router: Router
     mount: Mount
-    mounted: Mounted
+    secrets: SecretWatcher
     usable: dict[str, bool] = field(default_factory=dict)
 
     def replace(self, **files: str) -> None:
         self.mount.fill(**files)
-        self.mounted.look()
+        self.secrets.check()
 
 
 @contextlib.contextmanager
@@ -55,7 +55,7 @@ def guarded(root: Path, authentication: ApiKeys | Tokens, **files: str) -> Itera
     mount = Mount(authentication.mount)
     router = prepared(root / "xds", Protection(authentication=authentication))
     usable = dict[str, bool]()
-    found = Guarded(router, mount, Mounted(router.protection, router.folder, usable.__setitem__), usable)
+    found = Guarded(router, mount, SecretWatcher(router.protection, router.folder, usable.__setitem__), usable)
     found.replace(**files)
     with answering(router), running_envoy(router):
         yield found
@@ -304,7 +304,9 @@ async def test_without_the_agent_nobody_is_let_in(tmp_path: Path) -> None:
     authentication = ApiKeys(tmp_path / "mount")
     router = prepared(tmp_path / "xds", Protection(authentication=authentication))
     with answering(router), running_envoy(router):
-        found = Guarded(router, Mount(authentication.mount), Mounted(router.protection, router.folder, lambda *_: None))
+        found = Guarded(
+            router, Mount(authentication.mount), SecretWatcher(router.protection, router.folder, lambda *_: None)
+        )
         for key in ("", SHOP):
             assert (await ask(found, x_api_key=key))[0] == 401
         found.replace(shop=SHOP)
@@ -329,7 +331,7 @@ documents = st.one_of(
 @settings(max_examples=30, deadline=None, suppress_health_check=SLOW_OR_SHARED)
 def test_envoy_takes_whatever_the_api_server_and_the_agent_take(by_keys: Guarded, document: dict[str, Any]) -> None:
     text, version = discovery_response(document)
-    by_keys.router.folder.hold(by_keys.router.layout.extension(FILTER), text)
+    by_keys.router.folder.put_in_memory(by_keys.router.layout.extension(FILTER), text)
 
     async def followed() -> None:
         async with asyncio.timeout(PATIENCE):

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from router_policies import with_policy
 
 from headgate.api.policy import Fallback, Policy, StaticAnswer, StaticOutput
-from headgate_serving.router.config import Layout, bootstrap_document, names, render
-from headgate_serving.router.config.budget import LATENCY_EDGES_MS, candidate_try_ms, latency_edges, stable_try_ms
-from headgate_serving.router.config.documents import discovery_response
-from headgate_serving.router.endpoints import Endpoint, State
-from headgate_serving.router.protection import UNPROTECTED
-from headgate_serving.router.step import LINGER_SECONDS, Memory, step
-from headgate_serving.router.traffic import Intent, Target
+from headgate_serving.router.envoy.config import Layout, bootstrap_document, names, render
+from headgate_serving.router.envoy.config.budget import LATENCY_EDGES_MS, candidate_try_ms, latency_edges, stable_try_ms
+from headgate_serving.router.envoy.config.documents import discovery_response
+from headgate_serving.router.envoy.step import LINGER_SECONDS, Memory, step
+from headgate_serving.router.policy.endpoints import Endpoint, State
+from headgate_serving.router.policy.protection import UNPROTECTED
+from headgate_serving.router.policy.traffic import Intent, Target
 
 BUILT_IN = frozenset(names.FALLBACK.values())
 SAFE = StaticAnswer("safe", (StaticOutput("label", "INT64", (-1,), (0,)),))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from router_mounts import Mount
 
-from headgate_serving.router.credentials import read_api_keys, read_authority, read_certificate, read_token_keys
+from headgate_serving.router.envoy.credentials import read_api_keys, read_authority, read_certificate, read_token_keys
 from headgate_serving.router.errors import UnusableSecret
 from stories.tokens import Signer, encoded, jwks
 

@@ -14,12 +14,12 @@ from router_envoy import Router, answering, prepared, running_envoy
 from router_upstreams import Upstream, serving
 
 from headgate.api.policy import Match, Policy, Selector
-from headgate_serving.router import discovery as discovery_module
-from headgate_serving.router.config import Layout
-from headgate_serving.router.config.documents import discovery_response
-from headgate_serving.router.discovery import Discovery
-from headgate_serving.router.files import XdsFolder
-from headgate_serving.router.traffic import Intent, Target
+from headgate_serving.router.envoy import discovery as discovery_module
+from headgate_serving.router.envoy.config import Layout
+from headgate_serving.router.envoy.config.documents import discovery_response
+from headgate_serving.router.envoy.discovery import Discovery
+from headgate_serving.router.envoy.files import XdsFolder
+from headgate_serving.router.policy.traffic import Intent, Target
 from patience import PATIENCE, eventually
 
 INFER = "/v2/models/fraud/infer"

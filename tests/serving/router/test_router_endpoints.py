@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate_serving.router.endpoints import Endpoint, State, endpoints_by_revision, serving, usable
+from headgate_serving.router.policy.endpoints import Endpoint, State, endpoints_by_revision, serving, usable
 
 REVISION = "fraud-1a2b3c4d"
 

@@ -17,10 +17,10 @@ from router_policies import with_policy
 from router_upstreams import LARGE, Behaviour, Upstream, many, serving
 
 from headgate.api.policy import Match, Policy, Selector
-from headgate_serving.router.config import clusters
-from headgate_serving.router.endpoints import Endpoint, State
-from headgate_serving.router.step import Memory
-from headgate_serving.router.traffic import Intent, Role, Target
+from headgate_serving.router.envoy.config import clusters
+from headgate_serving.router.envoy.step import Memory
+from headgate_serving.router.policy.endpoints import Endpoint, State
+from headgate_serving.router.policy.traffic import Intent, Role, Target
 from patience import PATIENT_MS, eventually
 from ports import free_port
 

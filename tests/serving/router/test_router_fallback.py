@@ -20,9 +20,9 @@ from router_policies import with_policy
 from router_upstreams import Behaviour, Upstream, many, serving
 
 from headgate.api.policy import Fallback, Match, Policy, Selector, StaticAnswer, StaticOutput
-from headgate_serving.router.endpoints import Endpoint, State
 from headgate_serving.router.fallback import rest
-from headgate_serving.router.traffic import Intent, Target
+from headgate_serving.router.policy.endpoints import Endpoint, State
+from headgate_serving.router.policy.traffic import Intent, Target
 from patience import PATIENT_MS, eventually
 
 _numbers = count(700)
@@ -412,9 +412,9 @@ async def test_two_models_that_stand_in_for_each_other_end_where_they_began(rout
         assert (answer.status, answer.fallback) == (200, "safe")
         assert stable.requests == 2
         stable.behaviour = "ok"
-        assert (await users.ask(**{"headgate-in-place-of": "other"})).status == 200
+        assert (await users.ask(**{"headgate-fallback-for": "other"})).status == 200
         stable.behaviour = "error"
-        assert (await users.ask(**{"headgate-in-place-of": "other"})).status == 503
+        assert (await users.ask(**{"headgate-fallback-for": "other"})).status == 503
         del router.places["other"]
 
 

@@ -15,7 +15,7 @@ from router_grpc_upstreams import Behaviour, Context, GrpcUpstream, serving_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from headgate.api.policy import Fallback, Policy, StaticAnswer, StaticOutput
-from headgate_serving.router.traffic import Intent, Target
+from headgate_serving.router.policy.traffic import Intent, Target
 from patience import PATIENT_MS, eventually
 
 Code = grpc.StatusCode
@@ -191,7 +191,7 @@ async def test_two_models_that_stand_in_for_each_other_end_where_they_began(rout
         answer = await users.ask()
         assert (answer.code, answer.metadata["x-headgate-fallback"]) == (Code.OK, "safe")
         assert stable.requests == 2
-        assert (await users.ask(**{"headgate-in-place-of": "other"})).code == Code.UNAVAILABLE
+        assert (await users.ask(**{"headgate-fallback-for": "other"})).code == Code.UNAVAILABLE
 
 
 async def test_what_is_no_message_is_refused(router: Router, users: Users) -> None:

@@ -13,7 +13,7 @@ from router_grpc_upstreams import Behaviour, GrpcUpstream, serving_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from headgate.api.policy import Match, Policy, Selector
-from headgate_serving.router.traffic import Intent, Target
+from headgate_serving.router.policy.traffic import Intent, Target
 from patience import PATIENT_MS, eventually
 
 Code = grpc.StatusCode

@@ -23,8 +23,8 @@ from headgate.api.policy import RateLimit
 from headgate.api.quantities import DURATION_PATTERN
 from headgate.api.spec import Spec
 from headgate.core.dataplane.policy import SECONDS, resolved
-from headgate_serving.router.config import bootstrap
-from headgate_serving.router.traffic import Intent, Target, parse_deployment
+from headgate_serving.router.envoy.config import bootstrap
+from headgate_serving.router.policy.traffic import Intent, Target, parse_deployment
 from patience import PATIENCE
 
 INFER = "/v2/models/fraud/infer"

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.api.policy import Match, Policy, Selector
-from headgate_serving.router.config.routes import _shares, route_document
-from headgate_serving.router.traffic import Intent, Target
+from headgate_serving.router.envoy.config.routes import _shares, route_document
+from headgate_serving.router.policy.traffic import Intent, Target
 
 STABLE, CANDIDATE = Target("fraud-1a2b3c4d", "stable", 900), Target("fraud-9e8d7c6b", "candidate", 100)
 USER = Selector("header", "x-user-id")

@@ -17,9 +17,9 @@ from router_upstreams import Upstream, serving
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from headgate.api.policy import Policy
-from headgate_serving.router.config import bootstrap, overload
-from headgate_serving.router.protection import Protection
-from headgate_serving.router.traffic import Intent, Target
+from headgate_serving.router.envoy.config import bootstrap, overload
+from headgate_serving.router.policy.protection import Protection
+from headgate_serving.router.policy.traffic import Intent, Target
 from patience import PATIENCE, eventually
 
 INFER = "/v2/models/fraud/infer"

@@ -12,10 +12,10 @@ import pytest
 from router_envoy import MODEL, NAMESPACE, Router, prepared, running_envoy
 from test_router_agent import FakeMirror
 
-from headgate_serving.router.admin import Admin
 from headgate_serving.router.agent import Agent
-from headgate_serving.router.config import routes
-from headgate_serving.router.discovery import Discovery
+from headgate_serving.router.envoy.admin import Admin
+from headgate_serving.router.envoy.config import routes
+from headgate_serving.router.envoy.discovery import Discovery
 from headgate_serving.router.metrics import Metrics
 from patience import PATIENCE
 

@@ -26,11 +26,10 @@ from tritonclient.utils import serialize_byte_tensor
 import serving_models as models
 from headgate_serving.monitor import build_profile
 from headgate_serving.monitor.profile import Column
-from headgate_serving.router.copies import pace, tap
-from headgate_serving.router.copies.following import Copies
-from headgate_serving.router.endpoints import Endpoint
-from headgate_serving.router.sampling import forwarding
-from headgate_serving.router.traffic import Intent, Target
+from headgate_serving.router.mirror import bounds, forwarding, tap
+from headgate_serving.router.mirror.controller import MirrorController
+from headgate_serving.router.policy.endpoints import Endpoint
+from headgate_serving.router.policy.traffic import Intent, Target
 from headgate_serving.runtime.model import load_model
 from headgate_serving.sidecar.process import Sidecar
 from headgate_serving.sidecar.settings import read_settings
@@ -44,7 +43,7 @@ RNG = np.random.default_rng(11)
 _numbers = count(100)
 
 Rows = tuple[NDArray[np.float32], NDArray[Any]]
-Way = Callable[["Scene", Rows], Awaitable[None]]
+Ask = Callable[["Scene", Rows], Awaitable[None]]
 
 
 def some_rows(number: int, shift: float = 0) -> Rows:
@@ -109,7 +108,7 @@ class Scene:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     def __post_init__(self) -> None:
-        self.copies = Copies("ns", "fraud", self.router.layout.copies_socket, self.registry)
+        self.copies = MirrorController("ns", "fraud", self.router.layout.copies_socket, self.registry)
 
     def pod(self, samples_port: int) -> Endpoint:
         http, rpc = (int(address.rpartition(":")[2]) for address in (self.engine.address, self.engine.grpc_address))
@@ -172,7 +171,7 @@ async def until(done: Callable[[], Awaitable[object]], seconds: float = PATIENCE
 async def scene(
     router: Router, engine: Served, artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Scene]:
-    monkeypatch.setattr(tap, "Pace", lambda: pace.Pace(10_000))
+    monkeypatch.setattr(tap, "RateLimiter", lambda: bounds.RateLimiter(10_000))
     monkeypatch.setattr(forwarding, "TOGETHER_SECONDS", 0.05)
     (port,) = free_ports(1)
     folders = ["--artifact", str(artifacts / "own"), "--baseline", str(artifacts / "baseline")]
@@ -238,12 +237,12 @@ async def over_grpc_typed(scene: Scene, rows: Rows) -> None:
     await service_pb2_grpc.GRPCInferenceServiceStub(scene.channel).ModelInfer(request)  # type: ignore[no-untyped-call]
 
 
-@pytest.mark.parametrize("way", [over_json, over_json_compressed, over_binary, over_grpc, over_grpc_typed])
-async def test_the_bins_of_all_requests_are_those_that_the_runtime_counts_itself(scene: Scene, way: Way) -> None:
+@pytest.mark.parametrize("ask", [over_json, over_json_compressed, over_binary, over_grpc, over_grpc_typed])
+async def test_the_bins_of_all_requests_are_those_that_the_runtime_counts_itself(scene: Scene, ask: Ask) -> None:
     await scene.follow(100)
     before = bins_in(await asyncio.to_thread(engine_metrics, scene))
     for number in RNG.integers(1, 20, 60).tolist():
-        await way(scene, some_rows(number, shift=0.3))
+        await ask(scene, some_rows(number, shift=0.3))
     await scene.until_outcomes(counted=60)
     own = bins_in(await asyncio.to_thread(engine_metrics, scene))
     moved = {series: value - (0 if "_reference{" in series else before[series]) for series, value in own.items()}

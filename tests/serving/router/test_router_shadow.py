@@ -21,11 +21,11 @@ from tritonclient.grpc import service_pb2_grpc
 
 from headgate.api.policy import Match, Policy, Selector
 from headgate_serving.codec.http_message import MAX_BODY
-from headgate_serving.router.copies import pace, room, takers, tap
-from headgate_serving.router.copies.following import Copies
-from headgate_serving.router.shadow import asking, session
-from headgate_serving.router.shadow.series import REASONS
-from headgate_serving.router.traffic import Intent, Target
+from headgate_serving.router.mirror import bounds, consumers, session, tap
+from headgate_serving.router.mirror import candidate as candidate_module
+from headgate_serving.router.mirror.controller import MirrorController
+from headgate_serving.router.mirror.series import REASONS
+from headgate_serving.router.policy.traffic import Intent, Target
 from patience import PATIENCE, PATIENT_MS
 
 _numbers = count(700)
@@ -62,7 +62,7 @@ class Scene:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     def __post_init__(self) -> None:
-        self.shadow = Copies("ns", "fraud", self.router.layout.copies_socket, self.registry)
+        self.shadow = MirrorController("ns", "fraud", self.router.layout.copies_socket, self.registry)
 
     async def follow(self, percent: float = 100, *matches: Match, timeout_ms: int = PATIENT_MS) -> None:
         """As the agent does, and until both workers of Envoy do."""
@@ -138,7 +138,7 @@ async def settled(scene: Scene) -> None:
 
 @pytest.fixture
 async def scene(router: Router, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
-    monkeypatch.setattr(tap, "Pace", lambda: pace.Pace(10_000))
+    monkeypatch.setattr(tap, "RateLimiter", lambda: bounds.RateLimiter(10_000))
     number = next(_numbers)
     stable = Model(f"fraud-5ab1e{number:03}", stable_says)
     candidate = Model(f"fraud-ca4d1{number:03}", candidate_says)
@@ -186,7 +186,7 @@ async def test_a_part_of_the_requests_is_copied(scene: Scene) -> None:
     assert scene.pairs()["yes"] == scene.candidate.asked
 
 
-class PaceOfOneMoment(pace.Pace):
+class RateOfOneMoment(bounds.RateLimiter):
     """However long a busy machine takes for the requests."""
 
     def allows(self, now: float) -> bool:
@@ -194,7 +194,7 @@ class PaceOfOneMoment(pace.Pace):
 
 
 async def test_more_than_the_pace_is_let_go_and_counted(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tap, "Pace", lambda: PaceOfOneMoment(10))
+    monkeypatch.setattr(tap, "RateLimiter", lambda: RateOfOneMoment(10))
     await scene.follow()
     answered = [await scene.ask_json([1]) for _ in range(40)]
     assert set(answered) == {scene.stable.name}
@@ -251,22 +251,22 @@ async def test_a_candidate_that_hangs_holds_up_nobody_and_what_is_more_than_the_
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "MOST_WAITING", 20)
-    monkeypatch.setattr(asking, "SPARE_SECONDS", 0.0)
+    monkeypatch.setattr(candidate_module, "SPARE_SECONDS", 0.0)
     scene.candidate.hangs = True
     await scene.follow(timeout_ms=10_000)
     for _ in range(10):
         answered = await asyncio.gather(*(scene.ask_json([1]) for _ in range(10)))
         assert set(answered) == {scene.stable.name}
         await asyncio.sleep(0.3)  # of more than 64 at a time Envoy makes no copies
-    await counted(scene, 100 - 20 - asking.AT_ONCE)
-    assert scene.dropped() == {"queue": 100 - 20 - asking.AT_ONCE}
-    assert scene.candidate.asked == asking.AT_ONCE
+    await counted(scene, 100 - 20 - candidate_module.AT_ONCE)
+    assert scene.dropped() == {"queue": 100 - 20 - candidate_module.AT_ONCE}
+    assert scene.candidate.asked == candidate_module.AT_ONCE
     await counted(scene, 100 - 20)
-    assert scene.pairs() == {"yes": 0, "no": 0, "error": asking.AT_ONCE}
+    assert scene.pairs() == {"yes": 0, "no": 0, "error": candidate_module.AT_ONCE}
 
 
 async def test_what_the_shadow_holds_is_bounded_in_bytes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(takers, "Room", lambda: room.Room(most=3 << 20))
+    monkeypatch.setattr(consumers, "ByteBudget", lambda: bounds.ByteBudget(most=3 << 20))
     scene.candidate.hangs = True
     await scene.follow()
     rows = [1] * (MAX_BODY // 16)
@@ -292,11 +292,11 @@ async def test_an_agent_that_hangs_is_waited_for_by_nobody(scene: Scene, tmp_pat
     socket = scene.router.layout.copies_socket
     code = f"""
 import asyncio
-from headgate_serving.router.copies.tap import Tap
-from headgate_serving.router.copies.room import Room
+from headgate_serving.router.mirror.tap import Tap
+from headgate_serving.router.mirror.bounds import ByteBudget
 from pathlib import PurePosixPath
 async def serve():
-    tap = Tap(PurePosixPath({str(socket)!r}), Room(), lambda exchange: print("copied", flush=True), print)
+    tap = Tap(PurePosixPath({str(socket)!r}), ByteBudget(), lambda exchange: print("copied", flush=True), print)
     await tap.start()
     print("ready", flush=True)
     await asyncio.sleep(60)
@@ -349,14 +349,6 @@ async def test_the_series_of_another_pair_of_revisions_begin_at_0_and_go_with_th
     await scene.ask_json([1])
     await asyncio.sleep(0.1)
     assert scene.candidate.asked == asked
-
-
-async def test_while_there_is_one_the_agent_takes_no_core_from_envoy(scene: Scene) -> None:
-    assert os.sched_getscheduler(0) == os.SCHED_OTHER
-    await scene.follow()
-    assert os.sched_getscheduler(0) == os.SCHED_BATCH
-    await scene.follow(0)
-    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 async def test_pods_that_come_and_go_are_followed(scene: Scene) -> None:

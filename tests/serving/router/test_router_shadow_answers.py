@@ -17,11 +17,9 @@ from headgate.api.policy import Agreement, ComparedOutput
 from headgate_serving.codec.datatypes import BY_NAME
 from headgate_serving.codec.http_message import Message
 from headgate_serving.codec.lenient import Tensor, Unreadable, outputs_of
-from headgate_serving.router.copies.exchange import Exchange, Unusable
-from headgate_serving.router.copies.messages import ProcessingRequest
-from headgate_serving.router.copies.pace import Pace
-from headgate_serving.router.copies.room import Room
-from headgate_serving.router.shadow.comparison import agree, compared
+from headgate_serving.router.mirror.bounds import ByteBudget, RateLimiter
+from headgate_serving.router.mirror.comparison import agree, compared
+from headgate_serving.router.mirror.exchange import Exchange, ProcessingRequest, Unusable
 
 NAN, INF = float("nan"), float("inf")
 
@@ -190,18 +188,18 @@ def test_what_is_no_answer_makes_no_pair(pieces):
 
 
 def test_room_is_taken_and_given_back():
-    room = Room(10)
-    assert (room.take(6), room.take(5), room.take(4), room.taken) == (True, False, True, 10)
-    room.give(6)
-    assert (room.take(6), room.taken) == (True, 10)
+    budget = ByteBudget(10)
+    assert (budget.take(6), budget.take(5), budget.take(4), budget.taken) == (True, False, True, 10)
+    budget.give(6)
+    assert (budget.take(6), budget.taken) == (True, 10)
 
 
 def test_the_pace_is_kept_after_what_a_rest_allows_at_once():
-    pace = Pace(10)
-    assert [pace.allows(100.0) for _ in range(12)] == [True] * 10 + [False] * 2
-    assert [pace.allows(100.25) for _ in range(3)] == [True, True, False]
-    assert sum(pace.allows(100.25 + n / 100) for n in range(200)) in (19, 20)
-    assert sum(pace.allows(1000.0) for _ in range(50)) == 10
+    rate = RateLimiter(10)
+    assert [rate.allows(100.0) for _ in range(12)] == [True] * 10 + [False] * 2
+    assert [rate.allows(100.25) for _ in range(3)] == [True, True, False]
+    assert sum(rate.allows(100.25 + n / 100) for n in range(200)) in (19, 20)
+    assert sum(rate.allows(1000.0) for _ in range(50)) == 10
 
 
 def copied(**parts):

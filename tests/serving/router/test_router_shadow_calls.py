@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate_serving.http.http2_frames import PREFACE
-from headgate_serving.router.copies.calls import LARGEST_MESSAGE, MOST_PENDING, Connection
+from headgate_serving.router.mirror.calls import LARGEST_MESSAGE, MOST_PENDING, Connection
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING = 0, 1, 3, 4, 6
 END_STREAM, ACK, PADDED = 1, 1, 8

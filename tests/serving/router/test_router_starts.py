@@ -14,7 +14,7 @@ from router_upstreams import Upstream, serving
 from headgate.core.dataplane.envoy.samples import SUCCESSES
 from headgate.core.dataplane.envoy.series import UPTIME
 from headgate.core.statistics.counters import Series, read_since
-from headgate_serving.router.traffic import Intent, Target
+from headgate_serving.router.policy.traffic import Intent, Target
 from patience import eventually
 
 INFER = "/v2/models/fraud/infer"

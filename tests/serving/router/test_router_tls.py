@@ -21,9 +21,9 @@ from router_mounts import Mount
 from router_upstreams import Upstream, serving
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from headgate_serving.router.mounted import Mounted
-from headgate_serving.router.protection import Protection, Tls
-from headgate_serving.router.traffic import Intent, Target
+from headgate_serving.router.envoy.secret_watcher import SecretWatcher
+from headgate_serving.router.policy.protection import Protection, Tls
+from headgate_serving.router.policy.traffic import Intent, Target
 from patience import PATIENCE, eventually
 from stories.certificates import Pair, authority
 
@@ -36,7 +36,7 @@ OURS, OTHERS, CLIENTS = authority("ours"), authority("others"), authority("clien
 class Secured:
     router: Router
     mount: Mount
-    mounted: Mounted
+    secrets: SecretWatcher
     usable: dict[str, bool] = field(default_factory=dict)
 
     @property
@@ -49,14 +49,14 @@ class Secured:
 
     def replace(self, **files: str) -> None:
         self.mount.fill(**files)
-        self.mounted.look()
+        self.secrets.check()
 
 
 def secured(root: Path, *, verify_clients: bool) -> Secured:
     mount = Mount(root / "mount")
     router = prepared(root / "xds", Protection(tls=Tls(mount.root, verify_clients)))
     usable = dict[str, bool]()
-    return Secured(router, mount, Mounted(router.protection, router.folder, usable.__setitem__), usable)
+    return Secured(router, mount, SecretWatcher(router.protection, router.folder, usable.__setitem__), usable)
 
 
 @contextlib.contextmanager
@@ -290,7 +290,7 @@ def locked(pair: Pair) -> str:
 
 async def test_without_a_certificate_nothing_is_served_and_probes_are_answered(tmp_path: Path) -> None:
     router = secured(tmp_path, verify_clients=True)
-    router.mounted.look()
+    router.secrets.check()
     server, client = OURS.issue("fraud.ns.svc"), CLIENTS.issue("shop")
     context = trusting(OURS, client=client, place=tmp_path)
     with running(router):  # which is there as soon as it is healthy

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from router_policies import written
 
 from headgate.api.policy import Fallback, Policy
-from headgate_serving.router.config import Layout, bootstrap_document
-from headgate_serving.router.config.documents import discovery_response
+from headgate_serving.router.envoy.config import Layout, bootstrap_document
+from headgate_serving.router.envoy.config.documents import discovery_response
+from headgate_serving.router.envoy.step import Memory, step
 from headgate_serving.router.errors import InvalidTraffic
-from headgate_serving.router.protection import UNPROTECTED
-from headgate_serving.router.step import Memory, step
-from headgate_serving.router.traffic import Intent, Target, parse_deployment, read_policy
+from headgate_serving.router.policy.protection import UNPROTECTED
+from headgate_serving.router.policy.traffic import Intent, Target, parse_deployment, read_policy
 
 STABLE = {"revision": "fraud-1a2b3c4d", "role": "stable", "weight": 90}
 CANDIDATE = {"revision": "fraud-9e8d7c6b", "role": "candidate", "weight": 10}

@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry
 from router_envoy import Router
 
 from headgate_serving.router import web
-from headgate_serving.router.admin import Admin
+from headgate_serving.router.envoy.admin import Admin
 from headgate_serving.router.metrics import Metrics
-from headgate_serving.router.traffic import Intent, Target
+from headgate_serving.router.policy.traffic import Intent, Target
 from headgate_serving.router.web import Web
 from patience import eventually
 

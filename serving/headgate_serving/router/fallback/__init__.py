@@ -4,7 +4,6 @@ Envoy sends what stable failed, or what no pod is left for, to the agent. It ask
 gives the static answer at last.
 
 ```
-wishes.py      the chain as the spec has it
 server.py      what the agent starts
 chain.py       one request down the chain: who is asked, for how long, and what is counted
 rest.py        the chain over REST, at a Unix socket

@@ -18,7 +18,7 @@ OUTCOMES: tuple[Outcome, ...] = ("answered", "refused", "failed", "late")
 T = TypeVar("T")
 
 NOBODY = "none"
-"""The fallback of requests that nobody of the chain answered."""
+"""The label `fallback` of requests that no fallback answered."""
 
 LEFT_UNSAID = 0.25
 """Seconds for a request of which Envoy doesn't say how long it waits."""
@@ -34,7 +34,7 @@ READ_PER_SECOND = 32 << 20
 """Bytes of a request for which the static answer is made. To read a large one takes longer than is kept."""
 
 LEAST_SECONDS = 0.002
-"""Whoever is in the chain is given so much."""
+"""Least time that a model of the chain gets."""
 
 
 class Unanswered(Exception):
@@ -51,7 +51,7 @@ def for_models(waits: float) -> float:
 
 
 class Chain:
-    """The chain as it is now."""
+    """The models and the static answer that the policy names now."""
 
     def __init__(self, namespace: str, model: str, registry: CollectorRegistry) -> None:
         self.model = model
@@ -76,7 +76,7 @@ class Chain:
                 self._answers.labels(*self._whose, name, outcome)
 
     def count(self, name: str, outcome: Outcome) -> None:
-        """Somebody was asked."""
+        """Count that a fallback was asked, and the outcome."""
         self._answers.labels(*self._whose, name, outcome).inc()
 
     async def first(self, deadline: float, ask: Callable[[str, float], Awaitable[T]]) -> tuple[T | None, list[str]]:

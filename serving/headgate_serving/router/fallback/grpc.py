@@ -13,10 +13,10 @@ from google.protobuf.message import DecodeError
 
 from headgate.api import contract
 from headgate_serving.codec.oip_messages import INFERENCE, MESSAGES
-from headgate_serving.router.config.headers import FINAL
-from headgate_serving.router.config.layout import BODY_LIMIT
+from headgate_serving.router.envoy.config.headers import FINAL
+from headgate_serving.router.envoy.config.layout import BODY_LIMIT
 from headgate_serving.router.fallback.chain import LEFT_UNSAID, NOBODY, Chain, Outcome, Unanswered, for_models
-from headgate_serving.router.fallback.marks import IN_PLACE_OF_HEADER, LEFT_HEADER, marked_message, passed_on
+from headgate_serving.router.fallback.marks import FALLBACK_FOR_HEADER, LEFT_HEADER, marked_message, passed_on
 from headgate_serving.router.fallback.requests import Malformed, of_grpc, of_message
 from headgate_serving.router.fallback.static import TooLarge
 
@@ -74,7 +74,7 @@ class Grpc:
     async def _infer(self, message: bytes, context: Context) -> bytes:
         metadata = list(context.invocation_metadata())
         headers = dict(metadata)
-        if IN_PLACE_OF_HEADER in headers:
+        if FALLBACK_FOR_HEADER in headers:
             await _refuse(context, _Code.UNAVAILABLE, "asked in place of another model: only the model itself would do")
         deadline = get_running_loop().time() + for_models(_left(headers, context))
         try:
@@ -93,7 +93,7 @@ class Grpc:
         """Who answered, and what. Malformed, TooLarge; Unanswered where nobody did."""
         request, static = of_grpc(message), self._chain.static
         model = request.model_name
-        headers = (*passed_on(metadata), (IN_PLACE_OF_HEADER, self._chain.model))
+        headers = (*passed_on(metadata), (FALLBACK_FOR_HEADER, self._chain.model))
 
         async def ask(name: str, seconds: float) -> tuple[str, Any]:
             request.model_name, request.model_version = name, ""

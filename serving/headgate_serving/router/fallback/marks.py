@@ -1,8 +1,8 @@
-"""How an answer says that it is a fallback's, and how a request says that it is asked in another model's place.
+"""How an answer says that it is a fallback's, and how a request says which model it is a fallback for.
 
 `rest` and `grpc` write both. An answer has a header (in gRPC initial metadata) and `parameters.fallback`, so that a
-client which sees only the body knows too. A model that is asked in another's place answers by itself or not at all, so
-two models that stand in for each other end where they began.
+client which sees only the body knows too. A model that is asked as a fallback answers by itself or not at all, so
+two models that are fallbacks of each other make no loop.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,11 +10,11 @@ from typing import Any
 
 import orjson
 
-IN_PLACE_OF_HEADER = "headgate-in-place-of"
-"""Who could not."""
+FALLBACK_FOR_HEADER = "headgate-fallback-for"
+"""Of a request to a fallback: the model that could not answer."""
 
 LEFT_HEADER = "x-envoy-expected-rq-timeout-ms"
-"""Milliseconds that Envoy gives the agent."""
+"""Of a request from Envoy to the agent: the time-out in milliseconds."""
 
 _ENVOYS = "x-envoy-"
 _HOP_BY_HOP = frozenset(
@@ -31,7 +31,7 @@ def passed_on(headers: Iterable[tuple[str, Any]], *kept: str) -> Iterator[tuple[
 
     Answers have to come uncompressed, as they are written on.
     """
-    left_out = ({IN_PLACE_OF_HEADER} | _HOP_BY_HOP | _ANSWERS_FORM).difference(kept)
+    left_out = ({FALLBACK_FOR_HEADER} | _HOP_BY_HOP | _ANSWERS_FORM).difference(kept)
     lower = ((name.lower(), value) for name, value in headers)
     return ((name, value) for name, value in lower if name not in left_out and not name.startswith(_ENVOYS))
 

@@ -16,11 +16,11 @@ _Request = MESSAGES["inference.ModelInferRequest"]
 
 
 class Malformed(Exception):
-    """It can't be answered by anybody."""
+    """The request is invalid: no fallback can answer it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class StaticRequest:
     """`rows` is the length of the first axis of the first input; of `outputs` none means all, as in the protocol."""
 
     model: str
@@ -31,14 +31,14 @@ class Asked:
     all_binary: bool = False
 
 
-def of_rest(model: str, body: bytes, header_length: str | None, encoding: str, most: int) -> Asked:
+def of_rest(model: str, body: bytes, header_length: str | None, encoding: str, most: int) -> StaticRequest:
     """A request over REST. `most` bytes is what a compressed body may become."""
     try:
         body = decompressed(body, encoding, most)
     except RequestError as error:
         raise Malformed(str(error)) from error
     if header_length == "0":
-        return Asked(model, all_binary=True)  # a tensor's bytes, and nothing that says how many rows they are
+        return StaticRequest(model, all_binary=True)  # a tensor's bytes, and nothing that says how many rows they are
     length = len(body)
     if header_length is not None:
         length = int(header_length) if header_length.isdecimal() and len(header_length) < 18 else -1
@@ -56,7 +56,7 @@ def of_rest(model: str, body: bytes, header_length: str | None, encoding: str, m
     everything = parameters.get("binary_data_output") is True
     wanted = {output["name"]: _binary(output.get("parameters"), everything) for output in outputs}
     shapes = [each.get("shape") if isinstance(each, dict) else None for each in request["inputs"]]
-    return Asked(
+    return StaticRequest(
         model,
         id_,
         _rows(shapes, len(body)),
@@ -74,10 +74,10 @@ def of_grpc(message: bytes) -> Any:
         raise Malformed(f"the message is no ModelInferRequest: {error}") from error
 
 
-def of_message(model: str, request: Any, size: int) -> Asked:
+def of_message(model: str, request: Any, size: int) -> StaticRequest:
     """The same of a ModelInferRequest of `size` bytes that asks for `model`."""
     rows = _rows([list(each.shape) for each in request.inputs], size)
-    return Asked(model, request.id, rows, tuple(each.name for each in request.outputs))
+    return StaticRequest(model, request.id, rows, tuple(each.name for each in request.outputs))
 
 
 def _rows(shapes: list[Any], most: int) -> int:

@@ -16,9 +16,9 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from headgate.api import contract
-from headgate_serving.router.config.clusters import FALLBACK_REQUESTS
-from headgate_serving.router.config.headers import FINAL
-from headgate_serving.router.config.layout import BODY_LIMIT
+from headgate_serving.router.envoy.config.clusters import FALLBACK_REQUESTS
+from headgate_serving.router.envoy.config.headers import FINAL
+from headgate_serving.router.envoy.config.layout import BODY_LIMIT
 from headgate_serving.router.fallback.chain import (
     LEFT_UNSAID,
     NOBODY,
@@ -28,7 +28,7 @@ from headgate_serving.router.fallback.chain import (
     Unanswered,
     for_models,
 )
-from headgate_serving.router.fallback.marks import IN_PLACE_OF_HEADER, LEFT_HEADER, marked_json, passed_on
+from headgate_serving.router.fallback.marks import FALLBACK_FOR_HEADER, LEFT_HEADER, marked_json, passed_on
 from headgate_serving.router.fallback.requests import Malformed, of_rest
 from headgate_serving.router.fallback.static import TooLarge
 
@@ -91,7 +91,7 @@ class Rest:
         await self._session.close()
 
     async def _infer(self, request: web.Request) -> web.Response:
-        if IN_PLACE_OF_HEADER in request.headers:
+        if FALLBACK_FOR_HEADER in request.headers:
             return _refused(503, "asked in place of another model: only the model itself would do")
         body = bytearray()
         said = request.headers.get(LEFT_HEADER, "")
@@ -120,7 +120,7 @@ class Rest:
 
     async def _answer(self, request: web.Request, body: bytes, deadline: float) -> web.Response:
         headers = CIMultiDict(passed_on(request.headers.items(), "content-type"))
-        headers[IN_PLACE_OF_HEADER] = self._chain.model
+        headers[FALLBACK_FOR_HEADER] = self._chain.model
 
         async def ask(name: str, _: float) -> Reply:
             return await self._asked(name, body, headers)

@@ -1,4 +1,4 @@
-"""Both servers of the chain together, and what the spec said last. The agent has one `StandIn`.
+"""The REST and the gRPC server of the fallback chain, and the policy that they follow. The agent has one.
 
 What gRPC and protobuf take of memory is taken only where there is a fallback.
 """
@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from headgate.api import contract
 from headgate.api.policy import Fallback
 from headgate.api.stored import adapter
-from headgate_serving.router.files import XdsFolder
+from headgate_serving.router.envoy.files import XdsFolder
 
 if TYPE_CHECKING:
     from headgate_serving.router.fallback.chain import Chain
@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 Where = Callable[[str], str]
 
 
-class StandIn:
-    """Answers Envoy in stable's place. `folder` keeps the chain over a restart of the agent."""
+class FallbackServer:
+    """Answers Envoy where stable can't. `folder` keeps the chain over a restart of the agent."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class StandIn:
         self._servers: list[Rest | Grpc] = []
 
     async def begin(self) -> None:
-        """Go on with what an earlier agent was told; the caller ends it by `cleanup`."""
+        """Start with the chain that an earlier agent kept. The caller ends it by `cleanup`."""
         await self._follow(self._kept())
 
     async def follow(self, fallback: Fallback) -> None:
@@ -56,13 +56,13 @@ class StandIn:
         try:
             await self._follow(fallback)
         except (OSError, RuntimeError):
-            log.exception("nobody can answer in stable's place")
+            log.exception("the fallback servers can't be started; tried again with the next change")
             await self.cleanup()
         if fallback or self._kept():
             self._folder.put(self._folder.layout.fallback, adapter(Fallback).dump_json(fallback).decode())
 
     async def cleanup(self) -> None:
-        """End both servers, with half a second for what is under way."""
+        """Stop both servers; requests in progress have half a second."""
         servers, self._servers = self._servers, []
         for server in servers:
             await server.cleanup()

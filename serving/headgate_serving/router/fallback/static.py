@@ -13,7 +13,7 @@ import orjson
 
 from headgate.api.policy import StaticAnswer, StaticOutput, Value
 from headgate_serving.codec.oip_messages import MESSAGES
-from headgate_serving.router.fallback.requests import Asked
+from headgate_serving.router.fallback.requests import StaticRequest
 
 MOST_BYTES = 16 << 20
 """What a static answer may be in all: it is made for rows that the client counts."""
@@ -53,7 +53,7 @@ class StaticResponder:
         self.name = static.name
         self._outputs = [_encoded(output) for output in static.outputs]
 
-    def rest(self, asked: Asked) -> tuple[bytes, int | None]:
+    def rest(self, asked: StaticRequest) -> tuple[bytes, int | None]:
         """The body, and the length of its JSON where binary tensors follow it. TooLarge."""
         outputs, binary = list[bytes](), list[bytes]()
         for encoded in self._chosen(asked):
@@ -76,7 +76,7 @@ class StaticResponder:
         json = orjson.dumps(head)[:-1] + b',"outputs":[' + b",".join(outputs) + b"]}"
         return b"".join([json, *binary]), len(json) if binary else None
 
-    def message(self, asked: Asked) -> Any:
+    def message(self, asked: StaticRequest) -> Any:
         """The ModelInferResponse, with raw contents as the runtime's. TooLarge."""
         response = _Response(model_name=asked.model, id=asked.id)
         response.parameters["fallback"].string_param = self.name
@@ -86,7 +86,7 @@ class StaticResponder:
             response.raw_output_contents.append(encoded.raw * encoded.repeats(asked.rows))
         return response
 
-    def _chosen(self, asked: Asked) -> Sequence[_Encoded]:
+    def _chosen(self, asked: StaticRequest) -> Sequence[_Encoded]:
         by_name = {encoded.output.name: encoded for encoded in self._outputs}
         chosen = [by_name[name] for name in asked.outputs if name in by_name] or self._outputs
         sizes = (max(len(each.json) + 1, len(each.raw)) * each.repeats(asked.rows) for each in chosen)

@@ -1,23 +1,24 @@
 """What the operator tells a router about its protection, and that the agent understands it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from manifests_of import children, pod, serving
 
 from headgate_serving.router.agent import parse_arguments
-from headgate_serving.router.protection import ApiKeys, Protection, Tls, Tokens, protection_of
+from headgate_serving.router.policy.protection import ApiKeys, Protection, Tls, Tokens, protection_of
 
 TOKENS = {"secret": "issuer", "issuer": "--issuer", "audiences": ["fraud", "$(HOME)"]}
 
 
-def router(**traffic):
+def router(**traffic: Any) -> tuple[Any, ...]:
     world = serving(traffic=traffic)
     found = children(world)
     return found["Service", "fraud"], pod(found["Deployment", "fraud-router"])
 
 
-def understood(template):
+def understood(template: dict[str, Any]) -> Protection:
     (agent,) = template["initContainers"]
     words = [word.replace("$(ENVOY_MEMORY_MIB)", "512").replace("$$", "$") for word in agent["args"]]
     return protection_of(parse_arguments(words))
@@ -40,12 +41,12 @@ def understood(template):
         ),
     ],
 )
-def test_the_agent_understands_what_it_is_told(traffic, expected):
+def test_the_agent_understands_what_it_is_told(traffic: dict[str, Any], expected: Protection) -> None:
     _, template = router(**traffic)
     assert understood(template) == expected
 
 
-def test_secrets_are_mounted_where_the_agent_looks_and_hold_up_no_pod():
+def test_secrets_are_mounted_where_the_agent_looks_and_hold_up_no_pod() -> None:
     _, template = router(tls={"secret": "web"}, authentication={"jwt": TOKENS})
     volumes = {volume["name"]: volume["secret"] for volume in template["volumes"] if "secret" in volume}
     assert {name: volume["secretName"] for name, volume in volumes.items()} == {"tls": "web", "jwks": "issuer"}
@@ -58,7 +59,9 @@ def test_secrets_are_mounted_where_the_agent_looks_and_hold_up_no_pod():
 
 
 @pytest.mark.parametrize(("tls", "name", "web"), [(None, "http", 80), ({"secret": "web"}, "https", 443)])
-def test_no_port_of_the_service_leads_to_both_plain_text_and_tls(tls, name, web):
+def test_no_port_of_the_service_leads_to_both_plain_text_and_tls(
+    tls: dict[str, Any] | None, name: str, web: int
+) -> None:
     service, template = router(tls=tls)
     ports = service["spec"]["ports"]
     assert [(port["port"], port["targetPort"]) for port in ports] == [(web, name), (8001, name)]
@@ -75,12 +78,12 @@ def test_no_port_of_the_service_leads_to_both_plain_text_and_tls(tls, name, web)
         pytest.param(["--jwks", "/x", "--jwt-issuer=i"], id="tokens for anybody"),
     ],
 )
-def test_an_agent_that_is_told_half_does_not_start(words):
+def test_an_agent_that_is_told_half_does_not_start(words: list[Any]) -> None:
     options = parse_arguments(["--namespace", "ns", "--model", "fraud", "--xds-dir", "/xds", *words])
     with pytest.raises(ValueError, match="needs"):
         protection_of(options)
 
 
-def test_an_agent_that_does_not_understand_does_not_start():
+def test_an_agent_that_does_not_understand_does_not_start() -> None:
     with pytest.raises(SystemExit):
         parse_arguments(["--namespace", "ns", "--model", "fraud", "--xds-dir", "/xds", "--protect-me"])

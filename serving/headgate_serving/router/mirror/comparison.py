@@ -1,0 +1,45 @@
+"""PURE: do two answers to the same request agree? Called by `candidate` with stable's outputs and the candidate's.
+
+A pair is a request: it agrees when all rows of all compared outputs do. Whole numbers, booleans and text have to be
+equal; floating ones close enough. Where the user names no outputs and the model has some of the first kind, its
+classes, only those count: a model that was trained anew gives other scores for the same class.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.api.policy import Agreement
+from headgate_serving.codec.lenient import Tensor, Tensors
+
+
+def compared(stable: Tensors, agreement: Agreement) -> dict[str, float]:
+    """Which outputs of stable's answer count, and how close each has to be. Empty: there is nothing to compare."""
+    if agreement.outputs:
+        return {output.name: output.tolerance for output in agreement.outputs if output.name in stable}
+    classes = {name for name, output in stable.items() if not output.is_float}
+    return dict.fromkeys(classes or stable, agreement.tolerance)
+
+
+def agree(stable: Tensors, candidate: Tensors, agreement: Agreement) -> bool:
+    """Whether the candidate answered as stable did."""
+    return all(
+        name in candidate and _same(stable[name], candidate[name], tolerance)
+        for name, tolerance in compared(stable, agreement).items()
+    )
+
+
+def _same(stable: Tensor, candidate: Tensor, tolerance: float) -> bool:
+    if stable.shape != candidate.shape:
+        return False
+    text = [output.values.dtype.kind == "O" for output in (stable, candidate)]
+    if any(text) or not (stable.is_float or candidate.is_float):
+        return text[0] == text[1] and bool(np.array_equal(stable.values, candidate.values))
+    return bool(np.all(_close(stable.values.astype(np.float64), candidate.values.astype(np.float64), tolerance)))
+
+
+def _close(a: NDArray[np.float64], b: NDArray[np.float64], tolerance: float) -> NDArray[np.bool_]:
+    """NaN is close to NaN, and an infinity to itself."""
+    with np.errstate(invalid="ignore"):
+        scale = np.maximum(1.0, np.maximum(np.abs(a), np.abs(b)))
+        near = np.isfinite(scale) & (np.abs(a - b) <= tolerance * scale)
+    return np.asarray(near | (a == b) | (np.isnan(a) & np.isnan(b)))
