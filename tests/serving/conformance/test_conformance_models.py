@@ -1,9 +1,9 @@
 """A sample of what `make conformance` serves: the test cases of the onnx package, against the real server."""
 
 from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -37,15 +37,19 @@ def test_what_is_written_of_all_of_them_has_no_fault() -> None:
     assert WRONG not in written
 
 
+OutcomeOf = Callable[..., Outcome]
+"""Model, and its inputs by name."""
+
+
 @pytest.fixture
-def outcome_of(tmp_path: Path) -> Any:
+def outcome_of(tmp_path: Path) -> Iterator[OutcomeOf]:
     """What comes of a model, with one row of ones unless something else is asked."""
     with Host(tmp_path / "host") as host:
         row = {"X": np.ones((1, 2), np.float32)}
         yield lambda model, **inputs: check.outcome_of(Case("it", model, [inputs or row]), host)
 
 
-def test_what_the_check_finds(tmp_path: Path, outcome_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_check_finds(tmp_path: Path, outcome_of: OutcomeOf, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has to see a wrong answer, for all else rests on that."""
     score = models.score(tmp_path / "score.onnx")
     assert outcome_of(score) == Outcome("it", EQUAL, "bit for bit")

@@ -120,7 +120,7 @@ async def test_what_nobody_thought_of_is_500_and_in_the_log(
     serve: Serve,
     model: Model,
     row_seconds: float,
-    caplog: Any,
+    caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     serve(model, row_seconds)
