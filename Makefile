@@ -77,7 +77,7 @@ conformance: setup ## serve over 2,000 models that others made and compare with 
 	@$(BIN)/python -m bench.conformance --write
 	@$(BIN)/python -m bench.conformance.h2spec --write
 
-bench-serving: venv ## measure ours beside five other model servers, in turn: docs/benchmarks.md (an hour and a half)
+bench-serving: venv ## measure ours beside six other servers, in turn: docs/benchmarks.md (an hour and a half)
 	@$(PYTHON) -m tools.setup bench
 	@$(BIN)/python -m bench.serving --write
 

@@ -180,6 +180,12 @@ def _fastapi(place: Place) -> Command:
     return Command([*argv, "--log-level=warning"], {"BENCH_MODEL": str(place.model)})
 
 
+def _granian(place: Place) -> Command:
+    argv = [_python("granian"), "-m", "granian", "granian_app:app", f"--working-dir={HERE}", "--interface=rsgi"]
+    argv += ["--host=127.0.0.1", f"--port={place.http_port}", "--workers=1", "--loop=uvloop", "--runtime-mode=st"]
+    return Command([*argv, "--no-ws", "--log-level=warning"], {"BENCH_MODEL": str(place.model)})
+
+
 def _python(peer: str) -> str:
     return str(peers.ensure(peer) / "bin" / "python")
 
@@ -245,5 +251,14 @@ PEERS = (
         _fastapi,
         {"json": _JSON, "binary": Way(bare_bytes, read_bare)},
         package="fastapi",
+    ),
+    Server(
+        "granian",
+        "granian",
+        "one worker, one thread, uvloop, no access log; an RSGI function with orjson that checks nothing; binary as "
+        "bare bytes",
+        _granian,
+        {"json": _JSON, "binary": Way(bare_bytes, read_bare)},
+        package="granian",
     ),
 )
