@@ -4,16 +4,19 @@ import asyncio
 import copy
 import itertools
 import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from kubernetes.aio import client
 
 from headgate.api import MODEL_LABEL
+from headgate.core.statistics.counters import Series
 from headgate.edges.kube import ApiServer
 from headgate.errors import Conflict, KubernetesError, MetricsError, NotFound
 from headgate.observe import Children
 
 
-def connected_to(url):
+def connected_to(url: Any) -> ApiServer:
     """The real client, to a server of the test's."""
     configuration = client.Configuration()
     configuration.host = str(url).rstrip("/")
@@ -23,30 +26,30 @@ def connected_to(url):
 class FakeKube:
     """`edges.kube.Kube` over a dictionary. Every request is recorded as (verb, kind, name)."""
 
-    def __init__(self):
-        self.objects = {}
-        self.requests = []
-        self.failing = {}
+    def __init__(self) -> None:
+        self.objects: dict[Any, Any] = {}
+        self.requests: list[Any] = []
+        self.failing: dict[Any, Any] = {}
         """(verb, kind) -> error that the next such request meets."""
-        self.before = lambda verb, kind, name: None
+        self.before: Callable[[str, str, str], object] = lambda verb, kind, name: None
         """Called before each request: somebody else may act."""
         self._versions = itertools.count(1)
 
     @property
-    def writes(self):
+    def writes(self) -> list[Any]:
         """What was asked for but reads."""
         return [r for r in self.requests if r[0] not in ("get", "list", "discover")]
 
-    def put(self, manifest):
+    def put(self, manifest: dict[str, Any]) -> None:
         """Store an object as somebody else would."""
         meta = manifest["metadata"]
         self.objects[manifest["kind"], meta["namespace"], meta["name"]] = self._stamped(manifest)
 
-    def find(self, kind, name, namespace="models"):
+    def find(self, kind: str, name: str, namespace: str = "models") -> Any:
         """The stored object, or None."""
         return self.objects.get((kind, namespace, name))
 
-    def children(self, namespace, model):
+    def children(self, namespace: str, model: str) -> Children:
         """As the informer would have them."""
         own = [
             o
@@ -54,26 +57,26 @@ class FakeKube:
             if ns == namespace and (o["metadata"].get("labels") or {}).get(MODEL_LABEL) == model
         ]
 
-        def of(kind):
+        def of(kind: str) -> Any:
             return [copy.deepcopy(o) for o in own if o["kind"] == kind]
 
         return Children(of("Deployment"), of("Pod"), of("ModelRevision"))
 
-    async def get(self, api_version, kind, namespace, name):
+    async def get(self, api_version: str, kind: str, namespace: str, name: str) -> dict[str, Any]:
         self._note("get", kind, name)
         if (kind, namespace, name) not in self.objects:
             raise NotFound(f"no {kind} {name}")
         return copy.deepcopy(self.objects[kind, namespace, name])
 
-    async def list(self, api_version, kind, namespace, labels):
+    async def list(self, api_version: str, kind: str, namespace: str | None, labels: Mapping[str, Any]) -> list[Any]:
         self._note("list", kind, "")
         return [copy.deepcopy(o) for (k, ns, _), o in self.objects.items() if k == kind and namespace in (None, ns)]
 
-    async def resources(self, api_version):
+    async def resources(self, api_version: str) -> frozenset[Any]:
         self._note("discover", api_version, "")
         return frozenset({"modeldeployments", "modelrevisions"})
 
-    async def create(self, manifest):
+    async def create(self, manifest: dict[str, Any]) -> Any:
         meta = manifest["metadata"]
         self._note("create", manifest["kind"], meta["name"])
         if (manifest["kind"], meta["namespace"], meta["name"]) in self.objects:
@@ -81,14 +84,14 @@ class FakeKube:
         self.put(manifest)
         return self.find(manifest["kind"], meta["name"], meta["namespace"])
 
-    async def replace(self, manifest):
+    async def replace(self, manifest: dict[str, Any]) -> Any:
         meta = manifest["metadata"]
         self._note("replace", manifest["kind"], meta["name"])
         self._must_be_newest(manifest)
         self.put(manifest)
         return self.find(manifest["kind"], meta["name"], meta["namespace"])
 
-    async def apply(self, manifest):
+    async def apply(self, manifest: dict[str, Any]) -> dict[str, Any]:
         kind, meta = manifest["kind"], manifest["metadata"]
         self._note("apply", kind, meta["name"])
         before = self.find(kind, meta["name"], meta["namespace"])
@@ -97,7 +100,7 @@ class FakeKube:
         self.put({**manifest, "status": (before or {}).get("status", {})})
         return copy.deepcopy(self.find(kind, meta["name"], meta["namespace"]))
 
-    async def apply_status(self, manifest):
+    async def apply_status(self, manifest: dict[str, Any]) -> dict[str, Any]:
         kind, meta = manifest["kind"], manifest["metadata"]
         self._note("status", kind, meta["name"])
         self._must_be_newest(manifest)
@@ -107,27 +110,27 @@ class FakeKube:
         self.put({**before, "status": manifest["status"]})
         return copy.deepcopy(self.find(kind, meta["name"], meta["namespace"]))
 
-    async def delete(self, api_version, kind, namespace, name):
+    async def delete(self, api_version: str, kind: str, namespace: str, name: str) -> None:
         self._note("delete", kind, name)
         self.objects.pop((kind, namespace, name), None)
 
-    async def close(self):
+    async def close(self) -> None:
         self.closed = True
 
-    def _note(self, verb, kind, name):
+    def _note(self, verb: str, kind: str, name: str) -> None:
         self.before(verb, kind, name)
         self.requests.append((verb, kind, name))
         if error := self.failing.pop((verb, kind), None):
             raise error
 
-    def _must_be_newest(self, manifest):
+    def _must_be_newest(self, manifest: dict[str, Any]) -> None:
         meta = manifest["metadata"]
         before = self.find(manifest["kind"], meta["name"], meta["namespace"])
         told = meta.get("resourceVersion")
         if before and told and told != before["metadata"]["resourceVersion"]:
             raise Conflict("the object has been modified")
 
-    def _stamped(self, manifest):
+    def _stamped(self, manifest: dict[str, Any]) -> dict[str, Any]:
         stored, meta = copy.deepcopy(manifest), manifest["metadata"]
         before = self.objects.get((manifest["kind"], meta["namespace"], meta["name"]))
         old = before["metadata"] if before else {"generation": 0}
@@ -144,45 +147,52 @@ class FakeKube:
 class FakeMetrics:
     """`edges.prometheus.MetricsSource` that answers with what was put into it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.time = 0.0
         self.times_asked = 0
         self.takes = 0.0
         """Seconds for an answer."""
-        self.series = ()
-        self.sums = {}
-        self.points = ()
-        self.error = None
-        self.error_after = math.inf
+        self.series: Sequence[Series] = ()
+        self.sums: dict[Any, Any] = {}
+        self.points: Sequence[Series] = ()
+        self.error: MetricsError | None = None
+        self.error_after: float = math.inf
         """How many questions are answered."""
-        self.asked = []
+        self.asked: list[Any] = []
 
-    async def now(self):
+    async def now(self) -> float:
         self.times_asked += 1
         await self._wait()
         if self.error:
             raise self.error
         return self.time
 
-    async def samples(self, metrics, labels, now, since, look_back=60.0):
+    async def samples(
+        self,
+        metrics: tuple[str, ...],
+        labels: Mapping[str, Any],
+        now: float,
+        since: float | None,
+        look_back: float = 60.0,
+    ) -> tuple[Any, ...]:
         self.asked.append((metrics, labels, since, look_back))
         if self.error or len(self.asked) > self.error_after:
             raise self.error or MetricsError("no more")
         await self._wait()
         return tuple(s for s in self.series if s.labels.get("__name__") in metrics)
 
-    async def _wait(self):
+    async def _wait(self) -> None:
         if self.takes:
             await asyncio.sleep(self.takes)
 
-    async def totals(self, metric, labels, by):
+    async def totals(self, metric: str, labels: Mapping[str, Any], by: tuple[str, ...]) -> Any:
         self.asked.append((metric, labels, by))
         await self._wait()
         if self.error:
             raise self.error
         return self.sums.get(metric, {})
 
-    async def history(self, metric, labels, span, step):
+    async def history(self, metric: str, labels: Mapping[str, Any], span: float, step: float) -> tuple[Any, ...]:
         self.asked.append((metric, labels, (span, step)))
         if self.error:
             raise self.error

@@ -1,10 +1,13 @@
 """A fake API server with one ModelDeployment, and the reconciler that looks at it."""
 
+from typing import Any, Self
+
 from fakes import FakeKube, FakeMetrics
 from world import DEFAULTS, START
 
 from headgate.api import API_VERSION
 from headgate.background import BackgroundReadings
+from headgate.core.dataplane import DataPlane
 from headgate.core.dataplane.envoy import EnvoyDataPlane
 from headgate.core.statistics.counters import Series
 from headgate.edges.telemetry import Telemetry
@@ -18,17 +21,17 @@ KEY = Key("models", "fraud")
 class Cluster:
     """See above. `plane` instead of Envoy routers."""
 
-    def __init__(self, plane=None):
+    def __init__(self, plane: DataPlane | None = None) -> None:
         self.plane = plane or EnvoyDataPlane()
         self.kube, self.metrics, self.telemetry = FakeKube(), FakeMetrics(), Telemetry()
         self.now, self.leading = START, True
         self.reconciler = self.restarted()
         self.ask("v1")
 
-    def restarted(self):
+    def restarted(self) -> Reconciler:
         """A new operator, which knows nothing."""
         observer = Observer(self.metrics, self.plane, DEFAULTS, 30.0)
-        self.news = []
+        self.news: list[Any] = []
         self.background = BackgroundReadings(self.metrics, self.plane, self.news.append, lambda: self.now)
         return Reconciler(
             self.kube,
@@ -40,7 +43,7 @@ class Cluster:
             lambda: self.now,
         )
 
-    def ask(self, version, **spec):
+    def ask(self, version: str, **spec: Any) -> None:
         meta = {"namespace": "models", "name": "fraud"}
         before = self.kube.find("ModelDeployment", "fraud") or {}
         model = {"version": version, "uri": f"file:///models/{version}"}
@@ -54,7 +57,7 @@ class Cluster:
             }
         )
 
-    async def look(self, seconds=1.0):
+    async def look(self, seconds: float = 1.0) -> float | None:
         self.now += seconds
         self.metrics.time = self.now
         self.kube.requests.clear()
@@ -63,7 +66,7 @@ class Cluster:
         finally:
             await self.background.settled()
 
-    def ready(self):
+    def ready(self) -> None:
         """All pods that are asked for are ready."""
         for (kind, *_), found in self.kube.objects.items():
             if kind == "Deployment":
@@ -71,7 +74,9 @@ class Cluster:
                 counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), wanted)
                 found["status"] = {"observedGeneration": found["metadata"]["generation"], **counts}
 
-    def serve(self, candidate=(0, 0), stable=(1000, 0), seconds=1):
+    def serve(
+        self, candidate: tuple[int, int] = (0, 0), stable: tuple[int, int] = (1000, 0), seconds: float = 1
+    ) -> None:
         """What the routers are going to have counted since the cursor: successes and errors."""
         status = self.status
         start = status["rollout"].get("cursor") or self.now - 2
@@ -85,9 +90,10 @@ class Cluster:
             for name, count in zip(("rq_success", "rq_error"), counts, strict=True)
         ]
         ready = {"__name__": "headgate_ready", "headgate_revision": pairs[1][0], "instance": "runtime"}
-        self.metrics.series.append(Series(ready, ((start, 1.0), (self.now + seconds, 1.0))))
+        counting = Series(ready, ((start, 1.0), (self.now + seconds, 1.0)))
+        self.metrics.series = [*self.metrics.series, counting]
 
-    async def live(self):
+    async def live(self) -> Self:
         """v1 is stable."""
         await self.look()
         self.ready()
@@ -95,7 +101,7 @@ class Cluster:
             await self.look(seconds)
         return self
 
-    async def canary(self):
+    async def canary(self) -> Self:
         """... and v2 has its first traffic."""
         await self.live()
         self.ask("v2")
@@ -107,9 +113,9 @@ class Cluster:
         return self
 
     @property
-    def status(self):
+    def status(self) -> Any:
         return self.kube.find("ModelDeployment", "fraud")["status"]
 
     @property
-    def routed(self):
+    def routed(self) -> dict[str, Any]:
         return {t["role"]: t["weight"] for t in self.status["traffic"]}

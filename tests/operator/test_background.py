@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from fakes import FakeMetrics
-from world import Behaviour, World
+from world import Behaviour, World, stable_of
 
 from headgate.api.contract import ROUTER_ROUTES as ROUTES
 from headgate.api.contract import ROUTER_WATCH_AGE as ALIVE
@@ -16,6 +18,7 @@ from headgate.background import AT_A_TIME, DRIFT_EVERY, READING_SECONDS, Backgro
 from headgate.core.dataplane.envoy import EnvoyDataPlane
 from headgate.core.model import Drift
 from headgate.core.statistics.counters import Series
+from headgate.core.statistics.drift import FeatureDrift
 from headgate.errors import MetricsError
 from headgate.queue import Key
 from virtual_time import run
@@ -26,12 +29,19 @@ KEY = Key("models", "fraud")
 class Scene:
     """The readings of one model."""
 
-    def __init__(self, world):
-        self.world, self.metrics, self.news = world, FakeMetrics(), []
-        self.pods = []
+    def __init__(self, world: World) -> None:
+        self.world, self.metrics = world, FakeMetrics()
+        self.news: list[Any] = []
+        self.pods: list[Any] = []
         self.readings = BackgroundReadings(self.metrics, EnvoyDataPlane(), self.news.append, lambda: self.world.now)
 
-    async def read(self, seconds=DRIFT_EVERY):
+    async def features(self) -> Sequence[FeatureDrift]:
+        """Read once; the drift that there has to be."""
+        drift = (await self.read()).drift
+        assert drift is not None
+        return drift.features
+
+    async def read(self, seconds: float = DRIFT_EVERY) -> Readings:
         """Read once, `seconds` after the last time; what is known then."""
         self.world.now += seconds
         self.metrics.time = self.world.now
@@ -42,14 +52,14 @@ class Scene:
 
 
 @pytest.fixture
-def stable():
+def stable() -> Scene:
     return Scene(World().ask("v1").settled("Stable"))
 
 
 REFERENCE = {("age", "n00 [0,9]", "l1"): 1000.0, ("age", "n01 (9,20]", "l1"): 1000.0, ("sex", "c00 1", "l1"): 2000.0}
 
 
-def counted(at, **counts):
+def counted(at: list[Any], **counts: Any) -> list[Any]:
     """Counters of one pod at points in time, up to each of which it had counted so many rows."""
     bins = {"young": ("age", "n00 [0,9]"), "old": ("age", "n01 (9,20]"), "sex": ("sex", "c00 1")}
     return [
@@ -61,34 +71,34 @@ def counted(at, **counts):
     ]
 
 
-async def test_drift_is_read_from_stables_counts_of_the_last_day_in_the_profiles_layout(stable):
+async def test_drift_is_read_from_stables_counts_of_the_last_day_in_the_profiles_layout(stable: Scene) -> None:
     stable.metrics.sums = {"headgate_feature_reference": REFERENCE}
     stable.metrics.points = counted([0.0], young=[9000], sex=[9000])
-    age, sex = (await stable.read()).drift.features
+    age, sex = await stable.features()
     assert (age.feature, age.rows, age.distance, age.drifted) == ("age", 9000, 0.5, True)
     assert (sex.feature, sex.rows, sex.distance, sex.drifted) == ("sex", 9000, 0.0, False)
     metric, labels, looked = stable.metrics.asked[-1]
     assert (metric, looked) == ("headgate_feature_bin_total", (24 * 3600, 1800))
-    assert labels["headgate_revision"] == stable.world.status.stable.revision
+    assert labels["headgate_revision"] == stable_of(stable.world.status).revision
     assert labels["layout"] == "l1"
 
 
-async def test_a_change_is_found_after_a_long_quiet_time_and_forgotten_when_it_is_over(stable):
+async def test_a_change_is_found_after_a_long_quiet_time_and_forgotten_when_it_is_over(stable: Scene) -> None:
     stable.metrics.sums = {"headgate_feature_reference": REFERENCE}
     quiet, changed = [1000] * 47, [1400]
     at = [1800.0 * n for n in range(50)]
     stable.metrics.points = counted(at[:48], young=[10**6, *quiet], old=[10**6, *quiet])
-    assert not (await stable.read()).drift.features[0].drifted
+    assert not (await stable.features())[0].drifted
     stable.metrics.points = counted(at[:49], young=[10**6, *quiet, *changed], old=[10**6, *quiet, 600])
-    age = (await stable.read()).drift.features[0]
+    age = (await stable.features())[0]
     assert age.distance < age.limit
     assert age.drifted
     healed = {"young": [10**6, *quiet, 1400, 5000], "old": [10**6, *quiet, 600, 5000]}
     stable.metrics.points = counted(at, **healed)
-    assert not (await stable.read()).drift.features[0].drifted
+    assert not (await stable.features())[0].drifted
 
 
-async def test_a_look_is_asked_for_when_the_drifted_features_change_and_not_otherwise(stable):
+async def test_a_look_is_asked_for_when_the_drifted_features_change_and_not_otherwise(stable: Scene) -> None:
     stable.metrics.sums = {"headgate_feature_reference": REFERENCE}
     stable.metrics.points = counted([0.0], young=[9000], sex=[9000])
     await stable.read()
@@ -96,40 +106,40 @@ async def test_a_look_is_asked_for_when_the_drifted_features_change_and_not_othe
     assert stable.news == [KEY]
 
 
-async def test_a_profile_without_traffic_is_no_drift(stable):
+async def test_a_profile_without_traffic_is_no_drift(stable: Scene) -> None:
     stable.metrics.sums = {"headgate_feature_reference": REFERENCE}
-    assert [f.drifted for f in (await stable.read()).drift.features] == [False, False]
+    assert [f.drifted for f in (await stable.features())] == [False, False]
 
 
-async def test_drift_is_told_once_and_is_unknown_when_it_cannot_be_asked_for(stable):
+async def test_drift_is_told_once_and_is_unknown_when_it_cannot_be_asked_for(stable: Scene) -> None:
     assert (await stable.read()).drift == Drift()
     assert (await stable.read(1.0)).drift is None, "not due yet, and told before"
     stable.metrics.error = MetricsError("no")
     assert (await stable.read()).drift is None
 
 
-async def test_the_drift_of_an_older_stable_version_is_not_told(stable):
+async def test_the_drift_of_an_older_stable_version_is_not_told(stable: Scene) -> None:
     await stable.read()
     await stable.read()
     stable.readings._known[KEY].drift = Drift()
-    other = replace(stable.world.status, stable=replace(stable.world.status.stable, revision="other"))
+    other = replace(stable.world.status, stable=replace(stable_of(stable.world.status), revision="other"))
     assert stable.readings.newest(KEY, other).drift is None
 
 
-def following(now, *revisions):
+def following(now: float, *revisions: Any) -> tuple[Any, ...]:
     """What the router's pod says."""
     labels = {"headgate_router": "fraud-router-x", "headgate_namespace": "models", "headgate_model": "fraud"}
     alive = Series({**labels, "__name__": ALIVE}, ((now, 0.1),))
     return (alive, *(Series({**labels, "__name__": ROUTES, "headgate_revision": r}, ((now, 1.0),)) for r in revisions))
 
 
-def router_pod(name, phase):
+def router_pod(name: str, phase: str) -> dict[str, Any]:
     labels = {"headgate.dev/model": "fraud", "headgate.dev/component": "router"}
     return {"metadata": {"name": name, "namespace": "models", "labels": labels}, "status": {"phase": phase}}
 
 
 @pytest.fixture
-def retiring():
+def retiring() -> Scene:
     world = World().ask("v1").settled("Stable")
     world.ask("v2", Behaviour(failing=0.5)).until("RollingBack")
     scene = Scene(world)
@@ -137,7 +147,7 @@ def retiring():
     return scene
 
 
-async def test_pods_are_released_when_the_routers_that_run_have_left_them(retiring):
+async def test_pods_are_released_when_the_routers_that_run_have_left_them(retiring: Scene) -> None:
     (gone,) = retiring.world.status.retiring
     retiring.metrics.series = following(retiring.world.now + 60, "fraud-1", gone.revision)
     assert (await retiring.read(60)).released == frozenset()
@@ -147,7 +157,7 @@ async def test_pods_are_released_when_the_routers_that_run_have_left_them(retiri
     assert retiring.news == [KEY], "so that the pods go at once"
 
 
-async def test_who_retires_anew_has_to_be_left_anew(retiring):
+async def test_who_retires_anew_has_to_be_left_anew(retiring: Scene) -> None:
     (gone,) = retiring.world.status.retiring
     retiring.metrics.series = following(retiring.world.now + 60, "fraud-1")
     await retiring.read(60)
@@ -156,15 +166,15 @@ async def test_who_retires_anew_has_to_be_left_anew(retiring):
     assert retiring.readings.newest(KEY, status).released == frozenset()
 
 
-async def test_nobody_is_released_while_prometheus_is_away(retiring):
+async def test_nobody_is_released_while_prometheus_is_away(retiring: Scene) -> None:
     retiring.metrics.error = MetricsError("away")
     assert (await retiring.read(60)).released == frozenset()
 
 
-def test_a_reading_that_hangs_ends_and_only_a_few_run_at_a_time(caplog):
+def test_a_reading_that_hangs_ends_and_only_a_few_run_at_a_time(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
 
-    async def story(clock):
+    async def story(clock: Any) -> None:
         metrics, start = FakeMetrics(), clock()
         metrics.takes = 1000.0
         readings = BackgroundReadings(metrics, EnvoyDataPlane(), lambda _: None, clock)
@@ -183,11 +193,12 @@ def test_a_reading_that_hangs_ends_and_only_a_few_run_at_a_time(caplog):
     run(story)
 
 
-async def test_a_model_that_is_gone_is_read_no_more(stable):
+async def test_a_model_that_is_gone_is_read_no_more(stable: Scene) -> None:
     stable.metrics.takes = 1000.0
     stable.readings.refresh(KEY, Spec.model_validate(stable.world.spec), stable.world.status, [])
     reading = stable.readings._known[KEY].reading
     stable.readings.forget(KEY)
+    assert reading
     await asyncio.gather(reading, return_exceptions=True)
     assert reading.cancelled()
     assert stable.readings.newest(KEY, stable.world.status) == Readings()

@@ -2,7 +2,10 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import kopf
 import pytest
@@ -19,49 +22,54 @@ MODEL = {"headgate.dev/model": "fraud"}
 class Wired:
     """Handlers as they are registered, without a cluster."""
 
-    def __init__(self, deliver=lambda do, *about: do(*about)):
-        self.queue, self.informer, self.changed = Queue(lambda: 0.0), Informer(), []
+    def __init__(self, deliver: Callable[..., Any] = lambda do, *about: do(*about)) -> None:
+        self.queue, self.informer = Queue(lambda: 0.0), Informer()
+        self.changed: list[Any] = []
         self.registry = kopf.OperatorRegistry()
         register(self.registry, self.queue, self.informer, lambda *about: self.changed.append(about), deliver)
-        self.watchers = {h.selector.any_name or h.selector.plural: h.fn for h in self.registry._watching._handlers}
+        self.watchers = {
+            h.selector.any_name or h.selector.plural: h.fn for h in self.registry._watching._handlers if h.selector
+        }
 
-    def event(self, plural, type_="MODIFIED", labels=MODEL, name="x", **meta):
+    def event(
+        self, plural: str, type_: str = "MODIFIED", labels: dict[str, Any] | None = MODEL, name: str = "x", **meta: Any
+    ) -> dict[str, Any]:
         """What kopf hands to a handler."""
         item = {"metadata": {"name": name, "namespace": "models", "labels": labels, **meta}}
         return {"event": {"type": type_, "object": item}, "resource": SimpleNamespace(plural=plural)}
 
-    async def child(self, plural, *about, **more):
+    async def child(self, plural: str, *about: Any, **more: Any) -> None:
         """As kopf calls it."""
         await invoke(self.watchers[plural], kwargs=self.event(plural, *about, **more))
 
     @property
-    def queued(self):
+    def queued(self) -> list[Any]:
         return list(self.queue._due)
 
 
 @pytest.fixture
-def wired():
+def wired() -> Wired:
     return Wired()
 
 
-async def test_a_model_that_changed_is_looked_at(wired):
+async def test_a_model_that_changed_is_looked_at(wired: Wired) -> None:
     await wired.child("modeldeployments", name="fraud", labels={})
     assert wired.queued == [Key("models", "fraud")]
 
 
 @pytest.mark.parametrize("plural", ["deployments", "pods", "services"])
-async def test_a_child_that_changed_leads_to_a_look_at_its_model(wired, plural):
+async def test_a_child_that_changed_leads_to_a_look_at_its_model(wired: Wired, plural: str) -> None:
     await wired.child(plural, generation=3)
     assert wired.queued == [Key("models", "fraud")]
 
 
-async def test_a_child_without_the_label_is_nobodys(wired):
+async def test_a_child_without_the_label_is_nobodys(wired: Wired) -> None:
     await wired.child("pods", labels=None)
     await wired.child("pods", labels={})
     assert wired.queued == []
 
 
-async def test_changes_and_removals_of_applied_children_are_told(wired):
+async def test_changes_and_removals_of_applied_children_are_told(wired: Wired) -> None:
     await wired.child("deployments", generation=3)
     await wired.child("services")
     await wired.child("deployments", "DELETED", generation=3)
@@ -73,31 +81,32 @@ async def test_changes_and_removals_of_applied_children_are_told(wired):
     ]
 
 
-async def test_events_from_other_threads_are_worked_on_in_the_main_loop_and_none_is_lost():
+async def test_events_from_other_threads_are_worked_on_in_the_main_loop_and_none_is_lost() -> None:
     loop, threads, each = asyncio.get_running_loop(), 4, 300
     wired = Wired(loop.call_soon_threadsafe)
     seen_in, plain = set(), wired.informer.seen
 
-    def seen(*about):
+    def seen(*about: Any) -> None:
         seen_in.add(threading.get_ident())
         plain(*about)
 
-    wired.informer.seen = seen
+    wired.informer.seen = seen  # type: ignore[method-assign, assignment]
 
-    async def hammer(thread):
+    async def hammer(thread: Any) -> None:
         for number in range(each):
             labels = {"headgate.dev/model": f"m{thread}-{number}"}
             await wired.child("deployments", name=f"d{thread}-{number}", labels=labels)
             await wired.child("modeldeployments", name=f"m{thread}-{number}", labels=None)
 
-    async def work(key):
+    async def work(key: Any) -> None:
         done.add(key)
         if len(done) == threads * each:
             all_done.set()
 
-    done, all_done = set(), asyncio.Event()
+    done: set[Any] = set()
+    all_done = asyncio.Event()
     workers = [asyncio.create_task(wired.queue.work(work)) for _ in range(4)]
-    await asyncio.gather(*(in_thread("kopf", lambda thread=thread: hammer(thread)) for thread in range(threads)))
+    await asyncio.gather(*(in_thread("kopf", partial(hammer, thread)) for thread in range(threads)))
     await all_done.wait()
     for worker in workers:
         worker.cancel()
@@ -107,10 +116,10 @@ async def test_events_from_other_threads_are_worked_on_in_the_main_loop_and_none
     assert seen_in == {threading.get_ident()}
 
 
-async def test_the_queue_refuses_other_threads():
+async def test_the_queue_refuses_other_threads() -> None:
     queue = Queue(lambda: 0.0)
 
-    async def add():
+    async def add() -> None:
         queue.add(Key("models", "fraud"))
 
     with pytest.raises(RuntimeError, match="thread"):
@@ -118,15 +127,18 @@ async def test_the_queue_refuses_other_threads():
     assert len(queue) == 0
 
 
-def test_kopf_writes_nothing_and_watches_what_is_ours():
+def test_kopf_writes_nothing_and_watches_what_is_ours() -> None:
     settings = kopf_settings()
     assert settings.posting.enabled is False
     assert settings.peering.standalone is True
-    assert settings.watching.client_timeout > settings.watching.server_timeout
+    server, client = settings.watching.server_timeout, settings.watching.client_timeout
+    assert server
+    assert client
+    assert client > server
     assert settings.process.ultimate_exiting_timeout is None, "kopf would kill the process that goes on without it"
 
 
-def test_only_event_handlers_are_used(wired):
+def test_only_event_handlers_are_used(wired: Wired) -> None:
     assert set(wired.watchers) == {"modeldeployments", "modelrevisions", "deployments", "pods", "services"}
     assert not wired.registry._indexing._handlers
     assert not wired.registry._changing._handlers

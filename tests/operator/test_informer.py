@@ -1,5 +1,8 @@
 """What there is in the cluster: events and lists, and what is left when a watch was broken for a while."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from fakes import FakeKube
 
@@ -10,7 +13,9 @@ from headgate.queue import Key
 FRAUD = Key("models", "fraud")
 
 
-def item(kind, name, model="fraud", version="1", uid=None, namespace="models"):
+def item(
+    kind: str, name: str, model: str = "fraud", version: str = "1", uid: str | None = None, namespace: str = "models"
+) -> dict[str, Any]:
     meta = {
         "name": name,
         "namespace": namespace,
@@ -24,35 +29,35 @@ def item(kind, name, model="fraud", version="1", uid=None, namespace="models"):
 class Cluster(FakeKube):
     """An API server, and an informer that may or may not be told of what happens."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.missed = []
+        self.missed: list[Any] = []
         self.informer = Informer(lambda *about: self.missed.append(about))
-        self.meanwhile = lambda: None
+        self.meanwhile: Callable[[], None] = lambda: None
         """Called when a list has been made, before it is there."""
 
-    async def list(self, *about):
+    async def list(self, *about: Any) -> list[Any]:
         found = await super().list(*about)
         self.meanwhile()
         return found
 
-    def there(self, *items):
+    def there(self, *items: Any) -> None:
         self.objects = {(o["kind"], o["metadata"]["namespace"], o["metadata"]["name"]): o for o in items}
 
-    async def resync(self):
+    async def resync(self) -> frozenset[Any]:
         return await self.informer.resync(self, [None])
 
-    def names(self, model="fraud"):
+    def names(self, model: str = "fraud") -> tuple[Any, ...]:
         found = self.informer.children("models", model)
         return tuple(sorted(o["metadata"]["name"] for o in [*found.deployments, *found.pods, *found.revisions]))
 
 
 @pytest.fixture
-def cluster():
+def cluster() -> Cluster:
     return Cluster()
 
 
-async def test_before_everything_was_listed_nothing_is_known_rather_than_empty(cluster):
+async def test_before_everything_was_listed_nothing_is_known_rather_than_empty(cluster: Cluster) -> None:
     with pytest.raises(HeadgateError):
         cluster.names()
     cluster.failing["list", "ModelRevision"] = KubernetesError("503")
@@ -65,7 +70,7 @@ async def test_before_everything_was_listed_nothing_is_known_rather_than_empty(c
     assert cluster.names() == ()
 
 
-async def test_objects_are_found_by_their_model(cluster):
+async def test_objects_are_found_by_their_model(cluster: Cluster) -> None:
     cluster.there(item("Pod", "a"), item("Deployment", "b"), item("ModelRevision", "c"), item("Pod", "d", "churn"))
     await cluster.resync()
     assert cluster.names() == ("a", "b", "c")
@@ -73,7 +78,7 @@ async def test_objects_are_found_by_their_model(cluster):
     assert cluster.informer.children("other", "fraud").pods == []
 
 
-async def test_events_keep_it_current(cluster):
+async def test_events_keep_it_current(cluster: Cluster) -> None:
     await cluster.resync()
     cluster.informer.seen("pods", "ADDED", item("Pod", "a"))
     cluster.informer.seen("pods", None, item("Pod", "b"))
@@ -85,7 +90,7 @@ async def test_events_keep_it_current(cluster):
     assert (cluster.names(), cluster.names("churn")) == ((), ("a",))
 
 
-async def test_what_was_deleted_while_a_watch_was_broken_is_gone_after_the_next_list(cluster):
+async def test_what_was_deleted_while_a_watch_was_broken_is_gone_after_the_next_list(cluster: Cluster) -> None:
     """As after "410 Gone": kopf then tells what there is, and nothing of what is there no more."""
     ghosts = [item("Pod", "fraud-router-b"), item("Deployment", "fraud-1"), item("ModelRevision", "fraud-1")]
     stays = item("Pod", "fraud-router-a")
@@ -98,7 +103,7 @@ async def test_what_was_deleted_while_a_watch_was_broken_is_gone_after_the_next_
     assert cluster.names() == ("fraud-router-a",)
 
 
-async def test_what_came_or_changed_while_a_watch_was_broken_is_found(cluster):
+async def test_what_came_or_changed_while_a_watch_was_broken_is_found(cluster: Cluster) -> None:
     cluster.there(item("Pod", "a"))
     await cluster.resync()
     assert await cluster.resync() == frozenset()
@@ -107,11 +112,11 @@ async def test_what_came_or_changed_while_a_watch_was_broken_is_found(cluster):
     assert cluster.informer.children("models", "fraud").pods[0]["metadata"]["resourceVersion"] == "2"
 
 
-async def test_an_event_is_newer_than_the_list_that_was_on_its_way(cluster):
+async def test_an_event_is_newer_than_the_list_that_was_on_its_way(cluster: Cluster) -> None:
     cluster.there(item("Pod", "goes"), item("Pod", "changes"))
     await cluster.resync()
 
-    def meanwhile():
+    def meanwhile() -> None:
         cluster.informer.seen("pods", "DELETED", item("Pod", "goes", version="5"))
         cluster.informer.seen("pods", "MODIFIED", item("Pod", "changes", version="6"))
         cluster.informer.seen("pods", "ADDED", item("Pod", "comes", version="7"))
@@ -122,7 +127,7 @@ async def test_an_event_is_newer_than_the_list_that_was_on_its_way(cluster):
     assert {p["metadata"]["resourceVersion"] for p in cluster.informer.children("models", "fraud").pods} == {"6", "7"}
 
 
-async def test_an_older_version_does_not_replace_a_newer_one(cluster):
+async def test_an_older_version_does_not_replace_a_newer_one(cluster: Cluster) -> None:
     cluster.there(item("Pod", "a", version="10"))
     await cluster.resync()
     cluster.informer.seen("pods", None, item("Pod", "a", version="9"))
@@ -136,7 +141,7 @@ async def test_an_older_version_does_not_replace_a_newer_one(cluster):
     assert found["metadata"]["uid"] == "another", "what is told late of an object is not said of its successor"
 
 
-async def test_a_watch_that_tells_nothing_is_broken_after_two_lists_that_found_something(cluster):
+async def test_a_watch_that_tells_nothing_is_broken_after_two_lists_that_found_something(cluster: Cluster) -> None:
     cluster.there(item("Pod", "a"))
     await cluster.resync()
     cluster.informer.seen("pods", None, item("Pod", "a"))
@@ -148,7 +153,7 @@ async def test_a_watch_that_tells_nothing_is_broken_after_two_lists_that_found_s
     assert (cluster.informer.broken, cluster.missed) == (("pods",), [("pods", 1), ("pods", 1)])
 
 
-async def test_a_watch_that_is_only_later_than_the_list_is_not_broken(cluster):
+async def test_a_watch_that_is_only_later_than_the_list_is_not_broken(cluster: Cluster) -> None:
     cluster.there(item("Pod", "a"))
     for version in ("1", "2", "3", "4"):
         cluster.there(item("Pod", "a", version=version))
@@ -157,7 +162,7 @@ async def test_a_watch_that_is_only_later_than_the_list_is_not_broken(cluster):
     assert (cluster.informer.broken, cluster.missed) == ((), [])
 
 
-async def test_only_the_listed_namespaces_are_replaced(cluster):
+async def test_only_the_listed_namespaces_are_replaced(cluster: Cluster) -> None:
     cluster.there(item("Pod", "a"), item("Pod", "b", namespace="other"))
     await cluster.informer.resync(cluster, ["models", "other"])
     cluster.there(item("Pod", "b", namespace="other"))
@@ -166,7 +171,7 @@ async def test_only_the_listed_namespaces_are_replaced(cluster):
     assert len(cluster.informer.children("other", "fraud").pods) == 1
 
 
-async def test_what_is_gone_before_its_watch_began_is_missed_once(cluster):
+async def test_what_is_gone_before_its_watch_began_is_missed_once(cluster: Cluster) -> None:
     cluster.there(item("Pod", "a"))
     await cluster.resync()
     cluster.there()
@@ -175,7 +180,7 @@ async def test_what_is_gone_before_its_watch_began_is_missed_once(cluster):
     assert (cluster.informer.broken, cluster.missed) == ((), [("pods", 1)])
 
 
-async def test_a_round_of_lists_that_failed_says_nothing_of_the_watches(cluster):
+async def test_a_round_of_lists_that_failed_says_nothing_of_the_watches(cluster: Cluster) -> None:
     cluster.there(item("Deployment", "a"))
     for _ in range(3):
         cluster.failing["list", "Pod"] = KubernetesError("503")
@@ -185,7 +190,7 @@ async def test_a_round_of_lists_that_failed_says_nothing_of_the_watches(cluster)
     assert (cluster.informer.broken, cluster.missed) == ((), [])
 
 
-async def test_a_watch_of_models_that_tells_nothing_is_broken_too(cluster):
+async def test_a_watch_of_models_that_tells_nothing_is_broken_too(cluster: Cluster) -> None:
     for version in ("1", "2", "3", "4"):
         cluster.there(item("ModelDeployment", "fraud", version=version))
         await cluster.resync()
@@ -193,7 +198,7 @@ async def test_a_watch_of_models_that_tells_nothing_is_broken_too(cluster):
     assert cluster.informer.models == {FRAUD}
 
 
-async def test_only_what_is_needed_is_kept(cluster):
+async def test_only_what_is_needed_is_kept(cluster: Cluster) -> None:
     pod = item("Pod", "a")
     pod["metadata"]["managedFields"] = [{"manager": "kubelet"}]
     service = {**item("Service", "s"), "spec": {"ports": []}}

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from functools import partial
+from typing import Any
 
 import kopf
 import pytest
@@ -11,6 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from fakes import connected_to
 
+from headgate.edges.kube import ApiServer
 from headgate.errors import WatchesBroken
 from headgate.handlers import register, watch
 from headgate.informer import Informer
@@ -28,11 +31,11 @@ GROUPS = {
 class Server:
     """As much of an API server as kopf asks for. Its watches tell what the test tells them to."""
 
-    def __init__(self):
-        self.objects = {plural: {} for kinds in GROUPS.values() for plural in kinds}
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, Any]] = {plural: {} for kinds in GROUPS.values() for plural in kinds}
         self.lists = dict.fromkeys(self.objects, 0)
-        self.watches = {plural: [] for plural in self.objects}
-        self.undiscovered = frozenset()
+        self.watches: dict[str, list[Any]] = {plural: [] for plural in self.objects}
+        self.undiscovered: frozenset[str] = frozenset()
         app = web.Application()
         app.router.add_get("/api", self._core)
         app.router.add_get("/apis", self._apis)
@@ -42,27 +45,27 @@ class Server:
                 app.router.add_get(f"{path}/{plural}", partial(self._collection, plural, kind))
         self.server = TestServer(app)
 
-    def put(self, plural, name, version):
+    def put(self, plural: str, name: str, version: int) -> None:
         labels = {"headgate.dev/model": "fraud"}
         meta = {"name": name, "namespace": "models", "uid": name, "resourceVersion": str(version), "labels": labels}
         self.objects[plural][name] = {"metadata": meta}
 
-    def tell(self, plural, **event):
+    def tell(self, plural: str, **event: Any) -> None:
         """All watches of a resource get an event."""
         for events in self.watches[plural]:
             events.put_nowait(event)
 
-    async def _core(self, _):
+    async def _core(self, _: Any) -> Any:
         return web.json_response({"versions": ["v1"]})
 
-    async def _apis(self, _):
+    async def _apis(self, _: Any) -> Any:
         groups = [path.split("/")[2:] for path in GROUPS if path.startswith("/apis")]
         about = [
             {"name": g, "versions": [{"version": v}], "preferredVersion": {"version": v}} for g, v in map(tuple, groups)
         ]
         return web.json_response({"groups": about})
 
-    async def _resources(self, kinds, _):
+    async def _resources(self, kinds: dict[str, Any], _: Any) -> Any:
         verbs = ["get", "list", "watch", "patch"]
         kinds = {plural: kind for plural, kind in kinds.items() if plural not in self.undiscovered}
         found = [
@@ -75,14 +78,14 @@ class Server:
         )
         return web.json_response({"resources": found})
 
-    async def _collection(self, plural, kind, request):
+    async def _collection(self, plural: str, kind: str, request: Any) -> Any:
         if request.query.get("watch") != "true":
             self.lists[plural] += 1
             items = list(self.objects[plural].values())
             return web.json_response({"kind": f"{kind}List", "metadata": {"resourceVersion": "100"}, "items": items})
         response = web.StreamResponse()
         await response.prepare(request)
-        events = asyncio.Queue()
+        events: asyncio.Queue[Any] = asyncio.Queue()
         self.watches[plural].append(events)
         try:
             while event := await events.get():
@@ -93,7 +96,7 @@ class Server:
 
 
 @pytest.fixture
-async def server(monkeypatch, tmp_path):
+async def server(monkeypatch: Any, tmp_path: Any) -> AsyncIterator[Server]:
     found = Server()
     await found.server.start_server()
     url = str(found.server.make_url("")).rstrip("/")
@@ -116,17 +119,19 @@ async def server(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-async def kube(server):
+async def kube(server: Any) -> AsyncIterator[ApiServer]:
     found = connected_to(server.server.make_url(""))
     yield found
     await found.close()
 
 
-def pods(informer):
+def pods(informer: Informer) -> list[Any]:
     return sorted(p["metadata"]["name"] for p in informer.children("models", "fraud").pods)
 
 
-async def test_what_was_deleted_before_410_is_a_ghost_to_kopf_and_gone_after_our_list(server, kube):
+async def test_what_was_deleted_before_410_is_a_ghost_to_kopf_and_gone_after_our_list(
+    server: Server, kube: ApiServer
+) -> None:
     queue, informer, registry = Queue(lambda: 0.0), Informer(), kopf.OperatorRegistry()
     loop = asyncio.get_running_loop()
     register(registry, queue, informer, lambda *_: None, loop.call_soon_threadsafe)
@@ -154,7 +159,7 @@ async def test_what_was_deleted_before_410_is_a_ghost_to_kopf_and_gone_after_our
     await until(lambda: not any(server.watches.values()))
 
 
-async def test_an_error_in_a_watch_ends_kopf_and_nothing_else(server):
+async def test_an_error_in_a_watch_ends_kopf_and_nothing_else(server: Server) -> None:
     registry = kopf.OperatorRegistry()
     loop = asyncio.get_running_loop()
     register(registry, Queue(lambda: 0.0), Informer(), lambda *_: None, loop.call_soon_threadsafe)
@@ -169,7 +174,7 @@ async def test_an_error_in_a_watch_ends_kopf_and_nothing_else(server):
 
 
 @pytest.mark.parametrize("plural", ["modeldeployments", "services"])
-async def test_a_resource_that_kopf_does_not_watch_is_no_watch(server, plural):
+async def test_a_resource_that_kopf_does_not_watch_is_no_watch(server: Server, plural: str) -> None:
     """kopf looks once which resources there are; one that is discovered later would never be watched."""
     server.undiscovered = frozenset({plural})
     registry = kopf.OperatorRegistry()

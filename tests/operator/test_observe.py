@@ -1,12 +1,13 @@
 """What one look gathers."""
 
 import json
+from typing import Any
 
 import pytest
 from fakes import FakeKube, FakeMetrics
 from pydantic import ValidationError
 from told import seen_in
-from world import DEFAULTS, World
+from world import DEFAULTS, World, candidate_of, rollout_of, stable_of
 
 from headgate.api.contract import PREDICTIONS
 from headgate.api.spec import Traffic
@@ -16,7 +17,7 @@ from headgate.core.dataplane.envoy.histogram import give_up_edge
 from headgate.core.dataplane.envoy.router import router_manifests
 from headgate.core.manifests.resource import revision_manifest
 from headgate.core.manifests.runtime import runtime_manifests
-from headgate.core.model import BaselineRate, MetricsUnavailable, NewSamples, NoNewSamples
+from headgate.core.model import BaselineRate, MetricsUnavailable, NewSamples, NoNewSamples, Observation
 from headgate.core.statistics.counters import Series
 from headgate.core.times import stamp
 from headgate.errors import MetricsError
@@ -30,7 +31,7 @@ SERIES = (*EnvoyDataPlane.comparison_series, PREDICTIONS)
 class Scene:
     """A world, written into a fake API server as the operator would have left it."""
 
-    def __init__(self, world):
+    def __init__(self, world: World) -> None:
         self.kube, self.metrics = FakeKube(), FakeMetrics()
         self.observer = Observer(self.metrics, EnvoyDataPlane(), DEFAULTS, stale_after=30.0)
         self.metrics.time = world.now
@@ -45,26 +46,26 @@ class Scene:
         self.raw = {"metadata": meta, "spec": world.spec, "status": as_manifest(world.status)}
         self.ready(*world._started, "fraud-router")
 
-    def ready(self, *deployments):
+    def ready(self, *deployments: Any) -> None:
         for name in deployments:
             found = self.kube.find("Deployment", name)
             wanted = found["spec"]["replicas"]
             counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), wanted)
             found["status"] = {"observedGeneration": 99, **counts}
 
-    async def observe(self):
+    async def observe(self) -> Observation:
         return await self.observer.observe(self.raw, self.kube.children("models", "fraud"))
 
 
 @pytest.fixture
-def canary():
+def canary() -> Scene:
     """A scene in which v2 is a candidate beside v1."""
     world = World().ask("v1").settled("Stable")
     world.ask("v2").until("Canary")
     return Scene(world)
 
 
-async def test_everything_that_belongs_to_the_model_is_there(canary):
+async def test_everything_that_belongs_to_the_model_is_there(canary: Scene) -> None:
     o = await canary.observe()
     assert (o.namespace, o.name, o.generation) == ("models", "fraud", 2)
     assert {v.spec.model.version for v in o.revisions.values()} == {"v1", "v2"}
@@ -74,7 +75,7 @@ async def test_everything_that_belongs_to_the_model_is_there(canary):
     assert as_manifest(o.status) == canary.raw["status"]
 
 
-async def test_the_metrics_of_both_revisions_are_read_from_the_cursor_on(canary):
+async def test_the_metrics_of_both_revisions_are_read_from_the_cursor_on(canary: Scene) -> None:
     await canary.observe()
     ((metrics, labels, since, _),) = canary.metrics.asked
     status = canary.raw["status"]
@@ -85,14 +86,14 @@ async def test_the_metrics_of_both_revisions_are_read_from_the_cursor_on(canary)
 
 
 @pytest.fixture
-def shadow():
+def shadow() -> Scene:
     """A scene in which v2 gets copies."""
     world = World(rollout={"shadow": {}}).ask("v1").settled("Stable")
     world.ask("v2").until("Shadow")
     return Scene(world)
 
 
-async def test_a_shadows_pairs_are_read_and_when_they_pass_what_a_canary_needs(shadow):
+async def test_a_shadows_pairs_are_read_and_when_they_pass_what_a_canary_needs(shadow: Scene) -> None:
     await shadow.observe()
     ((metrics, labels, since, _),) = shadow.metrics.asked
     rollout = shadow.raw["status"]["rollout"]
@@ -106,17 +107,17 @@ async def test_a_shadows_pairs_are_read_and_when_they_pass_what_a_canary_needs(s
     assert shadow.metrics.asked[0][2] is None
 
 
-async def test_what_can_not_be_asked_makes_a_shadow_blind(shadow):
+async def test_what_can_not_be_asked_makes_a_shadow_blind(shadow: Scene) -> None:
     shadow.metrics.error = MetricsError("Prometheus can't be asked.")
     assert (await shadow.observe()).metrics == MetricsUnavailable("Prometheus can't be asked.")
 
 
-async def test_a_prometheus_that_cannot_be_asked_makes_blind(canary):
+async def test_a_prometheus_that_cannot_be_asked_makes_blind(canary: Scene) -> None:
     canary.metrics.error = MetricsError("Prometheus at http://prometheus can't be asked.")
     assert (await canary.observe()).metrics == MetricsUnavailable("Prometheus at http://prometheus can't be asked.")
 
 
-async def test_fresh_samples_become_a_block(canary):
+async def test_fresh_samples_become_a_block(canary: Scene) -> None:
     cursor = canary.raw["status"]["rollout"]["cursor"]
     labels = {
         "__name__": "envoy_cluster_endpoint_rq_success",
@@ -138,11 +139,11 @@ async def test_fresh_samples_become_a_block(canary):
     assert (found.cursor, seen_in(found).attempts.candidate_attempts) == (cursor + 2, 5)
 
 
-async def test_when_a_canary_may_open_stables_last_half_hour_is_read_too():
+async def test_when_a_canary_may_open_stables_last_half_hour_is_read_too() -> None:
     world = World().ask("v1").settled("Stable")
     world.ask("v2").look()
     scene = Scene(world)
-    stable, candidate = world.status.stable.revision, world.status.candidate.revision
+    stable, candidate = stable_of(world.status).revision, candidate_of(world.status).revision
     scene.metrics.series = (*seven_attempts(stable, world.now), *seven_attempts(candidate, world.now))
     found = (await scene.observe()).metrics
     assert seen_in(found).before == BaselineRate(9 * 7, 9 * 2, 1.0, 18.0)
@@ -152,11 +153,11 @@ async def test_when_a_canary_may_open_stables_last_half_hour_is_read_too():
     assert metrics == EnvoyDataPlane.history_series
 
 
-async def test_slow_answers_are_read_where_the_spec_asks_for_them():
+async def test_slow_answers_are_read_where_the_spec_asks_for_them() -> None:
     world = World(rollout={"latency": {"threshold": "200ms"}}).ask("v1").settled("Stable")
     world.ask("v2").look()
     scene = Scene(world)
-    stable = world.status.stable.revision
+    stable = stable_of(world.status).revision
     of = {"headgate_revision": stable, "instance": "router"}
     gains = {("_count", None): 5, ("_bucket", "200"): 3, ("_bucket", "500"): 5}
     times = [
@@ -173,7 +174,7 @@ async def test_slow_answers_are_read_where_the_spec_asks_for_them():
 
 @pytest.mark.parametrize("chain", [[], [{"modelDeployment": "simple"}]])
 @pytest.mark.parametrize("timeout_ms", [1, 10, 100, 200, 450, 1000, 3000, 60_000])
-def test_stable_is_late_where_the_router_gives_up_a_candidate(timeout_ms, chain):
+def test_stable_is_late_where_the_router_gives_up_a_candidate(timeout_ms: int, chain: list[Any]) -> None:
     """Both sides have the rule: the operator as a share of the budget, the router as an edge of its histogram."""
     seconds = give_up_after(Traffic.model_validate({"timeout": f"{timeout_ms}ms", "fallback": chain}))
     edge = give_up_edge([float(edge) for edge in LATENCY_EDGES_MS], seconds) or 1
@@ -181,16 +182,16 @@ def test_stable_is_late_where_the_router_gives_up_a_candidate(timeout_ms, chain)
     assert give_up_after(Traffic(retryOnStable=False)) is None
 
 
-async def test_while_stables_past_cannot_be_read_no_canary_opens():
+async def test_while_stables_past_cannot_be_read_no_canary_opens() -> None:
     world = World().ask("v1").settled("Stable")
     world.ask("v2").look()
     scene = Scene(world)
-    scene.metrics.series = seven_attempts(world.status.stable.revision, world.now)
+    scene.metrics.series = seven_attempts(stable_of(world.status).revision, world.now)
     scene.metrics.error_after = 1
     assert isinstance((await scene.observe()).metrics, MetricsUnavailable)
 
 
-def seven_attempts(revision, now):
+def seven_attempts(revision: str, now: float) -> tuple[Any, ...]:
     """Ten samples of a revision's pod: five answers and two errors from each to the next."""
     of = {"headgate_revision": revision, "instance": "router", "envoy_endpoint_address": "10.0.0.1:8000"}
     gains = {"envoy_cluster_endpoint_rq_success": 5.0, "envoy_cluster_endpoint_rq_error": 2.0}
@@ -202,24 +203,24 @@ def seven_attempts(revision, now):
     return (*routers, Series(ready, ((now - 1, 1.0), (now, 1.0))))
 
 
-async def test_nothing_is_asked_when_nothing_is_rolled_out():
+async def test_nothing_is_asked_when_nothing_is_rolled_out() -> None:
     scene = Scene(World().ask("v1").settled("Stable"))
     assert (await scene.observe()).metrics == NoNewSamples()
     assert scene.metrics.asked == []
 
 
-async def test_nothing_is_asked_before_the_candidates_pods_are_ready():
+async def test_nothing_is_asked_before_the_candidates_pods_are_ready() -> None:
     world = World().ask("v1").settled("Stable")
     world.ask("v2").look()
     scene = Scene(world)
-    scene.kube.find("Deployment", world.status.candidate.revision)["status"] = {}
+    scene.kube.find("Deployment", candidate_of(world.status).revision)["status"] = {}
     assert (await scene.observe()).metrics == NoNewSamples()
     assert scene.metrics.asked == []
-    scene.ready(world.status.candidate.revision)
+    scene.ready(candidate_of(world.status).revision)
     assert isinstance((await scene.observe()).metrics, MetricsUnavailable)
 
 
-async def test_a_model_without_children_is_observed_as_empty():
+async def test_a_model_without_children_is_observed_as_empty() -> None:
     raw = {
         "metadata": {"namespace": "models", "name": "fraud", "uid": "u"},
         "spec": {"model": {"version": "v1", "uri": "file:///m"}},
@@ -229,32 +230,32 @@ async def test_a_model_without_children_is_observed_as_empty():
     assert (o.router.ready, o.metrics, o.drift) == (0, NoNewSamples(), None)
 
 
-async def test_a_spec_that_cannot_be_read_is_an_error(canary):
+async def test_a_spec_that_cannot_be_read_is_an_error(canary: Scene) -> None:
     canary.raw["spec"] = {"model": {}}
     with pytest.raises(ValidationError):
         await canary.observe()
 
 
-async def test_a_status_of_a_newer_operator_can_be_read(canary):
+async def test_a_status_of_a_newer_operator_can_be_read(canary: Scene) -> None:
     canary.raw["status"]["later"] = {"field": 1}
     canary.raw["status"]["rollout"]["evidence"]["signals"].append({"name": "newer", "state": "7", "more": {}})
-    assert (await canary.observe()).status.rollout.phase == "Canary"
+    assert rollout_of((await canary.observe()).status).phase == "Canary"
 
 
-async def test_the_time_is_asked_for_once_in_a_look(canary):
+async def test_the_time_is_asked_for_once_in_a_look(canary: Scene) -> None:
     await canary.observe()
     assert (canary.metrics.times_asked, len(canary.metrics.asked)) == (1, 1)
 
 
-def pending():
+def pending() -> tuple[Any, ...]:
     """A scene in which v2 is ready, and its canary may open."""
     world = World().ask("v1").settled("Stable")
     world.ask("v2").look()
     return world, Scene(world)
 
 
-def test_what_a_canary_needs_to_open_is_read_at_the_same_time():
-    async def story(clock):
+def test_what_a_canary_needs_to_open_is_read_at_the_same_time() -> None:
+    async def story(clock: Any) -> None:
         world, scene = pending()
         both = (world.status.stable.revision, world.status.candidate.revision)
         scene.metrics.series = [each for revision in both for each in seven_attempts(revision, world.now)]
@@ -265,8 +266,8 @@ def test_what_a_canary_needs_to_open_is_read_at_the_same_time():
     run(story)
 
 
-def test_a_prometheus_that_is_too_slow_makes_blind_after_a_bounded_time():
-    async def story(clock):
+def test_a_prometheus_that_is_too_slow_makes_blind_after_a_bounded_time() -> None:
+    async def story(clock: Any) -> None:
         _, scene = pending()
         scene.metrics.takes, start = 4.0, clock()
         found = (await scene.observe()).metrics
@@ -277,17 +278,18 @@ def test_a_prometheus_that_is_too_slow_makes_blind_after_a_bounded_time():
     run(story)
 
 
-def test_a_deployment_keeps_what_its_record_holds():
+def test_a_deployment_keeps_what_its_record_holds() -> None:
     world, scene = pending()
     candidate = world.status.candidate.revision
     kept = revision_kept_on(scene.kube.find("Deployment", candidate))
     view = world.revisions[candidate]
+    assert kept
     assert (kept.name, kept.spec, kept.recorded) == (candidate, view.spec, False)
     assert kept.status.baseline == view.status.baseline is not None
     assert revision_kept_on(scene.kube.find("Deployment", "fraud-router")) is None
 
 
-async def test_what_another_object_of_this_name_did_is_no_history():
+async def test_what_another_object_of_this_name_did_is_no_history() -> None:
     world, scene = pending()
     both = (world.status.stable.revision, world.status.candidate.revision)
     scene.metrics.series = [each for revision in both for each in seven_attempts(revision, world.now)]

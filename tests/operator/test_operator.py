@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from fakes import FakeKube
 
 from headgate import __main__ as process
+from headgate.__main__ import Operator
 from headgate.api import API_VERSION
 from headgate.errors import KubernetesError, NotFound
 from headgate.settings import Settings
@@ -19,24 +22,25 @@ SETTINGS = Settings(serving_image="serving", envoy_image="envoy", port=0, pod_na
 class Cluster(FakeKube):
     """An API server that may lack the CRDs, and kopf's place in the process."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.installed, self.discovered, self.trouble = True, True, None
-        self.kopf = asyncio.Queue()
+        self.installed, self.discovered = True, True
+        self.trouble: KubernetesError | None = None
+        self.kopf: asyncio.Queue[Any] = asyncio.Queue()
         """What ends kopf: an error, or None."""
         self.watching = 0
 
-    async def list(self, api_version, kind, namespace, labels):
+    async def list(self, api_version: str, kind: str, namespace: Any, labels: Any) -> list[Any]:
         if self.trouble:
             raise self.trouble
         if api_version == API_VERSION and not self.installed:
             raise NotFound(f"no {kind}")
         return await super().list(api_version, kind, namespace, labels)
 
-    async def resources(self, api_version):
+    async def resources(self, api_version: str) -> frozenset[Any]:
         return await super().resources(api_version) if self.installed and self.discovered else frozenset()
 
-    async def in_thread(self, name, main):
+    async def in_thread(self, name: str, main: Callable[..., Any]) -> Any:
         """In place of `threads.in_thread`."""
         if name != "kopf":
             return await main()
@@ -47,7 +51,7 @@ class Cluster(FakeKube):
 
 
 @pytest.fixture
-async def cluster(monkeypatch):
+async def cluster(monkeypatch: Any) -> Cluster:
     found = Cluster()
     monkeypatch.setattr(process, "in_thread", found.in_thread)
     monkeypatch.setattr(process, "AGAIN_AFTER", 0.001)
@@ -55,8 +59,8 @@ async def cluster(monkeypatch):
 
 
 @asynccontextmanager
-async def running(cluster):
-    async def connect():
+async def running(cluster: Any) -> AsyncIterator[Any]:
+    async def connect() -> Any:
         return cluster
 
     operator = process.Operator(SETTINGS, cluster, connect)
@@ -68,11 +72,11 @@ async def running(cluster):
         await asyncio.gather(task, return_exceptions=True)
 
 
-def leads(operator):
+def leads(operator: Operator) -> bool:
     return operator.ready().detail == "leads"
 
 
-async def test_it_leads_when_everything_was_listed(cluster):
+async def test_it_leads_when_everything_was_listed(cluster: Cluster) -> None:
     async with running(cluster) as operator:
         await until(lambda: leads(operator))
         assert operator.healthy().well
@@ -80,7 +84,7 @@ async def test_it_leads_when_everything_was_listed(cluster):
     assert cluster.find("Lease", "headgate", "headgate-system")["spec"]["holderIdentity"] == ""
 
 
-async def test_installed_before_its_crds_it_says_so_and_works_when_they_are_there(cluster):
+async def test_installed_before_its_crds_it_says_so_and_works_when_they_are_there(cluster: Cluster) -> None:
     cluster.installed = False
     async with running(cluster) as operator:
         await until(lambda: "CustomResourceDefinition" in operator.ready().detail)
@@ -92,7 +96,7 @@ async def test_installed_before_its_crds_it_says_so_and_works_when_they_are_ther
         assert (operator.ready().well, cluster.watching) == (True, 1)
 
 
-async def test_crds_that_discovery_does_not_have_yet_are_waited_for(cluster):
+async def test_crds_that_discovery_does_not_have_yet_are_waited_for(cluster: Cluster) -> None:
     cluster.discovered = False
     async with running(cluster) as operator:
         await until(lambda: "CustomResourceDefinition" in operator.ready().detail)
@@ -101,7 +105,9 @@ async def test_crds_that_discovery_does_not_have_yet_are_waited_for(cluster):
         await until(lambda: leads(operator))
 
 
-async def test_what_can_not_be_listed_is_tried_again_and_said(cluster, caplog):
+async def test_what_can_not_be_listed_is_tried_again_and_said(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.WARNING, logger="headgate")
     cluster.trouble = KubernetesError("503 the API server starts")
     async with running(cluster) as operator:
@@ -112,7 +118,7 @@ async def test_what_can_not_be_listed_is_tried_again_and_said(cluster, caplog):
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError("etcdserver: no leader"), ConnectionResetError()])
-async def test_when_kopf_ends_the_work_begins_anew_and_the_process_goes_on(cluster, error):
+async def test_when_kopf_ends_the_work_begins_anew_and_the_process_goes_on(cluster: Cluster, error: Any) -> None:
     async with running(cluster) as operator:
         await until(lambda: leads(operator))
         before = operator._leader
@@ -122,7 +128,7 @@ async def test_when_kopf_ends_the_work_begins_anew_and_the_process_goes_on(clust
         assert operator.election.leading, "the lease stays ours"
 
 
-async def test_crds_that_are_removed_while_it_leads_are_waited_for(cluster):
+async def test_crds_that_are_removed_while_it_leads_are_waited_for(cluster: Cluster) -> None:
     async with running(cluster) as operator:
         await until(lambda: leads(operator))
         cluster.installed = False
@@ -132,7 +138,7 @@ async def test_crds_that_are_removed_while_it_leads_are_waited_for(cluster):
         await until(lambda: leads(operator))
 
 
-async def test_who_loses_the_lease_stops_its_work_and_stands_for_election_again(cluster):
+async def test_who_loses_the_lease_stops_its_work_and_stands_for_election_again(cluster: Cluster) -> None:
     async with running(cluster) as operator:
         await until(lambda: leads(operator))
         before = operator._leader
@@ -145,7 +151,7 @@ async def test_who_loses_the_lease_stops_its_work_and_stands_for_election_again(
         assert operator._leader is not before
 
 
-async def test_every_model_is_looked_at_after_a_start(cluster):
+async def test_every_model_is_looked_at_after_a_start(cluster: Cluster) -> None:
     meta = {"namespace": "models", "name": "fraud"}
     spec = {"model": {"version": "v1", "uri": "file:///models/v1"}}
     cluster.put({"apiVersion": API_VERSION, "kind": "ModelDeployment", "metadata": meta, "spec": spec})
@@ -153,7 +159,7 @@ async def test_every_model_is_looked_at_after_a_start(cluster):
         await until(lambda: cluster.find("Deployment", "fraud-router"))
 
 
-async def test_it_is_not_well_when_lists_or_workers_hang(cluster):
+async def test_it_is_not_well_when_lists_or_workers_hang(cluster: Cluster) -> None:
     async with running(cluster) as operator:
         await until(lambda: leads(operator))
         leader = operator._leader

@@ -1,11 +1,16 @@
 """A data plane that is not Envoy's: whole percents, no shadow, one route and no pods of its own."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import pytest
 from small_cluster import Cluster
 
 from headgate.api import API_VERSION, contract
+from headgate.api.spec import Spec
+from headgate.api.status import Retiring
 from headgate.core.dataplane import DataPlane, Read
-from headgate.core.model import BaselineRate, Capabilities, MetricsUnavailable, NoNewSamples, Workload
+from headgate.core.model import BaselineRate, Capabilities, MetricsUnavailable, NoNewSamples, Observation, Workload
 from headgate.core.signals.signal import Comparison, PairBlock, Samples
 from headgate.core.statistics.counters import Series, read_since
 from headgate.core.statistics.rates import AttemptBlock
@@ -14,25 +19,25 @@ REQUESTS = "gateway_requests_total"
 
 
 class GatewaySamples(Samples):
-    def attempts(self):
+    def attempts(self) -> AttemptBlock:
         counts = []
         for revision in (self.compared.candidate, self.compared.stable):
             mine = [i for i in self.increments if i.labels.get(contract.REVISION) == revision]
             counts += [sum(i.gained for i in mine), sum(i.gained for i in mine if i.labels.get("code") == "5xx")]
         return AttemptBlock(*counts)
 
-    def slow_answers(self):
+    def slow_answers(self) -> None:
         return None
 
-    def pairs(self):
+    def pairs(self) -> Any:
         return PairBlock()
 
 
 class NoHistory:
-    def failures(self):
+    def failures(self) -> BaselineRate:
         return BaselineRate()
 
-    def slow_answers(self, edge):
+    def slow_answers(self, edge: Any) -> Any:
         return BaselineRate()
 
 
@@ -43,32 +48,36 @@ class Gateway(DataPlane):
     left = True
     """Whether it sends nothing to what retires."""
 
-    def compared(self, spec, stable, candidate):
+    def compared(self, spec: Spec, stable: str, candidate: str) -> Comparison:
         return Comparison(stable, candidate)
 
-    def read(self, series, now, cursor, compared, stale_after):
+    def read(
+        self, series: Iterable[Series], now: float, cursor: float | None, compared: Comparison, stale_after: float
+    ) -> Read | NoNewSamples | MetricsUnavailable:
         found = [s for s in series if s.samples]
         if not found:
             return MetricsUnavailable("The gateway has no samples.")
         reading = read_since(cursor, found, stale_after)
         return Read(reading.cursor, GatewaySamples(found, reading.increments, compared)) if reading else NoNewSamples()
 
-    def read_pairs(self, series, now, cursor, compared, stale_after):
+    def read_pairs(self, series: Any, now: Any, cursor: Any, compared: Any, stale_after: Any) -> Read:
         raise AssertionError("it can't copy requests")
 
-    def history(self, series, cursor, compared):
+    def history(self, series: Iterable[Series], cursor: float, compared: Comparison) -> NoHistory:
         return NoHistory()
 
-    def released(self, retiring, routers, series, clock_ahead):
+    def released(
+        self, retiring: Iterable[Retiring], routers: Iterable[str], series: Iterable[Series], clock_ahead: float
+    ) -> frozenset[Any]:
         return frozenset(each.revision for each in retiring) if self.left else frozenset()
 
-    def workload(self, name, deployments, pods):
+    def workload(self, name: str, deployments: Sequence[Any], pods: Sequence[Any]) -> Workload:
         return Workload(1, 1, True, available=1)
 
-    def unwanted(self, o):
+    def unwanted(self, o: Observation) -> list[Any]:
         return []
 
-    def manifests(self, o):
+    def manifests(self, o: Observation) -> list[Any]:
         route = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute"}
         backends = [{"name": t.revision, "weight": t.weight} for t in o.status.traffic]
         meta = {"name": o.name, "namespace": o.namespace}
@@ -76,7 +85,9 @@ class Gateway(DataPlane):
 
 
 class Routed(Cluster):
-    def serve(self, candidate=(0, 0), stable=(1000, 0), seconds=1):
+    def serve(
+        self, candidate: tuple[int, int] = (0, 0), stable: tuple[int, int] = (1000, 0), seconds: float = 1
+    ) -> None:
         """Successes and errors of both since the cursor."""
         status = self.status
         start = status["rollout"].get("cursor") or self.now - 2
@@ -90,17 +101,17 @@ class Routed(Cluster):
         ]
 
     @property
-    def weights(self):
+    def weights(self) -> list[Any]:
         (rule,) = self.kube.find("HTTPRoute", "fraud")["spec"]["rules"]
         return [backend["weight"] for backend in rule["backendRefs"]]
 
 
 @pytest.fixture
-def cluster():
+def cluster() -> Routed:
     return Routed(Gateway())
 
 
-async def test_a_bad_candidate_is_rolled_back_and_the_route_follows(cluster):
+async def test_a_bad_candidate_is_rolled_back_and_the_route_follows(cluster: Routed) -> None:
     await cluster.canary()
     assert all(weight == int(weight) for weight in cluster.weights)
     assert len(cluster.weights) == 2
@@ -110,7 +121,7 @@ async def test_a_bad_candidate_is_rolled_back_and_the_route_follows(cluster):
     assert cluster.weights == [100]
 
 
-async def test_a_good_candidate_is_promoted(cluster):
+async def test_a_good_candidate_is_promoted(cluster: Routed) -> None:
     await cluster.canary()
     for _ in range(8):
         if cluster.status["phase"] != "Canary":
@@ -122,7 +133,7 @@ async def test_a_good_candidate_is_promoted(cluster):
     assert cluster.weights[-1] == 100
 
 
-async def test_what_it_can_not_do_is_left_out(cluster):
+async def test_what_it_can_not_do_is_left_out(cluster: Routed) -> None:
     await cluster.live()
     cluster.ask("v2", rollout={"shadow": {}})
     await cluster.look()
@@ -133,7 +144,7 @@ async def test_what_it_can_not_do_is_left_out(cluster):
     assert "shadow" not in [entry["name"] for entry in cluster.status["rollout"]["evidence"]["signals"]]
 
 
-async def test_nothing_of_envoy_is_applied(cluster):
+async def test_nothing_of_envoy_is_applied(cluster: Routed) -> None:
     await cluster.canary()
     kinds = {(kind, name) for kind, _, name in cluster.kube.objects}
     assert not [name for _, name in kinds if name.endswith("-router")]
@@ -141,15 +152,17 @@ async def test_nothing_of_envoy_is_applied(cluster):
     assert cluster.kube.find("ModelDeployment", "fraud")["apiVersion"] == API_VERSION
 
 
-async def test_pods_stay_until_the_gateway_has_left_them(cluster):
+async def test_pods_stay_until_the_gateway_has_left_them(cluster: Routed) -> None:
     await cluster.canary()
     candidate = cluster.status["candidate"]["revision"]
-    cluster.plane.left = False
+    plane = cluster.plane
+    assert isinstance(plane, Gateway)
+    plane.left = False
     cluster.serve(candidate=(10, 90))
     for seconds in (1, 10, 10, 10):
         await cluster.look(seconds)
     assert cluster.kube.find("Deployment", candidate)
-    cluster.plane.left = True
+    plane.left = True
     for seconds in (20, 2):
         await cluster.look(seconds)
     assert cluster.kube.find("Deployment", candidate) is None

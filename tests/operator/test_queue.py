@@ -3,8 +3,10 @@
 import asyncio
 import logging
 from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,12 +20,12 @@ A, B, C = (Key("models", name) for name in "abc")
 
 
 @pytest.fixture(autouse=True)
-def silent(caplog):
+def silent(caplog: Any) -> None:
     caplog.set_level(logging.CRITICAL, logger="headgate.queue")
 
 
 @asynccontextmanager
-async def working(queue, do, workers=1):
+async def working(queue: Any, do: Any, workers: int = 1) -> AsyncIterator[Any]:
     tasks = [asyncio.create_task(queue.work(do)) for _ in range(workers)]
     try:
         yield
@@ -36,13 +38,13 @@ async def working(queue, do, workers=1):
 class Looks:
     """Work that remembers when it was done, and answers as it is told."""
 
-    def __init__(self, clock, takes=0.0):
+    def __init__(self, clock: Callable[..., Any], takes: float = 0.0) -> None:
         self.clock, self.takes, self.start = clock, takes, clock()
-        self.done = []
-        self.answers = defaultdict(list)
-        self.running = set()
+        self.done: list[Any] = []
+        self.answers: dict[Any, list[Any]] = defaultdict(list)
+        self.running: set[Any] = set()
 
-    async def __call__(self, key):
+    async def __call__(self, key: Key) -> float | None:
         assert key not in self.running, "two workers on one key"
         self.running.add(key)
         self.done.append((round(self.clock() - self.start, 3), key))
@@ -54,10 +56,10 @@ class Looks:
         return answer
 
 
-def story(test):
+def story(test: Any) -> Any:
     """Run an async story in virtual time."""
 
-    def wrapped():
+    def wrapped() -> None:
         run(test)
 
     wrapped.__name__ = test.__name__
@@ -65,7 +67,7 @@ def story(test):
 
 
 @story
-async def test_a_key_that_was_added_many_times_is_worked_on_once(clock):
+async def test_a_key_that_was_added_many_times_is_worked_on_once(clock: Any) -> None:
     queue, looks = Queue(clock), Looks(clock)
     for _ in range(5):
         queue.add(A)
@@ -76,7 +78,7 @@ async def test_a_key_that_was_added_many_times_is_worked_on_once(clock):
 
 
 @story
-async def test_the_earliest_comes_first(clock):
+async def test_the_earliest_comes_first(clock: Any) -> None:
     queue, looks = Queue(clock), Looks(clock)
     queue.add(A, after=3)
     queue.add(B, after=1)
@@ -87,7 +89,7 @@ async def test_the_earliest_comes_first(clock):
 
 
 @story
-async def test_an_earlier_time_wins_over_a_later_one(clock):
+async def test_an_earlier_time_wins_over_a_later_one(clock: Any) -> None:
     queue, looks = Queue(clock), Looks(clock)
     queue.add(A, after=30)
     queue.add(A, after=2)
@@ -98,7 +100,7 @@ async def test_an_earlier_time_wins_over_a_later_one(clock):
 
 
 @story
-async def test_an_event_wakes_a_worker_that_waits_for_a_later_key(clock):
+async def test_an_event_wakes_a_worker_that_waits_for_a_later_key(clock: Any) -> None:
     queue, looks = Queue(clock), Looks(clock)
     queue.add(A, after=30)
     async with working(queue, looks):
@@ -110,7 +112,7 @@ async def test_an_event_wakes_a_worker_that_waits_for_a_later_key(clock):
 
 
 @story
-async def test_a_key_comes_back_when_its_work_says_so(clock):
+async def test_a_key_comes_back_when_its_work_says_so(clock: Any) -> None:
     queue, looks = Queue(clock), Looks(clock)
     looks.answers[A] = [5.0, 2.0, None]
     queue.add(A)
@@ -120,8 +122,8 @@ async def test_a_key_comes_back_when_its_work_says_so(clock):
 
 
 @story
-async def test_failures_come_back_with_growing_delays(clock):
-    reasons = []
+async def test_failures_come_back_with_growing_delays(clock: Any) -> None:
+    reasons: list[Any] = []
     queue, looks = Queue(clock, reasons.append), Looks(clock)
     looks.answers[A] = [MetricsError("no")] * 9 + [ValueError("bug")]
     queue.add(A)
@@ -134,7 +136,7 @@ async def test_failures_come_back_with_growing_delays(clock):
 
 
 @story
-async def test_a_success_ends_the_growth(clock):
+async def test_a_success_ends_the_growth(clock: Any) -> None:
     queue, looks = Queue(clock), Looks(clock)
     looks.answers[A] = [MetricsError("no"), MetricsError("no"), 10.0, MetricsError("no"), None]
     queue.add(A)
@@ -144,7 +146,7 @@ async def test_a_success_ends_the_growth(clock):
 
 
 @story
-async def test_an_event_does_not_wait_for_the_delay_after_a_failure(clock):
+async def test_an_event_does_not_wait_for_the_delay_after_a_failure(clock: Any) -> None:
     queue, looks = Queue(clock), Looks(clock)
     looks.answers[A] = [MetricsError("no")] * 7
     queue.add(A)
@@ -157,7 +159,7 @@ async def test_an_event_does_not_wait_for_the_delay_after_a_failure(clock):
 
 
 @story
-async def test_a_failing_key_does_not_hold_up_the_others(clock):
+async def test_a_failing_key_does_not_hold_up_the_others(clock: Any) -> None:
     queue, looks = Queue(clock), Looks(clock)
     looks.answers[A] = [MetricsError("no")] * 20
     queue.add(A)
@@ -169,7 +171,7 @@ async def test_a_failing_key_does_not_hold_up_the_others(clock):
 
 
 @story
-async def test_a_key_is_worked_on_by_one_worker_at_a_time(clock):
+async def test_a_key_is_worked_on_by_one_worker_at_a_time(clock: Any) -> None:
     queue, looks = Queue(clock), Looks(clock, takes=5)
     queue.add(A)
     async with working(queue, looks, workers=3):
@@ -181,7 +183,7 @@ async def test_a_key_is_worked_on_by_one_worker_at_a_time(clock):
 
 
 @story
-async def test_an_event_during_the_work_leads_to_another_look(clock):
+async def test_an_event_during_the_work_leads_to_another_look(clock: Any) -> None:
     queue, looks = Queue(clock), Looks(clock, takes=5)
     queue.add(A)
     async with working(queue, looks):
@@ -192,7 +194,7 @@ async def test_an_event_during_the_work_leads_to_another_look(clock):
 
 
 @story
-async def test_several_workers_work_on_several_keys_at_the_same_time(clock):
+async def test_several_workers_work_on_several_keys_at_the_same_time(clock: Any) -> None:
     queue, looks = Queue(clock), Looks(clock, takes=5)
     for key in (A, B, C):
         queue.add(key)
@@ -202,7 +204,7 @@ async def test_several_workers_work_on_several_keys_at_the_same_time(clock):
 
 
 @story
-async def test_work_that_is_cancelled_ends_the_worker(clock):
+async def test_work_that_is_cancelled_ends_the_worker(clock: Any) -> None:
     queue, looks = Queue(clock), Looks(clock, takes=5)
     queue.add(A)
     async with working(queue, looks):
@@ -218,8 +220,10 @@ actions = st.lists(
 
 @settings(max_examples=50, deadline=None)
 @given(actions, st.integers(1, 4), st.sampled_from([0.0, 0.7, 3.0]))
-def test_whatever_was_asked_for_is_looked_at_by_then_or_as_soon_as_a_worker_is_free(asked, workers, takes):
-    async def play(clock):
+def test_whatever_was_asked_for_is_looked_at_by_then_or_as_soon_as_a_worker_is_free(
+    asked: list[Any], workers: int, takes: float
+) -> None:
+    async def play(clock: Any) -> None:
         queue, looks = Queue(clock), Looks(clock, takes)
         wanted = []
         async with working(queue, looks, workers):
@@ -239,7 +243,7 @@ def test_whatever_was_asked_for_is_looked_at_by_then_or_as_soon_as_a_worker_is_f
 
 
 @story
-async def test_it_is_known_how_long_the_oldest_key_has_been_due(clock):
+async def test_it_is_known_how_long_the_oldest_key_has_been_due(clock: Any) -> None:
     queue = Queue(clock)
     assert queue.overdue() == 0
     queue.add(A, after=5)
@@ -250,7 +254,7 @@ async def test_it_is_known_how_long_the_oldest_key_has_been_due(clock):
 
 
 @story
-async def test_it_is_known_when_a_worker_last_came_to_an_end_well_or_not(clock):
+async def test_it_is_known_when_a_worker_last_came_to_an_end_well_or_not(clock: Any) -> None:
     queue, looks = Queue(clock), Looks(clock, takes=1)
     looks.answers[A] = [MetricsError("no")]
     begun = queue.ended_at
@@ -260,13 +264,13 @@ async def test_it_is_known_when_a_worker_last_came_to_an_end_well_or_not(clock):
     assert queue.ended_at - begun == pytest.approx(5.0)
 
 
-def test_a_namespace_that_is_being_deleted_is_not_worth_a_warning(caplog):
+def test_a_namespace_that_is_being_deleted_is_not_worth_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="headgate.queue")
 
-    async def fails(key):
+    async def fails(key: Any) -> None:
         raise NamespaceTerminating("it is being terminated") if key == A else MetricsError("no")
 
-    async def told(clock):
+    async def told(clock: Any) -> None:
         queue = Queue(clock)
         queue.add(A)
         queue.add(B)

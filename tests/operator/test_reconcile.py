@@ -3,7 +3,9 @@
 import asyncio
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from small_cluster import KEY, Cluster
@@ -26,11 +28,11 @@ from virtual_time import run
 
 
 @pytest.fixture
-def cluster():
+def cluster() -> Cluster:
     return Cluster()
 
 
-async def test_the_first_look_writes_status_then_revision_then_children(cluster):
+async def test_the_first_look_writes_status_then_revision_then_children(cluster: Cluster) -> None:
     assert await cluster.look() == 5.0
     verbs = [r[:2] for r in cluster.kube.writes]
     assert verbs[:4] == [
@@ -52,19 +54,19 @@ async def test_the_first_look_writes_status_then_revision_then_children(cluster)
     ]
 
 
-async def test_a_second_look_sends_nothing(cluster):
+async def test_a_second_look_sends_nothing(cluster: Cluster) -> None:
     await cluster.look()
     await cluster.look()
     assert cluster.kube.writes == []
 
 
-async def test_an_idle_model_is_left_alone(cluster):
+async def test_an_idle_model_is_left_alone(cluster: Cluster) -> None:
     await cluster.live()
     await cluster.look()
     assert cluster.kube.requests == [("get", "ModelDeployment", "fraud")]
 
 
-async def test_a_new_operator_applies_everything_again_and_changes_nothing(cluster):
+async def test_a_new_operator_applies_everything_again_and_changes_nothing(cluster: Cluster) -> None:
     await cluster.live()
     before = {ident: o["metadata"]["generation"] for ident, o in cluster.kube.objects.items()}
     cluster.reconciler = cluster.restarted()
@@ -75,13 +77,13 @@ async def test_a_new_operator_applies_everything_again_and_changes_nothing(clust
     assert cluster.kube.writes == []
 
 
-async def test_children_are_applied_again_after_a_while(cluster):
+async def test_children_are_applied_again_after_a_while(cluster: Cluster) -> None:
     await cluster.live()
     await cluster.look(REAPPLY_EVERY)
     assert {r[:2] for r in cluster.kube.writes if r[0] != "apply"} == {("delete", "HorizontalPodAutoscaler")}
 
 
-async def test_a_rollback_is_written_before_anything_else(cluster):
+async def test_a_rollback_is_written_before_anything_else(cluster: Cluster) -> None:
     await cluster.canary()
     cluster.serve(candidate=(10, 90))
     await cluster.look()
@@ -92,7 +94,7 @@ async def test_a_rollback_is_written_before_anything_else(cluster):
     assert cluster.telemetry.registry.get_sample_value("headgate_rollbacks_total", labels) == 1
 
 
-async def test_the_pods_of_a_rejected_version_go_after_the_drain(cluster):
+async def test_the_pods_of_a_rejected_version_go_after_the_drain(cluster: Cluster) -> None:
     await cluster.canary()
     revision = cluster.status["candidate"]["revision"]
     cluster.serve(candidate=(10, 90))
@@ -107,7 +109,7 @@ async def test_the_pods_of_a_rejected_version_go_after_the_drain(cluster):
     assert deletions[-1] == "Deployment", "the next look knows by the Deployment that something is left"
 
 
-async def test_pods_are_removed_even_if_one_request_fails(cluster):
+async def test_pods_are_removed_even_if_one_request_fails(cluster: Cluster) -> None:
     await cluster.canary()
     revision = cluster.status["candidate"]["revision"]
     cluster.serve(candidate=(10, 90))
@@ -120,11 +122,11 @@ async def test_pods_are_removed_even_if_one_request_fails(cluster):
     assert not {("Deployment", "models", revision), ("Service", "models", revision)} & set(cluster.kube.objects)
 
 
-async def test_a_conflict_stops_the_look_before_anything_else_is_done(cluster):
+async def test_a_conflict_stops_the_look_before_anything_else_is_done(cluster: Cluster) -> None:
     await cluster.live()
     cluster.ask("v2")
 
-    def somebody_else(verb, kind, name):
+    def somebody_else(verb: Any, kind: Any, name: Any) -> None:
         if (verb, kind) == ("status", "ModelDeployment"):
             cluster.ask("v3")
 
@@ -137,15 +139,15 @@ async def test_a_conflict_stops_the_look_before_anything_else_is_done(cluster):
     assert cluster.status["candidate"]["version"] == "v3"
 
 
-async def test_who_does_not_lead_writes_nothing(cluster):
+async def test_who_does_not_lead_writes_nothing(cluster: Cluster) -> None:
     cluster.leading = False
     with pytest.raises(NotLeading):
         await cluster.look()
     assert cluster.kube.writes == []
 
 
-async def test_who_stops_leading_in_the_middle_writes_nothing_more(cluster):
-    def lose(verb, kind, name):
+async def test_who_stops_leading_in_the_middle_writes_nothing_more(cluster: Cluster) -> None:
+    def lose(verb: Any, kind: Any, name: Any) -> None:
         cluster.leading = cluster.leading and verb != "status"
 
     cluster.kube.before = lose
@@ -154,7 +156,7 @@ async def test_who_stops_leading_in_the_middle_writes_nothing_more(cluster):
     assert [r[:2] for r in cluster.kube.writes] == [("status", "ModelDeployment"), ("create", "Event")]
 
 
-async def test_a_child_that_was_deleted_is_applied_again(cluster):
+async def test_a_child_that_was_deleted_is_applied_again(cluster: Cluster) -> None:
     await cluster.live()
     cluster.kube.objects.pop(("Service", "models", "fraud"))
     cluster.reconciler.child_changed("Service", "models", "fraud", None)
@@ -163,7 +165,7 @@ async def test_a_child_that_was_deleted_is_applied_again(cluster):
     assert cluster.kube.find("Service", "fraud")
 
 
-async def test_a_child_that_somebody_changed_is_applied_again(cluster):
+async def test_a_child_that_somebody_changed_is_applied_again(cluster: Cluster) -> None:
     await cluster.live()
     router = cluster.kube.find("Deployment", "fraud-router")
     cluster.reconciler.child_changed("Deployment", "models", "fraud-router", router["metadata"]["generation"])
@@ -177,27 +179,27 @@ async def test_a_child_that_somebody_changed_is_applied_again(cluster):
     assert cluster.kube.find("Deployment", "fraud-router")["spec"]["replicas"] == 2
 
 
-async def test_a_change_of_a_child_that_is_not_ours_is_no_news(cluster):
+async def test_a_change_of_a_child_that_is_not_ours_is_no_news(cluster: Cluster) -> None:
     await cluster.live()
     cluster.reconciler.child_changed("Deployment", "models", "other", 7)
     await cluster.look()
     assert cluster.kube.writes == []
 
 
-async def test_an_event_that_cannot_be_posted_stops_nothing(cluster):
+async def test_an_event_that_cannot_be_posted_stops_nothing(cluster: Cluster) -> None:
     cluster.kube.failing["create", "Event"] = KubernetesError("forbidden")
     await cluster.look()
     assert cluster.kube.find("Deployment", "fraud-router")
 
 
-async def test_events_are_posted_once_with_reason_and_message(cluster):
+async def test_events_are_posted_once_with_reason_and_message(cluster: Cluster) -> None:
     await cluster.live()
     events = [o for (kind, *_), o in cluster.kube.objects.items() if kind == "Event"]
     assert [e["reason"] for e in events] == ["RolloutStarted", "Live"]
     assert all(e["involvedObject"]["uid"] == "uid-fraud" and e["type"] == "Normal" for e in events)
 
 
-async def test_a_child_that_cannot_be_applied_does_not_hide_the_status(cluster):
+async def test_a_child_that_cannot_be_applied_does_not_hide_the_status(cluster: Cluster) -> None:
     cluster.kube.failing["apply", "Role"] = KubernetesError("forbidden")
     with pytest.raises(KubernetesError):
         await cluster.look()
@@ -206,7 +208,7 @@ async def test_a_child_that_cannot_be_applied_does_not_hide_the_status(cluster):
     assert cluster.kube.find("Role", "fraud-router")
 
 
-async def test_a_model_that_is_gone_is_forgotten(cluster):
+async def test_a_model_that_is_gone_is_forgotten(cluster: Cluster) -> None:
     await cluster.live()
     labels = {"headgate_namespace": "models", "headgate_model": "fraud", "phase": "Stable"}
     assert cluster.telemetry.registry.get_sample_value("headgate_rollout_phase", labels) == 1
@@ -216,14 +218,14 @@ async def test_a_model_that_is_gone_is_forgotten(cluster):
     assert cluster.telemetry.registry.get_sample_value("headgate_rollout_phase", labels) is None
 
 
-async def test_a_model_that_is_being_deleted_is_left_alone(cluster):
+async def test_a_model_that_is_being_deleted_is_left_alone(cluster: Cluster) -> None:
     await cluster.live()
     cluster.kube.find("ModelDeployment", "fraud")["metadata"]["deletionTimestamp"] = "2026-11-20T12:00:00Z"
     assert await cluster.look(1000) is None
     assert cluster.kube.writes == []
 
 
-async def test_a_whole_promotion_restarts_no_pod(cluster):
+async def test_a_whole_promotion_restarts_no_pod(cluster: Cluster) -> None:
     await cluster.canary()
     templates = {
         name: o["metadata"]["generation"] for (kind, _, name), o in cluster.kube.objects.items() if kind == "Deployment"
@@ -240,7 +242,7 @@ async def test_a_whole_promotion_restarts_no_pod(cluster):
         assert cluster.kube.find("Deployment", name)["metadata"]["generation"] == generation
 
 
-async def test_drift_is_looked_at_every_fifteen_seconds(cluster):
+async def test_drift_is_looked_at_every_fifteen_seconds(cluster: Cluster) -> None:
     await cluster.live()
     cluster.metrics.asked.clear()
     for _ in range(30):
@@ -248,7 +250,7 @@ async def test_drift_is_looked_at_every_fifteen_seconds(cluster):
     assert len(cluster.metrics.asked) == 2
 
 
-async def test_an_old_record_beyond_the_limit_is_deleted(cluster):
+async def test_an_old_record_beyond_the_limit_is_deleted(cluster: Cluster) -> None:
     await cluster.live()
     for i in range(14):
         cluster.ask(f"w{i}")
@@ -258,7 +260,7 @@ async def test_an_old_record_beyond_the_limit_is_deleted(cluster):
     assert len(records) == 10 + 2
 
 
-async def test_the_metrics_show_what_was_decided(cluster):
+async def test_the_metrics_show_what_was_decided(cluster: Cluster) -> None:
     await cluster.canary()
     base = {"headgate_namespace": "models", "headgate_model": "fraud"}
     value = cluster.telemetry.registry.get_sample_value
@@ -269,7 +271,7 @@ async def test_the_metrics_show_what_was_decided(cluster):
     assert value("headgate_revision_info", {**weight, "version": "v2"}) == 1
 
 
-async def test_an_autoscaler_that_the_spec_no_longer_asks_for_goes(cluster):
+async def test_an_autoscaler_that_the_spec_no_longer_asks_for_goes(cluster: Cluster) -> None:
     cluster.ask("v1", runtime={"autoscaling": {"maxReplicas": 3}})
     await cluster.live()
     revision = cluster.status["stable"]["revision"]
@@ -279,11 +281,11 @@ async def test_an_autoscaler_that_the_spec_no_longer_asks_for_goes(cluster):
     assert ("HorizontalPodAutoscaler", revision) not in {(k, n) for k, _, n in cluster.kube.objects}
 
 
-async def test_a_decision_keeps_its_evidence_though_the_cache_of_revisions_lags(cluster):
+async def test_a_decision_keeps_its_evidence_though_the_cache_of_revisions_lags(cluster: Cluster) -> None:
     await cluster.canary()
     revision = cluster.status["candidate"]["revision"]
     lagging = cluster.kube.children("models", "fraud")
-    cluster.kube.children = lambda namespace, model: lagging
+    cluster.kube.children = lambda namespace, model: lagging  # type: ignore[method-assign]
     for _ in range(4):
         phase = cluster.status["phase"]
         cluster.serve(candidate=(2000, 0), stable=(2000 if phase == "Canary" else 0, 0), seconds=2)
@@ -296,8 +298,8 @@ async def test_a_decision_keeps_its_evidence_though_the_cache_of_revisions_lags(
     assert not [entry for entry in evidence.signals if entry.state], "nobody goes on with a record"
 
 
-def test_a_rollback_does_not_wait_for_what_decides_nothing():
-    async def story(clock):
+def test_a_rollback_does_not_wait_for_what_decides_nothing() -> None:
+    async def story(clock: Any) -> None:
         cluster = await Cluster().canary()
         for question in ("totals", "history"):
             setattr(cluster.metrics, question, hang)
@@ -316,17 +318,17 @@ def test_a_rollback_does_not_wait_for_what_decides_nothing():
     run(story)
 
 
-async def hang(*_):
+async def hang(*_: Any) -> None:
     await asyncio.Event().wait()
 
 
-def test_a_look_whose_requests_hang_is_given_up_after_what_decides_was_written():
-    async def story(clock):
+def test_a_look_whose_requests_hang_is_given_up_after_what_decides_was_written() -> None:
+    async def story(clock: Any) -> None:
         cluster = await Cluster().canary()
         cluster.serve(candidate=(10, 90))
         cluster.now += 1
         cluster.metrics.time = cluster.now
-        cluster.kube.create = hang
+        cluster.kube.create = hang  # type: ignore[method-assign, assignment]
         start = clock()
         with pytest.raises(TooSlow):
             await cluster.reconciler.reconcile(KEY)
@@ -336,13 +338,13 @@ def test_a_look_whose_requests_hang_is_given_up_after_what_decides_was_written()
     run(story)
 
 
-def without_records(cluster):
+def without_records(cluster: Cluster) -> None:
     """The cache has lost the ModelRevisions, or has not heard of them."""
     plain = cluster.kube.children
-    cluster.kube.children = lambda *of: replace(plain(*of), revisions=())
+    cluster.kube.children = lambda *of: replace(plain(*of), revisions=())  # type: ignore[method-assign]
 
 
-async def test_a_record_that_the_cache_lacks_is_asked_for_and_no_pod_is_restarted(cluster):
+async def test_a_record_that_the_cache_lacks_is_asked_for_and_no_pod_is_restarted(cluster: Cluster) -> None:
     await cluster.canary()
     before = {ident: o for ident, o in cluster.kube.objects.items() if ident[0] in ("Deployment", "ModelRevision")}
     without_records(cluster)
@@ -357,20 +359,20 @@ async def test_a_record_that_the_cache_lacks_is_asked_for_and_no_pod_is_restarte
 
 
 @pytest.mark.parametrize("error", [KubernetesError("503"), TimeoutError(), "unreadable"])
-async def test_no_rollback_waits_for_a_record_that_can_not_be_asked_for_or_read(cluster, error):
+async def test_no_rollback_waits_for_a_record_that_can_not_be_asked_for_or_read(cluster: Cluster, error: Any) -> None:
     await cluster.canary()
     candidate = cluster.status["candidate"]["revision"]
     without_records(cluster)
     plain = cluster.kube.get
 
-    async def get(api_version, kind, namespace, name):
+    async def get(api_version: Any, kind: Any, namespace: Any, name: Any) -> Any:
         if kind == "ModelRevision" and name == candidate:
             if isinstance(error, Exception):
                 raise error
             return {"metadata": {"name": name}, "spec": {"from": "another version"}}
         return await plain(api_version, kind, namespace, name)
 
-    cluster.kube.get = get
+    cluster.kube.get = get  # type: ignore[method-assign]
     cluster.serve(candidate=(10, 90))
     with pytest.raises(RecordsUnknown, match=candidate):
         await cluster.look()
@@ -379,15 +381,15 @@ async def test_no_rollback_waits_for_a_record_that_can_not_be_asked_for_or_read(
     assert candidate not in touched, "nothing is made anew of what may be there"
 
 
-def stalled(cluster):
+def stalled(cluster: Cluster) -> dict[str, Any]:
     return next(c for c in cluster.status["conditions"] if c["type"] == "Stalled")
 
 
-def reasons_of_events(cluster):
+def reasons_of_events(cluster: Cluster) -> list[Any]:
     return [o["reason"] for (kind, *_), o in cluster.kube.objects.items() if kind == "Event"]
 
 
-async def test_a_record_in_use_that_stays_unreadable_is_a_condition(cluster):
+async def test_a_record_in_use_that_stays_unreadable_is_a_condition(cluster: Cluster) -> None:
     await cluster.canary()
     candidate = cluster.status["candidate"]["revision"]
     without_records(cluster)
@@ -402,28 +404,30 @@ async def test_a_record_in_use_that_stays_unreadable_is_a_condition(cluster):
     assert reasons_of_events(cluster).count("RecordsUnknown") == 1
 
 
-def too_large_alpha(found):
+def too_large_alpha(found: dict[str, Any]) -> str:
     found["spec"]["rollout"] = {"alpha": 0.9}
     return "spec.rollout.alpha"
 
 
-def unknown_field(found):
+def unknown_field(found: Any) -> Any:
     found["spec"]["model"]["flavour"] = "new"
     return "spec.model.flavour"
 
 
-def condition_without_a_time(found):
+def condition_without_a_time(found: Any) -> Any:
     del found["status"]["conditions"][0]["lastTransitionTime"]
     return "status.conditions.0.lastTransitionTime"
 
 
-def weight_in_words(found):
+def weight_in_words(found: Any) -> Any:
     found["status"]["traffic"][0]["weight"] = "all"
     return "status.traffic.0.weight"
 
 
 @pytest.mark.parametrize("spoil", [too_large_alpha, unknown_field, weight_in_words, condition_without_a_time])
-async def test_what_can_not_be_read_is_said_once_and_nothing_else_changes(cluster, spoil):
+async def test_what_can_not_be_read_is_said_once_and_nothing_else_changes(
+    cluster: Cluster, spoil: Callable[..., Any]
+) -> None:
     await cluster.canary()
     found = cluster.kube.find("ModelDeployment", "fraud")
     where = spoil(found)
@@ -444,14 +448,14 @@ async def test_what_can_not_be_read_is_said_once_and_nothing_else_changes(cluste
     assert cluster.telemetry.registry.get_sample_value("headgate_condition", labels) == 1
 
 
-async def test_what_is_unreadable_from_the_first_look_on_has_a_status_too(cluster):
+async def test_what_is_unreadable_from_the_first_look_on_has_a_status_too(cluster: Cluster) -> None:
     too_large_alpha(cluster.kube.find("ModelDeployment", "fraud"))
     with pytest.raises(Unreadable):
         await cluster.look()
     assert stalled(cluster)["reason"] == "ObjectUnreadable"
 
 
-async def test_what_has_been_mended_goes_on(cluster):
+async def test_what_has_been_mended_goes_on(cluster: Cluster) -> None:
     await cluster.canary()
     found = cluster.kube.find("ModelDeployment", "fraud")
     too_large_alpha(found)
@@ -462,7 +466,7 @@ async def test_what_has_been_mended_goes_on(cluster):
     assert (cluster.status["phase"], stalled(cluster)["status"]) == ("Canary", "False")
 
 
-async def test_a_record_that_can_not_be_read_and_that_nobody_needs_holds_up_nothing(cluster):
+async def test_a_record_that_can_not_be_read_and_that_nobody_needs_holds_up_nothing(cluster: Cluster) -> None:
     await cluster.live()
     labels = {"headgate.dev/model": "fraud"}
     meta = {"namespace": "models", "name": "fraud-00000000", "labels": labels}
@@ -473,13 +477,13 @@ async def test_a_record_that_can_not_be_read_and_that_nobody_needs_holds_up_noth
     assert cluster.status["candidate"]["version"] == "v2"
 
 
-async def test_a_child_that_is_refused_stops_nothing_but_itself(cluster):
+async def test_a_child_that_is_refused_stops_nothing_but_itself(cluster: Cluster) -> None:
     await cluster.canary()
     revision = cluster.status["candidate"]["revision"]
     cluster.serve(candidate=(10, 90))
     cluster.reconciler = cluster.restarted()
 
-    def refuse(verb, kind, name):
+    def refuse(verb: Any, kind: Any, name: Any) -> None:
         if (verb, kind) == ("apply", "PodDisruptionBudget"):
             raise KubernetesError("403 forbidden")
 
@@ -493,7 +497,7 @@ async def test_a_child_that_is_refused_stops_nothing_but_itself(cluster):
     assert cluster.telemetry.registry.get_sample_value("headgate_rollout_phase", labels) == 1
 
 
-async def test_what_is_known_of_a_model_with_a_longer_name_stays(cluster):
+async def test_what_is_known_of_a_model_with_a_longer_name_stays(cluster: Cluster) -> None:
     await cluster.live()
     cluster.reconciler._forget(Key("models", "frau"))
     cluster.reconciler._forget(Key("models", "fraud-a"))
@@ -502,7 +506,7 @@ async def test_what_is_known_of_a_model_with_a_longer_name_stays(cluster):
 
 
 @pytest.mark.parametrize("role", ["stable", "candidate"])
-async def test_a_record_that_somebody_deleted_is_made_again_as_it_was(cluster, role):
+async def test_a_record_that_somebody_deleted_is_made_again_as_it_was(cluster: Cluster, role: str) -> None:
     await cluster.canary()
     revision = cluster.status[role]["revision"]
     lost = cluster.kube.objects.pop(("ModelRevision", "models", revision))
@@ -517,13 +521,15 @@ async def test_a_record_that_somebody_deleted_is_made_again_as_it_was(cluster, r
     assert not [w for w in cluster.kube.writes if w[1] == "ModelRevision"], "once"
 
 
-async def test_events_in_a_namespace_that_is_being_deleted_are_not_worth_a_warning(cluster, caplog):
+async def test_events_in_a_namespace_that_is_being_deleted_are_not_worth_a_warning(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
     cluster.kube.failing["create", "Event"] = NamespaceTerminating("forbidden: it is being terminated")
     await cluster.look()
     assert not [r for r in caplog.records if r.levelname in ("WARNING", "ERROR")]
 
 
-async def test_nothing_is_kept_of_a_model_that_is_gone(cluster):
+async def test_nothing_is_kept_of_a_model_that_is_gone(cluster: Cluster) -> None:
     await cluster.canary()
     cluster.kube.objects.clear()
     await cluster.look()
@@ -532,10 +538,10 @@ async def test_nothing_is_kept_of_a_model_that_is_gone(cluster):
     assert not cluster.background._known
 
 
-async def test_a_refusal_that_lasts_is_a_condition_and_an_event_in_the_api_servers_words(cluster):
+async def test_a_refusal_that_lasts_is_a_condition_and_an_event_in_the_api_servers_words(cluster: Cluster) -> None:
     await cluster.live()
 
-    def refuse(verb, kind, name):
+    def refuse(verb: Any, kind: Any, name: Any) -> None:
         if (verb, kind) == ("apply", "Deployment"):
             raise KubernetesError("403 exceeded quota")
 

@@ -9,13 +9,13 @@ from headgate.settings import read_settings
 LEAST = {"HEADGATE_SERVING_IMAGE": "serving:1", "HEADGATE_ENVOY_IMAGE": "envoy:1"}
 
 
-def test_the_images_are_all_that_is_needed():
+def test_the_images_are_all_that_is_needed() -> None:
     found = read_settings(LEAST)
     assert (found.serving_image, found.envoy_image) == ("serving:1", "envoy:1")
     assert (found.lease_seconds, found.workers, found.namespaces) == (15.0, 4, [])
 
 
-def test_every_setting_has_a_variable():
+def test_every_setting_has_a_variable() -> None:
     found = read_settings(
         {
             **LEAST,
@@ -40,11 +40,11 @@ def test_every_setting_has_a_variable():
     assert found.defaults == Defaults("serving:1", "envoy:1", "Never", ("registry", "my.other"))
 
 
-def test_other_variables_are_passed_over():
+def test_other_variables_are_passed_over() -> None:
     assert read_settings({**LEAST, "HEADGATE_COLOUR": "blue", "PATH": "/bin"}) == read_settings(LEAST)
 
 
-def test_without_a_pod_name_the_identity_is_host_and_process():
+def test_without_a_pod_name_the_identity_is_host_and_process() -> None:
     assert "-" in read_settings(LEAST).identity
 
 
@@ -64,12 +64,12 @@ def test_without_a_pod_name_the_identity_is_host_and_process():
         ("HEADGATE_IMAGE_PULL_SECRETS", "one,,two"),
     ],
 )
-def test_a_wrong_setting_is_named(variable, value):
+def test_a_wrong_setting_is_named(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=variable):
         read_settings({**LEAST, variable: value})
 
 
-def test_all_wrong_settings_are_named_at_once():
+def test_all_wrong_settings_are_named_at_once() -> None:
     with pytest.raises(SettingsError) as raised:
         read_settings({"HEADGATE_WORKERS": "0"})
     for variable in ("HEADGATE_SERVING_IMAGE", "HEADGATE_ENVOY_IMAGE", "HEADGATE_WORKERS"):

@@ -3,31 +3,32 @@
 import asyncio
 import threading
 import time
+from typing import Any
 
 import pytest
 
 from headgate.threads import in_thread
 
 
-async def test_it_runs_elsewhere_and_its_result_comes_back():
-    async def where():
+async def test_it_runs_elsewhere_and_its_result_comes_back() -> None:
+    async def where() -> Any:
         return threading.get_ident()
 
     assert await in_thread("test", where) != threading.get_ident()
 
 
-async def test_what_it_raises_comes_back():
-    async def fails():
+async def test_what_it_raises_comes_back() -> None:
+    async def fails() -> None:
         raise LookupError("no")
 
     with pytest.raises(LookupError, match="no"):
         await in_thread("test", fails)
 
 
-async def test_it_is_cancelled_with_who_waits_for_it_and_may_tidy_up():
+async def test_it_is_cancelled_with_who_waits_for_it_and_may_tidy_up() -> None:
     began, ended = threading.Event(), []
 
-    async def works():
+    async def works() -> None:
         began.set()
         try:
             await asyncio.Event().wait()
@@ -43,10 +44,11 @@ async def test_it_is_cancelled_with_who_waits_for_it_and_may_tidy_up():
     assert ended == ["tidied up"]
 
 
-async def test_it_goes_on_while_the_main_loop_is_busy():
-    ticks, enough = [], threading.Event()
+async def test_it_goes_on_while_the_main_loop_is_busy() -> None:
+    ticks: list[Any] = []
+    enough = threading.Event()
 
-    async def ticking():
+    async def ticking() -> None:
         while len(ticks) < 20:
             ticks.append(time.monotonic())
             await asyncio.sleep(0.001)
@@ -58,12 +60,12 @@ async def test_it_goes_on_while_the_main_loop_is_busy():
     await task
 
 
-async def test_it_is_cancelled_even_before_its_loop_runs(monkeypatch):
+async def test_it_is_cancelled_even_before_its_loop_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine a thread may need a while to begin."""
     let_go, ran, plain = threading.Event(), [], asyncio.run
     monkeypatch.setattr(asyncio, "run", lambda main: let_go.wait(60) and plain(main))
 
-    async def works():
+    async def works() -> None:
         ran.append("on")
         await asyncio.Event().wait()
 
@@ -75,7 +77,7 @@ async def test_it_is_cancelled_even_before_its_loop_runs(monkeypatch):
     let_go.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    (left,) = [t for t in threading.enumerate() if t.name == "late"] or [None]
+    left = next((t for t in threading.enumerate() if t.name == "late"), None)
     if left:
         await asyncio.to_thread(left.join, 60)
         assert not left.is_alive()

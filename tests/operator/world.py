@@ -12,13 +12,14 @@ store it. Time moves by what `look` is told, and by nothing else.
 
 import json
 from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 from told import compared, opening, paired
 
 from headgate.api.revision import RevisionStatus
 from headgate.api.spec import Spec
-from headgate.api.status import Status
+from headgate.api.status import Budget, RevisionRef, Rollout, Status
 from headgate.api.stored import as_manifest
 from headgate.core import phases
 from headgate.core.commands import commands_of
@@ -30,6 +31,7 @@ from headgate.core.model import (
     Drift,
     Metrics,
     MetricsUnavailable,
+    NewSamples,
     NoNewSamples,
     Observation,
     Plan,
@@ -75,9 +77,9 @@ class World:
     requests: float = 500.0
     """Per second."""
     seed: int = 1
-    rollout: dict = field(default_factory=dict)
+    rollout: dict[str, Any] = field(default_factory=dict)
     """`spec.rollout` of every version that is asked for."""
-    spec: dict = field(default_factory=dict)
+    spec: dict[str, Any] = field(default_factory=dict)
     status: Status = field(default_factory=Status)
     revisions: dict[str, RevisionView] = field(default_factory=dict)
     now: float = START
@@ -100,11 +102,11 @@ class World:
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     plans: list[Plan] = field(default_factory=list)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._random = np.random.default_rng(self.seed)
         self._started: dict[str, float] = {}
 
-    def ask(self, version, behaviour=None, **spec):
+    def ask(self, version: str, behaviour: Behaviour | None = None, **spec: Any) -> Self:
         """The user asks for a version; keywords are further parts of the spec."""
         self.behaviours[version] = behaviour or self.behaviours.get(version, Behaviour())
         model = {"version": version, "uri": f"pvc://models/fraud/{version}"}
@@ -112,7 +114,7 @@ class World:
         self.generation += 1
         return self
 
-    def look(self, seconds=1.0):
+    def look(self, seconds: float = 1.0) -> Plan:
         """One look of the operator, `seconds` after the one before."""
         self.now += seconds
         o = self.observe()
@@ -123,11 +125,11 @@ class World:
         self._apply(plan)
         return plan
 
-    def looks(self, count, seconds=1.0):
+    def looks(self, count: int, seconds: float = 1.0) -> list[Any]:
         """Some looks; their plans."""
         return [self.look(seconds) for _ in range(count)]
 
-    def until(self, phase, limit=900, seconds=1.0):
+    def until(self, phase: str, limit: int = 900, seconds: float = 1.0) -> Plan:
         """Look until the rollout is in `phase`; the last plan."""
         for _ in range(limit):
             plan = self.look(seconds)
@@ -135,14 +137,14 @@ class World:
                 return plan
         raise AssertionError(f"never {phase}: {self.status.phase}, {self.status.rollout}")
 
-    def settled(self, phase, **more):
+    def settled(self, phase: str, **more: Any) -> Self:
         """Look until `phase`, and on until nobody has to finish anything."""
         self.until(phase, **more)
         while self.status.retiring:
             self.look(2.0)
         return self
 
-    def observe(self):
+    def observe(self) -> Observation:
         """What the operator sees now."""
         spec = Spec.model_validate(self.spec)
         return Observation(
@@ -163,38 +165,38 @@ class World:
         )
 
     @property
-    def weight(self):
+    def weight(self) -> float | None:
         """The candidate's weight."""
         return self.status.candidateWeight
 
     @property
-    def conditions(self):
+    def conditions(self) -> dict[str, Any]:
         """Conditions by type."""
         return {c.type: c for c in self.status.conditions}
 
-    def version_of(self, revision):
+    def version_of(self, revision: str) -> str:
         """The version that a revision serves."""
         return self.revisions[revision].spec.model.version
 
-    def routed(self):
+    def routed(self) -> dict[str, Any]:
         """Version -> weight."""
         return {self.version_of(t.revision): t.weight for t in self.status.traffic}
 
-    def running(self):
+    def running(self) -> set[Any]:
         """Versions that have pods."""
         return {self.version_of(name) for name in self._started}
 
-    def _apply(self, plan):
+    def _apply(self, plan: Plan) -> None:
         self.plans.append(plan)
         self.status = stored(plan.status)
         self.revisions = {name: self._stored(v) for name, v in plan.revisions.items() if name not in plan.forget}
         self._started = {name: self._started.get(name, self.now) for name in plan.replicas if name in self.revisions}
 
-    def _stored(self, view):
+    def _stored(self, view: RevisionView) -> RevisionView:
         status = RevisionStatus.read(as_manifest(view.status))
         return replace(view, status=status, created=view.created or f"{self.now:.0f}")
 
-    def _workload(self, name):
+    def _workload(self, name: str) -> Workload:
         behaviour = self.behaviours[self.version_of(name)]
         up = behaviour.starts_in is not None and self.now - self._started[name] >= behaviour.starts_in
         if name in self.crashed:
@@ -204,29 +206,30 @@ class World:
     def _metrics(self) -> Metrics:
         rollout, stable = self.status.rollout, self.status.stable
         starts = rollout and rollout.revision in self._started
-        workload = self._workload(rollout.revision) if starts else Workload()
+        workload = self._workload(rollout.revision) if rollout and starts else Workload()
         reading = phases.needed_reading(Spec.model_validate(self.spec), self.status, workload)
-        if reading is Reading.NOTHING:
+        if rollout is None or stable is None or reading is Reading.NOTHING:
             return NoNewSamples()
         if self.blind:
             return MetricsUnavailable(BLIND)
         return NoNewSamples() if self.quiet else self._new(reading, rollout, stable)
 
-    def _new(self, reading, rollout, stable):
+    def _new(self, reading: Reading, rollout: Rollout, stable: RevisionRef) -> NewSamples:
         """What there is to learn in this phase."""
+        since = rollout.cursor or self.now
         if reading is Reading.PAIRS:
-            return paired(self.now, self._pairs(rollout.revision, self.now - rollout.cursor))
+            return paired(self.now, self._pairs(rollout.revision, self.now - since))
         if reading is Reading.OPENING:
             edge = self.edge if "latency" in self.spec["rollout"] else None
             expected = self._profiled(stable.revision)
             return opening(self.now, self.before, self.before, edge, expected, self.interval)
-        return self._counted(rollout.revision, stable.revision, self.now - rollout.cursor)
+        return self._counted(rollout.revision, stable.revision, self.now - since)
 
-    def _slow(self, answers):
+    def _slow(self, answers: AttemptBlock) -> SlowAnswers | None:
         """Slow answers, where the spec asks for them and the routers have timed any."""
         return SlowAnswers(self.edge, answers) if "latency" in self.spec["rollout"] and self.edge else None
 
-    def _pairs(self, candidate, seconds):
+    def _pairs(self, candidate: str, seconds: float) -> PairBlock:
         """Copies of as many requests as the routers were told."""
         random = np.random.default_rng([self.seed, int(self.now * 10), 1])
         behaviour = self.behaviours[self.version_of(candidate)]
@@ -234,10 +237,10 @@ class World:
         failed = int(random.binomial(pairs, behaviour.silent))
         return PairBlock(pairs, int(random.binomial(pairs - failed, behaviour.agreeing)), failed)
 
-    def _profiled(self, revision):
+    def _profiled(self, revision: str) -> bool:
         return self.behaviours[self.version_of(revision)].positive is not None
 
-    def _counted(self, candidate, stable, seconds):
+    def _counted(self, candidate: str, stable: str, seconds: float) -> NewSamples:
         """A block of traffic, split as the routers were told."""
         random = np.random.default_rng([self.seed, int(self.now * 10)])
         shares = {t.role: t.weight / 100 for t in self.status.traffic}
@@ -251,7 +254,7 @@ class World:
             attempts[name] = (n, failed)
             timed += [n - failed, int(random.binomial(n - failed, behaviour.slow))]
             answers[name] = {"c00 no": n - failed - positive, "c01 yes": positive}
-        blocks = ()
+        blocks: tuple[PredictionBlock, ...] = ()
         if self._profiled(candidate) and self._profiled(stable):
             blocks = (PredictionBlock("label", LAYOUT, answers[candidate], answers[stable]),)
         block = AttemptBlock(*attempts[candidate], *attempts[stable])
@@ -259,12 +262,37 @@ class World:
         return compared(self.now, block, blocks, self._profiled(stable), slow)
 
 
-def stored(status):
+def rollout_of(status: Status) -> Rollout:
+    """The rollout that there has to be."""
+    assert status.rollout is not None
+    return status.rollout
+
+
+def stable_of(status: Status) -> RevisionRef:
+    """The stable version that there has to be."""
+    assert status.stable is not None
+    return status.stable
+
+
+def candidate_of(status: Status) -> RevisionRef:
+    """The candidate that there has to be."""
+    assert status.candidate is not None
+    return status.candidate
+
+
+def budget_of(status: Status) -> Budget:
+    """The risk budget that there has to be."""
+    budget = rollout_of(status).budget
+    assert budget is not None
+    return budget
+
+
+def stored(status: Status) -> Status:
     """The status after a round trip through an API server, which sorts the keys of maps."""
     return Status.read(json.loads(json.dumps(as_manifest(status), sort_keys=True)))
 
 
-def check(o, plan):
+def check(o: Observation, plan: Plan) -> None:
     """What holds for every plan in every world."""
     status = plan.status
     check_traffic(status, plan)
@@ -288,22 +316,24 @@ def check(o, plan):
     assert not set(plan.forget) & set(plan.replicas)
     for entry in status.history:
         if entry not in o.status.history and entry.decision == "Promoted":
-            assert status.rollout.evidence.of("errors").verdict == "Pass", "nothing is promoted without evidence"
+            errors = rollout_of(status).evidence.of("errors")
+            assert errors
+            assert errors.verdict == "Pass", "nothing is promoted without evidence"
     assert plan.requeue_after
 
 
-def check_conditions(status):
+def check_conditions(status: Status) -> None:
     """What tools that know only the conventions conclude from: kstatus, `kubectl wait`."""
     told = {c.type: c for c in status.conditions}
     assert (told["Stalled"].status, told["Reconciling"].status) != ("True", "True"), "which of them comes first, counts"
     if status.phase == "RolledBack":
         assert told["Stalled"].status == "True"
-        assert told["Stalled"].reason == status.rollout.reason
+        assert told["Stalled"].reason == rollout_of(status).reason
     if status.phase == "Stable":
         assert status.stable
 
 
-def check_traffic(status, plan):
+def check_traffic(status: Status, plan: Plan) -> None:
     """The weights add up, and nobody is routed to pods that may go."""
     traffic = status.traffic
     if traffic:
@@ -324,10 +354,10 @@ def check_traffic(status, plan):
         assert traffic, "a stable version is always routed to"
 
 
-def check_blind(o, status):
+def check_blind(o: Observation, status: Status) -> None:
     """Without metrics nothing is opened, promoted or rolled back, but for pods that are seen to crash."""
     decided = [h for h in status.history if h not in o.status.history]
     assert all(h.decision not in ("Promoted", "Live") for h in decided)
     assert all(h.reason in ("CandidateCrashing", "NeverReady") for h in decided if h.decision == "RolledBack")
     if not decided:
-        assert status.traffic == o.status.traffic or status.rollout.revision != o.status.rollout.revision
+        assert status.traffic == o.status.traffic or rollout_of(status).revision != rollout_of(o.status).revision

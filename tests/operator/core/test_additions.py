@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,13 +24,13 @@ class Addition:
     """A new module, and lines in files that are there."""
 
     module: str
-    edits: dict = field(default_factory=dict)
+    edits: dict[Any, Any] = field(default_factory=dict)
     """File -> what is written after which line."""
-    documented: tuple = ()
+    documented: tuple[Any, ...] = ()
     """Files besides, which a rollout does not need."""
 
     @property
-    def files(self):
+    def files(self) -> Any:
         return {self.module, *self.edits, *self.documented}
 
 
@@ -88,7 +89,7 @@ ADDED = {
 }
 
 
-def changed_copy(folder, kind, addition):
+def changed_copy(folder: Any, kind: Any, addition: Any) -> None:
     """The operator with the addition in it."""
     shutil.copytree(OPERATOR, folder / "headgate", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ADDITIONS / f"{kind}.py", folder / "headgate" / addition.module)
@@ -102,7 +103,7 @@ def changed_copy(folder, kind, addition):
 
 
 @pytest.mark.parametrize("kind", ADDED)
-def test_a_rollout_works_with_what_was_added(tmp_path, kind):
+def test_a_rollout_works_with_what_was_added(tmp_path: Any, kind: Any) -> None:
     changed_copy(tmp_path, kind, ADDED[kind])
     paths = [tmp_path, TESTS, OPERATOR.parents[1] / "serving", OPERATOR.parents[1] / "tests"]
     ran = subprocess.run(
@@ -118,7 +119,7 @@ def test_a_rollout_works_with_what_was_added(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ADDED)
-def test_it_takes_at_most_four_files_and_those_that_the_documentation_names(kind):
+def test_it_takes_at_most_four_files_and_those_that_the_documentation_names(kind: Any) -> None:
     assert len(ADDED[kind].files) <= 4
     text = (OPERATOR.parents[1] / "docs" / "architecture.md").read_text()
     (row,) = re.findall(rf"^\| an? {kind} \|(.*)$", text, re.MULTILINE)

@@ -1,6 +1,8 @@
 """What pods say about themselves, and what is made of it."""
 
 import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -10,16 +12,23 @@ from headgate.core.model import Address, Problem, Workload
 RUNTIME = "registry.example/serving:1"
 
 
-def told(reason, message="", **more):
+def told(reason: str, message: str = "", **more: Any) -> str:
     """What fetcher and runtime write to /dev/termination-log."""
     return json.dumps({"reason": reason, "message": message, **more})
 
 
-def terminated(code, reason="Error", message="", **more):
+def terminated(code: int, reason: str = "Error", message: str = "", **more: Any) -> dict[str, Any]:
     return {"exitCode": code, "reason": reason, "message": message, "finishedAt": "2026-11-20T12:00:00Z", **more}
 
 
-def status(name, ready=False, waiting=None, ended=None, last=None, running=False):
+def status(
+    name: str,
+    ready: bool = False,
+    waiting: dict[str, Any] | None = None,
+    ended: dict[str, Any] | None = None,
+    last: dict[str, Any] | None = None,
+    running: bool = False,
+) -> dict[str, Any]:
     state = {"running": {"startedAt": "2026-11-20T12:00:00Z"}} if running else {}
     state |= {"waiting": waiting} if waiting else {}
     state |= {"terminated": ended} if ended else {}
@@ -33,7 +42,14 @@ def status(name, ready=False, waiting=None, ended=None, last=None, running=False
     }
 
 
-def pod(*containers, init=(), conditions=(), **meta):
+def the_problem(pod: Mapping[str, Any]) -> Problem:
+    """What there has to be wrong with a pod."""
+    problem = problem_of(pod)
+    assert problem is not None
+    return problem
+
+
+def pod(*containers: Any, init: Sequence[Any] = (), conditions: Sequence[Any] = (), **meta: Any) -> dict[str, Any]:
     return {
         "metadata": {"name": "fraud-1a2b3c4d-x", **meta},
         "status": {
@@ -49,7 +65,14 @@ FETCHED = status("fetch", ready=True, ended=terminated(0, "Completed", told("Fet
 SERVING = status("runtime", ready=True, running=True)
 
 
-def deployment(replicas=2, ready=2, updated=2, generation=3, observed=3, total=None):
+def deployment(
+    replicas: int = 2,
+    ready: int | None = 2,
+    updated: int | None = 2,
+    generation: int = 3,
+    observed: int = 3,
+    total: Any = None,
+) -> dict[str, Any]:
     return {
         "metadata": {"name": "fraud-1a2b3c4d", "generation": generation},
         "spec": {"replicas": replicas},
@@ -66,25 +89,25 @@ def deployment(replicas=2, ready=2, updated=2, generation=3, observed=3, total=N
 @pytest.mark.parametrize(
     "reason", ["ArtifactNotFound", "ArtifactUnreachable", "DigestMismatch", "ArtifactInvalid", "ProfileInvalid"]
 )
-def test_the_fetchers_words_are_the_problem(reason):
+def test_the_fetchers_words_are_the_problem(reason: str) -> None:
     ended = terminated(1, message=told(reason, "what, where, what to do"))
     assert problem_of(pod(init=[status("fetch", ended=ended)])) == Problem(reason, "what, where, what to do", 1)
 
 
-def test_they_stay_the_problem_while_the_kubelet_waits_to_try_again():
+def test_they_stay_the_problem_while_the_kubelet_waits_to_try_again() -> None:
     waiting = {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}
     last = terminated(1, message=told("DigestMismatch", "it is another artifact"))
     again = pod(init=[status("fetch", waiting=waiting, last=last)])
     assert problem_of(again) == Problem("DigestMismatch", "it is another artifact", 2)
 
 
-def test_they_stay_the_problem_while_it_is_tried_again():
+def test_they_stay_the_problem_while_it_is_tried_again() -> None:
     last = terminated(1, message=told("ModelInvalid", "opset 99"))
     again = pod(status("runtime", running=True, last=last), init=[FETCHED])
     assert problem_of(again) == Problem("ModelInvalid", "opset 99", 1)
 
 
-def test_a_container_that_has_recovered_is_no_problem():
+def test_a_container_that_has_recovered_is_no_problem() -> None:
     last = terminated(137, "OOMKilled")
     assert problem_of(pod({**SERVING, "lastState": {"terminated": last}}, init=[FETCHED])) is None
 
@@ -100,16 +123,16 @@ def test_a_container_that_has_recovered_is_no_problem():
         (terminated(1, "Error", '{"reason": "", "message": "x"}'), "CrashLoopBackOff"),
     ],
 )
-def test_a_container_that_says_nothing_readable_is_described(last, reason):
+def test_a_container_that_says_nothing_readable_is_described(last: dict[str, Any], reason: str) -> None:
     crashing = status("runtime", waiting={"reason": "CrashLoopBackOff"}, last=last)
-    found = problem_of(pod(crashing, init=[FETCHED]))
+    found = the_problem(pod(crashing, init=[FETCHED]))
     assert found.reason == reason
     assert "Container runtime ended" in found.message
     assert str(last["exitCode"]) in found.message
 
 
-def test_a_crash_loop_without_a_last_state_is_described_as_well():
-    found = problem_of(pod(status("runtime", waiting={"reason": "CrashLoopBackOff"})))
+def test_a_crash_loop_without_a_last_state_is_described_as_well() -> None:
+    found = the_problem(pod(status("runtime", waiting={"reason": "CrashLoopBackOff"})))
     assert found.reason == "CrashLoopBackOff"
 
 
@@ -125,18 +148,18 @@ def test_a_crash_loop_without_a_last_state_is_described_as_well():
         "RunContainerError",
     ],
 )
-def test_a_container_that_cannot_start_says_so_with_a_hint(reason):
+def test_a_container_that_cannot_start_says_so_with_a_hint(reason: str) -> None:
     waiting = {"reason": reason, "message": 'failed to pull "registry.example/nope:1"'}
-    found = problem_of(pod(init=[status("fetch", waiting=waiting)]))
+    found = the_problem(pod(init=[status("fetch", waiting=waiting)]))
     assert found.reason == reason
     assert waiting["message"] in found.message
     assert "spec.runtime" in found.message
 
 
-def test_a_pod_that_no_node_can_take_says_why():
+def test_a_pod_that_no_node_can_take_says_why() -> None:
     message = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
-    found = problem_of(pod(conditions=[condition]))
+    found = the_problem(pod(conditions=[condition]))
     assert found.reason == "Unschedulable"
     assert found.message.startswith(message)
     assert "spec.runtime" in found.message
@@ -145,16 +168,16 @@ def test_a_pod_that_no_node_can_take_says_why():
 @pytest.mark.parametrize(
     "waiting", [{"reason": "PodInitializing"}, {"reason": "ContainerCreating"}, {"reason": "ContainerCreating"}]
 )
-def test_to_start_is_no_problem(waiting):
+def test_to_start_is_no_problem(waiting: dict[str, Any]) -> None:
     assert problem_of(pod(status("runtime", waiting=waiting), init=[FETCHED])) is None
 
 
-def test_a_pod_without_any_status_is_no_problem():
+def test_a_pod_without_any_status_is_no_problem() -> None:
     assert problem_of({"metadata": {"name": "x"}}) is None
     assert problem_of({"metadata": {"name": "x"}, "status": {"initContainerStatuses": None}}) is None
 
 
-def test_a_workload_that_is_rolled_out():
+def test_a_workload_that_is_rolled_out() -> None:
     pods = [pod(SERVING, init=[FETCHED])] * 2
     assert workload_of(deployment(), pods) == Workload(2, 2, True, None, "sha256:12", available=2)
 
@@ -172,22 +195,22 @@ def test_a_workload_that_is_rolled_out():
         {"metadata": {"name": "new", "generation": 1}},
     ],
 )
-def test_a_workload_that_is_not_rolled_out(found):
+def test_a_workload_that_is_not_rolled_out(found: dict[str, Any]) -> None:
     assert not workload_of(found, []).rolled_out
 
 
-def test_no_deployment_is_an_empty_workload():
+def test_no_deployment_is_an_empty_workload() -> None:
     assert workload_of(None, [pod(SERVING)]) == Workload()
 
 
-def test_the_problem_of_a_workload_is_that_of_its_first_bad_pod():
+def test_the_problem_of_a_workload_is_that_of_its_first_bad_pod() -> None:
     bad = pod(init=[status("fetch", ended=terminated(1, message=told("ArtifactNotFound", "gone")))])
     found = workload_of(deployment(ready=1), [pod(SERVING, init=[FETCHED]), bad])
     assert found.problem == Problem("ArtifactNotFound", "gone", 1)
     assert (found.ready, found.digest) == (1, "sha256:12")
 
 
-def test_a_pod_that_is_being_deleted_says_nothing():
+def test_a_pod_that_is_being_deleted_says_nothing() -> None:
     bad = pod(
         init=[status("fetch", ended=terminated(1, message=told("ArtifactNotFound", "gone")))],
         deletionTimestamp="2026-11-20T12:00:00Z",
@@ -195,19 +218,19 @@ def test_a_pod_that_is_being_deleted_says_nothing():
     assert workload_of(deployment(ready=1), [bad]).problem is None
 
 
-def test_once_everything_is_ready_an_old_pod_is_no_problem():
+def test_once_everything_is_ready_an_old_pod_is_no_problem() -> None:
     bad = pod(init=[status("fetch", ended=terminated(1, message=told("ArtifactNotFound", "gone")))])
     assert workload_of(deployment(), [bad]).problem is None
 
 
 @pytest.mark.parametrize("message", ["", "Fetched", "{}", told("Fetched"), told("Fetched", digest=None)])
-def test_without_a_digest_in_the_fetchers_words_there_is_none(message):
+def test_without_a_digest_in_the_fetchers_words_there_is_none(message: str) -> None:
     fetched = status("fetch", ready=True, ended=terminated(0, "Completed", message))
     assert workload_of(deployment(), [pod(SERVING, init=[fetched])]).digest is None
 
 
-def test_only_pods_that_are_ready_have_an_address():
-    def at(name, ip, ready, **meta):
+def test_only_pods_that_are_ready_have_an_address() -> None:
+    def at(name: Any, ip: Any, ready: Any, **meta: Any) -> Any:
         conditions = [{"type": "Ready", "status": ready}]
         return {"metadata": {"name": name, **meta}, "status": {"podIP": ip, "conditions": conditions}}
 
@@ -236,7 +259,7 @@ CRASHED = status("runtime", ended=terminated(137))
         {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]},
     ],
 )
-def test_a_pod_that_its_node_has_ended_is_no_evidence_against_the_version(about):
+def test_a_pod_that_its_node_has_ended_is_no_evidence_against_the_version(about: dict[str, Any]) -> None:
     gone = pod(CRASHED, init=[FETCHED])
     gone["status"] |= about
     starting = pod(status("runtime", waiting={"reason": "ContainerCreating"}), init=[FETCHED])
@@ -244,7 +267,7 @@ def test_a_pod_that_its_node_has_ended_is_no_evidence_against_the_version(about)
 
 
 @pytest.mark.parametrize("reason", ["ContainerStatusUnknown", "Unknown"])
-def test_a_container_that_was_lost_with_its_node_is_no_evidence_either(reason):
+def test_a_container_that_was_lost_with_its_node_is_no_evidence_either(reason: str) -> None:
     for lost in (
         status("runtime", ended=terminated(137, reason)),
         status("runtime", running=True, last=terminated(255, reason)),
@@ -252,7 +275,7 @@ def test_a_container_that_was_lost_with_its_node_is_no_evidence_either(reason):
         assert problem_of(pod(lost, init=[FETCHED])) is None
 
 
-def ended(restarts, **more):
+def ended(restarts: int, **more: Any) -> dict[str, Any]:
     return {**status("runtime", **more), "restartCount": restarts}
 
 
@@ -266,26 +289,28 @@ def ended(restarts, **more):
         (ended(4, waiting={"reason": "CrashLoopBackOff"}, last=terminated(1)), 5),
     ],
 )
-def test_how_often_a_container_has_ended_is_counted(container, ends):
-    assert problem_of(pod(container, init=[FETCHED])).ends == ends
+def test_how_often_a_container_has_ended_is_counted(container: dict[str, Any], ends: int) -> None:
+    assert the_problem(pod(container, init=[FETCHED])).ends == ends
 
 
-def test_the_ends_of_all_pods_that_crashed_are_added_up():
+def test_the_ends_of_all_pods_that_crashed_are_added_up() -> None:
     once = pod(ended(0, ended=terminated(1)), init=[FETCHED])
     out_of_memory = pod(ended(0, ended=terminated(137, "OOMKilled")), init=[FETCHED])
     found = workload_of(deployment(replicas=3, ready=0), [once, out_of_memory, once]).problem
+    assert found
     assert (found.reason, found.ends) == ("CrashLoopBackOff", 3)
 
 
-def test_an_end_that_the_node_brought_about_is_not_added():
+def test_an_end_that_the_node_brought_about_is_not_added() -> None:
     rebooted_and_crashed = ended(1, ended=terminated(1), last=terminated(255, "Unknown"))
-    assert problem_of(pod(rebooted_and_crashed, init=[FETCHED])).ends == 1
+    assert the_problem(pod(rebooted_and_crashed, init=[FETCHED])).ends == 1
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_what_the_version_is_to_blame_for_comes_first(order):
+def test_what_the_version_is_to_blame_for_comes_first(order: int) -> None:
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node"}
     waits = pod(conditions=[condition])
     crashes = pod(ended(4, waiting={"reason": "CrashLoopBackOff"}, last=terminated(1)), init=[FETCHED])
     found = workload_of(deployment(ready=0), [waits, crashes][::order]).problem
+    assert found
     assert (found.reason, is_own_fault(found)) == ("CrashLoopBackOff", True)

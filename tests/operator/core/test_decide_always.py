@@ -1,5 +1,7 @@
 """What holds in every world, however users, pods and metrics behave. `world.check` looks at every single plan."""
 
+from typing import Any
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -39,35 +41,35 @@ rollouts = st.fixed_dictionaries(
 class AnyWorld(RuleBasedStateMachine):
     """Things happen in any order; the operator looks in between."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.world = World().ask("v1")
-        self.was_stable = set()
+        self.was_stable: set[Any] = set()
 
     @rule(version=st.sampled_from(VERSIONS), behaviour=behaviours, rollout=rollouts)
-    def ask(self, version, behaviour, rollout):
+    def ask(self, version: Any, behaviour: Any, rollout: Any) -> None:
         self.world.rollout = rollout
         self.world.ask(version, behaviour)
 
     @rule(blind=st.booleans(), quiet=st.sampled_from([False, False, True]))
-    def measure(self, blind, quiet):
+    def measure(self, blind: Any, quiet: Any) -> None:
         self.world.blind, self.world.quiet = blind, quiet
 
     @rule(crashes=st.booleans())
-    def crash(self, crashes):
+    def crash(self, crashes: Any) -> None:
         candidate = self.world.status.candidate
         self.world.crashed = frozenset({candidate.revision}) if crashes and candidate else frozenset()
 
     @rule(requests=st.sampled_from([0.0, 1.0, 50.0, 5000.0]))
-    def send(self, requests):
+    def send(self, requests: Any) -> None:
         self.world.requests = requests
 
     @rule(count=st.integers(1, 12), seconds=st.sampled_from([0.0, 0.3, 1.0, 1.0, 3.0, 30.0, 700.0]))
-    def look(self, count, seconds):
+    def look(self, count: Any, seconds: Any) -> None:
         self.world.looks(count, seconds)
 
     @invariant()
-    def a_live_model_stays_live(self):
+    def a_live_model_stays_live(self) -> None:
         """Once a version is stable, all traffic goes to it, to what replaces it, or to both."""
         status = self.world.status
         if status.stable:
@@ -76,7 +78,7 @@ class AnyWorld(RuleBasedStateMachine):
             assert status.traffic[0].revision == status.stable.revision
 
     @invariant()
-    def only_what_was_decided_changes_stable(self):
+    def only_what_was_decided_changes_stable(self) -> None:
         status = self.world.status
         if status.stable and status.stable.revision not in self.was_stable:
             kinds = {h.decision for h in status.history if h.revision == status.stable.revision}
@@ -84,11 +86,11 @@ class AnyWorld(RuleBasedStateMachine):
             self.was_stable.add(status.stable.revision)
 
     @invariant()
-    def whoever_is_routed_to_has_pods(self):
+    def whoever_is_routed_to_has_pods(self) -> None:
         assert {t.revision for t in self.world.status.traffic} <= set(self.world._started)
 
     @invariant()
-    def every_decision_is_on_the_record_of_its_revision(self):
+    def every_decision_is_on_the_record_of_its_revision(self) -> None:
         for entry in self.world.status.history:
             view = self.world.revisions.get(entry.revision)
             if view:

@@ -1,6 +1,7 @@
 """When a rollout is decided: on figures of the status and on arrays alike."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +15,12 @@ LIMIT = math.log(100)
 
 
 @pytest.mark.parametrize(("log_harm", "decided"), [(-3, False), (4.6, False), (4.6052, True), (1e6, True)])
-def test_harm_decides_at_one_over_alpha(log_harm, decided):
+def test_harm_decides_at_one_over_alpha(log_harm: float, decided: bool) -> None:
     assert judge.harmful(log_harm, 0.01) == decided
 
 
 @pytest.mark.parametrize("alpha", [0.2, 0.05, 0.01, 0.003, 1e-6])
-def test_evidence_that_was_stored_with_four_decimals_still_decides(alpha):
+def test_evidence_that_was_stored_with_four_decimals_still_decides(alpha: float) -> None:
     """At the threshold itself it may have been rounded down."""
     assert judge.harmful(round(math.log(1 / alpha), 4), alpha)
     assert not judge.harmful(round(math.log(1 / alpha), 4) - 1e-4, alpha)
@@ -36,11 +37,13 @@ def test_evidence_that_was_stored_with_four_decimals_still_decides(alpha):
         (20.0, 9.0, True, False),  # worse than stable, and shown to be so by less than the margin
     ],
 )
-def test_a_spent_budget_decides_only_about_a_version_that_is_shown_to_be_worse(spent, log_worse, passed, decided):
+def test_a_spent_budget_decides_only_about_a_version_that_is_shown_to_be_worse(
+    spent: float, log_worse: float, passed: bool, decided: bool
+) -> None:
     assert judge.budget_spent(spent, 20.0, log_worse, passed, 0.01) == decided
 
 
-def test_every_signal_has_to_pass():
+def test_every_signal_has_to_pass() -> None:
     assert judge.passed([PASS])
     assert judge.passed([PASS, 7.0, 12.0])
     assert not judge.passed([PASS - 1e-9])
@@ -51,7 +54,7 @@ numbers = st.lists(st.tuples(*[st.floats(-10, 30)] * 3, st.booleans()), min_size
 
 
 @given(numbers, st.floats(0.001, 0.2))
-def test_many_rollouts_are_decided_as_each_is_alone(rows, alpha):
+def test_many_rollouts_are_decided_as_each_is_alone(rows: list[Any], alpha: float) -> None:
     first, second, third, passed = (np.array(column) for column in zip(*rows, strict=True))
     harmful, safe = judge.harmful(first, alpha), judge.passed([first, second])
     spent = judge.budget_spent(first, second, third, passed, alpha)

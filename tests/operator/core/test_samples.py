@@ -1,5 +1,7 @@
 """Of whose answers a monitor gets copies: those of custom engines, in every phase and role."""
 
+from typing import Any
+
 import pytest
 from world import Behaviour, World
 
@@ -9,17 +11,17 @@ from headgate.core.samples import with_samples
 CUSTOM = {"engine": "custom", "image": "registry.example/own:1"}
 
 
-def asked(version, custom, sample="10%", **behaviour):
+def asked(version: str, custom: bool, sample: str = "10%", **behaviour: Any) -> dict[str, Any]:
     """What `World.ask` takes for a version."""
     runtime = {"runtime": CUSTOM} if custom else {}
     return {"version": version, "behaviour": Behaviour(**behaviour), "monitoring": {"sample": sample}, **runtime}
 
 
-def serving(custom, **rollout):
+def serving(custom: bool, **rollout: Any) -> World:
     return World(rollout=rollout).ask(**asked("v1", custom)).settled("Stable")
 
 
-def samples(world):
+def samples(world: World) -> dict[str, Any]:
     return {world.version_of(t.revision): t.sample for t in world.status.traffic}
 
 
@@ -32,7 +34,9 @@ def samples(world):
         (True, True, {"v1": 10, "v2": 10}),
     ],
 )
-def test_each_version_has_the_sample_of_its_own_engine_in_every_phase(stable, candidate, expected):
+def test_each_version_has_the_sample_of_its_own_engine_in_every_phase(
+    stable: bool, candidate: bool, expected: dict[str, Any]
+) -> None:
     world = serving(stable, shadow={"fraction": "20%", "minPairs": 500})
     assert samples(world) == {"v1": expected["v1"]}
     world.ask(**asked("v2", candidate))
@@ -44,13 +48,13 @@ def test_each_version_has_the_sample_of_its_own_engine_in_every_phase(stable, ca
     assert samples(world) == {"v2": expected["v2"]}
 
 
-def test_a_rollback_leaves_stable_its_sample():
+def test_a_rollback_leaves_stable_its_sample() -> None:
     world = serving(custom=True)
     world.ask(**asked("v2", custom=True, failing=0.1)).until("RollingBack")
     assert samples(world) == {"v1": 10}
 
 
-def test_another_sample_is_followed_at_once_and_is_no_new_version():
+def test_another_sample_is_followed_at_once_and_is_no_new_version() -> None:
     world = serving(custom=True)
     world.ask(**asked("v2", custom=True)).until("Canary")
     revisions = set(world.revisions)
@@ -61,12 +65,12 @@ def test_another_sample_is_followed_at_once_and_is_no_new_version():
     assert set(world.revisions) == revisions
 
 
-def test_the_engine_is_that_of_the_revision_not_of_the_spec():
+def test_the_engine_is_that_of_the_revision_not_of_the_spec() -> None:
     world = serving(custom=True)
     world.ask(**asked("v2", custom=False)).until("Pending")
     assert samples(world) == {"v1": 10}
 
 
-def test_while_the_record_of_a_revision_is_not_known_its_sample_stays_what_it_was():
+def test_while_the_record_of_a_revision_is_not_known_its_sample_stays_what_it_was() -> None:
     traffic = [TrafficTarget(revision="fraud-00000000", role="stable", weight=100, sample=5)]
     assert with_samples(Status(traffic=traffic), {}, "10%").traffic[0].sample == 5

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession
@@ -14,13 +15,13 @@ from ports import free_port
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[TestClient]:
+async def client() -> AsyncIterator[TestClient[Any, Any]]:
     app = application(Telemetry().registry, lambda: Health(True), lambda: Health(False, "not yet"))
     async with TestClient(TestServer(app)) as found:
         yield found
 
 
-async def test_a_probe_says_why(client: TestClient) -> None:
+async def test_a_probe_says_why(client: TestClient[Any, Any]) -> None:
     for path, status, body in (
         ("/healthz?verbose=1", 200, {"well": True, "detail": "ok"}),
         ("/readyz", 503, {"well": False, "detail": "not yet"}),
@@ -30,7 +31,7 @@ async def test_a_probe_says_why(client: TestClient) -> None:
     assert (await client.get("/nothing")).status == 404
 
 
-async def test_metrics_are_in_prometheus_form(client: TestClient) -> None:
+async def test_metrics_are_in_prometheus_form(client: TestClient[Any, Any]) -> None:
     answer = await client.get("/metrics")
     assert (answer.status, answer.content_type) == (200, "text/plain")
     names = {family.name for family in text_string_to_metric_families(await answer.text())}

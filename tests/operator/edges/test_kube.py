@@ -1,13 +1,15 @@
 """The API server's client, against a small web server: paths, verbs, what errors become."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from fakes import connected_to
 
-from headgate.edges.kube import PAGE, PLURALS, path_of
+from headgate.edges.kube import PAGE, PLURALS, ApiServer, path_of
 from headgate.errors import Conflict, KubernetesError, NamespaceTerminating, NotFound
 
 SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "models", "name": "fraud"}}
@@ -28,25 +30,27 @@ DEPLOYMENT = {**SERVICE, "apiVersion": "apps/v1", "kind": "Deployment"}
         (("headgate.dev/v1alpha1", "ModelDeployment", None), "/apis/headgate.dev/v1alpha1/modeldeployments"),
     ],
 )
-def test_the_path_of_an_object(arguments, path):
+def test_the_path_of_an_object(arguments: tuple[Any, ...], path: str) -> None:
     assert path_of(*arguments) == path
 
 
-def test_every_kind_has_its_own_plural():
+def test_every_kind_has_its_own_plural() -> None:
     assert len(set(PLURALS.values())) == len(PLURALS)
 
 
 class Server:
     """Answers every request with `status` and `body`, and remembers them."""
 
-    def __init__(self):
-        self.status, self.body, self.requests = 200, {"kind": "Something"}, []
-        self.next_body = None
+    def __init__(self) -> None:
+        self.status = 200
+        self.body: Any = {"kind": "Something"}
+        self.requests: list[Any] = []
+        self.next_body: Callable[[], Any] | None = None
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
         self.server = TestServer(app)
 
-    async def _handle(self, request):
+    async def _handle(self, request: Any) -> Any:
         body = await request.json() if request.can_read_body else None
         query = dict(request.query)
         self.requests.append((request.method, request.path, query, request.headers.get("Content-Type"), body))
@@ -58,7 +62,7 @@ class Server:
 
 
 @pytest.fixture
-async def server():
+async def server() -> AsyncIterator[Server]:
     found = Server()
     await found.server.start_server()
     yield found
@@ -66,29 +70,29 @@ async def server():
 
 
 @pytest.fixture
-async def kube(server):
+async def kube(server: Any) -> AsyncIterator[ApiServer]:
     found = connected_to(server.server.make_url(""))
     yield found
     await found.close()
 
 
-async def test_an_object_is_read(server, kube):
+async def test_an_object_is_read(server: Server, kube: ApiServer) -> None:
     assert await kube.get("v1", "Service", "models", "fraud") == server.body
     assert server.requests[0][:2] == ("GET", "/api/v1/namespaces/models/services/fraud")
 
 
-async def test_a_list_is_picked_by_labels(server, kube):
+async def test_a_list_is_picked_by_labels(server: Server, kube: ApiServer) -> None:
     server.body = {"items": [SERVICE]}
     assert await kube.list("v1", "Service", None, {"a": "b", "c": "d"}) == [SERVICE]
     method, path, query, *_ = server.requests[0]
     assert (method, path, query["labelSelector"]) == ("GET", "/api/v1/services", "a=b,c=d")
 
 
-async def test_a_list_without_items_is_empty(kube):
+async def test_a_list_without_items_is_empty(kube: ApiServer) -> None:
     assert await kube.list("v1", "Service", "models", {}) == []
 
 
-async def test_an_object_is_applied_by_the_server_under_our_name(server, kube):
+async def test_an_object_is_applied_by_the_server_under_our_name(server: Server, kube: ApiServer) -> None:
     await kube.apply(DEPLOYMENT)
     method, path, query, kind, body = server.requests[0]
     assert (method, path) == ("PATCH", "/apis/apps/v1/namespaces/models/deployments/fraud")
@@ -97,12 +101,14 @@ async def test_an_object_is_applied_by_the_server_under_our_name(server, kube):
     assert body == DEPLOYMENT
 
 
-async def test_a_status_is_applied_to_its_subresource(server, kube):
+async def test_a_status_is_applied_to_its_subresource(server: Server, kube: ApiServer) -> None:
     await kube.apply_status(DEPLOYMENT)
     assert server.requests[0][1].endswith("/deployments/fraud/status")
 
 
-async def test_an_object_is_created_in_its_collection_and_replaced_in_its_place(server, kube):
+async def test_an_object_is_created_in_its_collection_and_replaced_in_its_place(
+    server: Server, kube: ApiServer
+) -> None:
     await kube.create(SERVICE)
     await kube.replace(SERVICE)
     assert [r[:2] for r in server.requests] == [
@@ -111,14 +117,14 @@ async def test_an_object_is_created_in_its_collection_and_replaced_in_its_place(
     ]
 
 
-async def test_an_object_is_deleted_with_what_it_owns(server, kube):
+async def test_an_object_is_deleted_with_what_it_owns(server: Server, kube: ApiServer) -> None:
     await kube.delete("v1", "Service", "models", "fraud")
     method, _, query, _, body = server.requests[0]
     assert method == "DELETE"
     assert "Background" in (query.get("propagationPolicy", ""), (body or {}).get("propagationPolicy", ""))
 
 
-async def test_to_delete_what_is_gone_is_no_error(server, kube):
+async def test_to_delete_what_is_gone_is_no_error(server: Server, kube: ApiServer) -> None:
     server.status, server.body = 404, {"message": "not found"}
     await kube.delete("v1", "Service", "models", "fraud")
 
@@ -127,7 +133,9 @@ async def test_to_delete_what_is_gone_is_no_error(server, kube):
     ("status", "kind"),
     [(404, NotFound), (409, Conflict), (403, KubernetesError), (422, KubernetesError), (500, KubernetesError)],
 )
-async def test_a_refusal_is_an_error_of_ours_with_the_servers_words(server, kube, status, kind):
+async def test_a_refusal_is_an_error_of_ours_with_the_servers_words(
+    server: Server, kube: ApiServer, status: int, kind: type[Any]
+) -> None:
     server.status, server.body = status, {"message": "because it is so"}
     with pytest.raises(KubernetesError) as raised:
         await kube.apply(SERVICE)
@@ -136,26 +144,28 @@ async def test_a_refusal_is_an_error_of_ours_with_the_servers_words(server, kube
 
 
 @pytest.mark.parametrize("body", [b"", b"Bad Gateway", b"[]", b"\xff"])
-async def test_a_refusal_without_a_readable_reason_is_an_error_of_ours_too(server, kube, body):
+async def test_a_refusal_without_a_readable_reason_is_an_error_of_ours_too(
+    server: Server, kube: ApiServer, body: bytes
+) -> None:
     server.status, server.body = 502, body
     with pytest.raises(KubernetesError, match="502"):
         await kube.get("v1", "Service", "models", "fraud")
 
 
 @pytest.mark.parametrize("body", [b"", b"hello", b"\xff\xfe", b'{"a": "\xff"}'])
-async def test_an_answer_that_is_no_json_is_an_error_of_ours(server, kube, body):
+async def test_an_answer_that_is_no_json_is_an_error_of_ours(server: Server, kube: ApiServer, body: bytes) -> None:
     server.body = body
     with pytest.raises(KubernetesError):
         await kube.get("v1", "Service", "models", "fraud")
 
 
-async def test_a_server_that_is_gone_is_an_error_of_ours(server, kube):
+async def test_a_server_that_is_gone_is_an_error_of_ours(server: Server, kube: ApiServer) -> None:
     await server.server.close()
     with pytest.raises(KubernetesError):
         await kube.get("v1", "Service", "models", "fraud")
 
 
-async def test_a_namespace_that_is_being_deleted_is_told_apart(server, kube):
+async def test_a_namespace_that_is_being_deleted_is_told_apart(server: Server, kube: ApiServer) -> None:
     causes = [{"reason": "NamespaceTerminating", "message": "namespace models is being terminated"}]
     server.status, server.body = 403, {"message": "forbidden", "details": {"causes": causes}}
     with pytest.raises(NamespaceTerminating, match="403 forbidden"):
@@ -166,7 +176,7 @@ async def test_a_namespace_that_is_being_deleted_is_told_apart(server, kube):
     assert type(plain.value) is KubernetesError
 
 
-async def test_a_label_of_any_value_is_asked_for_by_its_name(server, kube):
+async def test_a_label_of_any_value_is_asked_for_by_its_name(server: Server, kube: ApiServer) -> None:
     await kube.list("v1", "Pod", None, {"headgate.dev/model": None})
     assert server.requests[0][2]["labelSelector"] == "headgate.dev/model"
 
@@ -174,34 +184,34 @@ async def test_a_label_of_any_value_is_asked_for_by_its_name(server, kube):
 class Rude:
     """Accepts, and closes or breaks off, as a load balancer does before an API server that starts again."""
 
-    def __init__(self, answer):
+    def __init__(self, answer: bytes) -> None:
         self._answer = answer
 
-    async def __aenter__(self):
+    async def __aenter__(self) -> Any:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1")
         port = self._server.sockets[0].getsockname()[1]
         self.kube = connected_to(f"http://127.0.0.1:{port}")
         return self.kube
 
-    async def __aexit__(self, *_):
+    async def __aexit__(self, *_: Any) -> None:
         await self.kube.close()
         self._server.close()
 
-    async def _serve(self, reader, writer):
+    async def _serve(self, reader: Any, writer: Any) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(self._answer)
         writer.close()
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", b"nonsense\r\n\r\n"])
-async def test_a_connection_that_breaks_is_a_failed_request_with_its_cause(answer):
+async def test_a_connection_that_breaks_is_a_failed_request_with_its_cause(answer: bytes) -> None:
     async with Rude(answer) as kube:
         with pytest.raises(KubernetesError) as failed:
             await kube.get("v1", "Service", "models", "fraud")
     assert not str(failed.value).endswith(": ")
 
 
-async def test_a_long_list_comes_in_pages(server, kube):
+async def test_a_long_list_comes_in_pages(server: Server, kube: ApiServer) -> None:
     pages = iter(
         [
             {"items": [{"a": 1}], "metadata": {"continue": "x"}},
@@ -216,11 +226,11 @@ async def test_a_long_list_comes_in_pages(server, kube):
     assert all(q["limit"] == str(PAGE) and q["labelSelector"] == "a" for q in asked)
 
 
-async def test_a_list_whose_pages_are_too_old_begins_anew(server, kube):
+async def test_a_list_whose_pages_are_too_old_begins_anew(server: Server, kube: ApiServer) -> None:
     answers = iter([(200, {"items": [{"a": 1}], "metadata": {"continue": "x"}}), (410, {"message": "too old"})])
     newer = (200, {"items": [{"a": 4}]})
 
-    def next_body():
+    def next_body() -> Any:
         server.status, body = next(answers, newer)
         return body
 
@@ -228,7 +238,7 @@ async def test_a_list_whose_pages_are_too_old_begins_anew(server, kube):
     assert await kube.list("v1", "Pod", None, {}) == [{"a": 4}]
 
 
-async def test_discovery_says_which_resources_there_are(server, kube):
+async def test_discovery_says_which_resources_there_are(server: Server, kube: ApiServer) -> None:
     answers = {
         "/apis": {"groups": [{"name": "apps"}, {"name": "headgate.dev"}]},
         "/apis/headgate.dev/v1alpha1": {

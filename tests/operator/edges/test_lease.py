@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from fakes import FakeKube
@@ -12,43 +14,44 @@ from virtual_time import run
 
 
 @pytest.fixture(autouse=True)
-def silent(caplog):
+def silent(caplog: Any) -> None:
     caplog.set_level(logging.CRITICAL, logger="headgate.lease")
 
 
 class Leases(FakeKube):
     """An API server that can be made to hang or to fail."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.hangs = False
-        self.error = None
+        self.error: KubernetesError | None = None
 
-    async def get(self, *about):
+    async def get(self, *about: Any) -> dict[str, Any]:
         await self._trouble()
         return await super().get(*about)
 
-    async def replace(self, manifest):
+    async def replace(self, manifest: dict[str, Any]) -> dict[str, Any]:
         await self._trouble()
-        return await super().replace(manifest)
+        replaced: dict[str, Any] = await super().replace(manifest)
+        return replaced
 
-    async def _trouble(self):
+    async def _trouble(self) -> None:
         if self.hangs:
             await asyncio.Event().wait()
         if self.error:
             raise self.error
 
     @property
-    def lease(self):
+    def lease(self) -> Any:
         return self.find("Lease", "headgate")["spec"]
 
 
-def elector(kube, clock, identity="a"):
+def elector(kube: Leases, clock: Callable[..., Any], identity: str = "a") -> Elector:
     return Elector(kube, LeaseSettings("models", "headgate", identity), clock)
 
 
-def story(test):
-    def wrapped():
+def story(test: Any) -> Any:
+    def wrapped() -> None:
         run(test)
 
     wrapped.__name__ = test.__name__
@@ -56,7 +59,7 @@ def story(test):
 
 
 @story
-async def test_the_first_one_takes_the_lease_at_once(clock):
+async def test_the_first_one_takes_the_lease_at_once(clock: Any) -> None:
     kube = Leases()
     a, start = elector(kube, clock), clock()
     assert not a.leading
@@ -67,7 +70,7 @@ async def test_the_first_one_takes_the_lease_at_once(clock):
 
 
 @story
-async def test_the_second_one_waits_while_the_first_one_renews(clock):
+async def test_the_second_one_waits_while_the_first_one_renews(clock: Any) -> None:
     kube = Leases()
     a, b = elector(kube, clock, "a"), elector(kube, clock, "b")
     await a.acquire()
@@ -82,7 +85,7 @@ async def test_the_second_one_waits_while_the_first_one_renews(clock):
 
 
 @story
-async def test_a_lease_that_nobody_renews_is_taken_over_after_its_duration_by_our_clock(clock):
+async def test_a_lease_that_nobody_renews_is_taken_over_after_its_duration_by_our_clock(clock: Any) -> None:
     kube = Leases()
     await elector(kube, clock, "a").acquire()
     kube.lease["renewTime"] = "2099-01-01T00:00:00.000000Z"
@@ -93,7 +96,7 @@ async def test_a_lease_that_nobody_renews_is_taken_over_after_its_duration_by_ou
 
 
 @story
-async def test_two_never_lead_at_the_same_time(clock):
+async def test_two_never_lead_at_the_same_time(clock: Any) -> None:
     kube = Leases()
     a, b = elector(kube, clock, "a"), elector(kube, clock, "b")
     await a.acquire()
@@ -107,7 +110,7 @@ async def test_two_never_lead_at_the_same_time(clock):
 
 
 @story
-async def test_who_cannot_renew_stops_leading_after_the_duration(clock):
+async def test_who_cannot_renew_stops_leading_after_the_duration(clock: Any) -> None:
     kube = Leases()
     a, start = elector(kube, clock), clock()
     await a.acquire()
@@ -118,7 +121,7 @@ async def test_who_cannot_renew_stops_leading_after_the_duration(clock):
 
 
 @story
-async def test_a_call_that_hangs_is_a_failed_call(clock):
+async def test_a_call_that_hangs_is_a_failed_call(clock: Any) -> None:
     kube = Leases()
     a, start = elector(kube, clock), clock()
     await a.acquire()
@@ -128,7 +131,7 @@ async def test_a_call_that_hangs_is_a_failed_call(clock):
 
 
 @story
-async def test_a_hang_that_ends_in_time_costs_nothing(clock):
+async def test_a_hang_that_ends_in_time_costs_nothing(clock: Any) -> None:
     kube = Leases()
     a = elector(kube, clock)
     await a.acquire()
@@ -143,17 +146,17 @@ async def test_a_hang_that_ends_in_time_costs_nothing(clock):
 
 
 @story
-async def test_the_time_of_a_renewal_is_the_time_before_it_was_asked_for(clock):
+async def test_the_time_of_a_renewal_is_the_time_before_it_was_asked_for(clock: Any) -> None:
     kube = Leases()
     a = elector(kube, clock)
     plain = kube.replace
 
-    async def slow(manifest):
+    async def slow(manifest: Any) -> Any:
         await asyncio.sleep(3)
         return await plain(manifest)
 
     await a.acquire()
-    kube.replace = slow
+    kube.replace = slow  # type: ignore[method-assign]
     keeping = asyncio.create_task(a.keep())
     await asyncio.sleep(5.5)
     keeping.cancel()
@@ -165,13 +168,13 @@ async def test_the_time_of_a_renewal_is_the_time_before_it_was_asked_for(clock):
 
 
 @story
-async def test_who_is_overtaken_by_another_write_does_not_lead(clock):
+async def test_who_is_overtaken_by_another_write_does_not_lead(clock: Any) -> None:
     kube = Leases()
     await elector(kube, clock, "old").acquire()
     await asyncio.sleep(20)
     b = elector(kube, clock, "b")
 
-    def somebody_is_faster(verb, kind, name):
+    def somebody_is_faster(verb: Any, kind: Any, name: Any) -> None:
         if verb == "replace" and kube.lease["holderIdentity"] == "old":
             kube.put({**kube.find("Lease", "headgate"), "spec": {**kube.lease, "holderIdentity": "c"}})
 
@@ -185,7 +188,7 @@ async def test_who_is_overtaken_by_another_write_does_not_lead(clock):
 
 
 @story
-async def test_two_that_create_the_lease_at_the_same_time_do_not_both_lead(clock):
+async def test_two_that_create_the_lease_at_the_same_time_do_not_both_lead(clock: Any) -> None:
     kube = Leases()
     kube.failing["create", "Lease"] = Conflict("it exists")
     b = elector(kube, clock, "b")
@@ -197,7 +200,7 @@ async def test_two_that_create_the_lease_at_the_same_time_do_not_both_lead(clock
 
 
 @story
-async def test_who_sees_another_holder_stops_leading_at_once(clock):
+async def test_who_sees_another_holder_stops_leading_at_once(clock: Any) -> None:
     kube = Leases()
     a = elector(kube, clock)
     await a.acquire()
@@ -209,7 +212,7 @@ async def test_who_sees_another_holder_stops_leading_at_once(clock):
 
 
 @story
-async def test_a_released_lease_is_free_at_once(clock):
+async def test_a_released_lease_is_free_at_once(clock: Any) -> None:
     kube = Leases()
     a, b = elector(kube, clock, "a"), elector(kube, clock, "b")
     await a.acquire()
@@ -222,7 +225,7 @@ async def test_a_released_lease_is_free_at_once(clock):
 
 
 @story
-async def test_only_an_own_lease_is_released(clock):
+async def test_only_an_own_lease_is_released(clock: Any) -> None:
     kube = Leases()
     a = elector(kube, clock)
     await a.release()
@@ -234,7 +237,7 @@ async def test_only_an_own_lease_is_released(clock):
 
 
 @story
-async def test_a_release_that_fails_is_no_error(clock):
+async def test_a_release_that_fails_is_no_error(clock: Any) -> None:
     kube = Leases()
     a = elector(kube, clock)
     await a.acquire()
@@ -244,7 +247,7 @@ async def test_a_release_that_fails_is_no_error(clock):
 
 
 @story
-async def test_who_comes_back_under_the_same_name_goes_on_at_once(clock):
+async def test_who_comes_back_under_the_same_name_goes_on_at_once(clock: Any) -> None:
     kube = Leases()
     await elector(kube, clock, "a").acquire()
     start, again = clock(), elector(kube, clock, "a")
@@ -254,7 +257,7 @@ async def test_who_comes_back_under_the_same_name_goes_on_at_once(clock):
 
 
 @story
-async def test_an_empty_lease_is_free(clock):
+async def test_an_empty_lease_is_free(clock: Any) -> None:
     kube = Leases()
     kube.put({"kind": "Lease", "metadata": {"namespace": "models", "name": "headgate"}})
     await elector(kube, clock, "a").acquire()
@@ -262,13 +265,13 @@ async def test_an_empty_lease_is_free(clock):
 
 
 @story
-async def test_the_times_are_those_of_kubernetes_own_components(clock):
+async def test_the_times_are_those_of_kubernetes_own_components(clock: Any) -> None:
     found = LeaseSettings("models", "headgate", "a")
     assert (found.duration, found.renew_deadline, found.renew_every) == (15, 10, 2)
 
 
 @story
-async def test_the_old_leader_has_stopped_before_another_may_begin(clock):
+async def test_the_old_leader_has_stopped_before_another_may_begin(clock: Any) -> None:
     kube = Leases()
     a, b = elector(kube, clock, "a"), elector(kube, clock, "b")
     await a.acquire()
@@ -285,10 +288,10 @@ async def test_the_old_leader_has_stopped_before_another_may_begin(clock):
 @pytest.mark.parametrize(
     "error", [KubernetesError("429 too many requests"), TimeoutError(), ConnectionResetError(), ValueError()]
 )
-def test_the_cause_of_a_failed_renewal_is_in_the_log(error, caplog):
+def test_the_cause_of_a_failed_renewal_is_in_the_log(error: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, logger="headgate.lease")
 
-    async def told(clock):
+    async def told(clock: Any) -> None:
         kube = Leases()
         a = elector(kube, clock)
         await a.acquire()
@@ -303,10 +306,11 @@ def test_the_cause_of_a_failed_renewal_is_in_the_log(error, caplog):
 
 
 @story
-async def test_who_lost_the_lease_stands_for_election_again_and_releases_it_at_the_end(clock):
-    kube, changes = Leases(), []
+async def test_who_lost_the_lease_stands_for_election_again_and_releases_it_at_the_end(clock: Any) -> None:
+    kube = Leases()
+    changes: list[Any] = []
 
-    async def connect():
+    async def connect() -> Any:
         return kube
 
     election = Election(connect, LeaseSettings("models", "headgate", "a"), clock, changes.append)

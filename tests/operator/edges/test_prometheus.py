@@ -1,5 +1,7 @@
 """Prometheus over a fake transport: what is asked, and every way in which it can fail to answer."""
 
+from typing import Any
+
 import httpx
 import pytest
 from hypothesis import given
@@ -13,23 +15,24 @@ LABELS = {"headgate_namespace": "models", "headgate_model": "fraud", "headgate_r
 TIME = {"status": "success", "data": {"resultType": "scalar", "result": [NOW, str(NOW)]}}
 
 
-def vector(*results):
+def vector(*results: Any) -> dict[str, Any]:
     return {"status": "success", "data": {"resultType": "vector", "result": list(results)}}
 
 
-def matrix(*results):
+def matrix(*results: Any) -> dict[str, Any]:
     return {"status": "success", "data": {"resultType": "matrix", "result": list(results)}}
 
 
 class Server:
     """Answers `time()` with NOW and everything else with `answer`; remembers what it was asked."""
 
-    def __init__(self, answer=None, time=TIME):
-        self.answer, self.time, self.asked = answer or matrix(), time, []
+    def __init__(self, answer: Any = None, time: dict[str, Any] = TIME) -> None:
+        self.answer, self.time = answer or matrix(), time
+        self.asked: list[Any] = []
         client = httpx.AsyncClient(transport=httpx.MockTransport(self._handle))
         self.source = Prometheus("http://prometheus:9090/", client)
 
-    def _handle(self, request):
+    def _handle(self, request: Any) -> Any:
         query = request.url.params["query"]
         answer = self.time if query == "time()" else self.answer
         if query != "time()":
@@ -38,14 +41,14 @@ class Server:
             raise answer
         return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
 
-    async def samples(self, since=NOW - 10):
+    async def samples(self, since: float | None = NOW - 10) -> tuple[Any, ...]:
         return await self.source.samples(("good", "bad"), LABELS, NOW, since)
 
-    async def totals(self):
+    async def totals(self) -> dict[Any, Any] | dict[str, Any]:
         return await self.source.totals("bins", {"a": "b"}, ("feature", "bin"))
 
 
-async def test_raw_samples_are_read_by_prometheus_own_clock():
+async def test_raw_samples_are_read_by_prometheus_own_clock() -> None:
     labels = {"__name__": "good", "instance": "router"}
     server = Server(matrix({"metric": labels, "values": [[NOW - 4, "3"], [NOW - 2, "5.5"]]}))
     assert await server.source.now() == NOW
@@ -64,20 +67,20 @@ async def test_raw_samples_are_read_by_prometheus_own_clock():
     ("since", "span"),
     [(None, LOOK_BACK), (NOW - 7200, 7200 + LOOK_BACK), (NOW - 1e6, LONGEST_RANGE), (NOW + 1000, 1)],
 )
-async def test_as_much_is_read_as_is_needed(since, span):
+async def test_as_much_is_read_as_is_needed(since: float | None, span: float) -> None:
     server = Server()
     await server.samples(since)
     assert server.asked[0][1].endswith(f"[{span:.0f}s]")
 
 
 @pytest.mark.parametrize(("since", "span"), [(None, 1800), (NOW - 10, 1810)])
-async def test_more_is_looked_back_when_asked_for(since, span):
+async def test_more_is_looked_back_when_asked_for(since: float | None, span: int) -> None:
     server = Server()
     await server.source.samples(("good",), LABELS, NOW, since, look_back=1800.0)
     assert server.asked[0][1].endswith(f"[{span}s]")
 
 
-async def test_totals_are_read_by_their_labels():
+async def test_totals_are_read_by_their_labels() -> None:
     server = Server(
         vector(
             {"metric": {"feature": "age", "bin": "n00"}, "value": [NOW, "12"]},
@@ -88,7 +91,7 @@ async def test_totals_are_read_by_their_labels():
     assert server.asked[0][1] == 'sum by (feature, bin) ({__name__=~"bins",a="b"})'
 
 
-async def test_nothing_found_is_no_error():
+async def test_nothing_found_is_no_error() -> None:
     assert await Server().samples() == ()
     assert await Server(vector()).totals() == {}
 
@@ -96,11 +99,12 @@ async def test_nothing_found_is_no_error():
 class Counting:
     """A Prometheus with one counter, or with none, whose clock the test sets."""
 
-    def __init__(self):
-        self.now, self.asked, self.there = 10_000.0, [], True
+    def __init__(self) -> None:
+        self.now, self.there = 10_000.0, True
+        self.asked: list[Any] = []
         self.source = Prometheus("http://prometheus", httpx.AsyncClient(transport=httpx.MockTransport(self._handle)))
 
-    def _handle(self, request):
+    def _handle(self, request: Any) -> Any:
         asked = request.url.params
         if asked["query"] == "time()":
             return httpx.Response(200, json={"status": "success", "data": {"result": [self.now, str(self.now)]}})
@@ -114,11 +118,11 @@ class Counting:
             )
         return httpx.Response(200, json=vector(*({**one, "value": [self.now, f"{self.now:.0f}"]} for one in found)))
 
-    async def history(self):
+    async def history(self) -> tuple[Any, ...]:
         return await self.source.history("bins", {"a": "b"}, 300.0, 100.0)
 
 
-async def test_history_is_read_at_full_steps_and_now():
+async def test_history_is_read_at_full_steps_and_now() -> None:
     server = Counting()
     server.now = 10_030.0
     (series,) = await server.history()
@@ -131,7 +135,7 @@ async def test_history_is_read_at_full_steps_and_now():
     assert newest["time"] == "10030.000"
 
 
-async def test_the_past_is_read_once_for_each_step():
+async def test_the_past_is_read_once_for_each_step() -> None:
     server = Counting()
     for server.now in (10_030.0, 10_060.0, 10_099.0):
         await server.history()
@@ -143,13 +147,13 @@ async def test_the_past_is_read_once_for_each_step():
     assert len(server.source._past) == 1
 
 
-async def test_at_a_full_step_nothing_is_there_twice():
+async def test_at_a_full_step_nothing_is_there_twice() -> None:
     server = Counting()
     (series,) = await server.history()
     assert [t for t, _ in series.samples] == [9700, 9800, 9900, 10_000]
 
 
-async def test_a_history_of_nothing_is_no_error_and_a_pod_may_be_new():
+async def test_a_history_of_nothing_is_no_error_and_a_pod_may_be_new() -> None:
     server = Counting()
     server.there, server.now = False, 10_030.0
     assert await server.history() == ()
@@ -183,14 +187,14 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("name", FAILURES)
-async def test_whatever_goes_wrong_with_the_samples_is_a_metrics_error(name):
+async def test_whatever_goes_wrong_with_the_samples_is_a_metrics_error(name: str) -> None:
     with pytest.raises(MetricsError) as raised:
         await Server(FAILURES[name]).samples()
     assert "http://prometheus:9090" in str(raised.value)
 
 
 @pytest.mark.parametrize("name", FAILURES)
-async def test_whatever_goes_wrong_with_the_history_is_a_metrics_error(name):
+async def test_whatever_goes_wrong_with_the_history_is_a_metrics_error(name: str) -> None:
     server = Server(FAILURES[name])
     with pytest.raises(MetricsError):
         await server.source.history("bins", {}, 300.0, 100.0)
@@ -206,19 +210,19 @@ TOTALS = {
 
 
 @pytest.mark.parametrize("name", TOTALS)
-async def test_whatever_goes_wrong_with_the_totals_is_a_metrics_error(name):
+async def test_whatever_goes_wrong_with_the_totals_is_a_metrics_error(name: str) -> None:
     with pytest.raises(MetricsError):
         await Server(TOTALS[name]).totals()
 
 
 @pytest.mark.parametrize("result", [[], None, "x", ["x", "1"], [None, "1"], [[1], "1"], ["NaN", "1"], {}])
-async def test_a_time_that_is_none_is_a_metrics_error(result):
+async def test_a_time_that_is_none_is_a_metrics_error(result: Any) -> None:
     server = Server(time={"status": "success", "data": {"resultType": "scalar", "result": result}})
     with pytest.raises(MetricsError):
         await server.source.now()
 
 
-async def test_the_reason_of_a_refusal_is_told():
+async def test_the_reason_of_a_refusal_is_told() -> None:
     with pytest.raises(MetricsError, match="refused the query: parse error"):
         await Server(FAILURES["a wrong query"]).samples()
 
@@ -234,7 +238,7 @@ json_values = st.recursive(
 
 
 @given(st.fixed_dictionaries({"status": st.just("success"), "data": json_values}))
-async def test_any_json_is_an_answer_or_a_metrics_error(body):
+async def test_any_json_is_an_answer_or_a_metrics_error(body: dict[str, Any]) -> None:
     server = Server(httpx.Response(200, content=dumped(body)))
     try:
         await server.samples()
@@ -244,13 +248,13 @@ async def test_any_json_is_an_answer_or_a_metrics_error(body):
         pass
 
 
-def dumped(body):
+def dumped(body: dict[str, Any]) -> bytes:
     import json
 
     return json.dumps(body).encode()
 
 
-async def test_closing_closes_the_client():
+async def test_closing_closes_the_client() -> None:
     server = Server()
     await server.source.close()
     assert server.source._client.is_closed

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from prometheus_client import Gauge
 
 from headgate.api.status import (
@@ -37,7 +38,7 @@ CANARY = Status(
 )
 
 
-def values(telemetry, name):
+def values(telemetry: Telemetry, name: str) -> dict[tuple[str, ...], float]:
     """Labels (without the model's) -> value of all samples of a metric."""
     return {
         tuple(v for k, v in sample.labels.items() if k not in MODEL): sample.value
@@ -47,7 +48,7 @@ def values(telemetry, name):
     }
 
 
-def test_a_rollout_is_shown():
+def test_a_rollout_is_shown() -> None:
     telemetry = Telemetry()
     telemetry.show("models", "fraud", CANARY)
     phases = values(telemetry, "headgate_rollout_phase")
@@ -62,7 +63,7 @@ def test_a_rollout_is_shown():
     assert (evidence["combined",], evidence["errors_safe",]) == (1.5, 2.5)
 
 
-def test_what_is_over_is_shown_no_more():
+def test_what_is_over_is_shown_no_more() -> None:
     telemetry = Telemetry()
     telemetry.show("models", "fraud", CANARY)
     telemetry.show("models", "fraud", Status(phase="Stable", stable=CANARY.candidate))
@@ -71,7 +72,7 @@ def test_what_is_over_is_shown_no_more():
     assert list(values(telemetry, "headgate_revision_info")) == [("fraud-b", "stable", "v2")]
 
 
-def test_every_signal_that_is_compared_is_shown():
+def test_every_signal_that_is_compared_is_shown() -> None:
     telemetry = Telemetry()
     entries = [SignalEvidence(name=signal.name, logHarm=i, logSafe=i + 0.5) for i, signal in enumerate(SIGNALS)]
     telemetry.show("models", "fraud", replace(CANARY, rollout=replace(ROLLOUT, evidence=Evidence(signals=entries))))
@@ -80,22 +81,23 @@ def test_every_signal_that_is_compared_is_shown():
         assert (evidence[signal.name,], evidence[f"{signal.name}_safe",]) == (i, i + 0.5)
 
 
-def test_conditions_are_shown_with_their_reason_and_only_the_present_one():
+def test_conditions_are_shown_with_their_reason_and_only_the_present_one() -> None:
     telemetry = Telemetry()
     for value, reason in (("False", "NotStalled"), ("True", "OOMKilled")):
-        condition = Condition(type="Stalled", status=value, reason=reason, lastTransitionTime="2026-11-20T12:00:00Z")
+        told = {"type": "Stalled", "status": value, "reason": reason, "lastTransitionTime": "2026-11-20T12:00:00Z"}
+        condition = Condition.read(told)
         telemetry.show("models", "fraud", replace(CANARY, conditions=[condition]))
     assert values(telemetry, "headgate_condition") == {("Stalled", "True", "OOMKilled"): 1}
 
 
-def test_who_leads_no_more_tells_of_no_model():
+def test_who_leads_no_more_tells_of_no_model() -> None:
     telemetry = Telemetry()
     telemetry.show("models", "fraud", CANARY)
     telemetry.forget_all()
     assert values(telemetry, "headgate_rollout_phase") == {}
 
 
-def test_what_stays_the_same_is_not_touched(monkeypatch):
+def test_what_stays_the_same_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
     telemetry = Telemetry()
     telemetry.show("models", "fraud", CANARY)
     touched = []
@@ -105,7 +107,7 @@ def test_what_stays_the_same_is_not_touched(monkeypatch):
     assert touched == []
 
 
-def test_a_model_is_forgotten_without_the_others():
+def test_a_model_is_forgotten_without_the_others() -> None:
     telemetry = Telemetry()
     for name in ("fraud", "churn"):
         telemetry.show("models", name, CANARY)

@@ -4,14 +4,16 @@ The cost so far is stored with two decimals, so a weight may differ by as much a
 and by twice the 0.1 by which the one before did.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
 from told import compared
-from world import LAYOUT, Behaviour, World
+from world import LAYOUT, Behaviour, World, rollout_of
 
-from headgate.core.model import BaselineRate
+from headgate.core.model import BaselineRate, NewSamples, Plan
 from headgate.core.signals.predictions import PredictionBlock
 from headgate.core.statistics import rates, shares
 from headgate.core.statistics.rates import AttemptBlock
@@ -33,25 +35,27 @@ REASONS = {
 class Replay(World):
     """A world in which the canary's blocks are given."""
 
-    blocks: list = field(default_factory=list)
+    blocks: list[Any] = field(default_factory=list)
+    opened: int = 0
+    """How many plans there were when the canary opened."""
 
-    def _counted(self, candidate, stable, seconds):
+    def _counted(self, candidate: str, stable: str, seconds: float) -> NewSamples:
         attempts, predictions = self.blocks[len(self.plans) - self.opened]
         return compared(self.now, attempts, predictions, bool(predictions), interval=self.interval)
 
 
 @pytest.fixture
-def recorded(monkeypatch):
+def recorded(monkeypatch: Any) -> Iterator[dict[str, Any]]:
     """What one simulated rollout was given, scrape by scrape, and what was known before."""
-    found = {"blocks": [], "scores": [], "history": None}
+    found: dict[str, Any] = {"blocks": [], "scores": [], "history": None}
     fold, fold_shares = rates.fold, shares.fold
 
-    def with_rates(state, block, margin, ceiling, seconds):
+    def with_rates(state: Any, block: Any, margin: Any, ceiling: Any, seconds: Any) -> Any:
         found["history"] = found["history"] or state.history
         found["blocks"].append(AttemptBlock(*(int(part[0]) for part in block)))
         return fold(state, block, margin, ceiling, seconds)
 
-    def with_shares(state, block, margin, seconds):
+    def with_shares(state: Any, block: Any, margin: Any, seconds: Any) -> Any:
         pairs = (block.y_c, block.n_c), (block.y_s, block.n_s)
         each = (np.diff(np.hstack([np.zeros((1, 1)), y, n]))[0] for y, n in pairs)
         counts = (dict(zip(BINS, map(int, part), strict=True)) for part in each)
@@ -64,7 +68,14 @@ def recorded(monkeypatch):
     monkeypatch.undo()
 
 
-def replay(traffic, recorded, rollout, seed, monkeypatch, longest=200.0):
+def replay(
+    traffic: Any,
+    recorded: dict[str, Any],
+    rollout: dict[str, Any],
+    seed: int,
+    monkeypatch: pytest.MonkeyPatch,
+    longest: float = 200.0,
+) -> tuple[Any, ...]:
     """One simulated rollout and the operator's on the same blocks: outcome, course, and the plan after each block."""
     world = Replay(rollout=rollout, interval=traffic.scrape)
     behaviour = Behaviour(positive=None if traffic.prediction_shift is None else 0.1)
@@ -73,7 +84,7 @@ def replay(traffic, recorded, rollout, seed, monkeypatch, longest=200.0):
     outcome = simulate(traffic, policy_of(world.observe().spec), 1, seed, longest)
     monkeypatch.undo()
     (course,) = outcome.courses
-    scores = [(block,) for block in recorded["scores"]] or [()] * len(recorded["blocks"])
+    scores: list[tuple[Any, ...]] = [(block,) for block in recorded["scores"]] or [()] * len(recorded["blocks"])
     world.blocks = list(zip(recorded["blocks"], scores, strict=True))
     trials, events, dispersion = (float(part[0]) for part in recorded["history"])
     world.before = BaselineRate(int(trials), int(events), dispersion, traffic.history)
@@ -84,7 +95,7 @@ def replay(traffic, recorded, rollout, seed, monkeypatch, longest=200.0):
     return outcome, course, first, plans
 
 
-WORLDS = {
+WORLDS: dict[str, tuple[Traffic, dict[str, Any]]] = {
     "equal": (Traffic(0.005, 0.005), {}),
     "never fails": (Traffic(0.0, 0.0), {}),
     "5 %": (Traffic(0.005, 0.05), {}),
@@ -111,14 +122,17 @@ WORLDS = {
 }
 
 
-def left(plan):
+def left(plan: Plan) -> float:
     """Of the risk budget."""
-    budget = plan.status.rollout.budget
+    budget = rollout_of(plan.status).budget
+    assert budget
     return max(budget.total - budget.spent - 0.005, 0.005)
 
 
 @pytest.mark.parametrize("name", WORLDS)
-def test_the_operator_decides_what_the_simulation_decides_on_the_same_blocks(name, recorded, monkeypatch):
+def test_the_operator_decides_what_the_simulation_decides_on_the_same_blocks(
+    name: str, recorded: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     traffic, rollout = WORLDS[name]
     outcome, course, first, plans = replay(traffic, recorded, rollout, 1, monkeypatch, 200.0 * traffic.scrape)
     assert first == pytest.approx(course.weights[0], abs=1e-9)
@@ -138,7 +152,7 @@ def test_the_operator_decides_what_the_simulation_decides_on_the_same_blocks(nam
     assert last.rollout.candidateRequests == sum(block.candidate_attempts for block in recorded["blocks"])
 
 
-def test_the_worlds_have_all_outcomes():
+def test_the_worlds_have_all_outcomes() -> None:
     outcomes = set()
     for name in ("equal", "5 %", "2 %", "scores move"):
         traffic, _ = WORLDS[name]

@@ -1,5 +1,8 @@
 """A checker for the "restricted" level of the Pod Security Standards, over a pod's spec."""
 
+from collections.abc import Iterator
+from typing import Any
+
 VOLUMES = {
     "configMap",
     "csi",
@@ -12,7 +15,7 @@ VOLUMES = {
 }
 
 
-def violations(pod):
+def violations(pod: dict[str, Any]) -> list[Any]:
     """Everything for which the admission controller would refuse the pod."""
     found = [f"{field} is set" for field in ("hostNetwork", "hostPID", "hostIPC") if pod.get(field)]
     found += [f"volume {v['name']} is a {kind}" for v in pod.get("volumes", []) for kind in set(v) - {"name"} - VOLUMES]
@@ -22,10 +25,10 @@ def violations(pod):
     return found
 
 
-def _container(container, shared):
+def _container(container: dict[str, Any], shared: dict[str, Any]) -> Iterator[Any]:
     own = container.get("securityContext", {})
 
-    def effective(field):
+    def effective(field: Any) -> Any:
         return own.get(field, shared.get(field))
 
     if own.get("privileged"):

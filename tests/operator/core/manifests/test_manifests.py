@@ -6,13 +6,14 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from manifests_of import arguments, children, container, pod, runtime, serving
 from pod_security import violations
-from world import DEFAULTS, DIGEST, Behaviour
+from world import DEFAULTS, DIGEST, Behaviour, World
 
 from headgate.core.dataplane.envoy.router import router_manifests
 from headgate.core.manifests.runtime import runtime_children, runtime_manifests
@@ -22,14 +23,14 @@ from headgate_serving.runtime.settings import read_settings
 OWNER = "0d9fe0e5-0000-4000-8000-000000000000"
 
 
-def test_what_runs_may_finish_until_a_moment_before_the_pod_is_killed():
+def test_what_runs_may_finish_until_a_moment_before_the_pod_is_killed() -> None:
     found = pod(runtime(serving()))
     before_sigterm = container(runtime(serving()), "runtime")["lifecycle"]["preStop"]["sleep"]["seconds"]
     grace = read_settings(["--model", "/artifact"], {}).grace
     assert found["terminationGracePeriodSeconds"] - before_sigterm - grace == 1
 
 
-def test_all_that_a_revision_may_have_is_removed_with_it_the_deployment_last():
+def test_all_that_a_revision_may_have_is_removed_with_it_the_deployment_last() -> None:
     world = serving(runtime={"autoscaling": {"maxReplicas": 4}})
     (view,) = world.revisions.values()
     made = [(m["apiVersion"], m["kind"], m["metadata"]["name"]) for m in runtime_manifests(world.observe(), view)]
@@ -37,7 +38,7 @@ def test_all_that_a_revision_may_have_is_removed_with_it_the_deployment_last():
     assert runtime_children(view.name)[-1].kind == "Deployment"
 
 
-def test_the_checker_knows_a_bad_pod():
+def test_the_checker_knows_a_bad_pod() -> None:
     bad = copy.deepcopy(pod(runtime(serving())))
     assert violations(bad) == []
     bad["containers"][0]["securityContext"]["capabilities"] = {"drop": ["NET_RAW"], "add": ["SYS_ADMIN"]}
@@ -64,7 +65,7 @@ CUSTOM = {"engine": "custom", "image": "registry.example/own:1"}
 
 
 @pytest.mark.parametrize("runtime", [{}, {"podTemplate": POD_TEMPLATE, "autoscaling": {"maxReplicas": 4}}, CUSTOM])
-def test_every_pod_is_admitted_by_the_restricted_level(runtime):
+def test_every_pod_is_admitted_by_the_restricted_level(runtime: dict[str, Any]) -> None:
     world = serving(runtime=runtime)
     world.ask("v2", runtime=runtime).until("Canary")
     deployments = [m for (kind, _), m in children(world).items() if kind == "Deployment"]
@@ -75,7 +76,7 @@ def test_every_pod_is_admitted_by_the_restricted_level(runtime):
             assert each["securityContext"]["readOnlyRootFilesystem"] is True
 
 
-def test_every_child_is_owned_and_labelled_as_in_the_contract():
+def test_every_child_is_owned_and_labelled_as_in_the_contract() -> None:
     world = serving(runtime={"autoscaling": {"maxReplicas": 4}})
     for (kind, name), manifest in children(world).items():
         meta = manifest["metadata"]
@@ -96,7 +97,7 @@ def test_every_child_is_owned_and_labelled_as_in_the_contract():
         assert meta["namespace"] == "models"
 
 
-def test_the_children_have_the_names_of_the_contract():
+def test_the_children_have_the_names_of_the_contract() -> None:
     world = serving()
     (revision,) = world.revisions
     assert set(children(world)) == {
@@ -113,14 +114,14 @@ def test_the_children_have_the_names_of_the_contract():
     }
 
 
-def test_every_kind_of_child_has_a_path_in_the_api():
+def test_every_kind_of_child_has_a_path_in_the_api() -> None:
     found = {
         (m["apiVersion"], m["kind"]) for m in children(serving(runtime={"autoscaling": {"maxReplicas": 4}})).values()
     }
     assert found <= set(PLURALS)
 
 
-def test_selectors_pick_the_pods_of_one_component_alone():
+def test_selectors_pick_the_pods_of_one_component_alone() -> None:
     world = serving()
     world.ask("v2").until("Canary")
     found = children(world)
@@ -136,8 +137,8 @@ def test_selectors_pick_the_pods_of_one_component_alone():
         assert picked == {"fraud-router" if name == "fraud" else name}
 
 
-def test_ports_are_those_of_the_contract():
-    def ports(found):
+def test_ports_are_those_of_the_contract() -> None:
+    def ports(found: Any) -> Any:
         return {p["name"]: p["containerPort"] for p in found["ports"]}
 
     world = serving()
@@ -154,17 +155,17 @@ def test_ports_are_those_of_the_contract():
     assert annotations["prometheus.io/path"] == "/stats/prometheus"
 
 
-def test_a_revisions_service_is_headless():
+def test_a_revisions_service_is_headless() -> None:
     (revision,) = (world := serving()).revisions
     assert children(world)["Service", revision]["spec"]["clusterIP"] == "None"
 
 
 @pytest.mark.parametrize("engine", [{}, CUSTOM])
-def test_no_change_of_role_alters_a_runtime_pod_template(engine):
+def test_no_change_of_role_alters_a_runtime_pod_template(engine: dict[str, Any]) -> None:
     world = serving(runtime=engine)
-    seen = {}
+    seen: dict[Any, Any] = {}
 
-    def remember():
+    def remember() -> None:
         for name in world._started:
             template = json.dumps(runtime_template(world, name), sort_keys=True)
             assert seen.setdefault(name, template) == template, f"{world.version_of(name)} in {world.status.phase}"
@@ -178,19 +179,19 @@ def test_no_change_of_role_alters_a_runtime_pod_template(engine):
     assert len(seen) == 3
 
 
-def runtime_template(world, name):
+def runtime_template(world: World, name: str) -> Any:
     deployment, *_ = runtime_manifests(world.observe(), world.revisions[name])
     return deployment["spec"]["template"]
 
 
-def test_no_rollout_alters_the_routers():
+def test_no_rollout_alters_the_routers() -> None:
     world = serving()
     before = router_manifests(world.observe())
     world.ask("v2").until("Soaking")
     assert router_manifests(world.observe()) == before
 
 
-def test_the_fetcher_verifies_the_digest_and_brings_the_baseline():
+def test_the_fetcher_verifies_the_digest_and_brings_the_baseline() -> None:
     world = serving()
     world.ask("v2").until("Canary")
     model = {"version": "v3", "uri": "https://models.example/fraud/v3", "digest": DIGEST}
@@ -207,7 +208,7 @@ def test_the_fetcher_verifies_the_digest_and_brings_the_baseline():
     assert (third["--uri"], third["--digest"]) == (model["uri"], DIGEST)
 
 
-def test_the_server_knows_who_it_is():
+def test_the_server_knows_who_it_is() -> None:
     world = serving(runtime={"podTemplate": POD_TEMPLATE})
     (revision,) = world.revisions
     server = container(runtime(world), "runtime")
@@ -222,7 +223,7 @@ def test_the_server_knows_who_it_is():
     assert (told["--name"], told["--version"], told["--model"]) == ("fraud", "v1", "/artifact")
 
 
-def test_a_custom_engine_is_started_as_its_user_says():
+def test_a_custom_engine_is_started_as_its_user_says() -> None:
     started = {"command": ["/server"], "args": ["--models", "/artifact"]}
     world = serving(runtime={**CUSTOM, **started, "podTemplate": POD_TEMPLATE})
     (revision,) = world.revisions
@@ -243,7 +244,7 @@ def test_a_custom_engine_is_started_as_its_user_says():
         assert by_itself[same] == own[same]
 
 
-def test_a_custom_engine_may_write_below_tmp_alone():
+def test_a_custom_engine_may_write_below_tmp_alone() -> None:
     deployment = runtime(serving(runtime=CUSTOM))
     mounts = {m["mountPath"]: m for m in container(deployment, "runtime")["volumeMounts"]}
     assert {path for path, m in mounts.items() if not m.get("readOnly")} == {"/tmp"}
@@ -251,7 +252,7 @@ def test_a_custom_engine_may_write_below_tmp_alone():
     assert {"name": mounts["/tmp"]["name"], "emptyDir": {}} in pod(deployment)["volumes"]
 
 
-def test_beside_a_custom_engine_headgates_image_fetches_and_monitors():
+def test_beside_a_custom_engine_headgates_image_fetches_and_monitors() -> None:
     world = serving(runtime={**CUSTOM, "podTemplate": POD_TEMPLATE})
     (revision,) = world.revisions
     deployment = runtime(world)
@@ -277,8 +278,8 @@ def test_beside_a_custom_engine_headgates_image_fetches_and_monitors():
     assert all(m["readOnly"] for m in monitor["volumeMounts"])
 
 
-def test_only_a_custom_engines_service_takes_copies():
-    def ports(**spec):
+def test_only_a_custom_engines_service_takes_copies() -> None:
+    def ports(**spec: Any) -> Any:
         (revision,) = (world := serving(**spec)).revisions
         return {p["name"]: (p["port"], p["targetPort"]) for p in children(world)["Service", revision]["spec"]["ports"]}
 
@@ -287,14 +288,14 @@ def test_only_a_custom_engines_service_takes_copies():
     assert ports(runtime=CUSTOM) == inference | {"samples": (8002, 8002)}
 
 
-def test_the_pods_of_headgates_own_server_are_what_they_were():
+def test_the_pods_of_headgates_own_server_are_what_they_were() -> None:
     template = runtime(serving())["spec"]["template"]
     canonical = json.dumps(template, sort_keys=True)
     unchanged = hashlib.sha256(canonical.encode()).hexdigest()[:16] == "a67e1dd0848ec492"
     assert unchanged, "an upgrade to this template restarts every serving pod"
 
 
-def test_neither_the_sample_nor_another_operator_alters_a_custom_engines_pods():
+def test_neither_the_sample_nor_another_operator_alters_a_custom_engines_pods() -> None:
     world = serving(runtime=CUSTOM)
     (revision,) = world.revisions
     before = runtime_template(world, revision)
@@ -304,7 +305,7 @@ def test_neither_the_sample_nor_another_operator_alters_a_custom_engines_pods():
     assert deployment["spec"]["template"] == before
 
 
-def test_the_pod_goes_where_the_user_wants_it():
+def test_the_pod_goes_where_the_user_wants_it() -> None:
     spec = pod(runtime(serving(runtime={"podTemplate": POD_TEMPLATE})))
     for field in set(POD_TEMPLATE) - {"env"}:
         assert spec[field] == POD_TEMPLATE[field]
@@ -312,7 +313,7 @@ def test_the_pod_goes_where_the_user_wants_it():
     assert spec["automountServiceAccountToken"] is False
 
 
-def test_claims_are_mounted_read_only_in_the_fetcher_alone():
+def test_claims_are_mounted_read_only_in_the_fetcher_alone() -> None:
     world = serving()
     deployment = runtime(world)
     claim = next(v for v in pod(deployment)["volumes"] if v["name"] == "pvc-0")
@@ -324,7 +325,7 @@ def test_claims_are_mounted_read_only_in_the_fetcher_alone():
 
 
 @pytest.mark.parametrize("claim", ["my.claim", "a" * 253])
-def test_a_claim_may_have_a_name_that_no_volume_may_have(claim):
+def test_a_claim_may_have_a_name_that_no_volume_may_have(claim: str) -> None:
     world = serving().ask("v9")
     world.spec["model"] = {"version": "v9", "uri": f"pvc://{claim}/fraud/1"}
     world.look()
@@ -335,14 +336,14 @@ def test_a_claim_may_have_a_name_that_no_volume_may_have(claim):
     assert volumes[mount["name"]]["persistentVolumeClaim"]["claimName"] == claim
 
 
-def test_own_resources_and_image_replace_the_defaults():
+def test_own_resources_and_image_replace_the_defaults() -> None:
     gpu = {"limits": {"nvidia.com/gpu": 1}}
     server = container(runtime(serving(runtime={"resources": gpu, "image": "registry.example/own:1"})), "runtime")
     assert (server["resources"]["limits"], server["image"]) == (gpu["limits"], "registry.example/own:1")
     assert container(runtime(serving()), "runtime")["image"] == DEFAULTS.serving_image
 
 
-def test_with_an_autoscaler_nobody_else_sets_the_replicas():
+def test_with_an_autoscaler_nobody_else_sets_the_replicas() -> None:
     world = serving(runtime={"autoscaling": {"minReplicas": 2, "maxReplicas": 6, "targetCPUUtilization": 50}})
     (revision,) = world.revisions
     assert "replicas" not in runtime(world)["spec"]
@@ -353,7 +354,7 @@ def test_with_an_autoscaler_nobody_else_sets_the_replicas():
     assert (metric["container"], metric["target"]["averageUtilization"]) == ("runtime", 50)
 
 
-def test_without_secrets_to_pull_with_none_are_named():
+def test_without_secrets_to_pull_with_none_are_named() -> None:
     found = children(serving())
     for kind, name in found:
         if kind == "Deployment":
@@ -369,7 +370,9 @@ def test_without_secrets_to_pull_with_none_are_named():
     ],
 )
 @pytest.mark.parametrize("engine", [{}, {"engine": "custom", "image": "mine:1"}], ids=["own", "custom"])
-def test_all_pods_can_be_pulled_from_a_private_registry(own, expected, engine):
+def test_all_pods_can_be_pulled_from_a_private_registry(
+    own: list[Any], expected: list[Any], engine: dict[str, Any]
+) -> None:
     world = serving(runtime={"podTemplate": {"imagePullSecrets": own}} | engine)
     o = world.observe()
     o = replace(o, defaults=replace(o.defaults, pull_secrets=("registry", "other")))
@@ -381,7 +384,7 @@ def test_all_pods_can_be_pulled_from_a_private_registry(own, expected, engine):
     assert [secret["name"] for secret in pod(runtime)["imagePullSecrets"]] == expected
 
 
-def test_a_router_starts_with_its_configuration_and_is_ready_with_a_version():
+def test_a_router_starts_with_its_configuration_and_is_ready_with_a_version() -> None:
     agent = container(children(serving())["Deployment", "fraud-router"], "agent")
     paths = {probe: agent[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
     assert paths == {"startupProbe": "/startupz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
@@ -393,14 +396,14 @@ def test_a_router_starts_with_its_configuration_and_is_ready_with_a_version():
     )
 
 
-def test_a_router_counts_when_the_nodes_have_had_time_to_learn_of_it():
+def test_a_router_counts_when_the_nodes_have_had_time_to_learn_of_it() -> None:
     router = children(serving())["Deployment", "fraud-router"]["spec"]
     assert router["minReadySeconds"] >= 2
     assert router["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}, "no old one ends before that"
 
 
 @pytest.mark.parametrize("routers", [1, 2])
-def test_of_the_routers_one_may_go_at_a_time(routers):
+def test_of_the_routers_one_may_go_at_a_time(routers: int) -> None:
     found = children(serving(traffic={"routers": routers}))
     assert found["PodDisruptionBudget", "fraud-router"]["spec"]["maxUnavailable"] == 1
     assert found["Deployment", "fraud-router"]["spec"]["replicas"] == routers
@@ -419,7 +422,7 @@ def test_of_the_routers_one_may_go_at_a_time(routers):
         ({"limits": {"cpu": "0.3e1"}}, "3"),
     ],
 )
-def test_envoy_has_a_thread_for_each_core_that_it_may_have(resources, threads):
+def test_envoy_has_a_thread_for_each_core_that_it_may_have(resources: dict[str, Any], threads: str) -> None:
     router = children(serving(traffic={"routerResources": resources}))["Deployment", "fraud-router"]
     arguments = container(router, "envoy")["args"]
     assert arguments[arguments.index("--concurrency") + 1] == threads
@@ -457,7 +460,9 @@ def test_envoy_has_a_thread_for_each_core_that_it_may_have(resources, threads):
     ],
 )
 @pytest.mark.parametrize("engine", [{}, CUSTOM], ids=["own", "custom"])
-def test_a_resource_of_which_nothing_is_said_has_its_default(engine, asked, pods, routers):
+def test_a_resource_of_which_nothing_is_said_has_its_default(
+    engine: dict[str, Any], asked: dict[str, Any], pods: dict[str, Any], routers: dict[str, Any]
+) -> None:
     scaling = {"maxReplicas": 9}
     world = serving(
         runtime={**engine, "autoscaling": scaling, "resources": asked},
@@ -467,7 +472,7 @@ def test_a_resource_of_which_nothing_is_said_has_its_default(engine, asked, pods
     assert container(children(world)["Deployment", "fraud-router"], "envoy")["resources"] == routers
 
 
-def test_routers_scale_by_what_envoy_does():
+def test_routers_scale_by_what_envoy_does() -> None:
     large = {"requests": {"cpu": "2"}, "limits": {"memory": "2Gi"}}
     found = children(serving(traffic={"routerAutoscaling": {"maxReplicas": 9}, "routerResources": large}))
     deployment = found["Deployment", "fraud-router"]
@@ -478,14 +483,14 @@ def test_routers_scale_by_what_envoy_does():
     assert scaler["metrics"][0]["containerResource"]["container"] == "envoy"
 
 
-def test_the_router_may_read_its_own_model_and_endpoints_and_write_nothing():
+def test_the_router_may_read_its_own_model_and_endpoints_and_write_nothing() -> None:
     role = children(serving())["Role", "fraud-router"]
     assert {v for r in role["rules"] for v in r["verbs"]} == {"get", "list", "watch"}
     (own,) = (r for r in role["rules"] if r["resources"] == ["modeldeployments"])
     assert own["resourceNames"] == ["fraud"]
 
 
-def test_the_binding_gives_the_role_to_the_routers_account():
+def test_the_binding_gives_the_role_to_the_routers_account() -> None:
     binding = children(serving())["RoleBinding", "fraud-router"]
     assert binding["roleRef"]["name"] == "fraud-router"
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "fraud-router", "namespace": "models"}]
@@ -493,13 +498,13 @@ def test_the_binding_gives_the_role_to_the_routers_account():
 
 @settings(max_examples=30, deadline=None)
 @given(st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=40).filter(lambda n: n[-1] != "-"))
-def test_any_allowed_name_makes_valid_names_of_children(name):
+def test_any_allowed_name_makes_valid_names_of_children(name: str) -> None:
     if not re.fullmatch("[a-z]([-a-z0-9]{0,38}[a-z0-9])?", name):
         return
     assert all(len(child) <= 63 for child in (f"{name}-router", f"{name}-1a2b3c4d"))
 
 
-def test_the_contract_names_every_label_and_port():
+def test_the_contract_names_every_label_and_port() -> None:
     text = Path(__file__).parents[4].joinpath("docs/architecture.md").read_text()
     for word in ("headgate.dev/model", "headgate.dev/component", "headgate.dev/revision", "8003", "8081", "8002"):
         assert word in text

@@ -1,51 +1,53 @@
 """Stories of rollouts that begin with copies of requests."""
 
+from typing import Any
+
 import pytest
 from told import counts, signals
-from world import Behaviour, World
+from world import Behaviour, World, rollout_of
 
 SHADOW = {"shadow": {"fraction": "10%", "minPairs": 500, "minAgreement": "98%"}}
 
 
-def serving(**shadow):
+def serving(**shadow: Any) -> World:
     """A world in which the first version is live, and the next has a shadow."""
     world = World(requests=500, rollout={"shadow": SHADOW["shadow"] | shadow})
     return world.ask("v1").settled("Stable")
 
 
-def phases(world):
+def phases(world: World) -> list[Any]:
     """The phases that the last rollout went through."""
-    found = []
+    found: list[Any] = []
     for plan in world.plans:
         if plan.status.phase not in found[-1:]:
             found.append(plan.status.phase)
     return found
 
 
-def test_the_first_version_has_nothing_to_be_compared_with():
+def test_the_first_version_has_nothing_to_be_compared_with() -> None:
     assert phases(serving()) == ["Pending", "Stable"]
 
 
-def test_a_candidate_that_agrees_gets_copies_then_traffic_and_is_promoted():
+def test_a_candidate_that_agrees_gets_copies_then_traffic_and_is_promoted() -> None:
     world = serving().ask("v2")
     plan = world.until("Shadow")
     stable, candidate = plan.status.traffic
     assert (stable.weight, stable.shadow, candidate.weight, candidate.shadow) == (100, None, 0, 10)
     assert world.conditions["RolloutHealthy"].message.endswith("None has been compared yet.")
     assert ("Normal", "ShadowStarted") in [(e.type, e.reason) for e in plan.events]
-    assert set(signals(plan.status.rollout.evidence).weights) == {"errors", "predictions", "shadow"}
-    weights = signals(plan.status.rollout.evidence).weights
+    assert set(signals(rollout_of(plan.status).evidence).weights) == {"errors", "predictions", "shadow"}
+    weights = signals(rollout_of(plan.status).evidence).weights
     plan = world.until("Canary")
-    seen = signals(plan.status.rollout.evidence)
+    seen = signals(rollout_of(plan.status).evidence)
     assert seen.shadow.pairs >= 500
     assert seen.shadow.agreed == seen.shadow.pairs
     assert seen.shadow.verdict == "Pass"
     assert seen.weights == weights
     assert [t.shadow for t in plan.status.traffic] == [None, None]
-    assert plan.status.rollout.countedFrom == plan.status.rollout.cursor
+    assert rollout_of(plan.status).countedFrom == rollout_of(plan.status).cursor
     world.until("Promoting")
     assert "copies were answered alike" in world.status.history[0].message
-    assert signals(world.status.rollout.evidence).shadow == seen.shadow
+    assert signals(rollout_of(world.status).evidence).shadow == seen.shadow
 
 
 @pytest.mark.parametrize(
@@ -56,23 +58,24 @@ def test_a_candidate_that_agrees_gets_copies_then_traffic_and_is_promoted():
         (Behaviour(silent=1.0), "ShadowFailing"),
     ],
 )
-def test_a_candidate_that_does_not_is_rolled_back_and_never_had_a_user(behaviour, reason):
+def test_a_candidate_that_does_not_is_rolled_back_and_never_had_a_user(behaviour: Behaviour, reason: str) -> None:
     world = serving().ask("v2", behaviour)
     world.until("RollingBack")
-    assert world.status.rollout.reason == reason
+    assert rollout_of(world.status).reason == reason
     assert all(plan.status.candidateWeight in (None, 0) for plan in world.plans)
-    message = world.status.rollout.message
+    message = rollout_of(world.status).message
     assert "No user got its answers" in message
     assert "fewer alike than 98%" in message
     entry = world.status.history[0]
     assert (entry.decision, entry.candidateRequests, entry.seconds) == ("RolledBack", 0, 0)
-    record = world.revisions[world.status.rollout.revision].status.decisions[-1]
-    assert counts(record.evidence, "shadow")["pairs"] == signals(world.status.rollout.evidence).shadow.pairs > 0
-    assert signals(world.status.rollout.evidence).shadow.verdict == "Fail"
+    record = world.revisions[rollout_of(world.status).revision].status.decisions[-1]
+    assert record.evidence
+    assert counts(record.evidence, "shadow")["pairs"] == signals(rollout_of(world.status).evidence).shadow.pairs > 0
+    assert signals(rollout_of(world.status).evidence).shadow.verdict == "Fail"
     assert world.settled("RolledBack").running() == {"v1"}
 
 
-def test_just_at_the_minimum_nothing_is_decided_but_after_the_deadline_it_says_so():
+def test_just_at_the_minimum_nothing_is_decided_but_after_the_deadline_it_says_so() -> None:
     world = serving().ask("v2", Behaviour(agreeing=0.98))
     world.requests = 20
     world.until("Shadow")
@@ -84,18 +87,18 @@ def test_just_at_the_minimum_nothing_is_decided_but_after_the_deadline_it_says_s
     assert "spec.rollout.shadow.fraction" in stalled.message
 
 
-def test_too_few_pairs_open_no_canary_and_no_data_is_not_bad_data():
+def test_too_few_pairs_open_no_canary_and_no_data_is_not_bad_data() -> None:
     world = serving(minPairs=100_000).ask("v2")
     world.until("Shadow")
     assert {plan.status.phase for plan in world.looks(60)} == {"Shadow"}
-    seen = signals(world.status.rollout.evidence).shadow
+    seen = signals(rollout_of(world.status).evidence).shadow
     world.blind = True
     assert {plan.status.phase for plan in world.looks(60)} == {"Shadow"}
     assert world.conditions["RolloutHealthy"].reason == "MetricsUnavailable"
-    assert signals(world.status.rollout.evidence).shadow == seen
+    assert signals(rollout_of(world.status).evidence).shadow == seen
 
 
-def test_a_spec_that_asks_for_it_no_more_goes_on_to_the_canary_and_another_fraction_is_followed():
+def test_a_spec_that_asks_for_it_no_more_goes_on_to_the_canary_and_another_fraction_is_followed() -> None:
     world = serving(minPairs=100_000).ask("v2")
     world.until("Shadow")
     world.rollout = {"shadow": {"fraction": "0.01%", "minPairs": 100_000}}
@@ -103,22 +106,22 @@ def test_a_spec_that_asks_for_it_no_more_goes_on_to_the_canary_and_another_fract
     assert (world.status.phase, world.status.traffic[-1].shadow) == ("Shadow", 0.1)
     world.rollout = {}
     world.ask("v2").until("Canary", limit=3)
-    assert "shadow" in signals(world.status.rollout.evidence).weights
+    assert "shadow" in signals(rollout_of(world.status).evidence).weights
 
 
-def test_another_version_ends_the_shadow():
+def test_another_version_ends_the_shadow() -> None:
     world = serving(minPairs=100_000).ask("v2")
     world.until("Shadow")
     world.ask("v3").look()
     assert [t.shadow for t in world.status.traffic] == [None]
     assert world.status.history[0].decision == "Superseded"
     world.until("Shadow")
-    assert signals(world.status.rollout.evidence).shadow.pairs == 0
+    assert signals(rollout_of(world.status).evidence).shadow.pairs == 0
 
 
-def test_pods_that_crash_end_it():
+def test_pods_that_crash_end_it() -> None:
     world = serving(minPairs=100_000).ask("v2")
     world.until("Shadow")
-    world.crashed = frozenset({world.status.rollout.revision})
+    world.crashed = frozenset({rollout_of(world.status).revision})
     world.until("RollingBack", limit=2)
-    assert world.status.rollout.reason == "CandidateCrashing"
+    assert rollout_of(world.status).reason == "CandidateCrashing"

@@ -6,12 +6,15 @@ The stream is made of Seattle's hourly temperatures, out of a wheel in the cache
 import csv
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.stats import binom, multinomial
 from told import verdict
 
@@ -28,31 +31,31 @@ CANDIDATE = 0.3
 BINS = 10
 
 
-def row(*values):
+def row(*values: Any) -> NDArray[Any]:
     return np.array([values], dtype=float)
 
 
 @st.composite
-def pasts(draw, bins):
+def pasts(draw: Any, bins: Any) -> Any:
     """What was counted of both versions before: nothing, a little, or a lot and different."""
     counts = st.lists(st.sampled_from([0, 1, 3, 40, 5000]), min_size=bins, max_size=bins)
     return row(*draw(counts)), row(*draw(counts))
 
 
 @st.composite
-def distributions(draw, bins):
+def distributions(draw: Any, bins: Any) -> Any:
     weights = np.array(draw(st.lists(st.sampled_from([0.0, 0.01, 0.3, 1.0, 20.0]), min_size=bins, max_size=bins)))
     return (weights + (weights.sum() == 0)) / (weights + (weights.sum() == 0)).sum()
 
 
-def outcomes(n, bins):
+def outcomes(n: int, bins: int) -> NDArray[Any]:
     """All ways in which n answers fall into the bins."""
     return np.array([c for c in itertools.product(range(n + 1), repeat=bins) if sum(c) == n], dtype=float)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.data(), st.integers(2, 3), st.integers(0, 4), st.integers(0, 4))
-def test_under_a_common_distribution_the_mean_is_at_most_one(data, bins, n_c, n_s):
+def test_under_a_common_distribution_the_mean_is_at_most_one(data: Any, bins: int, n_c: int, n_s: int) -> None:
     past_c, past_s = data.draw(pasts(bins))
     p = data.draw(distributions(bins))
     c, s = outcomes(n_c, bins), outcomes(n_s, bins)
@@ -61,19 +64,19 @@ def test_under_a_common_distribution_the_mean_is_at_most_one(data, bins, n_c, n_
     assert np.sum(chance * np.exp(log_e)) <= 1 + 1e-9
 
 
-def test_a_block_of_one_version_says_nothing():
+def test_a_block_of_one_version_says_nothing() -> None:
     past = row(5, 80, 1), row(40, 3, 3)
     assert log_e_same(*past, row(0, 0, 0), row(7, 1, 0)) == pytest.approx([0.0], abs=1e-12)
     assert log_e_same(*past, row(9, 0, 2), row(0, 0, 0)) == pytest.approx([0.0], abs=1e-12)
     assert log_e_same(*past, row(0, 0, 0), row(0, 0, 0)) == [0.0]
 
 
-def test_the_first_block_says_nothing_for_nothing_is_known_yet():
+def test_the_first_block_says_nothing_for_nothing_is_known_yet() -> None:
     nothing = row(0, 0, 0)
     assert log_e_same(nothing, nothing, row(9, 0, 0), row(0, 9, 0)) == pytest.approx([0.0], abs=1e-12)
 
 
-def test_two_versions_that_differ_are_told_apart():
+def test_two_versions_that_differ_are_told_apart() -> None:
     random, log_e = np.random.default_rng(1), 0.0
     past_c, past_s = row(0, 0), row(0, 0)
     for _ in range(50):
@@ -96,7 +99,9 @@ NULLS = {"up": 1, "down": -1, "not_up": 1, "not_down": -1}
     st.floats(0, 1),
     st.sampled_from([0.0, 0.01, 0.2]),
 )
-def test_the_mean_of_each_e_value_is_at_most_one_wherever_it_is_a_bet_against(n_c, n_s, past, margin, p, inside):
+def test_the_mean_of_each_e_value_is_at_most_one_wherever_it_is_a_bet_against(
+    n_c: int, n_s: int, past: tuple[Any, ...], margin: float, p: float, inside: float
+) -> None:
     y_c, y_s = (a.ravel()[:, None].astype(float) for a in np.meshgrid(range(n_c + 1), range(n_s + 1), indexing="ij"))
     many = len(y_c)
     before = Shares.start(many, 1)
@@ -114,14 +119,15 @@ def test_the_mean_of_each_e_value_is_at_most_one_wherever_it_is_a_bet_against(n_
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 4))
-def test_outputs_that_are_folded_together_become_what_each_becomes_alone(seed, looks):
+def test_outputs_that_are_folded_together_become_what_each_becomes_alone(seed: int, looks: int) -> None:
     random = np.random.default_rng(seed)
     together, alone = Shares.start(3, 2), [Shares.start(1, 2) for _ in range(3)]
     for _ in range(looks):
         n_c, n_s = random.integers(0, 50, (3, 1)), random.integers(0, 200, (3, 1))
         y_c, y_s = (random.binomial(n, 0.3, (3, 2)) for n in (n_c, n_s))
-        together = shares.fold(together, Answers(y_c, n_c, y_s, n_s), 0.05)
-        parts = ((state, Answers(*(a[[i]] for a in (y_c, n_c, y_s, n_s)))) for i, state in enumerate(alone))
+        counted = [part.astype(float) for part in (y_c, n_c, y_s, n_s)]
+        together = shares.fold(together, Answers(*counted), 0.05)
+        parts = ((state, Answers(*(a[[i]] for a in counted))) for i, state in enumerate(alone))
         alone = [shares.fold(*part, 0.05) for part in parts]
     for i, state in enumerate(alone):
         mine = together.take(np.array([i]))
@@ -133,14 +139,16 @@ def test_outputs_that_are_folded_together_become_what_each_becomes_alone(seed, l
 @given(
     st.integers(0, 10**9), st.integers(0, 10**9), st.floats(0, 1), st.floats(0, 1), st.sampled_from([1e-6, 0.05, 0.9])
 )
-def test_a_thousand_million_answers_give_finite_evidence(n_c, n_s, p_c, p_s, margin):
+def test_a_thousand_million_answers_give_finite_evidence(
+    n_c: int, n_s: int, p_c: float, p_s: float, margin: float
+) -> None:
     block = Answers(row(int(n_c * p_c)), row(n_c), row(int(n_s * p_s)), row(n_s))
     state = shares.fold(shares.fold(Shares.start(1, 1), block, margin), block, margin)
     assert all(np.isfinite(getattr(state, name)).all() for name in NULLS)
 
 
 @pytest.fixture(scope="module")
-def seattle(tmp_path_factory):
+def seattle(tmp_path_factory: Any) -> NDArray[Any]:
     """The deciles of the year, hour by hour as one-hot rows of shape (days, 24, bins)."""
     place = wheels.VEGA_DATASETS.extract("seattle-temps.csv", tmp_path_factory.mktemp("seattle"))
     with place.open() as file:
@@ -151,7 +159,7 @@ def seattle(tmp_path_factory):
     return np.eye(BINS)[np.searchsorted(edges, values)][: days * 24].reshape(days, 24, BINS)
 
 
-def splits(seattle, count, seed=1):
+def splits(seattle: NDArray[Any], count: int, seed: int = 1) -> Iterator[Any]:
     """Day by day, how many rows of each bin candidate and stable got; each of shape (splits, bins)."""
     random = np.random.default_rng(seed)
     for day in seattle:
@@ -159,7 +167,7 @@ def splits(seattle, count, seed=1):
         yield mine @ day, (1 - mine) @ day
 
 
-def largest(seattle, margin):
+def largest(seattle: NDArray[Any], margin: float) -> tuple[Any, ...]:
     """The largest ln e-values that each split of the year reached: of harm, and of "not the same"."""
     state = Shares.start(SPLITS, BINS - 1)
     past_c = past_s = np.zeros((SPLITS, BINS))
@@ -175,26 +183,26 @@ def largest(seattle, margin):
     return harm, peaks
 
 
-def at_most(alarms, alpha):
+def at_most(alarms: Any, alpha: float) -> Any:
     """Whether so many of the splits are no more than alpha, by the upper end of the binomial 99 % interval."""
     return alarms <= binom.ppf(0.99, SPLITS, alpha)
 
 
-def test_the_stream_never_stands_still(seattle):
+def test_the_stream_never_stands_still(seattle: NDArray[Any]) -> None:
     """One day says next to nothing of another: half a year apart no decile is common."""
     january, july = seattle[:14].sum(axis=(0, 1)), seattle[190:204].sum(axis=(0, 1))
     assert np.abs(january / january.sum() - july / july.sum()).sum() / 2 > 0.9
 
 
 @pytest.mark.parametrize("margin", [0.05, 0.1])
-def test_two_halves_of_one_stream_that_follows_the_seasons_are_alike(seattle, margin):
+def test_two_halves_of_one_stream_that_follows_the_seasons_are_alike(seattle: NDArray[Any], margin: float) -> None:
     """A candidate and stable that are split at random from the same year do not alarm, at alpha = 1 % and 5 %."""
     harm, same = largest(seattle, margin)
     assert at_most(np.sum(harm >= math.log(100)), 0.01)
     assert at_most(np.sum(same >= math.log(20)), 0.05)
 
 
-def test_the_status_says_the_same_of_that_stream(seattle):
+def test_the_status_says_the_same_of_that_stream(seattle: NDArray[Any]) -> None:
     """The first splits through `predictions`, bin by bin as a runtime counts them."""
     margin, days = 0.05, 60
     names = [f"n{i:02d} ({i},{i + 1}]" for i in range(BINS)]

@@ -3,11 +3,13 @@
 import itertools
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.stats import binom
 from told import as_json, through_json, verdict
 
@@ -29,39 +31,45 @@ KNOWN = (90, 1, 1.0)
 LAYOUT = "0123456789ab"
 
 
-def history(trials, events, dispersion=1.0, rollouts=1):
+def history(trials: int, events: int, dispersion: float = 1.0, rollouts: int = 1) -> Rates:
     return Rates.start(History(*(np.full(rollouts, float(v)) for v in (trials, events, dispersion))))
 
 
-def counts(*blocks):
+def counts(*blocks: Any) -> Counts:
     """Blocks of (n_c, y_c, n_s, y_s), one for each rollout."""
     return Counts(*np.array(blocks, dtype=float).T)
 
 
-def folded(looks, known=KNOWN, margin=MARGIN, ceiling=CEILING, seconds=5.0):
+def folded(
+    looks: list[Any],
+    known: tuple[Any, ...] = KNOWN,
+    margin: float = MARGIN,
+    ceiling: Any = CEILING,
+    seconds: float = 5.0,
+) -> Rates:
     state = history(*known)
     for look in looks:
         state = rates.fold(state, counts(look), margin, ceiling, seconds)
     return state
 
 
-def logs(state):
+def logs(state: Rates) -> NDArray[Any]:
     return np.concatenate([state.harm, state.worse, state.safe, state.stake[:, None]], axis=1)
 
 
-def through_the_api_server(seen):
+def through_the_api_server(seen: PredictionState | RateState) -> Any:
     return through_json(seen)
 
 
 @st.composite
-def pieces(draw, most=4):
+def pieces(draw: Any, most: int = 4) -> Any:
     """What a scrape brings where there are few requests: often one version's attempts, or none."""
     n_c, n_s = draw(st.sampled_from([(0, 0), (1, 0), (0, 1), (0, most), (most, 0), (1, 1)]))
     return n_c, draw(st.integers(0, n_c)), n_s, draw(st.integers(0, n_s))
 
 
 @st.composite
-def one_block_in_pieces(draw):
+def one_block_in_pieces(draw: Any) -> Any:
     """Pieces of one version alone, and at last one of the other: the sum is one block."""
     first = draw(st.lists(st.integers(0, 6).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))), max_size=5))
     n, y = draw(st.integers(1, 6).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))))
@@ -74,7 +82,7 @@ def one_block_in_pieces(draw):
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(one_block_in_pieces(), min_size=1, max_size=4), st.sampled_from([0.0, MARGIN, 0.1]))
-def test_pieces_are_worth_what_they_are_worth_together(blocks, margin):
+def test_pieces_are_worth_what_they_are_worth_together(blocks: list[Any], margin: float) -> None:
     in_pieces = folded([look for block in blocks for look in block], margin=margin, seconds=0.0)
     whole = folded([tuple(np.sum(block, axis=0)) for block in blocks], margin=margin, seconds=0.0)
     np.testing.assert_allclose(logs(in_pieces), logs(whole), atol=1e-12)
@@ -82,7 +90,7 @@ def test_pieces_are_worth_what_they_are_worth_together(blocks, margin):
     assert not in_pieces.waiting.trials
 
 
-def test_attempts_that_never_meet_in_a_scrape_are_evidence():
+def test_attempts_that_never_meet_in_a_scrape_are_evidence() -> None:
     """Each by itself they were worth nothing: 27 failures of 27 attempts, and the candidate stayed."""
     state = folded([(0, 0, 1, 0), (1, 1, 0, 0)] * 27)
     assert state.log_harm > CEILING
@@ -92,7 +100,7 @@ def test_attempts_that_never_meet_in_a_scrape_are_evidence():
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(pieces(), max_size=30), st.sampled_from([0.0, 5.0, 400.0]))
-def test_everything_is_counted_once(looks, seconds):
+def test_everything_is_counted_once(looks: list[Any], seconds: float) -> None:
     state = folded(looks, seconds=seconds)
     total = np.sum(looks, axis=0) if looks else np.zeros(4)
     np.testing.assert_array_equal(np.array(state.seen)[:, 0], total)
@@ -103,7 +111,9 @@ def test_everything_is_counted_once(looks, seconds):
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(pieces(), max_size=30), st.randoms(), st.sampled_from([0.0, 5.0, 400.0]))
-def test_outcomes_decide_neither_when_a_block_is_complete_nor_how_the_ramp_goes_on_in_it(looks, random, seconds):
+def test_outcomes_decide_neither_when_a_block_is_complete_nor_how_the_ramp_goes_on_in_it(
+    looks: list[Any], random: Any, seconds: float
+) -> None:
     others = [(n_c, random.randint(0, n_c), n_s, random.randint(0, n_s)) for n_c, _, n_s, _ in looks]
     mine, theirs = folded(looks, seconds=seconds), folded(others, seconds=seconds)
     for name in ("n_c", "n_s"):
@@ -118,7 +128,7 @@ def test_outcomes_decide_neither_when_a_block_is_complete_nor_how_the_ramp_goes_
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(pieces(), pieces(), pieces()), min_size=1, max_size=12), st.sampled_from([5.0, 40.0, 900.0]))
-def test_rollouts_that_are_folded_together_become_what_each_becomes_alone(looks, seconds):
+def test_rollouts_that_are_folded_together_become_what_each_becomes_alone(looks: list[Any], seconds: float) -> None:
     known = History(np.array([0.0, 90.0, 5e5]), np.array([0.0, 1.0, 100.0]), np.array([1.0, 1.0, 3.0]))
     together = Rates.start(known)
     alone = [together.take(np.array([i])) for i in range(3)]
@@ -139,7 +149,9 @@ SPLITS = ([(0, 2), (1, 0)], [(2, 0), (0, 1)], [(0, 1), (1, 0), (1, 0), (0, 1)], 
 @pytest.mark.parametrize("split", SPLITS)
 @pytest.mark.parametrize("margin", [0.0, MARGIN, 0.2])
 @pytest.mark.parametrize("ceiling", [0.4, CEILING])
-def test_over_all_outcomes_of_small_blocks_the_mean_of_each_e_value_is_at_most_one(split, margin, ceiling):
+def test_over_all_outcomes_of_small_blocks_the_mean_of_each_e_value_is_at_most_one(
+    split: list[Any], margin: float, ceiling: float
+) -> None:
     each = [range(n + 1) for sizes in split for n in sizes]
     outcomes = np.array(list(itertools.product(*each)), dtype=float)
     state = history(40, 1, rollouts=len(outcomes))
@@ -159,37 +171,37 @@ def test_over_all_outcomes_of_small_blocks_the_mean_of_each_e_value_is_at_most_o
                 assert np.sum(mass(outcomes, split, p_c, p_s) * np.exp(state.log_safe)) <= 1 + 1e-9
 
 
-def mass(outcomes, split, p_c, p_s):
+def mass(outcomes: NDArray[Any], split: list[Any], p_c: float, p_s: float) -> Any:
     """The probability of each outcome."""
     rows = [binom.pmf(outcomes[:, 2 * i], n_c, p_c) for i, (n_c, _) in enumerate(split)]
     rows += [binom.pmf(outcomes[:, 2 * i + 1], n_s, p_s) for i, (_, n_s) in enumerate(split)]
     return np.prod(rows, axis=0)
 
 
-def test_a_piece_of_stable_does_not_wait_for_longer_than_half_an_hour():
+def test_a_piece_of_stable_does_not_wait_for_longer_than_half_an_hour() -> None:
     looks = [(0, 0, 1, 1)] * 361
     assert folded(looks[:-1]).waiting.n_s == [360]
     state = folded(looks)
-    assert (state.waiting.n_s, state.waited, state.counts.n_s) == ([0], [0], [361])
+    assert [*state.waiting.n_s, *state.waited, *state.counts.n_s] == [0, 0, 361]
     np.testing.assert_array_equal(logs(state), 0.0)
     assert state.stable_rate > 0.5, "what was let go still tells how often stable fails"
 
 
-def test_a_few_pieces_wait_however_long_it_takes():
+def test_a_few_pieces_wait_however_long_it_takes() -> None:
     """One request in an hour: there is nothing else to go by."""
     state = folded([(0, 0, 1, 0), (1, 1, 0, 0)] * 12, seconds=3600.0)
     assert state.log_harm > CEILING
 
 
 @pytest.mark.parametrize(("seconds", "judged"), [(1.0, False), (1.6, True)])
-def test_a_candidate_that_stable_is_not_beside_is_judged_by_what_stable_was(seconds, judged):
+def test_a_candidate_that_stable_is_not_beside_is_judged_by_what_stable_was(seconds: float, judged: bool) -> None:
     state = folded([(1, 1, 0, 0)] * 20, seconds=seconds)
     assert (state.alone.trials[0] == 20) == judged
     assert (state.log_harm[0] > CEILING) == judged
     assert (state.log_worse[0] > CEILING) == judged
 
 
-def test_alone_a_candidate_that_is_as_good_as_stable_was_neither_goes_nor_passes():
+def test_alone_a_candidate_that_is_as_good_as_stable_was_neither_goes_nor_passes() -> None:
     random = np.random.default_rng(1)
     looks = [(50, int(random.binomial(50, 0.02)), 0, 0) for _ in range(200)]
     state = folded(looks, known=(5000, 100, 1.0), seconds=60.0)
@@ -198,7 +210,7 @@ def test_alone_a_candidate_that_is_as_good_as_stable_was_neither_goes_nor_passes
     assert state.log_safe == pytest.approx([0.0], abs=1e-12)
 
 
-def test_where_nothing_is_known_of_stable_a_candidate_alone_is_not_judged():
+def test_where_nothing_is_known_of_stable_a_candidate_alone_is_not_judged() -> None:
     state = folded([(1, 1, 0, 0)] * 60, known=(0, 0, 1.0))
     np.testing.assert_array_equal(logs(state), 0.0)
     assert state.counts.n_c == [60]
@@ -207,7 +219,9 @@ def test_where_nothing_is_known_of_stable_a_candidate_alone_is_not_judged():
 @pytest.mark.parametrize("trust", [1.0, 0.3])
 @pytest.mark.parametrize("margin", [0.0, 0.1])
 @pytest.mark.parametrize(("n", "trials"), [(1, 1), (3, 4), (12, 5), (6, 30)])
-def test_over_all_histories_the_mean_of_the_e_value_alone_is_at_most_one(n, trials, margin, trust):
+def test_over_all_histories_the_mean_of_the_e_value_alone_is_at_most_one(
+    n: int, trials: int, margin: float, trust: float
+) -> None:
     y, events = (a.ravel().astype(float) for a in np.meshgrid(np.arange(n + 1), np.arange(trials + 1), indexing="ij"))
     same = np.ones(len(y))
     q = np.tile([0.05, 0.3, 0.9], (len(y), 1))
@@ -218,7 +232,7 @@ def test_over_all_histories_the_mean_of_the_e_value_alone_is_at_most_one(n, tria
             assert np.all(np.sum(chance[:, None] * e, axis=0) <= 1 + 1e-9)
 
 
-def test_after_promotion_what_waited_is_judged_with_the_rest_and_once():
+def test_after_promotion_what_waited_is_judged_with_the_rest_and_once() -> None:
     waited = folded([(3, 2, 0, 0)])
     alone = rates.fold_alone(waited, counts((10, 1, 4, 4)), MARGIN, 0.005)
     whole = rates.fold_alone(folded([]), counts((13, 3, 4, 4)), MARGIN, 0.005)
@@ -227,7 +241,7 @@ def test_after_promotion_what_waited_is_judged_with_the_rest_and_once():
     again = rates.fold_alone(alone, counts((0, 0, 0, 0)), MARGIN, 0.005)
     np.testing.assert_array_equal(again.harm, alone.harm)
     stables = rates.fold_alone(folded([(0, 0, 3, 2)]), counts((10, 1, 0, 0)), MARGIN, 0.005)
-    assert (stables.counts.n_s, stables.counts.y_s) == ([3], [2])
+    assert [*stables.counts.n_s, *stables.counts.y_s] == [3, 2]
 
 
 @settings(max_examples=60, deadline=None)
@@ -236,7 +250,9 @@ def test_after_promotion_what_waited_is_judged_with_the_rest_and_once():
     st.sampled_from([(0, 0, 1.0), KNOWN, (90_000, 450, 6.2)]),
     st.sampled_from([1.0, 45.0, 900.0]),
 )
-def test_the_status_keeps_what_waits_however_often_the_operator_restarts(looks, known, seconds):
+def test_the_status_keeps_what_waits_however_often_the_operator_restarts(
+    looks: list[Any], known: tuple[Any, ...], seconds: float
+) -> None:
     state = history(*known)
     whole = seen = errors.begun(BaselineRate(*known))
     for (n_c, y_c, n_s, y_s), restarts in looks:
@@ -256,7 +272,7 @@ def test_the_status_keeps_what_waits_however_often_the_operator_restarts(looks, 
     assert errors.settled(seen).candidateAttempts == state.counts.n_c[0]
 
 
-def test_what_waits_takes_a_few_bytes_of_the_status():
+def test_what_waits_takes_a_few_bytes_of_the_status() -> None:
     waits = errors.fold(RateState(), AttemptBlock(0, 0, 10**9, 10**9), MARGIN, CEILING, 5.0)
     nothing_waits = errors.fold(waits, AttemptBlock(1, 0, 0, 0), MARGIN, CEILING)
     without = replace(waits, waiting=[])
@@ -265,20 +281,20 @@ def test_what_waits_takes_a_few_bytes_of_the_status():
 
 
 @pytest.mark.parametrize("stored", [[], [1.0], [1.0, 2.0, 3.0], [1, 2, 3, 4, 5, 6]])
-def test_a_status_of_another_release_is_read(stored):
+def test_a_status_of_another_release_is_read(stored: list[Any]) -> None:
     seen = RateState(candidateAttempts=5, waiting=stored, alone=stored)
     state = errors.state_of(seen)
-    assert (state.counts.n_c, state.waiting.trials, state.alone.trials) == ([5], [0], [0])
+    assert [*state.counts.n_c, *state.waiting.trials, *state.alone.trials] == [5, 0, 0]
 
 
 # Predictions
 
 
-def answers(candidate, stable, output="label"):
+def answers(candidate: dict[str, Any], stable: dict[str, Any], output: str = "label") -> PredictionBlock:
     return PredictionBlock(output, LAYOUT, candidate, stable)
 
 
-def told(blocks, seconds=5.0, restarts=False):
+def told(blocks: list[Any], seconds: float = 5.0, restarts: bool = False) -> PredictionState:
     seen = PredictionState()
     for block in blocks:
         seen = through_the_api_server(seen) if restarts else seen
@@ -286,7 +302,7 @@ def told(blocks, seconds=5.0, restarts=False):
     return seen
 
 
-def test_answers_that_never_meet_in_a_scrape_are_evidence():
+def test_answers_that_never_meet_in_a_scrape_are_evidence() -> None:
     seen = told([answers({}, {"c00 no": 1}), answers({"c01 yes": 1}, {})] * 40)
     assert seen.logHarm > CEILING
     whole = told([answers({"c01 yes": 1}, {"c00 no": 1})] * 40)
@@ -299,7 +315,7 @@ bins = st.dictionaries(st.sampled_from(["n00 [0,0.2]", "n01 (0.2,0.5]", "n02 (0.
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(bins, st.sampled_from(["candidate", "stable", "both"])), min_size=1, max_size=12))
-def test_predictions_wait_through_restarts_and_count_once(looks):
+def test_predictions_wait_through_restarts_and_count_once(looks: list[Any]) -> None:
     blocks = [
         answers(found if who != "stable" else {}, found if who != "candidate" else {}, "score") for found, who in looks
     ]
@@ -316,7 +332,7 @@ def test_predictions_wait_through_restarts_and_count_once(looks):
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=15))
-def test_the_arrays_wait_as_the_status_does(looks):
+def test_the_arrays_wait_as_the_status_does(looks: list[Any]) -> None:
     """`simulate` folds arrays, the operator bins: one class of two, so that one event says it all."""
     state, seen = Shares.start(1, 2), PredictionState()
     for yes, no, who in looks:
@@ -337,14 +353,14 @@ def test_the_arrays_wait_as_the_status_does(looks):
         assert event.up == pytest.approx(float(state.up[0, i]), abs=1e-3)
 
 
-def test_answers_without_counterpart_do_not_wait_for_longer_than_half_an_hour():
+def test_answers_without_counterpart_do_not_wait_for_longer_than_half_an_hour() -> None:
     seen = told([answers({}, {"c00 no": 1})] * 361)
     (output,) = seen.outputs
     assert (output.stableWaiting, output.waited, output.stableAnswers) == ({}, 0.0, 361)
     assert (seen.logHarm, seen.logSafe, seen.stableAnswers) == (0.0, 0.0, 361)
 
 
-def test_bins_that_nobody_knows_do_not_wait():
+def test_bins_that_nobody_knows_do_not_wait() -> None:
     """A pod may count whatever it likes; the status is written all the same."""
     seen = told([answers({}, {f"c{i:05d} {i}": 1}) for i in range(1000)])
     assert len(seen.outputs[0].stableWaiting) <= predictions.MOST_WAITING
@@ -352,13 +368,13 @@ def test_bins_that_nobody_knows_do_not_wait():
 
 
 @pytest.mark.parametrize("name", ['a "quoted" one', "naïve 東京", "is: {x}, 3", "\\"])
-def test_bins_of_any_name_wait(name):
+def test_bins_of_any_name_wait(name: str) -> None:
     seen = told([answers({}, {f"c00 {name}": 3})], restarts=True)
     assert through_the_api_server(seen) == seen
     assert seen.outputs[0].stableWaiting == {f"c00 {name}": 3}
 
 
-def test_an_output_of_which_only_one_version_has_answers_passes_nothing():
+def test_an_output_of_which_only_one_version_has_answers_passes_nothing() -> None:
     seen = PredictionState()
     for _ in range(200):
         met = answers({"c00 no": 50, "c01 yes": 50}, {"c00 no": 50, "c01 yes": 50})
@@ -367,7 +383,7 @@ def test_an_output_of_which_only_one_version_has_answers_passes_nothing():
     assert verdict(seen, CEILING) == "Inconclusive"
 
 
-def test_the_longest_waiting_is_that_of_the_version_that_waits():
+def test_the_longest_waiting_is_that_of_the_version_that_waits() -> None:
     n = np.array([25.0, 25.0, 5.0, 25.0])
     none, waited = np.zeros(4), np.array([29.0, 31.0, 9000.0, 1799.0])
     assert waiting.ripe(n, none, waited, 30.0).expired.tolist() == [False, True, False, True]
@@ -376,7 +392,7 @@ def test_the_longest_waiting_is_that_of_the_version_that_waits():
     assert waiting.ripe(n, n, waited).together.all()
 
 
-def test_the_mixture_of_what_was_judged_alone_is_what_the_status_says():
+def test_the_mixture_of_what_was_judged_alone_is_what_the_status_says() -> None:
     seen = errors.begun(BaselineRate(*KNOWN))
     for _ in range(21):
         seen = errors.fold(seen, AttemptBlock(1, 1, 0, 0), MARGIN, CEILING, 5.0)
