@@ -24,7 +24,9 @@ def test_only_its_own_folder_knows_envoys_series_and_settings() -> None:
         told |= {
             f"{path.relative_to(OPERATOR)}:{n}": line for n, line in enumerate(lines, 1) if "envoy" in line.lower()
         }
-    allowed = re.compile(r"envoy_image|Image of Envoy|EnvoyDataPlane|Envoy's container|Envoy can wait|router\.envoy\.|ENVOY_MEMORY")
+    allowed = re.compile(
+        r"envoy_image|Image of Envoy|EnvoyDataPlane|Envoy's container|Envoy can wait|router\.envoy\.|ENVOY_MEMORY"
+    )
     assert {where: line for where, line in told.items() if not allowed.search(line)} == {}
 
 
