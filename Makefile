@@ -9,7 +9,7 @@ export PYTHONPATH := e2e:.
 export ORT_DISABLE_TELEMETRY := 1
 CODE := operator/headgate serving/headgate_serving cli/headgate_cli tools e2e tests
 
-.PHONY: help setup demo test test-all unit e2e endurance lint fmt crds images calibration conformance bench-serving bench-hostile bench-router bench-shadow bench-follow \
+.PHONY: help setup demo test test-all unit e2e endurance lint fmt crds images calibration conformance bench-serving bench-hostile bench-router bench-shadow bench-standby bench-follow \
 	clean distclean lock cluster-up cluster-down cluster-status cluster-shell cluster-kubeconfig venv
 
 help: ## list the targets
@@ -91,6 +91,10 @@ bench-router: venv ## measure the router beside nginx and HAProxy, in turn: docs
 bench-shadow: venv ## measure what copies for a candidate cost the users
 	@$(PYTHON) -m tools.setup bench
 	@$(BIN)/python -m bench.router.shadow
+
+bench-standby: venv ## measure what a killed Envoy costs the users, with and without the agent's listener
+	@$(PYTHON) -m tools.setup bench
+	@$(BIN)/python -m bench.router.standby
 
 bench-follow: images cluster-up ## measure how soon all routers follow a new weight
 	@$(BIN)/python -m bench.router.follow

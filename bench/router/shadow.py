@@ -105,7 +105,7 @@ def main() -> int:
     end_cleanly()
     runs: Runs = {}
     try:
-        with tempfile.TemporaryDirectory(prefix="headgate-bench-") as scratch, _router(Path(scratch)) as router:
+        with tempfile.TemporaryDirectory(prefix="headgate-bench-") as scratch, running_router(Path(scratch)) as router:
             for number in range(args.rounds):
                 say(f"round {number + 1} of {args.rounds}")
                 _round(router, PERCENTS[:: -1 if number % 2 else 1], args.seconds, Path(scratch), runs)
@@ -166,7 +166,7 @@ def _round(
 
 
 @contextmanager
-def _router(scratch: Path) -> Iterator[Router]:
+def running_router(scratch: Path) -> Iterator[Router]:
     folder = scratch / "router"
     layout = Layout(PurePosixPath(folder), "127.0.0.1", *free_ports(2))
     xds = XdsFolder(layout)

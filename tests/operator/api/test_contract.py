@@ -19,7 +19,10 @@ PROGRAMS = {
     contract.FetchArgument: ("serving/headgate_serving/artifact", "operator/headgate/core/manifests"),
 }
 """An argument such as --model is other programs' word too: who starts each of them, and who reads its arguments."""
-ALSO_WORDS = {contract.HTTP_PORT_NAME, contract.GRPC_PORT_NAME, contract.SAMPLES_PORT_NAME, "runtime", "router"}
+ALSO_WORDS = {
+    *(contract.HTTP_PORT_NAME, contract.GRPC_PORT_NAME, contract.SAMPLES_PORT_NAME, contract.METRICS_PORT_NAME),
+    *(contract.RUNTIME_COMPONENT, contract.ROUTER_COMPONENT),
+}
 """Names of the contract that are words of the language, and stand for other things as well."""
 KUBERNETES_OWN = {contract.VERSION: "a version of an API of Kubernetes' has the same form"}
 

@@ -4,16 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import grpc
-from router_envoy import free_port
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from headgate_serving.router.policy.endpoints import Endpoint
+from ports import free_port
 
-Behaviour = Literal["ok", "hang", "slow", "refused", "late error", "late refusal"] | grpc.StatusCode
-Context = grpc.aio.ServicerContext[Any, Any]
+Behaviour: TypeAlias = Literal["ok", "hang", "slow", "refused", "late error", "late refusal"] | grpc.StatusCode
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
 @dataclass

@@ -11,9 +11,8 @@ from headgate_serving.router.policy.traffic import Intent
 
 def written(traffic: Mapping[str, Any] | None = None, rollout: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """`status.policy` of a ModelDeployment `fraud` with these parts of a spec, each of which is checked by itself."""
-    spec = Spec.model_construct(
-        traffic=Traffic.model_validate(traffic or {}), rollout=Rollout.model_validate(rollout or {})
-    )
+    parts = {"traffic": Traffic.model_validate(traffic or {}), "rollout": Rollout.model_validate(rollout or {})}
+    spec = Spec.model_validate({"model": {"version": "1", "uri": "s3://models/fraud/1"}}).model_copy(update=parts)
     return resolved("fraud", spec).manifest()
 
 

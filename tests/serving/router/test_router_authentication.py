@@ -76,7 +76,7 @@ def by_tokens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 
 @contextlib.asynccontextmanager
-async def serving_pod(guard: Guarded, limit: RateLimit | None = None, **good: str) -> AsyncIterator[Upstream]:
+async def serving_pod(guard: Guarded, limit: RateLimit | None = None, /, **good: str) -> AsyncIterator[Upstream]:
     """The only pod of the model, and known to Envoy; `good` are headers that let in."""
     pod = Upstream("fraud-1a2b3c4d")
     async with serving(pod):

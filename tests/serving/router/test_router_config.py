@@ -1,5 +1,6 @@
 import json
 from pathlib import PurePosixPath
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from router_policies import with_policy
 
 from headgate.api.policy import Fallback, Policy, StaticAnswer, StaticOutput
-from headgate_serving.router.envoy.config import Layout, bootstrap_document, names, render
+from headgate_serving.router.envoy.config import Documents, Layout, bootstrap_document, names, render
 from headgate_serving.router.envoy.config.budget import LATENCY_EDGES_MS, candidate_try_ms, latency_edges, stable_try_ms
 from headgate_serving.router.envoy.config.documents import discovery_response
 from headgate_serving.router.envoy.step import LINGER_SECONDS, Memory, step
@@ -22,7 +23,7 @@ NAMES = ("fraud-00000001", "fraud-00000002", "fraud-00000003")
 
 
 @st.composite
-def intents(draw):
+def intents(draw: Any) -> Any:
     stable, candidate = draw(st.permutations(NAMES))[:2]
     weight = draw(st.integers(0, 1000))
     targets = draw(
@@ -45,16 +46,16 @@ endpoints = st.dictionaries(
 )
 
 
-def model_route(documents):
+def model_route(documents: Documents) -> Any:
     routes = documents.routes["virtual_hosts"][0]["routes"]
     return next(route for route in routes if route["match"].get("safe_regex", {}).get("regex", "").endswith("/infer"))
 
 
-def weighted(documents):
+def weighted(documents: Documents) -> Any:
     return model_route(documents)["route"]["weighted_clusters"]["clusters"]
 
 
-def assert_consistent(documents):
+def assert_consistent(documents: Documents) -> None:
     """No name without what it names."""
     assert documents.routed <= documents.clusters.keys()
     for name, cluster in documents.clusters.items():
@@ -68,7 +69,7 @@ def assert_consistent(documents):
 
 
 @given(intents(), endpoints)
-def test_nothing_ever_names_a_missing_cluster_and_weights_add_up(intent, found):
+def test_nothing_ever_names_a_missing_cluster_and_weights_add_up(intent: Any, found: Any) -> None:
     documents = render(intent, found)
     assert_consistent(documents)
     if intent.stable:
@@ -81,7 +82,7 @@ def test_nothing_ever_names_a_missing_cluster_and_weights_add_up(intent, found):
 
 @given(st.lists(st.tuples(intents(), endpoints, st.floats(0, 700)), min_size=1, max_size=5))
 @settings(max_examples=50)
-def test_over_any_history_nothing_names_a_missing_cluster_and_old_ones_go_at_last(history):
+def test_over_any_history_nothing_names_a_missing_cluster_and_old_ones_go_at_last(history: Any) -> None:
     memory, now = Memory({}, {}), 0.0
     for intent, found, passed in history:
         now += passed
@@ -98,47 +99,47 @@ def test_over_any_history_nothing_names_a_missing_cluster_and_old_ones_go_at_las
 
 
 @given(intents(), endpoints)
-def test_the_same_input_gives_the_same_bytes(intent, found):
+def test_the_same_input_gives_the_same_bytes(intent: Any, found: Any) -> None:
     first, second = render(intent, found), render(intent, dict(reversed(found.items())))
     assert discovery_response(*first.clusters.values()) == discovery_response(*second.clusters.values())
     assert list(first.endpoints.items()) == list(second.endpoints.items())
 
 
-def split(weight, *, retry=True, timeout_ms=200):
+def split(weight: int, *, retry: bool = True, timeout_ms: int = 200) -> Any:
     return Intent(
         (Target(NAMES[0], "stable", 1000 - weight), Target(NAMES[1], "candidate", weight)), Policy(timeout_ms, retry)
     )
 
 
-def test_the_candidate_comes_first_so_that_a_growing_weight_moves_nobody_back():
+def test_the_candidate_comes_first_so_that_a_growing_weight_moves_nobody_back() -> None:
     assert [cluster["name"] for cluster in weighted(render(split(100), {}))] == [
         f"{NAMES[1]}/assigned=true",
         f"{NAMES[0]}/assigned=true",
     ]
 
 
-def test_a_new_weight_changes_the_routes_and_nothing_else():
+def test_a_new_weight_changes_the_routes_and_nothing_else() -> None:
     before, after = render(split(100), {}), render(split(200), {})
     assert before.routes != after.routes
     assert before.clusters == after.clusters
     assert before.endpoints == after.endpoints
 
 
-def test_a_pods_cluster_is_the_same_in_every_role():
+def test_a_pods_cluster_is_the_same_in_every_role() -> None:
     promoted = Intent((Target(NAMES[1], "stable", 1000), Target(NAMES[0], "candidate", 0)), Policy(700, False))
     before, after = render(split(100), {}).clusters, render(promoted, {}).clusters
     for name in (f"{NAMES[0]}/attempts", f"{NAMES[1]}/attempts"):
         assert before[name] == after[name]
 
 
-def retry_of(documents, revision):
+def retry_of(documents: Documents, revision: Any) -> Any:
     options = documents.clusters[f"{revision}/assigned=true"]["typed_extension_protocol_options"]
     (protocol,) = options.values()
     return protocol.get("retry_policy", {}).get("retry_on", "")
 
 
 @pytest.mark.parametrize(("retry", "expected"), [(True, True), (False, False)])
-def test_the_candidates_errors_are_tried_again_only_when_asked_for(retry, expected):
+def test_the_candidates_errors_are_tried_again_only_when_asked_for(retry: bool, expected: Any) -> None:
     documents = render(split(100, retry=retry), {})
     assert ("5xx" in retry_of(documents, NAMES[1])) is expected
     assert ("typed_per_filter_config" in weighted(documents)[0]) is expected
@@ -146,13 +147,13 @@ def test_the_candidates_errors_are_tried_again_only_when_asked_for(retry, expect
     assert "typed_per_filter_config" not in weighted(documents)[1]
 
 
-def test_the_candidate_has_half_of_the_budget_and_the_answer_all_of_it():
+def test_the_candidate_has_half_of_the_budget_and_the_answer_all_of_it() -> None:
     documents = render(split(100, timeout_ms=1500), {})
     assert model_route(documents)["route"]["timeout"] == "1.500s"
     assert '"value": "750"' in json.dumps(weighted(documents)[0])
 
 
-def tries(documents):
+def tries(documents: Documents) -> Any:
     """Milliseconds for each try of the users assigned to a revision, by the revision."""
     found = {}
     for cluster in weighted(documents):
@@ -162,7 +163,7 @@ def tries(documents):
     return found
 
 
-def test_before_a_fallback_stable_has_three_quarters_of_the_budget_and_the_candidate_half_of_that():
+def test_before_a_fallback_stable_has_three_quarters_of_the_budget_and_the_candidate_half_of_that() -> None:
     both = with_policy(split(100, timeout_ms=800), fallback=Fallback(("simple",)))
     assert tries(render(both, {})) == {NAMES[0]: 600, NAMES[1]: 300}
     assert tries(render(with_policy(both, retry_on_stable=False), {})) == {NAMES[0]: 600}
@@ -170,7 +171,7 @@ def test_before_a_fallback_stable_has_three_quarters_of_the_budget_and_the_candi
 
 
 @given(st.integers(4, 10_000_000))
-def test_all_tries_before_a_fallback_leave_it_a_quarter_of_the_budget(timeout_ms):
+def test_all_tries_before_a_fallback_leave_it_a_quarter_of_the_budget(timeout_ms: int) -> None:
     assert 2 * candidate_try_ms(timeout_ms, fallback=True) <= max(2, 0.75 * timeout_ms)
     assert stable_try_ms(timeout_ms) <= 0.75 * timeout_ms
 
@@ -178,7 +179,9 @@ def test_all_tries_before_a_fallback_leave_it_a_quarter_of_the_budget(timeout_ms
 @pytest.mark.parametrize(
     ("timeout_ms", "with_fallback", "without"), [(800, "0.900s", "0.800s"), (100, "0.150s", "0.100s")]
 )
-def test_a_fallbacks_answer_may_be_late_by_an_eighth_and_nothing_else(timeout_ms, with_fallback, without):
+def test_a_fallbacks_answer_may_be_late_by_an_eighth_and_nothing_else(
+    timeout_ms: int, with_fallback: Any, without: Any
+) -> None:
     intent = with_policy(split(100, timeout_ms=timeout_ms), fallback=Fallback((), SAFE))
     for chain, expected in ((intent.policy.fallback, {with_fallback, without}), (Fallback(), {without})):
         (host,) = render(with_policy(intent, fallback=chain), {}).routes["virtual_hosts"]
@@ -186,13 +189,13 @@ def test_a_fallbacks_answer_may_be_late_by_an_eighth_and_nothing_else(timeout_ms
         assert {route["timeout"] for route in routes} - {"0.000s", "0s"} == expected
 
 
-def test_only_unsure_answers_that_are_a_fallbacks_matter_are_tried_again():
+def test_only_unsure_answers_that_are_a_fallbacks_matter_are_tried_again() -> None:
     for unsure in (False, True):
         documents = render(with_policy(split(100), fallback=Fallback((), SAFE, unsure)), {})
         assert ("retriable-headers" in retry_of(documents, NAMES[0])) is unsure
 
 
-def test_questions_about_a_model_and_streams_have_no_fallback():
+def test_questions_about_a_model_and_streams_have_no_fallback() -> None:
     documents = render(with_policy(split(100), fallback=Fallback((), SAFE)), {})
     for name, cluster in documents.clusters.items():
         if "cluster_type" in cluster:
@@ -201,7 +204,7 @@ def test_questions_about_a_model_and_streams_have_no_fallback():
 
 
 @given(st.integers(1, 10_000_000))
-def test_the_candidates_share_is_an_edge_of_the_histogram_within_half_of_the_budget(timeout_ms):
+def test_the_candidates_share_is_an_edge_of_the_histogram_within_half_of_the_budget(timeout_ms: int) -> None:
     share = candidate_try_ms(timeout_ms)
     assert share in LATENCY_EDGES_MS
     assert share <= max(1, timeout_ms / 2)
@@ -210,7 +213,7 @@ def test_the_candidates_share_is_an_edge_of_the_histogram_within_half_of_the_bud
 @pytest.mark.parametrize(
     ("timeout_ms", "share"), [(1, 1), (100, 50), (200, 100), (450, 200), (1000, 500), (60_000, 30_000)]
 )
-def test_the_share_of_usual_budgets_is_half(timeout_ms, share):
+def test_the_share_of_usual_budgets_is_half(timeout_ms: int, share: Any) -> None:
     assert candidate_try_ms(timeout_ms) == share
 
 
@@ -226,7 +229,7 @@ def test_the_share_of_usual_budgets_is_half(timeout_ms, share):
         pytest.param(None, False, [], id="none"),
     ],
 )
-def test_the_histogram_has_an_edge_where_answers_become_slow(slow_ms, retry, added):
+def test_the_histogram_has_an_edge_where_answers_become_slow(slow_ms: Any, retry: bool, added: Any) -> None:
     intent = Intent(policy=Policy(1000, retry, slow_ms))
     edges = latency_edges(intent)
     assert edges == sorted({*LATENCY_EDGES_MS, *added})
@@ -236,7 +239,7 @@ def test_the_histogram_has_an_edge_where_answers_become_slow(slow_ms, retry, add
     assert settings_["buckets"] == edges
 
 
-def test_the_pods_are_marked_for_the_histogram_but_not_where_they_are_no_evidence():
+def test_the_pods_are_marked_for_the_histogram_but_not_where_they_are_no_evidence() -> None:
     document = render(split(100), {NAMES[0]: (Endpoint("10.0.0.1", 8000, "pod-a"),)})
     marks = {}
     for name in (f"{NAMES[0]}/attempts", f"{NAMES[0]}/rescue"):
@@ -247,14 +250,14 @@ def test_the_pods_are_marked_for_the_histogram_but_not_where_they_are_no_evidenc
     assert marks == {f"{NAMES[0]}/attempts": True, f"{NAMES[0]}/rescue": False}
 
 
-def test_every_pod_has_its_name_and_its_revision():
+def test_every_pod_has_its_name_and_its_revision() -> None:
     document = render(split(0), {NAMES[0]: (Endpoint("10.0.0.1", 8000, "pod-a"),)}).endpoints[f"{NAMES[0]}.attempts"]
     (pod,) = document["endpoints"][0]["lb_endpoints"]
     assert pod["endpoint"]["hostname"] == "pod-a"
     assert pod["metadata"]["filter_metadata"]["headgate"]["revision"] == NAMES[0]
 
 
-def test_the_bootstrap_opens_the_contracts_ports_and_no_admin_port():
+def test_the_bootstrap_opens_the_contracts_ports_and_no_admin_port() -> None:
     bootstrap = bootstrap_document("ns", "fraud", LAYOUT, Intent(), UNPROTECTED)
     listeners = bootstrap["static_resources"]["listeners"]
     assert [listener["address"]["socket_address"]["port_value"] for listener in listeners] == [8080, 8003]
@@ -275,7 +278,7 @@ def test_a_candidates_pods_that_are_not_ready_are_there_for_their_counters_only(
     assert asked_of(NAMES[1], pods) == asked
 
 
-def test_stables_pods_that_are_not_ready_are_its_last_resort():
+def test_stables_pods_that_are_not_ready_are_its_last_resort() -> None:
     assert asked_of(NAMES[0], {"a": State.READY, "b": State.UNREADY}) == ["a"]
     assert asked_of(NAMES[0], {"a": State.UNREADY, "b": State.UNREADY}) == ["a", "b"]
 

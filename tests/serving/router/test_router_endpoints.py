@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,11 +9,11 @@ from headgate_serving.router.policy.endpoints import Endpoint, State, endpoints_
 REVISION = "fraud-1a2b3c4d"
 
 
-def endpoint(pod="pod-a", address="10.0.0.1", **conditions):
+def endpoint(pod: Any = "pod-a", address: Any = "10.0.0.1", **conditions: Any) -> Any:
     return {"addresses": [address], "conditions": conditions, "targetRef": {"kind": "Pod", "name": pod}}
 
 
-def slice_of(*endpoints, revision=REVISION, port="http", family="IPv4"):
+def slice_of(*endpoints: Any, revision: Any = REVISION, port: str = "http", family: str = "IPv4") -> Any:
     return {
         "metadata": {"name": "slice", "labels": {"headgate.dev/revision": revision}},
         "addressType": family,
@@ -31,7 +33,7 @@ def slice_of(*endpoints, revision=REVISION, port="http", family="IPv4"):
         pytest.param({"ready": False, "serving": False, "terminating": True}, False, id="ended"),
     ],
 )
-def test_a_pod_is_usable_when_it_can_answer(conditions, used):
+def test_a_pod_is_usable_when_it_can_answer(conditions: Any, used: Any) -> None:
     found = endpoints_by_revision([slice_of(endpoint(**conditions))])
     assert bool(usable(found[REVISION])) is used
 
@@ -59,14 +61,14 @@ UNREADY = endpoint("pod-c", "10.0.0.3", ready=False)
         ),
     ],
 )
-def test_pods_in_the_best_state_are_usable_and_the_others_known(there, best, serves):
+def test_pods_in_the_best_state_are_usable_and_the_others_known(there: Any, best: Any, serves: Any) -> None:
     found = endpoints_by_revision([slice_of(*there)])[REVISION]
     assert len(found) == len(there)
     assert usable(found) == (best,)
     assert serving(found) == ((best,) if serves else ())
 
 
-def test_slices_of_a_revision_are_joined_and_sorted_and_revisions_kept_apart():
+def test_slices_of_a_revision_are_joined_and_sorted_and_revisions_kept_apart() -> None:
     found = endpoints_by_revision(
         [
             slice_of(endpoint("pod-b", "10.0.0.2")),
@@ -78,13 +80,13 @@ def test_slices_of_a_revision_are_joined_and_sorted_and_revisions_kept_apart():
     assert [e.pod for e in found["fraud-9e8d7c6b"]] == ["pod-c"]
 
 
-def test_a_pod_in_two_slices_is_one_endpoint_and_ready_wins():
+def test_a_pod_in_two_slices_is_one_endpoint_and_ready_wins() -> None:
     stale = endpoint(ready=False, serving=True, terminating=True)
     for slices in ([slice_of(stale), slice_of(endpoint())], [slice_of(endpoint()), slice_of(stale)]):
         assert endpoints_by_revision(slices)[REVISION] == (Endpoint("10.0.0.1", 8000, "pod-a"),)
 
 
-def test_a_pod_with_two_addresses_is_one_endpoint():
+def test_a_pod_with_two_addresses_is_one_endpoint() -> None:
     slices = [slice_of(endpoint(address="fd00::1"), family="IPv6"), slice_of(endpoint())]
     assert endpoints_by_revision(slices)[REVISION] == (Endpoint("10.0.0.1", 8000, "pod-a"),)
 
@@ -97,15 +99,15 @@ def test_a_pod_with_two_addresses_is_one_endpoint():
         pytest.param(slice_of() | {"endpoints": None}, id="without endpoints"),
     ],
 )
-def test_a_slice_without_usable_endpoints_leaves_the_revision_empty(item):
+def test_a_slice_without_usable_endpoints_leaves_the_revision_empty(item: Any) -> None:
     assert endpoints_by_revision([item]) == {REVISION: ()}
 
 
-def test_a_slice_of_no_revision_is_passed_over():
+def test_a_slice_of_no_revision_is_passed_over() -> None:
     assert endpoints_by_revision([slice_of(endpoint()) | {"metadata": {"labels": None}}]) == {}
 
 
-def with_ports(*ports):
+def with_ports(*ports: Any) -> Any:
     return slice_of(endpoint("pod-x", "10.0.0.9")) | {"ports": list(ports)}
 
 
@@ -136,8 +138,8 @@ def with_ports(*ports):
         pytest.param(slice_of(None), id="an endpoint that is null"),
     ],
 )
-def test_what_cannot_be_read_is_left_out_and_said_and_the_rest_is_followed(item):
-    said = []
+def test_what_cannot_be_read_is_left_out_and_said_and_the_rest_is_followed(item: Any) -> None:
+    said = list[str]()
     good = slice_of(endpoint("pod-b", "10.0.0.2"))
     good["endpoints"].append(endpoint("pod-c", "10.0.0.3"))
     for slices in ([item, good], [good, item]):
@@ -147,14 +149,14 @@ def test_what_cannot_be_read_is_left_out_and_said_and_the_rest_is_followed(item)
     assert "EndpointSlice slice: " in said[0]
 
 
-def test_the_other_endpoints_of_a_slice_are_followed():
-    said = []
+def test_the_other_endpoints_of_a_slice_are_followed() -> None:
+    said = list[str]()
     slices = [slice_of(endpoint("pod-a", "10.0.0.1"), {"addresses": []}, endpoint("pod-c", "10.0.0.3"))]
     assert [each.pod for each in endpoints_by_revision(slices, said.append)[REVISION]] == ["pod-a", "pod-c"]
     assert "endpoint 1 can't be read" in said[0]
 
 
-def test_a_port_that_nobody_asks_needs_no_number():
+def test_a_port_that_nobody_asks_needs_no_number() -> None:
     item = with_ports({"name": "http", "port": 8000}, {"name": "metrics"}, {})
     assert [each.pod for each in endpoints_by_revision([item])[REVISION]] == ["pod-x"]
 
@@ -172,7 +174,7 @@ ANYTHING = st.recursive(
 
 
 @given(ANYTHING, ANYTHING, ANYTHING, ANYTHING)
-def test_no_slice_whatever_is_in_it_holds_up_the_others(labels, family, ports, endpoints):
+def test_no_slice_whatever_is_in_it_holds_up_the_others(labels: Any, family: Any, ports: Any, endpoints: Any) -> None:
     odd = {"metadata": {"name": "odd", "labels": labels}}
     ours = odd | {"metadata": {"labels": {"headgate.dev/revision": REVISION}}}
     rest = {"addressType": family, "ports": ports, "endpoints": endpoints}

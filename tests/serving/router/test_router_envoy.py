@@ -16,11 +16,11 @@ from router_envoy import BUDGET_MS, MODEL, NAMESPACE, SLOW_MS, Router
 from router_policies import with_policy
 from router_upstreams import LARGE, Behaviour, Upstream, many, serving
 
-from headgate.api.policy import Match, Policy, Selector
+from headgate.api.policy import Match, Policy, Role, Selector
 from headgate_serving.router.envoy.config import clusters
 from headgate_serving.router.envoy.step import Memory
 from headgate_serving.router.policy.endpoints import Endpoint, State
-from headgate_serving.router.policy.traffic import Intent, Role, Target
+from headgate_serving.router.policy.traffic import Intent, Target
 from patience import PATIENT_MS, eventually
 from ports import free_port
 
@@ -43,7 +43,7 @@ class Users:
     session: aiohttp.ClientSession
     answers: list[Answer] = field(default_factory=list)
 
-    async def ask(self, path: str = INFER, body: bytes | BytesIO = b"{}", **headers: str) -> Answer:
+    async def ask(self, path: str = INFER, body: bytes | BytesIO = b"{}", /, **headers: str) -> Answer:
         async with self.session.post(f"{self.router.url}{path}", data=body, headers=headers) as response:
             text = await response.text()
             revision = response.headers.get("x-headgate-revision")
@@ -189,7 +189,7 @@ async def test_a_large_request_is_rescued_too(router: Router, users: Users) -> N
     async with serving(stable, candidate):
         await router.follow(split(stable, candidate, 100.0), pods(stable, candidate))
         await answered_by(users, stable)
-        answer = await users.ask(body=BytesIO(bytes(4 * 1024 * 1024)))
+        answer = await users.ask(INFER, BytesIO(bytes(4 * 1024 * 1024)))
     assert (answer.status, answer.body) == (200, stable.name)
 
 

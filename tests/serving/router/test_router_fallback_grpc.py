@@ -61,7 +61,7 @@ class Users:
         request = service_pb2.ModelInferRequest(model_name="fraud", model_version="v7", id="r-1")
         request.inputs.add(name="x", datatype="FP32", shape=[3, 2])
         request.raw_input_contents.append(bytes(24))
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(self.channel)  # type: ignore[no-untyped-call]
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(self.channel)
         call = stub.ModelInfer(request, metadata=tuple(metadata.items()))
         try:
             code, text, response = Code.OK, "", await call
@@ -158,7 +158,7 @@ async def test_a_stream_is_stables_alone(router: Router, users: Users) -> None:
         await follow(router, Fallback((), SAFE), stable)
         await users.ask()
         stable.behaviour = Code.INTERNAL
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(users.channel)  # type: ignore[no-untyped-call]
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(users.channel)
         stream = stub.ModelStreamInfer()
         await stream.write(service_pb2.ModelInferRequest(model_name="fraud"))
         with pytest.raises(grpc.aio.AioRpcError) as refused:

@@ -3,8 +3,9 @@
 import asyncio
 from contextlib import suppress
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
+from typing import Any, Literal
 
 import aiohttp
 import numpy as np
@@ -34,8 +35,9 @@ from virtual_time import run
 READ = StaticAnswer("safe", (StaticOutput("label", "INT64", (-1,), (0,)),))
 
 
+WIDTHS: dict[int, Literal[16, 32, 64]] = {2: 16, 4: 32, 8: 64}
 NUMBERS = {
-    datatype.name: st.floats(width={2: 16, 4: 32, 8: 64}[datatype.size], allow_nan=False, allow_infinity=False)
+    datatype.name: st.floats(width=WIDTHS[datatype.size], allow_nan=False, allow_infinity=False)
     if datatype.kind == "f" and datatype.name != "BF16"
     else st.integers(max(datatype.low, -(1 << 53)), min(datatype.high, 1 << 53))
     for datatype in BY_ONNX.values()
@@ -45,7 +47,7 @@ TYPES = {datatype.name: datatype for datatype in BY_ONNX.values()}
 
 
 @st.composite
-def tensors(draw):
+def tensors(draw: Any) -> Any:
     name = draw(st.sampled_from(sorted(NUMBERS)))
     tail = draw(st.lists(st.integers(1, 3), max_size=2))
     first = draw(st.sampled_from([-1, 1, 2]))
@@ -55,7 +57,7 @@ def tensors(draw):
 
 
 @given(tensors(), st.integers(1, 3), st.booleans())
-def test_a_static_answer_is_what_the_runtime_would_send(output, rows, binary):
+def test_a_static_answer_is_what_the_runtime_would_send(output: Any, rows: Any, binary: Any) -> None:
     """Whatever the datatype is, in JSON, and byte for byte in binary and over gRPC."""
     static = adapter(StaticAnswer).validate_python({"name": "safe", "outputs": [output]})
     shape = [rows, *output["shape"][1:]] if output["shape"][0] == -1 else output["shape"]
@@ -63,7 +65,7 @@ def test_a_static_answer_is_what_the_runtime_would_send(output, rows, binary):
     datatype = TYPES[output["datatype"]]
     values = (output.get("data") or output.get("text")) * times
     tensor = np.array(values, datatype.dtype).reshape(shape)
-    spec = SimpleNamespace(datatype=datatype)
+    spec: Any = SimpleNamespace(datatype=datatype)
     request = InferRequest("r", {}, ("y",), frozenset(["y"] if binary else []), rows)
     expected = encode("fraud", None, request, {"y": tensor}, {"y": spec}, {"fallback": "safe"})
     answer = StaticResponder(static)
@@ -88,22 +90,22 @@ TWO = StaticAnswer("safe", (StaticOutput("a", "INT8", (-1,), (1,)), StaticOutput
 @pytest.mark.parametrize(
     ("outputs", "given"), [((), "ab"), (("b",), "b"), (("b", "a"), "ba"), (("b", "c"), "b"), (("c",), "ab")]
 )
-def test_a_request_gets_the_outputs_that_it_asks_for_as_far_as_there_are_any(outputs, given):
+def test_a_request_gets_the_outputs_that_it_asks_for_as_far_as_there_are_any(outputs: Any, given: Any) -> None:
     body, length = StaticResponder(TWO).rest(StaticRequest("fraud", outputs=outputs))
     assert "".join(each["name"] for each in orjson.loads(body)["outputs"]) == given
     assert length is None
 
 
-def test_nobody_gets_an_answer_for_more_rows_than_fit():
+def test_nobody_gets_an_answer_for_more_rows_than_fit() -> None:
     with pytest.raises(TooLarge):
         StaticResponder(TWO).rest(StaticRequest("fraud", rows=MOST_BYTES))
 
 
-def body(**changes):
+def body(**changes: Any) -> Any:
     return orjson.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 3], "data": [0] * 6}]} | changes)
 
 
-def test_of_a_request_over_rest_what_an_answer_has_to_fit_is_read():
+def test_of_a_request_over_rest_what_an_answer_has_to_fit_is_read() -> None:
     assert of_rest("m", body(), None, "", 1000) == StaticRequest("m", rows=2)
     assert of_rest("m", b"raw", "0", "", 1000) == StaticRequest("m", all_binary=True)
     outputs = [{"name": "a"}, {"name": "b", "parameters": {"binary_data": False}}]
@@ -131,18 +133,18 @@ def test_of_a_request_over_rest_what_an_answer_has_to_fit_is_read():
         (body(), None, "gzip"),
     ],
 )
-def test_what_is_no_request_is_refused(sent, length, encoding):
+def test_what_is_no_request_is_refused(sent: Any, length: Any, encoding: Any) -> None:
     with pytest.raises(Malformed):
         of_rest("m", sent, length, encoding, 1000)
 
 
 @given(st.binary(max_size=60), st.sampled_from([None, "0", "5"]))
-def test_whatever_comes_is_read_or_refused(sent, length):
+def test_whatever_comes_is_read_or_refused(sent: Any, length: Any) -> None:
     with suppress(Malformed):
         assert 1 <= of_rest("m", sent, length, "", 1000).rows <= max(1, len(sent))
 
 
-def test_of_a_message_the_same_is_read():
+def test_of_a_message_the_same_is_read() -> None:
     request = MESSAGES["inference.ModelInferRequest"](id="i")
     request.inputs.add(name="x", shape=[2, 3])
     request.outputs.add(name="a")
@@ -151,7 +153,7 @@ def test_of_a_message_the_same_is_read():
         of_message("m", request, 1)
 
 
-def test_headers_between_two_hops_stay_there():
+def test_headers_between_two_hops_stay_there() -> None:
     headers = {"Host": "a", "X-User": "u", "Accept-Encoding": "gzip", "headgate-fallback-for": "x", "content-type": "c"}
     headers["x-envoy-expected-rq-timeout-ms"] = "5"
     assert dict(passed_on(headers.items())) == {"x-user": "u"}
@@ -159,24 +161,24 @@ def test_headers_between_two_hops_stay_there():
 
 
 @pytest.mark.parametrize("answer", [b"", b"[]", b"{}", b'{"outputs": 5}', b"\xff"])
-def test_what_is_no_answer_is_not_marked(answer):
+def test_what_is_no_answer_is_not_marked(answer: Any) -> None:
     with pytest.raises(ValueError):
         marked_json(answer, None, "simple")
 
 
-def counted(registry, name, outcome):
+def counted(registry: Any, name: Any, outcome: Any) -> Any:
     labels = {"headgate_namespace": "ns", "headgate_model": "fraud", "fallback": name, "outcome": outcome}
     return registry.get_sample_value("headgate_fallback_total", labels)
 
 
-def test_each_model_has_a_part_of_the_time_and_all_is_counted():
+def test_each_model_has_a_part_of_the_time_and_all_is_counted() -> None:
     registry, given_time = CollectorRegistry(), dict[str, float]()
     chain = Chain("ns", "fraud", registry)
     chain.follow(Fallback(("hangs", "fails", "answers", "idle"), READ))
     assert counted(registry, "answers", "answered") == 0
 
-    async def story(clock):
-        async def ask(name, seconds):
+    async def story(clock: Any) -> None:
+        async def ask(name: Any, seconds: Any) -> Any:
             given_time[name] = seconds
             if name == "hangs":
                 await asyncio.sleep(3600)
@@ -197,7 +199,9 @@ def test_each_model_has_a_part_of_the_time_and_all_is_counted():
 
 
 @given(st.integers(20, 3_600_000), st.booleans(), st.floats(0, 1))
-def test_the_static_answer_is_due_before_the_timeout_and_may_be_late_by_an_eighth_of_it(timeout_ms, rescued, passed):
+def test_the_static_answer_is_due_before_the_timeout_and_may_be_late_by_an_eighth_of_it(
+    timeout_ms: Any, rescued: Any, passed: Any
+) -> None:
     """When the models of a chain have used up their time, whenever the tries before it have failed."""
     tries = 2 * candidate_try_ms(timeout_ms, fallback=True) if rescued else stable_try_ms(timeout_ms)
     a_try = candidate_try_ms(timeout_ms, fallback=True) if rescued else tries
@@ -215,26 +219,28 @@ def test_the_static_answer_is_due_before_the_timeout_and_may_be_late_by_an_eight
     ("timeout_ms", "models_have", "late_by"),
     [(100, 25, 50), (200, 40, 60), (400, 90, 60), (1200, 270, 180), (60_000, 13_500, 9_000)],
 )
-def test_where_stable_hangs_the_models_have_what_is_left_of_a_quarter(timeout_ms, models_have, late_by):
+def test_where_stable_hangs_the_models_have_what_is_left_of_a_quarter(
+    timeout_ms: Any, models_have: Any, late_by: Any
+) -> None:
     whole = whole_ms(timeout_ms, fallback=True)
     waits = min(stable_try_ms(timeout_ms), whole - stable_try_ms(timeout_ms))
     assert 1000 * for_models(waits / 1000) == pytest.approx(models_have, abs=1)
     assert waits - models_have == pytest.approx(late_by, abs=1)
 
 
-async def test_of_a_large_request_the_time_counts_that_it_takes_to_come_and_to_be_read(tmp_path):
+async def test_of_a_large_request_the_time_counts_that_it_takes_to_come_and_to_be_read(tmp_path: Path) -> None:
     """Or the static answer for it would come too late."""
     loop, left = asyncio.get_running_loop(), list[float]()
 
     class Watched(Chain):
-        async def first(self, deadline, ask):
+        async def first(self, deadline: Any, ask: Any) -> Any:
             left.append(deadline - loop.time())
             return None, []
 
     chain = Watched("ns", "fraud", CollectorRegistry())
     chain.follow(Fallback(("simple",), READ))
     server = Rest(chain, lambda name: "http://127.0.0.1:1")
-    await server.serve(tmp_path / "socket")
+    await server.serve(PurePosixPath(tmp_path, "socket"))
     body = orjson.dumps({"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}]}).ljust(8 << 20)
     session = aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(tmp_path / "socket")))
     async with (
@@ -248,13 +254,13 @@ async def test_of_a_large_request_the_time_counts_that_it_takes_to_come_and_to_b
     assert left[0] <= 0.6 * 5 - 0.25
 
 
-async def test_an_agent_that_starts_anew_has_the_chain_before_it_has_an_api_server(tmp_path):
-    folder = XdsFolder(Layout(tmp_path))
+async def test_an_agent_that_starts_anew_has_the_chain_before_it_has_an_api_server(tmp_path: Path) -> None:
+    folder = XdsFolder(Layout(PurePosixPath(tmp_path)))
     folder.prepare()
     first = FallbackServer("ns", "fraud", folder, CollectorRegistry())
     await first.follow(Fallback(("simple",), READ))
     await first.cleanup()
-    again, registry = XdsFolder(Layout(tmp_path)), CollectorRegistry()
+    again, registry = XdsFolder(Layout(PurePosixPath(tmp_path))), CollectorRegistry()
     again.prepare()
     fallback_server = FallbackServer("ns", "fraud", again, registry)
     await fallback_server.begin()
@@ -262,14 +268,16 @@ async def test_an_agent_that_starts_anew_has_the_chain_before_it_has_an_api_serv
     assert counted(registry, "simple", "answered") == counted(registry, "safe", "answered") == 0
 
 
-def test_a_socket_that_cannot_be_made_is_tried_again_and_holds_up_nothing(tmp_path, caplog):
-    folder = XdsFolder(Layout(tmp_path))
+def test_a_socket_that_cannot_be_made_is_tried_again_and_holds_up_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = XdsFolder(Layout(PurePosixPath(tmp_path)))
     folder.prepare()
     in_the_way = Path(folder.layout.fallback_sockets["http"])
     in_the_way.mkdir()
     chain = Fallback((), READ)
 
-    async def follow_twice():
+    async def follow_twice() -> None:
         fallback_server = FallbackServer("ns", "fraud", folder, CollectorRegistry())
         await fallback_server.follow(chain)
         assert "the fallback servers can't be started" in caplog.text

@@ -35,7 +35,7 @@ class Users:
 
     @property
     def stub(self) -> Any:
-        return service_pb2_grpc.GRPCInferenceServiceStub(self.channel)  # type: ignore[no-untyped-call]
+        return service_pb2_grpc.GRPCInferenceServiceStub(self.channel)
 
     async def ask(self, *metadata: tuple[str, str]) -> Answer:
         call = self.stub.ModelInfer(service_pb2.ModelInferRequest(model_name="fraud"), metadata=metadata)

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -16,11 +17,11 @@ from headgate_serving.router.kube import ApiMirror, backoff, deployment_selectio
 from patience import PATIENCE
 
 
-def item(name, version, **more):
+def item(name: Any, version: Any, **more: Any) -> Any:
     return {"metadata": {"name": name, "resourceVersion": str(version)}, **more}
 
 
-def event(kind, name, version, **more):
+def event(kind: Any, name: Any, version: Any, **more: Any) -> Any:
     return {"type": kind, "object": item(name, version, **more)}
 
 
@@ -31,11 +32,11 @@ GONE = {"type": "ERROR", "object": {"code": 410, "message": "too old"}}
 class FakeApi:
     """Answers lists from `listed` and each watch with the next entry of `watches`; then watches wait to expire."""
 
-    listed: list
-    watches: list = field(default_factory=list)
+    listed: list[Any]
+    watches: list[Any] = field(default_factory=list)
     failures: int = 0
-    queries: list = field(default_factory=list)
-    seen: list = field(default_factory=list)
+    queries: list[Any] = field(default_factory=list)
+    seen: list[Any] = field(default_factory=list)
     expire: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -83,7 +84,7 @@ async def mirroring(api: FakeApi) -> AsyncIterator[ApiMirror]:
         await runner.cleanup()
 
 
-async def eventually(check):
+async def eventually(check: Any) -> None:
     deadline = time.monotonic() + PATIENCE
     while not check():
         assert time.monotonic() < deadline
@@ -91,11 +92,11 @@ async def eventually(check):
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kube, "SHORTEST_WAIT", 0.002)
 
 
-async def test_the_mirror_lists_and_then_follows_every_change():
+async def test_the_mirror_lists_and_then_follows_every_change() -> None:
     api = FakeApi([item("a", 1), item("b", 2)])
     api.watches = [[event("ADDED", "c", 11), event("DELETED", "a", 12), event("MODIFIED", "b", 13, new=True)]]
     async with mirroring(api) as mirror:
@@ -110,27 +111,27 @@ async def test_the_mirror_lists_and_then_follows_every_change():
     assert third["resourceVersion"] == "13"
 
 
-async def test_bookmarks_move_the_place_of_the_watch():
+async def test_bookmarks_move_the_place_of_the_watch() -> None:
     api = FakeApi([], [[event("BOOKMARK", "", 99)]])
     async with mirroring(api):
         await eventually(lambda: len(api.queries) == 3)
     assert api.queries[2]["resourceVersion"] == "99"
 
 
-async def test_an_expired_watch_lists_again():
+async def test_an_expired_watch_lists_again() -> None:
     api = FakeApi([item("a", 1)], [[GONE], [event("ADDED", "b", 11)]])
     async with mirroring(api) as mirror:
         await eventually(lambda: mirror.objects.keys() == {"a", "b"})
     assert api.lists == 2
 
 
-async def test_what_vanished_while_the_watch_was_broken_is_forgotten():
+async def test_what_vanished_while_the_watch_was_broken_is_forgotten() -> None:
     api = FakeApi([item("a", 1)], [[event("ADDED", "b", 11), GONE]])
     async with mirroring(api) as mirror:
         await eventually(lambda: api.lists == 2 and mirror.objects.keys() == {"a"})
 
 
-async def test_an_api_server_that_is_away_leaves_the_mirror_as_it_was():
+async def test_an_api_server_that_is_away_leaves_the_mirror_as_it_was() -> None:
     api = FakeApi([item("a", 1)])
     async with mirroring(api) as mirror:
         await eventually(lambda: len(api.queries) == 2)
@@ -142,20 +143,20 @@ async def test_an_api_server_that_is_away_leaves_the_mirror_as_it_was():
     assert api.seen == [["a"], ["b"]]
 
 
-async def test_an_object_of_a_megabyte_is_read():
+async def test_an_object_of_a_megabyte_is_read() -> None:
     api = FakeApi([], [[event("ADDED", "big", 11, text="x" * 1_000_000)]])
     async with mirroring(api) as mirror:
         await eventually(lambda: "big" in mirror.objects)
 
 
-def test_the_deployment_is_selected_by_name_so_that_a_narrow_role_is_enough():
+def test_the_deployment_is_selected_by_name_so_that_a_narrow_role_is_enough() -> None:
     selection = deployment_selection("ns", "fraud")
     assert selection.path == "/apis/headgate.dev/v1alpha1/namespaces/ns/modeldeployments"
     assert selection.query() == [("fieldSelector", "metadata.name=fraud")]
 
 
 @pytest.mark.parametrize("random", [0.0, 0.5, 0.999])
-def test_waits_grow_but_stay_bounded(random, monkeypatch):
+def test_waits_grow_but_stay_bounded(random: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kube, "SHORTEST_WAIT", 0.2)
     waits = [backoff(failures, random) for failures in range(1, 100)]
     assert waits == sorted(waits)

@@ -63,7 +63,8 @@ async def follow(router: Router, pod: Upstream, **limits: Any) -> None:
 
 
 async def ask(session: aiohttp.ClientSession, router: Router, body: bytes = b"{}", **headers: str) -> int:
-    async with session.post(f"{router.url}{INFER}", data=body, headers=headers) as response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with session.post(f"{router.url}{INFER}", data=body, headers=named) as response:
         await response.read()
         return response.status
 
@@ -161,13 +162,13 @@ async def test_a_client_that_asks_too_often_gets_429_and_takes_nothing_from_othe
 ) -> None:
     await follow(strict, pod, rate_limit=RateLimit(5, 3600, "x-api-key"))
     async with aiohttp.ClientSession() as session:
-        seen = Counter([await ask(session, strict, **{"x-api-key": "greedy"}) for _ in range(12)])
+        seen = Counter([await ask(session, strict, x_api_key="greedy") for _ in range(12)])
         assert seen == {200: 5, 429: 7}
         async with session.post(f"{strict.url}{INFER}", headers={"x-api-key": "greedy"}) as response:
             assert await response.json() == {"error": "this client asks too often"}
             assert response.headers["retry-after"] == "1"
         for number in range(5):
-            assert await ask(session, strict, **{"x-api-key": f"modest-{number}"}) == 200
+            assert await ask(session, strict, x_api_key=f"modest-{number}") == 200
         assert {await ask(session, strict) for _ in range(8)} == {200}  # whom nobody names is not limited
         async with session.get(f"{strict.url}/healthz", headers={"x-api-key": "greedy"}) as response:
             assert response.status == 200
@@ -211,7 +212,9 @@ def test_the_log_of_envoy_has_no_payload(strict: Router) -> None:
 names = st.text("abcXYZ019-_", min_size=1, max_size=100).filter(lambda name: name[0].isalnum())
 values = st.text([chr(code) for code in range(0x21, 0x7F) if chr(code) != ";"], min_size=1, max_size=256)
 selectors = st.one_of(names.map(lambda name: {"header": name}), names.map(lambda name: {"cookie": name}))
-how = st.one_of(values.map(lambda value: {"exact": value}), values.map(lambda value: {"prefix": value}), st.just({}))
+how: st.SearchStrategy[dict[str, str]] = st.one_of(
+    values.map(lambda value: {"exact": value}), values.map(lambda value: {"prefix": value}), st.just({})
+)
 roles = st.sampled_from([{}, {"role": "candidate"}, {"role": "stable"}])
 matches = st.builds(lambda *parts: {key: value for part in parts for key, value in part.items()}, selectors, how, roles)
 rates = st.fixed_dictionaries(

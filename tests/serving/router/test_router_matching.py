@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,10 +13,10 @@ USER = Selector("header", "x-user-id")
 
 
 @pytest.mark.parametrize("role", ["stable", "candidate"])
-def test_with_one_version_nobody_is_matched(role):
+def test_with_one_version_nobody_is_matched(role: Any) -> None:
     testers = Match(Selector("header", "x-tester"), "exact", "yes", role)
 
-    def matched(*targets):
+    def matched(*targets: Any) -> Any:
         routes = route_document(Intent(targets, Policy(matches=(testers,))))["virtual_hosts"][0]["routes"]
         return any(header["name"] == "x-tester" for route in routes for header in route["match"].get("headers", ()))
 
@@ -22,7 +24,7 @@ def test_with_one_version_nobody_is_matched(role):
     assert not matched(Target("fraud-1a2b3c4d", "stable", 1000))
 
 
-def users_of(role, intent):
+def users_of(role: Any, intent: Any) -> Any:
     """The parts of the range from 0 to 1000 that are this version's."""
     begin, found = 0, set()
     for target, weight in _shares(intent):
@@ -34,8 +36,8 @@ def users_of(role, intent):
 
 
 @given(st.text("0123456789abcdef", min_size=8, max_size=8), st.integers(0, 1000), st.integers(0, 1000))
-def test_a_growing_weight_moves_nobody_back(name, one, other):
-    def candidates(weight):
+def test_a_growing_weight_moves_nobody_back(name: Any, one: Any, other: Any) -> None:
+    def candidates(weight: Any) -> Any:
         targets = (Target("fraud-stable", "stable", 1000 - weight), Target(f"fraud-{name}", "candidate", weight))
         return users_of("candidate", Intent(targets, Policy(affinity=USER)))
 
@@ -44,7 +46,7 @@ def test_a_growing_weight_moves_nobody_back(name, one, other):
     assert candidates(less) <= candidates(more)
 
 
-def test_other_candidates_begin_with_other_users():
+def test_other_candidates_begin_with_other_users() -> None:
     first = set()
     for number in range(50):
         targets = (Target("fraud-stable", "stable", 990), Target(f"fraud-{number:08x}", "candidate", 10))

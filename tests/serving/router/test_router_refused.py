@@ -14,7 +14,7 @@ from test_router_agent import FakeMirror
 
 from headgate_serving.router.agent import Agent
 from headgate_serving.router.envoy.admin import Admin
-from headgate_serving.router.envoy.config import routes
+from headgate_serving.router.envoy.config import budget, routes
 from headgate_serving.router.envoy.discovery import Discovery
 from headgate_serving.router.metrics import Metrics
 from patience import PATIENCE
@@ -87,10 +87,9 @@ async def whole(tmp_path: Path) -> AsyncIterator[Whole]:
 
 
 def make_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole_ms = routes.whole_ms
 
     def for_ever(timeout_ms: int, *, fallback: bool) -> int:
-        return 10**30 if timeout_ms == REFUSED_MS else whole_ms(timeout_ms, fallback=fallback)
+        return 10**30 if timeout_ms == REFUSED_MS else budget.whole_ms(timeout_ms, fallback=fallback)
 
     monkeypatch.setattr(routes, "whole_ms", for_ever)
 

@@ -226,7 +226,7 @@ async def over_grpc(scene: Scene, rows: Rows) -> None:
     for one in described(rows):
         request.inputs.add(**one)
     request.raw_input_contents.extend([rows[0].tobytes(), serialize_byte_tensor(rows[1]).item()])
-    await service_pb2_grpc.GRPCInferenceServiceStub(scene.channel).ModelInfer(request)  # type: ignore[no-untyped-call]
+    await service_pb2_grpc.GRPCInferenceServiceStub(scene.channel).ModelInfer(request)
 
 
 async def over_grpc_typed(scene: Scene, rows: Rows) -> None:
@@ -234,7 +234,7 @@ async def over_grpc_typed(scene: Scene, rows: Rows) -> None:
     x, city = (request.inputs.add(**one) for one in described(rows))
     x.contents.fp32_contents.extend(rows[0].ravel().tolist())
     city.contents.bytes_contents.extend(text.encode() for text in rows[1].ravel())
-    await service_pb2_grpc.GRPCInferenceServiceStub(scene.channel).ModelInfer(request)  # type: ignore[no-untyped-call]
+    await service_pb2_grpc.GRPCInferenceServiceStub(scene.channel).ModelInfer(request)
 
 
 @pytest.mark.parametrize("ask", [over_json, over_json_compressed, over_binary, over_grpc, over_grpc_typed])

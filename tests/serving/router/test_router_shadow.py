@@ -84,7 +84,7 @@ class Scene:
         return await self._post(*binary_request(rows))
 
     async def ask_grpc(self, rows: list[int]) -> str:
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(self.channel)  # type: ignore[no-untyped-call]
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(self.channel)
         name: str = (await stub.ModelInfer(grpc_request(rows))).model_name
         return name
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 from contextlib import suppress
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -24,20 +25,20 @@ from headgate_serving.router.mirror.exchange import Exchange, ProcessingRequest,
 NAN, INF = float("nan"), float("inf")
 
 
-def numbers(*values, kind=np.float32, shape=None):
+def numbers(*values: Any, kind: Any = np.float32, shape: Any = None) -> Any:
     array = np.array(values, kind)
     return Tensor(shape or array.shape, array.reshape(-1))
 
 
-def text(*values):
+def text(*values: Any) -> Any:
     return Tensor((len(values),), np.array([value.encode() for value in values], object))
 
 
-def message(body, **headers):
+def message(body: Any, **headers: Any) -> Any:
     return Message({name.replace("_", "-"): value for name, value in headers.items()}, [body], len(body))
 
 
-def rest(*outputs):
+def rest(*outputs: Any) -> Any:
     return json.dumps({"outputs": list(outputs)}).encode()
 
 
@@ -67,11 +68,11 @@ def rest(*outputs):
         (numbers(1, 1, 1, 1), numbers(1, 1, 1, 9), False),
     ],
 )
-def test_two_outputs_agree_or_do_not(stable, candidate, same):
+def test_two_outputs_agree_or_do_not(stable: Any, candidate: Any, same: Any) -> None:
     assert agree({"y": stable}, {"y": candidate}, Agreement()) is same
 
 
-def test_classes_count_and_scores_only_where_there_are_no_classes_or_the_user_says_so():
+def test_classes_count_and_scores_only_where_there_are_no_classes_or_the_user_says_so() -> None:
     stable = {"label": numbers(1, kind=np.int64), "score": numbers(0.9)}
     moved = {"label": numbers(1, kind=np.int64), "score": numbers(0.6)}
     assert compared(stable, Agreement()) == {"label": 0.01}
@@ -87,7 +88,7 @@ datatypes = [name for name, datatype in BY_NAME.items() if datatype.kind in "biu
 
 
 @given(st.sampled_from(datatypes).flatmap(lambda name: np_st.arrays(BY_NAME[name].dtype, st.integers(0, 20))))
-def test_an_answer_is_the_same_in_every_form(values):
+def test_an_answer_is_the_same_in_every_form(values: Any) -> None:
     name = np_to_triton_dtype(values.dtype)
     described = {"name": "y", "datatype": name, "shape": list(values.shape)}
     listed = [None if v != v or abs(v) == INF else v for v in values.tolist()]  # noqa: PLR0124 - NaN
@@ -106,7 +107,7 @@ def test_an_answer_is_the_same_in_every_form(values):
         np.testing.assert_array_equal(one["y"].values, values)
 
 
-def test_what_json_can_not_say_and_compressed_bodies_and_text():
+def test_what_json_can_not_say_and_compressed_bodies_and_text() -> None:
     y = {"name": "y", "datatype": "FP32", "shape": [2], "data": [None, 1]}
     zipped = message(gzip.compress(rest(y)), content_encoding="gzip")
     assert agree(outputs_of(zipped, is_grpc=False), {"y": numbers(NAN, 1)}, Agreement())
@@ -148,20 +149,20 @@ def test_what_json_can_not_say_and_compressed_bodies_and_text():
         message(gzip.compress(bytes(2 << 20)), content_encoding="gzip"),
     ],
 )
-def test_what_is_no_answer_is_said_to_be_none(answer):
+def test_what_is_no_answer_is_said_to_be_none(answer: Any) -> None:
     with pytest.raises(Unreadable):
         outputs_of(answer, is_grpc=False)
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_are_more_than_unreadable(body):
+def test_no_bytes_are_more_than_unreadable(body: Any) -> None:
     framed = b"\0" + len(body).to_bytes(4) + body
     for given_message, is_grpc in ((message(body), False), (message(framed), True), (message(body), True)):
         with suppress(Unreadable):
             outputs_of(given_message, is_grpc=is_grpc)
 
 
-def test_an_exchange_ends_with_the_answer_and_not_before():
+def test_an_exchange_ends_with_the_answer_and_not_before() -> None:
     exchange = Exchange()
     exchange.add(copied(request_headers={"headers": headers(path="/x"), "end_of_stream": False}))
     exchange.add(copied(request_body={"body": b"ab", "end_of_stream": True}))
@@ -179,7 +180,7 @@ def test_an_exchange_ends_with_the_answer_and_not_before():
         [{"response_headers": ("429", False)}],
     ],
 )
-def test_what_is_no_answer_makes_no_pair(pieces):
+def test_what_is_no_answer_makes_no_pair(pieces: Any) -> None:
     exchange = Exchange()
     with pytest.raises(Unusable, match="unanswered"):
         for piece in pieces:
@@ -187,14 +188,14 @@ def test_what_is_no_answer_makes_no_pair(pieces):
                 exchange.add(copied(**{kind: {"headers": headers(status=status), "end_of_stream": end}}))
 
 
-def test_room_is_taken_and_given_back():
+def test_room_is_taken_and_given_back() -> None:
     budget = ByteBudget(10)
     assert (budget.take(6), budget.take(5), budget.take(4), budget.taken) == (True, False, True, 10)
     budget.give(6)
     assert (budget.take(6), budget.taken) == (True, 10)
 
 
-def test_the_pace_is_kept_after_what_a_rest_allows_at_once():
+def test_the_pace_is_kept_after_what_a_rest_allows_at_once() -> None:
     rate = RateLimiter(10)
     assert [rate.allows(100.0) for _ in range(12)] == [True] * 10 + [False] * 2
     assert [rate.allows(100.25) for _ in range(3)] == [True, True, False]
@@ -202,9 +203,9 @@ def test_the_pace_is_kept_after_what_a_rest_allows_at_once():
     assert sum(rate.allows(1000.0) for _ in range(50)) == 10
 
 
-def copied(**parts):
+def copied(**parts: Any) -> Any:
     return ProcessingRequest(**parts)
 
 
-def headers(**pseudo):
+def headers(**pseudo: Any) -> Any:
     return {"headers": [{"key": f":{name}", "raw_value": value.encode()} for name, value in pseudo.items()]}

@@ -1,6 +1,7 @@
 """The tap's side of HTTP/2: what Envoy may send, and what nobody should."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,44 +17,45 @@ END_STREAM, ACK, PADDED = 1, 1, 8
 class Pipe(asyncio.Transport):
     """Notes what is written."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.written, self.aborted = b"", False
 
-    def write(self, data):
+    def write(self, data: Any) -> None:
         self.written += data
 
-    def abort(self):
+    def abort(self) -> None:
         self.aborted = True
 
 
 class Noted:
     """A call that has had enough after `wanted` messages."""
 
-    def __init__(self, wanted=2):
-        self.wanted, self.messages, self.over = wanted, [], 0
+    def __init__(self, wanted: int = 2) -> None:
+        self.wanted, self.over = wanted, 0
+        self.messages = list[bytes]()
 
-    def message(self, text):
+    def message(self, text: Any) -> Any:
         self.messages.append(text)
         return len(self.messages) < self.wanted
 
-    def ended(self):
+    def ended(self) -> None:
         self.over += 1
 
 
-def frame(kind, flags, number, payload=b""):
+def frame(kind: Any, flags: Any, number: Any, payload: bytes = b"") -> Any:
     return len(payload).to_bytes(3) + bytes([kind, flags]) + number.to_bytes(4) + payload
 
 
-def message(text):
+def message(text: Any) -> Any:
     return b"\0" + len(text).to_bytes(4) + text
 
 
-def at_once(read):
+def at_once(read: Any) -> None:
     read()
 
 
-def connected(*calls):
+def connected(*calls: Any) -> Any:
     waiting = list(calls)
     connection, pipe = Connection(lambda: waiting.pop(0) if waiting else None, at_once), Pipe()
     connection.connection_made(pipe)
@@ -65,7 +67,7 @@ def connected(*calls):
 
 
 @given(st.data())
-def test_messages_come_whole_however_they_are_cut(data):
+def test_messages_come_whole_however_they_are_cut(data: Any) -> None:
     texts = data.draw(st.lists(st.binary(max_size=60), min_size=1, max_size=6))
     stream, sent = b"".join(map(message, texts)), frame(HEADERS, 4, 1, b"whatever")
     while stream:
@@ -82,7 +84,7 @@ def test_messages_come_whole_however_they_are_cut(data):
     assert (call.messages, call.over, pipe.aborted) == (texts, 0, False)
 
 
-def test_a_call_that_has_enough_is_answered_and_forgotten():
+def test_a_call_that_has_enough_is_answered_and_forgotten() -> None:
     call = Noted()
     connection, pipe = connected(call)
     connection.data_received(frame(HEADERS, 4, 1) + frame(DATA, 0, 1, message(b"a") + message(b"b") + message(b"c")))
@@ -93,7 +95,7 @@ def test_a_call_that_has_enough_is_answered_and_forgotten():
     assert (len(call.messages), call.over, pipe.written) == (2, 0, b"")
 
 
-def test_a_call_without_use_is_answered_at_once():
+def test_a_call_without_use_is_answered_at_once() -> None:
     connection, pipe = connected()
     connection.data_received(frame(HEADERS, 4, 1))
     assert b"grpc-status\x010" in pipe.written
@@ -103,7 +105,7 @@ def test_a_call_without_use_is_answered_at_once():
     "end",
     [frame(RST_STREAM, 0, 1, bytes(4)), frame(DATA, END_STREAM, 1), frame(HEADERS, END_STREAM, 1), None],
 )
-def test_a_call_that_ends_early_says_so_once(end):
+def test_a_call_that_ends_early_says_so_once(end: Any) -> None:
     call = Noted()
     connection, _ = connected(call)
     connection.data_received(frame(HEADERS, 4, 1) + frame(DATA, 0, 1, message(b"a")))
@@ -113,13 +115,13 @@ def test_a_call_that_ends_early_says_so_once(end):
     assert (call.messages, call.over) == ([b"a"], 1)
 
 
-def test_a_ping_is_answered():
+def test_a_ping_is_answered() -> None:
     connection, pipe = connected()
     connection.data_received(frame(PING, 0, 0, b"12345678") + frame(PING, ACK, 0, b"12345678"))
     assert pipe.written == frame(PING, ACK, 0, b"12345678")
 
 
-def test_what_was_read_may_be_sent_again():
+def test_what_was_read_may_be_sent_again() -> None:
     call = Noted(wanted=1000)
     connection, pipe = connected(call)
     connection.data_received(frame(HEADERS, 4, 1))
@@ -129,7 +131,7 @@ def test_what_was_read_may_be_sent_again():
 
 
 @pytest.mark.parametrize("head", [b"\1" + bytes(4), b"\0" + LARGEST_MESSAGE.to_bytes(4)])
-def test_a_message_that_is_compressed_or_too_large_ends_its_call_and_no_other(head):
+def test_a_message_that_is_compressed_or_too_large_ends_its_call_and_no_other(head: Any) -> None:
     first, other = Noted(), Noted()
     connection, pipe = connected(first, other)
     connection.data_received(frame(HEADERS, 4, 1) + frame(HEADERS, 4, 3) + frame(DATA, 0, 1, head + b"abc"))
@@ -137,7 +139,7 @@ def test_a_message_that_is_compressed_or_too_large_ends_its_call_and_no_other(he
     assert (first.messages, first.over, other.messages, pipe.aborted) == ([], 1, [b"a"], False)
 
 
-def test_what_is_kept_of_messages_that_are_not_whole_is_bounded():
+def test_what_is_kept_of_messages_that_are_not_whole_is_bounded() -> None:
     calls = [Noted() for _ in range(16)]
     connection, pipe = connected(*calls)
     piece, sent = bytes(16_384), 0
@@ -152,7 +154,7 @@ def test_what_is_kept_of_messages_that_are_not_whole_is_bounded():
 
 
 @given(st.binary(max_size=200), st.booleans())
-def test_no_bytes_are_more_than_a_reason_to_hang_up(received, greeted):
+def test_no_bytes_are_more_than_a_reason_to_hang_up(received: Any, greeted: Any) -> None:
     connection = Connection(Noted, at_once)
     connection.connection_made(Pipe())
     connection.data_received(PREFACE if greeted else b"")
@@ -160,8 +162,8 @@ def test_no_bytes_are_more_than_a_reason_to_hang_up(received, greeted):
     connection.connection_lost(None)
 
 
-def test_what_comes_is_read_together_when_it_is_time():
-    call, reads = Noted(), []
+def test_what_comes_is_read_together_when_it_is_time() -> None:
+    call, reads = Noted(), list[Any]()
     connection = Connection(lambda: call, reads.append)
     connection.connection_made(Pipe())
     for part in (PREFACE + frame(SETTINGS, 0, 0), frame(HEADERS, 4, 1), frame(DATA, 0, 1, message(b"a"))):

@@ -11,8 +11,7 @@ import pytest
 from router_envoy import Router, answering, prepared, running_envoy
 from router_upstreams import Upstream, serving
 
-from headgate.core.dataplane.envoy.samples import SUCCESSES
-from headgate.core.dataplane.envoy.series import UPTIME
+from headgate.core.dataplane.envoy.series import SUCCESSES, UPTIME
 from headgate.core.statistics.counters import Series, read_since
 from headgate_serving.router.policy.traffic import Intent, Target
 from patience import eventually

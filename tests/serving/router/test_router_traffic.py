@@ -24,7 +24,7 @@ def deployment(*traffic: object, **policy: object) -> dict[str, Any]:
     return {"status": {"traffic": list(traffic), "policy": policy}}
 
 
-def test_the_split_and_the_policy_are_read():
+def test_the_split_and_the_policy_are_read() -> None:
     intent = parse_deployment(deployment(STABLE, CANDIDATE, timeoutMs=200, retryOnStable=False))
     targets = (Target("fraud-1a2b3c4d", "stable", 900), Target("fraud-9e8d7c6b", "candidate", 100))
     assert intent == Intent(targets, Policy(200, retry_on_stable=False))
@@ -33,14 +33,14 @@ def test_the_split_and_the_policy_are_read():
 
 
 @pytest.mark.parametrize("raw", [{}, {"status": None}, {"status": {"traffic": []}}])
-def test_a_deployment_without_status_has_no_version_and_the_defaults(raw):
+def test_a_deployment_without_status_has_no_version_and_the_defaults(raw: Any) -> None:
     assert parse_deployment(raw) == Intent()
 
 
 @pytest.mark.parametrize(
     ("stable", "candidate"), [(99.9, 0.1), (66.7, 33.3), (0, 100), (100, 0), (100.0, 0.0), ("57.5", "42.5")]
 )
-def test_weights_are_exact_to_a_tenth_of_a_percent(stable, candidate):
+def test_weights_are_exact_to_a_tenth_of_a_percent(stable: Any, candidate: Any) -> None:
     intent = parse_deployment(deployment(STABLE | {"weight": stable}, CANDIDATE | {"weight": candidate}))
     assert [target.weight for target in intent.targets] == [round(float(stable) * 10), round(float(candidate) * 10)]
 
@@ -63,7 +63,7 @@ def test_weights_are_exact_to_a_tenth_of_a_percent(stable, candidate):
         pytest.param(["stable"], "not an object", id="an entry that is no object"),
     ],
 )
-def test_a_split_that_cannot_be_right_is_refused(traffic, complaint):
+def test_a_split_that_cannot_be_right_is_refused(traffic: Any, complaint: str) -> None:
     with pytest.raises(InvalidTraffic, match=complaint):
         parse_deployment(deployment(*traffic))
 
@@ -80,16 +80,17 @@ def test_a_split_that_cannot_be_right_is_refused(traffic, complaint):
         pytest.param({"shadow": [1]}, 0, 1, id="a list"),
     ],
 )
-def test_a_shadow_that_can_not_be_read_is_left_out_and_said(entry, shadow, complaints):
+def test_a_shadow_that_can_not_be_read_is_left_out_and_said(entry: Any, shadow: Any, complaints: Any) -> None:
     intent = parse_deployment(deployment(STABLE | {"weight": 100}, CANDIDATE | {"weight": 0} | entry))
+    assert intent.candidate
     assert (intent.candidate.shadow, intent.shadowed, len(intent.ignored)) == (shadow, shadow > 0, complaints)
 
 
-def test_who_has_users_gets_no_copies():
+def test_who_has_users_gets_no_copies() -> None:
     assert not parse_deployment(deployment(STABLE, CANDIDATE | {"shadow": 10})).shadowed
 
 
-def test_a_split_of_the_wrong_kind_is_refused():
+def test_a_split_of_the_wrong_kind_is_refused() -> None:
     with pytest.raises(InvalidTraffic, match="traffic is 'all', not a list"):
         parse_deployment({"status": {"traffic": "all"}})
 
@@ -108,7 +109,7 @@ EVERYTHING = written(
 )
 
 
-def test_what_the_operator_writes_is_what_is_read():
+def test_what_the_operator_writes_is_what_is_read() -> None:
     policy, wrong = read_policy(EVERYTHING, Policy())
     assert wrong == ()
     assert policy.manifest() == EVERYTHING
@@ -116,7 +117,7 @@ def test_what_the_operator_writes_is_what_is_read():
     assert not parts, "the example says something of each part"
 
 
-def test_numbers_are_read_as_the_api_server_writes_them():
+def test_numbers_are_read_as_the_api_server_writes_them() -> None:
     """It writes 3.0 as 3."""
     outputs = [{"name": "y", "datatype": "FP32", "shape": [2], "data": [3.0, 0.5]}]
     policy = written({"fallback": [{"static": {"outputs": outputs}}]}, {"shadow": {"tolerance": 1}})
@@ -133,14 +134,14 @@ def test_numbers_are_read_as_the_api_server_writes_them():
 
 @pytest.mark.parametrize("part", EVERYTHING)
 @pytest.mark.parametrize("value", [7.5, "soon", [[]], -1, {"x": {}}, {"kind": "query", "name": "x"}, "\ud800"])
-def test_a_part_that_cannot_be_read_is_what_it_was_and_the_others_are_followed(part, value):
+def test_a_part_that_cannot_be_read_is_what_it_was_and_the_others_are_followed(part: str, value: object) -> None:
     last_good = parse_deployment(deployment(STABLE, CANDIDATE, **EVERYTHING)).policy
     changed = EVERYTHING | {"timeoutMs": 300, "maxBodyBytes": 1000} | {part: value}
     after = parse_deployment(deployment(STABLE | {"weight": 100}, **changed), last_good)
     (said,) = after.ignored
     assert said.startswith(f"status.policy.{part}")
     assert [target.role for target in after.targets] == ["stable"]
-    expected = {"timeout_ms": 300, "max_body_bytes": 1000}
+    expected: dict[str, Any] = {"timeout_ms": 300, "max_body_bytes": 1000}
     expected.pop({"timeoutMs": "timeout_ms", "maxBodyBytes": "max_body_bytes"}.get(part, ""), None)
     assert after.policy == replace(last_good, **expected)
 
@@ -169,7 +170,7 @@ def test_a_part_that_cannot_be_read_is_what_it_was_and_the_others_are_followed(p
         ("fallback", {"static": {"name": "a", "outputs": []}}, "fallback.static.outputs: .*at least 1"),
     ],
 )
-def test_it_is_said_where_a_policy_is_wrong(part, value, complaint):
+def test_it_is_said_where_a_policy_is_wrong(part: str, value: object, complaint: str) -> None:
     _, (said,) = read_policy({part: value}, Policy())
     assert re.search(complaint, said)
 
@@ -201,19 +202,19 @@ LABEL = {"name": "label", "datatype": "INT64", "shape": [-1], "data": [0]}
         ({"datatype": "FP64", "data": [float("inf")]}, "finite number"),
     ],
 )
-def test_a_static_answer_that_no_engine_could_give_is_no_fallback(changes, complaint):
+def test_a_static_answer_that_no_engine_could_give_is_no_fallback(changes: Any, complaint: str) -> None:
     static = {"name": "safe", "outputs": [LABEL | changes]}
     policy, (said,) = read_policy({"fallback": {"models": ["simple"], "static": static}}, Policy())
     assert policy.fallback == Fallback()
     assert re.search(complaint, said)
 
 
-def test_two_outputs_of_a_static_answer_have_two_names():
+def test_two_outputs_of_a_static_answer_have_two_names() -> None:
     _, (said,) = read_policy({"fallback": {"static": {"name": "safe", "outputs": [LABEL, LABEL]}}}, Policy())
     assert "must have different names" in said
 
 
-def test_without_a_policy_the_last_one_stays_and_without_any_nobody_is_routed():
+def test_without_a_policy_the_last_one_stays_and_without_any_nobody_is_routed() -> None:
     last_good = Policy(200)
     bare = {"status": {"traffic": [STABLE | {"weight": 100}]}}
     intent = parse_deployment(bare, last_good)
@@ -256,7 +257,7 @@ SECTIONS = st.dictionaries(st.sampled_from(KEYS), GARBAGE, max_size=8)
 
 @given(st.lists(GARBAGE | SECTIONS, max_size=3))
 @settings(max_examples=300)
-def test_no_policy_whatever_is_in_it_holds_up_the_split(policies):
+def test_no_policy_whatever_is_in_it_holds_up_the_split(policies: Any) -> None:
     last_good = Policy()
     for policy in policies:
         intent = parse_deployment({"status": {"traffic": [STABLE, CANDIDATE], "policy": policy}}, last_good)

@@ -1,8 +1,10 @@
 import re
 import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -19,16 +21,16 @@ from patience import eventually
 
 @dataclass
 class FakeEnvoy:
-    drained: list = field(default_factory=list)
+    drained: list[Any] = field(default_factory=list)
 
-    async def drain(self, *, on):
+    async def drain(self, *, on: Any) -> Any:
         self.drained.append(on)
         return True
 
 
 @asynccontextmanager
-async def asking(envoy, started=True, ready=True, registry=None):
-    async def is_ready():
+async def asking(envoy: Any, started: bool = True, ready: bool = True, registry: Any = None) -> AsyncIterator[Any]:
+    async def is_ready() -> Any:
         return ready
 
     runner = await Web(lambda: started, is_ready, registry or CollectorRegistry(), envoy).serve("127.0.0.1", 0)
@@ -41,14 +43,14 @@ async def asking(envoy, started=True, ready=True, registry=None):
 
 
 @pytest.mark.parametrize(("started", "ready"), [(True, True), (True, False), (False, False)])
-async def test_that_envoy_can_start_is_another_question_than_where_requests_can_go(started, ready):
+async def test_that_envoy_can_start_is_another_question_than_where_requests_can_go(started: Any, ready: Any) -> None:
     async with asking(FakeEnvoy(), started, ready) as session:
         assert (await session.get("/startupz")).status == (200 if started else 503)
         assert (await session.get("/readyz")).status == (200 if ready else 503)
         assert (await session.get("/healthz")).status == 200
 
 
-async def test_the_metrics_are_those_of_the_contract():
+async def test_the_metrics_are_those_of_the_contract() -> None:
     metrics = Metrics("ns", "fraud", "fraud-router-1")
     metrics.show_weights(Intent((Target("fraud-1a2b3c4d", "stable", 1000),)))
     metrics.watch_age.labels("ns", "fraud", "fraud-router-1").set(3)
@@ -62,7 +64,7 @@ async def test_the_metrics_are_those_of_the_contract():
     assert f'headgate_router_watch_age_seconds{{{whose},headgate_router="fraud-router-1"}} 3.0' in text
 
 
-async def test_a_drain_answers_when_its_time_is_over():
+async def test_a_drain_answers_when_its_time_is_over() -> None:
     envoy = FakeEnvoy()
     async with asking(envoy) as session:
         assert (await session.get("/drain?seconds=0")).status == 200
@@ -70,7 +72,7 @@ async def test_a_drain_answers_when_its_time_is_over():
     assert envoy.drained == [True]
 
 
-async def test_a_pod_that_does_not_end_after_all_goes_on(monkeypatch):
+async def test_a_pod_that_does_not_end_after_all_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "GO_ON_SECONDS", 0.0)
     envoy = FakeEnvoy()
     async with asking(envoy) as session:
@@ -83,7 +85,7 @@ async def test_a_pod_that_does_not_end_after_all_goes_on(monkeypatch):
     assert envoy.drained == [True, False]
 
 
-async def test_a_draining_envoy_answers_and_closes_its_connections(router: Router):
+async def test_a_draining_envoy_answers_and_closes_its_connections(router: Router) -> None:
     admin = Admin(Path(router.layout.admin_socket))
     async with aiohttp.ClientSession() as session:
         for on, connection in ((True, "close"), (False, None)):
@@ -93,7 +95,7 @@ async def test_a_draining_envoy_answers_and_closes_its_connections(router: Route
                 assert answer.headers.get("connection") == connection
 
 
-async def test_without_an_envoy_there_is_nobody_to_wait_for(tmp_path: Path):
+async def test_without_an_envoy_there_is_nobody_to_wait_for(tmp_path: Path) -> None:
     admin = Admin(tmp_path / "admin.sock")
     assert await admin.wait_for_clusters("1", 5.0)
     assert not await admin.drain(on=True)

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from told import seen_in
-
 from headgate.api.contract import ROUTER_WEIGHT as ROUTED
 from headgate.api.contract import SHADOW_PAIRS as PAIRS
 from headgate.core.dataplane.envoy import EnvoyDataPlane
@@ -11,6 +9,7 @@ from headgate.core.model import MetricsUnavailable, NoNewSamples, Reading
 from headgate.core.readings import new_samples
 from headgate.core.signals.signal import Comparison, PairBlock
 from headgate.core.statistics.counters import Series
+from told import seen_in
 
 OLD, NEW = "fraud-1a2b3c4d", "fraud-9e8d7c6b"
 

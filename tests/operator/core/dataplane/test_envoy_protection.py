@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from manifests_of import children, pod, serving
 
 from headgate_serving.router.agent import parse_arguments
 from headgate_serving.router.policy.protection import ApiKeys, Protection, Tls, Tokens, protection_of
+from manifests_of import children, pod, serving
 
 TOKENS = {"secret": "issuer", "issuer": "--issuer", "audiences": ["fraud", "$(HOME)"]}
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from world import World, stable_of
 
 from headgate.core.dataplane.envoy.published import published_state
 from headgate.core.model import Address, Workload
 from headgate_serving.router.policy.endpoints import Endpoint, endpoints_by_revision
 from headgate_serving.router.policy.traffic import Target, parse_deployment
 from headgate_serving.router.published import read_published
+from world import World, stable_of
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from told import Seen, seen_in
 
 from headgate.core.dataplane.envoy import EnvoyDataPlane
 from headgate.core.model import MetricsUnavailable, NoNewSamples, Reading
@@ -14,6 +13,7 @@ from headgate.core.readings import new_samples
 from headgate.core.signals.signal import Comparison
 from headgate.core.statistics.counters import Series
 from headgate.core.statistics.rates import AttemptBlock
+from told import Seen, seen_in
 
 STABLE, CANDIDATE = "fraud-aaaaaaaa", "fraud-bbbbbbbb"
 WHO = Comparison(STABLE, CANDIDATE, give_up_after=0.5)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from world import World
 
 from headgate.api.policy import (
     Agreement,
@@ -19,6 +18,7 @@ from headgate.api.policy import (
 )
 from headgate.api.spec import Latency, Rollout, Shadow, Spec, Traffic
 from headgate.core.dataplane.policy import resolved
+from world import World
 
 MODEL = {"version": "1", "uri": "s3://models/fraud/1"}
 TESTERS = Selector("header", "x-tester")

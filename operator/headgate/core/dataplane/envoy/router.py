@@ -182,17 +182,19 @@ def _agent(o: Observation) -> Manifest:
             {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             *protection_environment(),
         ],
-        "ports": [{"name": "agent-metrics", "containerPort": contract.AGENT_PORT}],
+        "ports": [{"name": contract.AGENT_METRICS_PORT_NAME, "containerPort": contract.AGENT_PORT}],
         # Beside Envoy's own time to wait, and not in its place: an agent that has crashed must not cut it short.
         "lifecycle": {"preStop": {"httpGet": {"path": f"/drain?seconds={DRAIN_SECONDS}", "port": contract.AGENT_PORT}}},
         # Envoy starts when its configuration is there; requests come when there is a version to send them to.
-        "startupProbe": http_probe("/startupz", "agent-metrics", periodSeconds=1, failureThreshold=120),
+        "startupProbe": http_probe(
+            "/startupz", contract.AGENT_METRICS_PORT_NAME, periodSeconds=1, failureThreshold=120
+        ),
         # Once ready a router stays so: an agent that hangs is begun anew by the liveness probe, long before this one
         # takes an Envoy out that goes on without it.
         "readinessProbe": http_probe(
-            "/readyz", "agent-metrics", periodSeconds=1, timeoutSeconds=5, failureThreshold=120
+            "/readyz", contract.AGENT_METRICS_PORT_NAME, periodSeconds=1, timeoutSeconds=5, failureThreshold=120
         ),
-        "livenessProbe": http_probe("/healthz", "agent-metrics", periodSeconds=10, timeoutSeconds=5),
+        "livenessProbe": http_probe("/healthz", contract.AGENT_METRICS_PORT_NAME, periodSeconds=10, timeoutSeconds=5),
         "securityContext": container_security(),
         "resources": {"requests": {"cpu": "20m", "memory": "80Mi"}, "limits": {"memory": "256Mi"}},
         "volumeMounts": [
@@ -223,9 +225,9 @@ def _envoy(o: Observation) -> Manifest:
         ],
         "ports": [
             {"name": inference_port(o), "containerPort": contract.ROUTER_HTTP_PORT},
-            {"name": "metrics", "containerPort": contract.ROUTER_METRICS_PORT},
+            {"name": contract.METRICS_PORT_NAME, "containerPort": contract.ROUTER_METRICS_PORT},
         ],
-        "readinessProbe": http_probe("/healthz", "metrics", periodSeconds=2, timeoutSeconds=2),
+        "readinessProbe": http_probe("/healthz", contract.METRICS_PORT_NAME, periodSeconds=2, timeoutSeconds=2),
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
         "securityContext": container_security(),
         "resources": resources,
