@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import FakeMetrics
-from world import Behaviour, World, stable_of
 
+from fakes import FakeMetrics
 from headgate.api.contract import ROUTER_ROUTES as ROUTES
 from headgate.api.contract import ROUTER_WATCH_AGE as ALIVE
 from headgate.api.spec import Spec
@@ -22,6 +21,7 @@ from headgate.core.statistics.drift import FeatureDrift
 from headgate.errors import MetricsError
 from headgate.queue import Key
 from virtual_time import run
+from world import Behaviour, World, stable_of
 
 KEY = Key("models", "fraud")
 

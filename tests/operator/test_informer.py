@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fakes import FakeKube
 
+from fakes import FakeKube
 from headgate.errors import HeadgateError, KubernetesError
 from headgate.informer import Informer
 from headgate.queue import Key

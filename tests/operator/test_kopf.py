@@ -11,8 +11,8 @@ import pytest
 import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from fakes import connected_to
 
+from fakes import connected_to
 from headgate.edges.kube import ApiServer
 from headgate.errors import WatchesBroken
 from headgate.handlers import register, watch

@@ -4,11 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from fakes import FakeKube, FakeMetrics
 from pydantic import ValidationError
-from told import seen_in
-from world import DEFAULTS, World, candidate_of, rollout_of, stable_of
 
+from fakes import FakeKube, FakeMetrics
 from headgate.api.contract import PREDICTIONS
 from headgate.api.spec import Traffic
 from headgate.api.stored import as_manifest
@@ -23,7 +21,9 @@ from headgate.core.times import stamp
 from headgate.errors import MetricsError
 from headgate.observe import HISTORY_SECONDS, METRICS_SECONDS, Children, Observer, revision_kept_on
 from headgate_serving.router.envoy.config.budget import LATENCY_EDGES_MS, candidate_try_ms
+from told import seen_in
 from virtual_time import run
+from world import DEFAULTS, World, candidate_of, rollout_of, stable_of
 
 SERIES = (*EnvoyDataPlane.comparison_series, PREDICTIONS)
 

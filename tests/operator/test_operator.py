@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from fakes import FakeKube
 
+from fakes import FakeKube
 from headgate import __main__ as process
 from headgate.__main__ import Operator
 from headgate.api import API_VERSION

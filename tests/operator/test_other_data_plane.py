@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
-from small_cluster import Cluster
 
 from headgate.api import API_VERSION, contract
 from headgate.api.spec import Spec
@@ -14,6 +13,7 @@ from headgate.core.model import BaselineRate, Capabilities, MetricsUnavailable, 
 from headgate.core.signals.signal import Comparison, PairBlock, Samples
 from headgate.core.statistics.counters import Series, read_since
 from headgate.core.statistics.rates import AttemptBlock
+from small_cluster import Cluster
 
 REQUESTS = "gateway_requests_total"
 

@@ -8,8 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from small_cluster import KEY, Cluster
-from told import counts
 
 from headgate.api import API_VERSION
 from headgate.api.status import Evidence
@@ -24,6 +22,8 @@ from headgate.errors import (
 )
 from headgate.queue import Key
 from headgate.reconcile import LONGEST_RECONCILIATION, REAPPLY_EVERY
+from small_cluster import KEY, Cluster
+from told import counts
 from virtual_time import run
 
 

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from told import as_json, through_json
 
 from headgate.api.status import SignalEvidence, Status
 from headgate.api.stored import Stored, as_manifest
@@ -15,6 +14,7 @@ from headgate.core.signals import SIGNALS
 from headgate.core.signals.predictions import PREDICTION_SHIFT, EventState, OutputState, PredictionState
 from headgate.core.signals.rate import RateState
 from headgate.core.signals.signal import Signal
+from told import as_json, through_json
 
 numbers = st.floats(-1e6, 1e6).map(lambda v: round(v, 6))
 names = st.text(min_size=1, max_size=20)

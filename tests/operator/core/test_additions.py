@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 OPERATOR = Path(__file__).parents[3] / "operator" / "headgate"
-TESTS = Path(__file__).parents[1]
-ADDITIONS = TESTS / "additions"
+TESTS = Path(__file__).parents[2]
+ADDITIONS = TESTS / "operator" / "additions"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def changed_copy(folder: Any, kind: Any, addition: Any) -> None:
 @pytest.mark.parametrize("kind", ADDED)
 def test_a_rollout_works_with_what_was_added(tmp_path: Any, kind: Any) -> None:
     changed_copy(tmp_path, kind, ADDED[kind])
-    paths = [tmp_path, TESTS, OPERATOR.parents[1] / "serving", OPERATOR.parents[1] / "tests"]
+    paths = [tmp_path, TESTS / "helpers", OPERATOR.parents[1] / "serving"]
     ran = subprocess.run(
         [sys.executable, ADDITIONS / f"run_{kind}.py"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from world import Behaviour, World
-
 from headgate.api.status import Status
 from headgate.core.model import Command, Observation
 from headgate.core.phases import phase_of, transitions
+from world import Behaviour, World
 
 BAD = Behaviour(failing=0.3)
 

@@ -7,8 +7,6 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from told import compared, signals
-from world import DIGEST, Behaviour, World, budget_of, candidate_of, rollout_of, stable_of, stored
 
 from headgate.api.spec import Spec
 from headgate.api.status import Evidence
@@ -27,6 +25,8 @@ from headgate.core.model import (
 )
 from headgate.core.statistics.drift import FeatureDrift
 from headgate.core.statistics.rates import AttemptBlock
+from told import compared, signals
+from world import DIGEST, Behaviour, World, budget_of, candidate_of, rollout_of, stable_of, stored
 
 GOOD, BAD = Behaviour(), Behaviour(failing=0.1)
 

@@ -5,9 +5,9 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from world import Behaviour, World
 
 from headgate.core.model import Problem
+from world import Behaviour, World
 
 VERSIONS = ("v1", "v2", "v3")
 

@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
-from told import signals
-from world import Behaviour, World, rollout_of, stored
 
 from headgate.api.status import Rollout
 from headgate.core.model import BaselineRate, NewSamples
 from headgate.core.signals import rate
 from headgate.core.signals.errors import ERRORS
+from told import signals
+from world import Behaviour, World, rollout_of, stored
 
 LOOK = 5.0
 HALF_A_DAY = 12 * 3600

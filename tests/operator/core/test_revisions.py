@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from told import counts
-from world import DEFAULTS, DIGEST, Behaviour, World, candidate_of, rollout_of, stable_of
 
 from headgate.api.spec import Spec
 from headgate.core.revisions import HISTORY_LIMIT, forgettable, revision_name
+from told import counts
+from world import DEFAULTS, DIGEST, Behaviour, World, candidate_of, rollout_of, stable_of
 
 MODEL = {"version": "1", "uri": "file:///models/1"}
 CUSTOM = {"engine": "custom", "image": "registry.example/own:1"}

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from world import Behaviour, World
 
 from headgate.api.status import Status, TrafficTarget
 from headgate.core.samples import with_samples
+from world import Behaviour, World
 
 CUSTOM = {"engine": "custom", "image": "registry.example/own:1"}
 

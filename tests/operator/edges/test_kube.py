@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from fakes import connected_to
 
+from fakes import connected_to
 from headgate.edges.kube import PAGE, PLURALS, ApiServer, path_of
 from headgate.errors import Conflict, KubernetesError, NamespaceTerminating, NotFound
 

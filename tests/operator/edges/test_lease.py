@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fakes import FakeKube
 
+from fakes import FakeKube
 from headgate.edges.lease import Election, Elector, LeaseSettings
 from headgate.errors import Conflict, KubernetesError
 from virtual_time import run

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from told import compared
-from world import LAYOUT, Behaviour, World, rollout_of
 
 from headgate.core.model import BaselineRate, NewSamples, Plan
 from headgate.core.signals.predictions import PredictionBlock
@@ -21,6 +19,8 @@ from headgate.simulate.policy import policy_of
 from headgate.simulate.rollout import BUDGET_SPENT, HARMFUL, PROMOTED, UNDECIDED, simulate
 from headgate.simulate.world import SCORE_BINS
 from headgate.simulate.world import World as Traffic
+from told import compared
+from world import LAYOUT, Behaviour, World, rollout_of
 
 BINS = [f"n{i:02d} ({i},{i + 1}]" for i in range(SCORE_BINS)]
 PHASES = {UNDECIDED: "Canary", PROMOTED: "Promoting", HARMFUL: "RollingBack", BUDGET_SPENT: "RollingBack"}

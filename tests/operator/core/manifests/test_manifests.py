@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from manifests_of import arguments, children, container, pod, runtime, serving
-from pod_security import violations
-from world import DEFAULTS, DIGEST, Behaviour, World
 
 from headgate.core.dataplane.envoy.router import router_manifests
 from headgate.core.manifests.runtime import runtime_children, runtime_manifests
 from headgate.edges.kube import PLURALS
 from headgate_serving.runtime.settings import read_settings
+from manifests_of import arguments, children, container, pod, runtime, serving
+from pod_security import violations
+from world import DEFAULTS, DIGEST, Behaviour, World
 
 OWNER = "0d9fe0e5-0000-4000-8000-000000000000"
 

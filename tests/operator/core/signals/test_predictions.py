@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from told import through_json, verdict
 
 from headgate.core.signals.predictions import PredictionBlock, PredictionState, events_of, fold
 from headgate.core.signals.signal import PASS
+from told import through_json, verdict
 
 CLASSES = ("c00 no", "c01 yes")
 SCORES = ("below", "n00 [0,0.2]", "n01 (0.2,0.5]", "n02 (0.5,0.8]", "n03 (0.8,1]", "above", "invalid")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from told import through_json, verdict
 
 from headgate.core.signals.rate import ACCUMULATORS, RateState, fold, fold_alone, stable_rate
 from headgate.core.signals.signal import PASS
 from headgate.core.statistics import rates
 from headgate.core.statistics.rates import ODDS, AttemptBlock, Counts, History, Rates
+from told import through_json, verdict
 
 MARGIN = 0.005
 CEILING = -math.log(0.01)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from told import counts, signals
 from world import Behaviour, World, rollout_of
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from told import as_json, through_json
 
 from headgate.core.model import BaselineRate
 from headgate.core.signals import rate as errors
@@ -18,6 +17,7 @@ from headgate.core.signals.rate import RateState
 from headgate.core.statistics import rates
 from headgate.core.statistics.difference import log_mixture
 from headgate.core.statistics.rates import HISTORY_TRIALS, ODDS, ODDS_WEIGHTS, AttemptBlock, Counts, History, Rates
+from told import as_json, through_json
 
 MARGIN = 0.005
 CEILING = -math.log(0.01)

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binom, multinomial
-from told import verdict
 
 from headgate.core.signals import predictions
 from headgate.core.signals.predictions import PredictionBlock, PredictionState
 from headgate.core.statistics import shares
 from headgate.core.statistics.difference import log_mean
 from headgate.core.statistics.shares import Answers, Shares, log_e_same
+from told import verdict
 from tools.setup import wheels
 
 SPLITS = 200

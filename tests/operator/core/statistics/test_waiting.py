@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binom
-from told import as_json, through_json, verdict
 
 from headgate.core.model import BaselineRate
 from headgate.core.signals import predictions
@@ -23,6 +22,7 @@ from headgate.core.statistics.alone import log_e_alone
 from headgate.core.statistics.difference import log_mixture
 from headgate.core.statistics.rates import ODDS_WEIGHTS, AttemptBlock, Counts, History, Rates
 from headgate.core.statistics.shares import Answers, Shares
+from told import as_json, through_json, verdict
 
 MARGIN = 0.005
 CEILING = -math.log(0.01)

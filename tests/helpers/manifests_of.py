@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from world import World
-
 from headgate.core.dataplane.envoy.router import router_manifests
 from headgate.core.decide import decide
 from headgate.core.manifests.resource import revision_manifest
 from headgate.core.manifests.runtime import runtime_manifests
+from world import World
 
 
 def serving(**spec: Any) -> World:

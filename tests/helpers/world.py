@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
-from told import compared, opening, paired
 
 from headgate.api.revision import RevisionStatus
 from headgate.api.spec import Spec
@@ -43,6 +42,7 @@ from headgate.core.model import (
 from headgate.core.signals.predictions import PredictionBlock
 from headgate.core.signals.signal import PairBlock, SlowAnswers
 from headgate.core.statistics.rates import AttemptBlock
+from told import compared, opening, paired
 
 START = 1_800_000_000.0
 DEFAULTS = Defaults("registry.example/serving:1", "registry.example/envoy:1")

@@ -3,8 +3,6 @@
 from typing import Any, Self
 
 from fakes import FakeKube, FakeMetrics
-from world import DEFAULTS, START
-
 from headgate.api import API_VERSION
 from headgate.background import BackgroundReadings
 from headgate.core.dataplane import DataPlane
@@ -14,6 +12,7 @@ from headgate.edges.telemetry import Telemetry
 from headgate.observe import Observer
 from headgate.queue import Key
 from headgate.reconcile import Reconciler
+from world import DEFAULTS, START
 
 KEY = Key("models", "fraud")
 
