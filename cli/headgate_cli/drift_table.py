@@ -1,10 +1,8 @@
 """The table that `headgate drift` prints for people: a line for each feature, or with --verbose for each window."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from headgate_cli.drift import Judged
+from headgate_cli.drift_verdicts import Judged
 
 Line = list[str]
 
@@ -15,7 +13,7 @@ _NOTE = (
 )
 
 
-def text(names: Sequence[str], judged: "Sequence[Judged]", verbose: bool) -> str:
+def text(names: Sequence[str], judged: Sequence[Judged], verbose: bool) -> str:
     """The whole output."""
     if verbose and len(names) > 1:
         lines = [["FEATURE", "WINDOW", *_NUMBERS, "VERDICT"]]
@@ -41,7 +39,7 @@ def text(names: Sequence[str], judged: "Sequence[Judged]", verbose: bool) -> str
 _NUMBERS = ("ROWS", "MISSING", "UNSEEN", "KS", "LIMIT", "PSI", "JS")
 
 
-def _numbers(one: "Judged", windows: Sequence[int], at: int) -> Line:
+def _numbers(one: Judged, windows: Sequence[int], at: int) -> Line:
     counted = [one.windows.rows, one.missing, one.unseen]
     shown = [one.windows.distance, one.windows.limit, one.psi, one.js]
     return [f"{int(sum(c[w] for w in windows))}" for c in counted] + [f"{float(s[at]):.3f}" for s in shown]

@@ -14,7 +14,7 @@ import httpx
 
 from ..errors import ArtifactError, ArtifactUnreachable
 from .digest import FileEntry
-from .sources import Source
+from .source import Source
 from .web import CannotResume
 
 logger = logging.getLogger(__name__)

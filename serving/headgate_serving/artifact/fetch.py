@@ -15,7 +15,8 @@ from ..errors import ArtifactNotFound, ArtifactTruncated, ArtifactUnreachable, D
 from .digest import MANIFEST, MODEL, PROFILE, RECORD, FileEntry, Manifest, parse_digest
 from .download import Tools, bring, retrying
 from .onnx_file import check_external_data
-from .sources import Listing, Source, source_for
+from .source import Listing, Source
+from .sources import source_for
 from .web import without_query
 
 _STAGING = ".fetching"

@@ -15,7 +15,7 @@ import httpx
 
 from ..errors import AccessDenied, ArtifactNotFound, BucketNotFound, HostUnreachable
 from .digest import MANIFEST, MAX_FILES, Manifest, read_manifest
-from .sources import Listing, client_package, listed_below
+from .source import Listing, client_package, listed_below
 from .web import CHUNK, Web, check_status, translated, without_query
 
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"

@@ -13,7 +13,7 @@ import httpx
 
 from ..errors import AccessDenied, ArtifactInvalid, ArtifactNotFound, ArtifactUnreachable
 from .digest import MANIFEST, Manifest, read_manifest
-from .sources import Listing, listed_below
+from .source import Listing, listed_below
 from .web import Web, whole
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"

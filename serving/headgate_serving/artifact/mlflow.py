@@ -16,7 +16,7 @@ import httpx
 
 from ..errors import ArtifactInvalid, ArtifactNotFound, ArtifactUnreachable
 from .digest import MANIFEST, MAX_FILES, Manifest, read_manifest
-from .sources import Listing, Source, listed_below
+from .source import Listing, Source, listed_below
 from .web import Web, parts_of, whole, without_query
 
 STORES = ("s3", "gs")

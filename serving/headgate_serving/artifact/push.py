@@ -15,7 +15,8 @@ import httpx
 
 from ..errors import ArtifactExists, ArtifactInvalid, ArtifactNotFound, ArtifactUnreachable
 from .digest import MANIFEST, Manifest, read_manifest
-from .sources import Source, bucket_and_key, source_for
+from .source import Source, bucket_and_key
+from .sources import source_for
 from .web import parts_of
 
 Files = Mapping[str, Path]

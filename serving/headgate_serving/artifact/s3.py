@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import AccessDenied, ArtifactNotFound, ArtifactUnreachable, BucketNotFound, HostUnreachable
 from .digest import MANIFEST, MAX_FILES, Manifest, read_manifest
-from .sources import Listing, client_package, listed_below
+from .source import Listing, client_package, listed_below
 from .web import CannotResume, whole
 
 _PIECE = 1 << 16  # bytes; what is read of a piece is lost when the connection breaks
