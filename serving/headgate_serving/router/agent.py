@@ -1,6 +1,6 @@
 """The router's agent: follows `status.traffic` and the pods of the revisions, and writes them down for Envoy.
 
-`headgate-router-agent` starts here. Two mirrors wake the loop; each turn of it reads both, asks `step` what
+`headgate-router-agent` starts here. Two caches wake the loop; each turn of it reads both, asks `step` what
 Envoy should follow, and applies that. A split that can't be read changes nothing: Envoy goes on with the last good
 one. Whatever else can't be read, or is refused by Envoy, is left as it was, and the split is followed all the same.
 """
@@ -37,7 +37,7 @@ from headgate_serving.router.envoy.standby import StandbyListener
 from headgate_serving.router.envoy.step import Memory, step
 from headgate_serving.router.errors import EnvoyBehind, RouterError
 from headgate_serving.router.fallback.server import FallbackServer
-from headgate_serving.router.kube import ApiMirror, Mirror, deployment_selection, slices_selection
+from headgate_serving.router.kube import ObjectCache, Reflector, deployment_selection, slices_selection
 from headgate_serving.router.metrics import Metrics
 from headgate_serving.router.mirror.controller import MirrorController
 from headgate_serving.router.policy.endpoints import Endpoints, endpoints_by_revision
@@ -48,8 +48,8 @@ from headgate_serving.router.web import Web
 
 log = logging.getLogger(__name__)
 
-AGAIN_SECONDS = 1.0
-"""When to look again after Envoy was behind."""
+RETRY_SECONDS = 1.0
+"""After how long to try again where Envoy was behind."""
 
 ALONE_AFTER_SECONDS = 5.0
 """How long a router that has nothing to start with waits for the API server before it takes what was published."""
@@ -57,11 +57,11 @@ ALONE_AFTER_SECONDS = 5.0
 
 @dataclass
 class Agent:
-    """The loop between the mirrors and the folder."""
+    """The loop between the caches and the folder."""
 
     model: str
-    deployments: Mirror
-    slices: Mirror
+    deployments: ObjectCache
+    slices: ObjectCache
     folder: XdsFolder
     envoy: ClusterWatcher
     metrics: Metrics
@@ -81,7 +81,7 @@ class Agent:
     _memory: Memory | None = None
     _routed: frozenset[str] = frozenset()
     """The revisions that requests may still reach."""
-    _look_at: float | None = None
+    _due_at: float | None = None
     """When there is something to do even if nothing changes."""
     _complaint: str = ""
 
@@ -90,7 +90,7 @@ class Agent:
         self.acceptance = Acceptance(self.folder, self.envoy)
 
     async def run(self) -> None:
-        """Run until cancelled, or until an unhandled error of a mirror."""
+        """Run until cancelled, or until an unhandled error of a cache."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.deployments.run(self.wake))
             tasks.create_task(self.slices.run(self.wake))
@@ -114,14 +114,14 @@ class Agent:
             self._changed.clear()
             await self.turn()
             try:
-                async with asyncio.timeout(None if self._look_at is None else self._look_at - self.clock()):
+                async with asyncio.timeout(None if self._due_at is None else self._due_at - self.clock()):
                     await self._changed.wait()
             except TimeoutError:
                 continue
 
     async def turn(self) -> bool:
         """Bring Envoy's files up to what is known; whether anything was written."""
-        self._look_at = None
+        self._due_at = None
         before = self.folder.writes
         try:
             known = self._known()
@@ -132,7 +132,7 @@ class Agent:
             self.metrics.errors.labels(self.metrics.namespace, self.metrics.model).inc()
             self._complain(str(error))
             if isinstance(error, EnvoyBehind):
-                self._look_at = self.clock() + AGAIN_SECONDS
+                self._due_at = self.clock() + RETRY_SECONDS
             return False
         finally:
             written = self.folder.writes - before
@@ -146,7 +146,7 @@ class Agent:
         self.metrics.show_weights(intent)
         self.metrics.show_ignored(len(intent.ignored))
         if not self.acceptance.settled:
-            self._look_at = min(self._look_at or math.inf, self.clock() + AGAIN_SECONDS)
+            self._due_at = min(self._due_at or math.inf, self.clock() + RETRY_SECONDS)
         if written:
             log.info("wrote %d files for %s", written, describe(intent))
         return written > 0
@@ -162,14 +162,14 @@ class Agent:
             return deployment or {}, self.slices.objects.values()
         if self.folder.complete and not self._alone:
             return None
-        self._look_at = max(self._alone_from, self.clock() + AGAIN_SECONDS)
+        self._due_at = max(self._alone_from, self.clock() + RETRY_SECONDS)
         if self.clock() < self._alone_from or (published := self.published()) is None:
             return None
         self._alone = True
         return published.deployment, published.slices
 
     async def _bring_up(self, deployment: Mapping[str, Any], slices: Iterable[Mapping[str, Any]]) -> Intent:
-        again, wrong = self._look_at, list[str]()
+        due, wrong = self._due_at, list[str]()
         if self._memory is not None:
             self._memory = await self.acceptance.settle(self._memory)
         intent = self.acceptance.amended(parse_deployment(deployment, self.acceptance.last_good))
@@ -189,17 +189,17 @@ class Agent:
         await self._write(documents, intent, self._memory)
         if self.fallback_server and not intent.policy.fallback:
             await self.fallback_server.follow(intent.policy.fallback)
-        self._look_at = min((at for at in (again, self._memory.next_look) if at is not None), default=None)
+        self._due_at = min((at for at in (due, self._memory.next_due) if at is not None), default=None)
         if self._routed - known and not await self.envoy.follows(self.folder.version(self.folder.layout.routes)):
-            self._look_at = self.clock() + AGAIN_SECONDS
+            self._due_at = self.clock() + RETRY_SECONDS
         else:
             self._show_routes(known)
         return replace(intent, ignored=(*intent.ignored, *wrong))
 
     async def _write(self, documents: Documents, intent: Intent, memory: Memory) -> None:
-        self.acceptance.asks(intent, memory)
+        self.acceptance.record(intent, memory)
         await self.folder.apply(documents, self.envoy)
-        self.acceptance.asks(intent, memory, self.folder.versions)
+        self.acceptance.record(intent, memory, self.folder.versions)
         self._memory = await self.acceptance.settle(memory)
 
     def _show_routes(self, revisions: frozenset[str]) -> None:
@@ -271,7 +271,7 @@ async def _serve(options: argparse.Namespace) -> None:
     async with ApiClient(configuration) as api:
         clock = time.monotonic
         deployments, slices = (
-            ApiMirror(api, selection, clock, random.random)
+            Reflector(api, selection, clock, random.random)
             for selection in (
                 deployment_selection(options.namespace, options.model),
                 slices_selection(options.namespace, options.model),

@@ -1,7 +1,7 @@
-"""A mirror of a few objects of the API server: list, watch, and start again whatever happens.
+"""A cache of a few objects of the API server: list, watch, and start again whatever happens.
 
 The agent runs two: one for its ModelDeployment, one for the EndpointSlices of its model. It reads `objects`
-at any time and is told of changes by `changed`. When the API server is away the mirror keeps what it knew.
+at any time and is told of changes by `changed`. When the API server is away the cache keeps what it knew.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which objects to mirror: a path of the API, and the server-side selectors."""
+    """Which objects to cache: a path of the API, and the server-side selectors."""
 
     path: str
     label_selector: str | None = None
@@ -62,8 +62,8 @@ def slices_selection(namespace: str, model: str) -> Selection:
     return Selection(path, label_selector=",".join(f"{name}={value}" for name, value in labels.items()))
 
 
-class Mirror(Protocol):
-    """What the agent needs to know of a mirror."""
+class ObjectCache(Protocol):
+    """What the agent needs of a cache."""
 
     @property
     def objects(self) -> Mapping[str, Object]:
@@ -77,12 +77,12 @@ class Mirror(Protocol):
         """Follow the objects until cancelled; call `changed` after every change."""
 
     def age(self) -> float:
-        """Seconds since the mirror was last known to be current."""
+        """Seconds since the cache was last known to be current."""
 
 
 @dataclass
-class ApiMirror:
-    """The mirror of a selection through one client."""
+class Reflector:
+    """Keeps the cache of a selection by list and watch, as client-go's reflector does."""
 
     api: ApiClient
     selection: Selection

@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from router_policies import written
 from test_router_endpoints import endpoint, slice_of
 
 from headgate_serving.router.agent import ALONE_AFTER_SECONDS, Agent, JsonLines, describe, parse_arguments
@@ -19,13 +18,14 @@ from headgate_serving.router.metrics import Metrics
 from headgate_serving.router.policy.traffic import Intent, Target
 from headgate_serving.router.published import Published, read_published
 from patience import PATIENCE
+from router_policies import written
 
 ROUTER = {"headgate_router": "fraud-router-1"}
 OLD, NEW = "fraud-1a2b3c4d", "fraud-9e8d7c6b"
 
 
 @dataclass
-class FakeMirror:
+class FakeCache:
     objects: dict[Any, Any] = field(default_factory=dict)
     synced: bool = True
 
@@ -70,7 +70,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.layout = Layout(PurePosixPath(self.root))
-        self.deployments, self.slices = FakeMirror(), FakeMirror()
+        self.deployments, self.slices = FakeCache(), FakeCache()
         self.start()
 
     def start(self) -> None:
@@ -164,11 +164,11 @@ async def test_routes_stay_while_envoy_is_behind_and_follow_later(world: World) 
     world.split((OLD, "stable", 90), (NEW, "candidate", 10))
     await world.agent.turn()
     assert world.routed() == {OLD}
-    assert world.agent._look_at == 1.0
+    assert world.agent._due_at == 1.0
     world.envoy.keeps_up = True
     assert await world.agent.turn()
     assert NEW in world.routed()
-    assert world.agent._look_at is None
+    assert world.agent._due_at is None
 
 
 async def test_a_rollback_moves_the_routes_first_and_removes_the_clusters_later(world: World) -> None:
@@ -179,7 +179,7 @@ async def test_a_rollback_moves_the_routes_first_and_removes_the_clusters_later(
     assert world.routed() == {OLD}
     assert f"{NEW}/assigned=true" in world.folder.clusters()
     assert world.value("headgate_router_weight", headgate_revision=NEW) is None
-    assert world.agent._look_at == 6.0
+    assert world.agent._due_at == 6.0
     world.now = 6.0
     await world.agent.turn()
     assert not [name for name in world.folder.clusters() if name.startswith(NEW)]
@@ -236,8 +236,8 @@ async def test_what_cannot_be_read_changes_nothing(world: World, break_it: Any) 
     world.now = 1000.0
     assert not await world.agent.turn()
     assert world.files() == before
-    # The next look is the next change, not a deadline that has passed.
-    assert world.agent._look_at is None
+    # The next turn is the next change, not a deadline that has passed.
+    assert world.agent._due_at is None
 
 
 @pytest.mark.parametrize(
@@ -375,7 +375,7 @@ async def test_what_envoy_refuses_for_the_sake_of_the_spec_holds_up_no_rollback(
     await choosy.agent.turn()
     wish(choosy, timeout="300ms", affinity={"cookie": "session"})
     await choosy.agent.turn()
-    assert choosy.agent._look_at is not None, "Envoy has not said yet what it makes of it"
+    assert choosy.agent._due_at is not None, "Envoy has not said yet what it makes of it"
     choosy.split((OLD, "stable", 100))
     wish(choosy, timeout="300ms", affinity={"cookie": "session"})
     await choosy.agent.turn()
@@ -458,7 +458,7 @@ async def test_an_envoy_that_has_refused_nothing_is_only_slow(choosy: ChoosyWorl
         wish(choosy, timeout=timeout)
         await choosy.agent.turn()
     assert '"timeout":"0.300s"' in choosy.document(choosy.layout.routes)
-    assert choosy.agent._look_at is not None
+    assert choosy.agent._due_at is not None
 
 
 async def test_a_split_that_envoy_refuses_changes_no_wish(choosy: ChoosyWorld) -> None:

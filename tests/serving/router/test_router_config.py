@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from router_policies import with_policy
 
 from headgate.api.policy import Fallback, Policy, StaticAnswer, StaticOutput
 from headgate_serving.router.envoy.config import Documents, Layout, bootstrap_document, names, render
@@ -15,6 +14,7 @@ from headgate_serving.router.envoy.step import LINGER_SECONDS, Memory, step
 from headgate_serving.router.policy.endpoints import Endpoint, State
 from headgate_serving.router.policy.protection import UNPROTECTED
 from headgate_serving.router.policy.traffic import Intent, Target
+from router_policies import with_policy
 
 BUILT_IN = frozenset(names.FALLBACK.values())
 SAFE = StaticAnswer("safe", (StaticOutput("label", "INT64", (-1,), (0,)),))
@@ -95,7 +95,7 @@ def test_over_any_history_nothing_names_a_missing_cluster_and_old_ones_go_at_las
     longest = max(intent.policy.timeout_ms for intent, _, _ in history) / 1000 + LINGER_SECONDS
     documents, memory = step(memory, intent, found, now + longest + 0.001)
     assert documents == render(intent, found)
-    assert memory.next_look is None
+    assert memory.next_due is None
 
 
 @given(intents(), endpoints)

@@ -10,8 +10,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from router_envoy import Router, answering, prepared, running_envoy
-from router_upstreams import Upstream, serving
 
 from headgate.api.policy import Match, Policy, Selector
 from headgate_serving.router.envoy import discovery as discovery_module
@@ -21,6 +19,8 @@ from headgate_serving.router.envoy.discovery import Discovery
 from headgate_serving.router.envoy.files import XdsFolder
 from headgate_serving.router.policy.traffic import Intent, Target
 from patience import PATIENCE, eventually
+from router_envoy import Router, answering, prepared, running_envoy
+from router_upstreams import Upstream, serving
 
 INFER = "/v2/models/fraud/infer"
 
@@ -105,7 +105,7 @@ async def test_without_news_the_answer_is_that_there_is_none(asking: Asking, mon
 async def test_what_envoy_did_not_take_is_said_once_and_not_sent_again_at_once(
     asking: Asking, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(discovery_module, "AGAIN_SECONDS", 0.2)
+    monkeypatch.setattr(discovery_module, "RETRY_SECONDS", 0.2)
     routes = asking.folder.layout.routes
     good = asking.put(routes, name="good")
     bad = asking.put(routes, name="bad")
@@ -121,7 +121,7 @@ async def test_what_envoy_did_not_take_is_said_once_and_not_sent_again_at_once(
 async def test_what_comes_in_place_of_a_refused_document_is_sent_at_once(
     asking: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(discovery_module, "AGAIN_SECONDS", 2 * PATIENCE)
+    monkeypatch.setattr(discovery_module, "RETRY_SECONDS", 2 * PATIENCE)
     routes = asking.folder.layout.routes
     good = asking.put(routes, name="good")
     asking.put(routes, name="bad")
@@ -139,7 +139,7 @@ async def test_what_an_envoy_that_is_gone_would_have_got_was_sent_to_nobody(
     asking: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next one has the version before, and has not been told of the newest."""
-    monkeypatch.setattr(discovery_module, "AGAIN_SECONDS", 2 * PATIENCE)
+    monkeypatch.setattr(discovery_module, "RETRY_SECONDS", 2 * PATIENCE)
     routes = asking.folder.layout.routes
     first = asking.put(routes, name="first")
     gone = asyncio.create_task(asking.ask("routes", first, "headgate"))
@@ -155,7 +155,7 @@ async def test_what_an_envoy_that_is_gone_would_have_got_was_sent_to_nobody(
 
 
 async def test_an_envoy_that_has_just_started_refuses_nothing(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(discovery_module, "AGAIN_SECONDS", 5.0)
+    monkeypatch.setattr(discovery_module, "RETRY_SECONDS", 5.0)
     routes = asking.folder.layout.routes
     version = asking.put(routes, name="good")
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""The mirror against a small API server that lists, watches, expires and breaks."""
+"""The reflector against a small API server that lists, watches, expires and breaks."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from aiohttp import web
 from kubernetes.aio.client import ApiClient, Configuration
 
 from headgate_serving.router import kube
-from headgate_serving.router.kube import ApiMirror, backoff, deployment_selection, slices_selection
+from headgate_serving.router.kube import Reflector, backoff, deployment_selection, slices_selection
 from patience import PATIENCE
 
 
@@ -63,7 +63,7 @@ class FakeApi:
 
 
 @asynccontextmanager
-async def mirroring(api: FakeApi) -> AsyncIterator[ApiMirror]:
+async def reflecting(api: FakeApi) -> AsyncIterator[Reflector]:
     app = web.Application()
     app.router.add_get("/{path:.*}", api.handle)
     runner = web.AppRunner(app, shutdown_timeout=0, handler_cancellation=True)
@@ -73,10 +73,10 @@ async def mirroring(api: FakeApi) -> AsyncIterator[ApiMirror]:
     host, port = runner.addresses[0][:2]
     try:
         async with ApiClient(Configuration(host=f"http://{host}:{port}")) as client:
-            mirror = ApiMirror(client, slices_selection("ns", "fraud"), time.monotonic, lambda: 0.0)
-            task = asyncio.create_task(mirror.run(lambda: api.seen.append(list(mirror.objects))))
+            cache = Reflector(client, slices_selection("ns", "fraud"), time.monotonic, lambda: 0.0)
+            task = asyncio.create_task(cache.run(lambda: api.seen.append(list(cache.objects))))
             try:
-                yield mirror
+                yield cache
             finally:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -99,11 +99,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_the_mirror_lists_and_then_follows_every_change() -> None:
     api = FakeApi([item("a", 1), item("b", 2)])
     api.watches = [[event("ADDED", "c", 11), event("DELETED", "a", 12), event("MODIFIED", "b", 13, new=True)]]
-    async with mirroring(api) as mirror:
-        await eventually(lambda: mirror.objects.keys() == {"b", "c"})
+    async with reflecting(api) as cache:
+        await eventually(lambda: cache.objects.keys() == {"b", "c"})
         await eventually(lambda: len(api.queries) == 3)
-    assert mirror.synced
-    assert mirror.objects["b"]["new"]
+    assert cache.synced
+    assert cache.objects["b"]["new"]
     first, second, third = api.queries
     assert first == {"labelSelector": "headgate.dev/model=fraud,headgate.dev/component=runtime"}
     assert second["resourceVersion"] == "10"
@@ -113,40 +113,40 @@ async def test_the_mirror_lists_and_then_follows_every_change() -> None:
 
 async def test_bookmarks_move_the_place_of_the_watch() -> None:
     api = FakeApi([], [[event("BOOKMARK", "", 99)]])
-    async with mirroring(api):
+    async with reflecting(api):
         await eventually(lambda: len(api.queries) == 3)
     assert api.queries[2]["resourceVersion"] == "99"
 
 
 async def test_an_expired_watch_lists_again() -> None:
     api = FakeApi([item("a", 1)], [[GONE], [event("ADDED", "b", 11)]])
-    async with mirroring(api) as mirror:
-        await eventually(lambda: mirror.objects.keys() == {"a", "b"})
+    async with reflecting(api) as cache:
+        await eventually(lambda: cache.objects.keys() == {"a", "b"})
     assert api.lists == 2
 
 
 async def test_what_vanished_while_the_watch_was_broken_is_forgotten() -> None:
     api = FakeApi([item("a", 1)], [[event("ADDED", "b", 11), GONE]])
-    async with mirroring(api) as mirror:
-        await eventually(lambda: api.lists == 2 and mirror.objects.keys() == {"a"})
+    async with reflecting(api) as cache:
+        await eventually(lambda: api.lists == 2 and cache.objects.keys() == {"a"})
 
 
 async def test_an_api_server_that_is_away_leaves_the_mirror_as_it_was() -> None:
     api = FakeApi([item("a", 1)])
-    async with mirroring(api) as mirror:
+    async with reflecting(api) as cache:
         await eventually(lambda: len(api.queries) == 2)
         api.failures = 5
         api.listed = [item("b", 2)]
         api.expire.set()
-        await eventually(lambda: mirror.objects.keys() == {"b"})
+        await eventually(lambda: cache.objects.keys() == {"b"})
     assert api.failures == 0
     assert api.seen == [["a"], ["b"]]
 
 
 async def test_an_object_of_a_megabyte_is_read() -> None:
     api = FakeApi([], [[event("ADDED", "big", 11, text="x" * 1_000_000)]])
-    async with mirroring(api) as mirror:
-        await eventually(lambda: "big" in mirror.objects)
+    async with reflecting(api) as cache:
+        await eventually(lambda: "big" in cache.objects)
 
 
 def test_the_deployment_is_selected_by_name_so_that_a_narrow_role_is_enough() -> None:

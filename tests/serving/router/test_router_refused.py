@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from router_envoy import MODEL, NAMESPACE, Router, prepared, running_envoy
-from test_router_agent import FakeMirror
+from test_router_agent import FakeCache
 
 from headgate_serving.router.agent import Agent
 from headgate_serving.router.envoy.admin import Admin
@@ -18,6 +17,7 @@ from headgate_serving.router.envoy.config import budget, routes
 from headgate_serving.router.envoy.discovery import Discovery
 from headgate_serving.router.metrics import Metrics
 from patience import PATIENCE
+from router_envoy import MODEL, NAMESPACE, Router, prepared, running_envoy
 
 OLD, NEW = "fraud-1a2b3c4d", "fraud-9e8d7c6b"
 REFUSED_MS = 3_599_999
@@ -31,7 +31,7 @@ class Whole:
 
     router: Router
     agent: Agent
-    deployments: FakeMirror
+    deployments: FakeCache
 
     def says(self, timeout_ms: Any = 1000, **weights: int) -> None:
         names = {"stable": OLD, "candidate": NEW}
@@ -58,7 +58,7 @@ class Whole:
 
 @asynccontextmanager
 async def agent_of(router: Router) -> AsyncIterator[Whole]:
-    deployments, slices = FakeMirror(), FakeMirror()
+    deployments, slices = FakeCache(), FakeCache()
     admin = Admin(Path(router.layout.admin_socket))
     metrics = Metrics(NAMESPACE, MODEL, "fraud-router-1")
     agent = Agent(MODEL, deployments, slices, router.folder, admin, metrics, time.monotonic)

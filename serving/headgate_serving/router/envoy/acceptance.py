@@ -1,4 +1,4 @@
-"""Which policy Envoy is known to take: where it refuses the newest one, that one is followed instead.
+"""Which policy Envoy is known to take: where it refuses the newest one, the last one that it took is followed instead.
 
 The agent asks for the `amended` intent before each step, and tells what it wrote. The API server and `traffic` let
 nothing pass that Envoy is known to refuse; but whatever they miss must not hold up `status.traffic`, for a rollback is
@@ -18,8 +18,8 @@ from headgate_serving.router.policy.traffic import Intent
 
 
 @dataclass(frozen=True, slots=True)
-class StaticRequest:
-    """What was written for Envoy, and of what it was made."""
+class PendingUpdate:
+    """What was written for Envoy, until it takes or refuses it."""
 
     policy: Policy
     memory: Memory
@@ -31,7 +31,7 @@ class StaticRequest:
 
 @dataclass
 class Acceptance:
-    """What has become of what was asked of Envoy."""
+    """Which policy was written last, and which one Envoy took last."""
 
     folder: XdsFolder
     envoy: ClusterWatcher
@@ -40,14 +40,14 @@ class Acceptance:
     last_good: Policy | None = None
     """The newest policy as far as it could be read, for `parse_deployment`."""
     settled: bool = True
-    """Whether Envoy has taken what it was asked last."""
+    """Whether Envoy has taken the last update."""
     _taken: Policy | None = None
     _taken_memory: Memory | None = None
     _refused: Policy | None = None
-    _asked: StaticRequest | None = None
+    _pending: PendingUpdate | None = None
 
     def __post_init__(self) -> None:
-        """Go on with what an earlier agent knew."""
+        """Start with the policy that Envoy took from an earlier agent."""
         try:
             taken = adapter(Policy).validate_json(self.folder.text(self.folder.layout.taken) or "")
         except ValueError:
@@ -64,27 +64,27 @@ class Acceptance:
         what = "status.policy: Envoy does not take what is made of it, so the one before is followed"
         return replace(intent, policy=self._taken or Policy(), ignored=(*intent.ignored, what))
 
-    def asks(self, intent: Intent, memory: Memory, versions: tuple[str, str] | None = None) -> None:
-        """Remember what is written now. `settle` looks what becomes of it."""
-        self._asked = StaticRequest(intent.policy, memory, self._refused is not None, versions)
+    def record(self, intent: Intent, memory: Memory, versions: tuple[str, str] | None = None) -> None:
+        """Remember what is written for Envoy now. `settle` finds out whether Envoy takes it."""
+        self._pending = PendingUpdate(intent.policy, memory, self._refused is not None, versions)
         self.settled = False
 
     async def settle(self, memory: Memory) -> Memory:
-        """Look what Envoy made of what it was asked; the memory for the next step."""
-        asked, layout = self._asked, self.folder.layout
-        if asked is None:
+        """Find out whether Envoy has taken the pending update; the memory for the next step."""
+        pending, layout = self._pending, self.folder.layout
+        if pending is None:
             return memory
-        if asked.versions is not None and await self.envoy.versions() == asked.versions:
-            self._taken, self._taken_memory, self._asked, self.settled = asked.policy, asked.memory, None, True
-            self.folder.put(layout.taken, adapter(Policy).dump_json(asked.policy).decode())
+        if pending.versions is not None and await self.envoy.versions() == pending.versions:
+            self._taken, self._taken_memory, self._pending, self.settled = pending.policy, pending.memory, None, True
+            self.folder.put(layout.taken, adapter(Policy).dump_json(pending.policy).decode())
             return memory
         refused = self.refuses(layout.clusters) or self.refuses(layout.routes)
-        if refused and not asked.amended and asked.policy != self._taken and await self.envoy.has_refused():
-            self._refused, self._asked = asked.policy, None
+        if refused and not pending.amended and pending.policy != self._taken and await self.envoy.has_refused():
+            self._refused, self._pending = pending.policy, None
             return replace(memory, clusters=self._as_taken(memory.clusters))
         return memory
 
     def _as_taken(self, clusters: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-        """One that lingers as it was refused would have all of them refused."""
+        """Clusters as Envoy took them: one that lingers in a refused form would get all of them refused."""
         taken = self._taken_memory.clusters if self._taken_memory else {}
         return {name: taken.get(name, cluster) for name, cluster in clusters.items()}

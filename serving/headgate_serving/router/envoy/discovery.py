@@ -21,7 +21,7 @@ from headgate_serving.router.envoy.files import XdsFolder
 
 log = logging.getLogger(__name__)
 
-AGAIN_SECONDS = 1.0
+RETRY_SECONDS = 1.0
 """When a document is sent again that Envoy did not take."""
 
 FIRST_REFUSED_AFTER = 3
@@ -69,7 +69,7 @@ class Discovery:
         if path not in (self._folder.layout.clusters, self._folder.layout.routes):
             return False  # a cluster that is replaced asks for its pods anew
         now = asyncio.get_running_loop().time()
-        times = self._asked_first[path] = [at for at in self._asked_first[path] if now - at < AGAIN_SECONDS] + [now]
+        times = self._asked_first[path] = [at for at in self._asked_first[path] if now - at < RETRY_SECONDS] + [now]
         return len(times) >= FIRST_REFUSED_AFTER
 
     def _refused(self, path: PurePosixPath, version: str) -> None:
@@ -95,7 +95,7 @@ class Discovery:
             self._refused(path, self._folder.version(path))
             # What comes instead is sent at once.
             with suppress(TimeoutError):
-                async with asyncio.timeout(AGAIN_SECONDS):
+                async with asyncio.timeout(RETRY_SECONDS):
                     await self._news[path].wait()
         elif has and has == self._refusals.get(path):
             del self._refusals[path]

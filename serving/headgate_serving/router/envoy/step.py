@@ -1,4 +1,4 @@
-"""PURE: one step of the agent, from what it knows to what Envoy should follow, and when to look again.
+"""PURE: one step of the agent, from what it knows to what Envoy should follow, and when the next step is due.
 
 A cluster that no route names any more stays for a while: a request that is on its way may still be tried
 again in it. `Memory` says until when. It is made anew from the files when the agent starts.
@@ -25,7 +25,7 @@ class Memory:
     until: Mapping[str, float]
 
     @property
-    def next_look(self) -> float | None:
+    def next_due(self) -> float | None:
         """When there is something to do even if nothing changes."""
         return min(self.until.values(), default=None)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AGAIN_SECONDS = 5.0
+RETRY_SECONDS = 5.0
 
 
 class MirrorController:
@@ -55,8 +55,8 @@ class MirrorController:
                 try:
                     await consumers.follow(self._intent, self._endpoints)
                 except Exception:
-                    log.exception("unhandled error while mirroring starts or stops; tried again in %g s", AGAIN_SECONDS)
-                    await asyncio.sleep(AGAIN_SECONDS)
+                    log.exception("unhandled error while mirroring starts or stops; tried again in %g s", RETRY_SECONDS)
+                    await asyncio.sleep(RETRY_SECONDS)
                     continue
                 await self._changed.wait()
         finally:
