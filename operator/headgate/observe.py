@@ -20,7 +20,6 @@ from headgate.core import phases, readings
 from headgate.core.children import workload_of
 from headgate.core.commands import commands_of
 from headgate.core.dataplane import DataPlane, Read
-from headgate.core.manifests.runtime import REVISION_COPY
 from headgate.core.model import (
     Defaults,
     Metrics,
@@ -31,6 +30,7 @@ from headgate.core.model import (
     RevisionView,
     Workload,
 )
+from headgate.core.revision_pods import REVISION_COPY
 from headgate.core.signals import SIGNALS
 from headgate.core.signals.signal import Comparison
 from headgate.core.times import seconds_since

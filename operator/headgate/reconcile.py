@@ -26,8 +26,8 @@ from headgate.core.dataplane import ChildName
 from headgate.core.decide import decide
 from headgate.core.manifests.metadata import Manifest
 from headgate.core.manifests.resource import revision_manifest
-from headgate.core.manifests.runtime import runtime_children, runtime_manifests
 from headgate.core.model import Event, Observation, Plan, Problem, RevisionView
+from headgate.core.revision_pods import runtime_children, runtime_manifests
 from headgate.core.revisions import revision_name
 from headgate.core.times import stamp
 from headgate.edges.kube import Kube

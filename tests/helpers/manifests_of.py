@@ -5,7 +5,7 @@ from typing import Any
 from headgate.core.dataplane.envoy.router import router_manifests
 from headgate.core.decide import decide
 from headgate.core.manifests.resource import revision_manifest
-from headgate.core.manifests.runtime import runtime_manifests
+from headgate.core.revision_pods import runtime_manifests
 from world import World
 
 

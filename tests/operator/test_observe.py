@@ -14,8 +14,8 @@ from headgate.core.dataplane.envoy import EnvoyDataPlane, give_up_after
 from headgate.core.dataplane.envoy.histogram import give_up_edge
 from headgate.core.dataplane.envoy.router import router_manifests
 from headgate.core.manifests.resource import revision_manifest
-from headgate.core.manifests.runtime import runtime_manifests
 from headgate.core.model import BaselineRate, MetricsUnavailable, NewSamples, NoNewSamples, Observation
+from headgate.core.revision_pods import runtime_manifests
 from headgate.core.statistics.counters import Series
 from headgate.core.times import stamp
 from headgate.errors import MetricsError

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate.core.dataplane.envoy.router import router_manifests
-from headgate.core.manifests.runtime import runtime_children, runtime_manifests
+from headgate.core.revision_pods import runtime_children, runtime_manifests
 from headgate.edges.kube import PLURALS
 from headgate_serving.runtime.settings import read_settings
 from manifests_of import arguments, children, container, pod, runtime, serving
