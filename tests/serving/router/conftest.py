@@ -2,9 +2,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from router_envoy import Router, running_router
 
 from headgate_serving.router.envoy.config import clusters
+from router_envoy import Router, running_router
 
 
 @pytest.fixture(scope="session")

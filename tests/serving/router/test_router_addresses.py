@@ -7,15 +7,15 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from router_envoy import MODEL, NAMESPACE, Router, answering, prepared, running_envoy
-from router_policies import with_policy
-from router_upstreams import Upstream, serving
 
 from headgate.api.policy import RateLimit
 from headgate_serving.listening import bind_address, listening_socket
 from headgate_serving.router.envoy.config import bootstrap_document
 from headgate_serving.router.policy.traffic import Intent, Target
 from patience import eventually
+from router_envoy import MODEL, NAMESPACE, Router, answering, prepared, running_envoy
+from router_policies import with_policy
+from router_upstreams import Upstream, serving
 
 INFER = "/v2/models/fraud/infer"
 POD = Upstream("fraud-1a2b3c4d")

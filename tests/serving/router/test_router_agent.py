@@ -2,13 +2,12 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from test_router_endpoints import endpoint, slice_of
 
 from headgate_serving.router.agent import ALONE_AFTER_SECONDS, Agent, JsonLines, describe, parse_arguments
 from headgate_serving.router.envoy.config import Layout
@@ -18,23 +17,11 @@ from headgate_serving.router.metrics import Metrics
 from headgate_serving.router.policy.traffic import Intent, Target
 from headgate_serving.router.published import Published, read_published
 from patience import PATIENCE
+from router_cluster import FakeCache, endpoint, slice_of
 from router_policies import written
 
 ROUTER = {"headgate_router": "fraud-router-1"}
 OLD, NEW = "fraud-1a2b3c4d", "fraud-9e8d7c6b"
-
-
-@dataclass
-class FakeCache:
-    objects: dict[Any, Any] = field(default_factory=dict)
-    synced: bool = True
-
-    async def run(self, changed: Callable[[], None]) -> None:
-        changed()
-        await asyncio.Event().wait()
-
-    def age(self) -> Any:
-        return 0.0
 
 
 @dataclass

@@ -15,11 +15,6 @@ import grpc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from router_envoy import Router, answering, prepared, running_envoy
-from router_grpc_upstreams import GrpcUpstream, serving_grpc
-from router_mounts import Mount
-from router_policies import with_policy
-from router_upstreams import Upstream, serving
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from headgate.api.policy import RateLimit
@@ -29,6 +24,11 @@ from headgate_serving.router.envoy.secret_watcher import SecretWatcher
 from headgate_serving.router.policy.protection import ApiKeys, Protection, Tokens
 from headgate_serving.router.policy.traffic import Intent, Target
 from patience import PATIENCE
+from router_envoy import Router, answering, prepared, running_envoy
+from router_grpc_upstreams import GrpcUpstream, serving_grpc
+from router_mounts import Mount
+from router_policies import with_policy
+from router_upstreams import Upstream, serving
 from stories.tokens import AUDIENCE, ISSUER, Signer, by_secret, encoded, jwks, unsigned
 
 SLOW_OR_SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

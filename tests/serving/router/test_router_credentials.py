@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from router_mounts import Mount
 
 from headgate_serving.router.envoy.credentials import read_api_keys, read_authority, read_certificate, read_token_keys
 from headgate_serving.router.errors import UnusableSecret
+from router_mounts import Mount
 from stories.tokens import Signer, encoded, jwks
 
 GOOD_RSA, GOOD_EC = Signer.rsa("a"), Signer.ec("b")

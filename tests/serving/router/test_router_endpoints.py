@@ -5,21 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate_serving.router.policy.endpoints import Endpoint, State, endpoints_by_revision, serving, usable
-
-REVISION = "fraud-1a2b3c4d"
-
-
-def endpoint(pod: Any = "pod-a", address: Any = "10.0.0.1", **conditions: Any) -> Any:
-    return {"addresses": [address], "conditions": conditions, "targetRef": {"kind": "Pod", "name": pod}}
-
-
-def slice_of(*endpoints: Any, revision: Any = REVISION, port: str = "http", family: str = "IPv4") -> Any:
-    return {
-        "metadata": {"name": "slice", "labels": {"headgate.dev/revision": revision}},
-        "addressType": family,
-        "ports": [{"name": "metrics", "port": 8002}, {"name": port, "port": 8000}],
-        "endpoints": list(endpoints),
-    }
+from router_cluster import REVISION, endpoint, slice_of
 
 
 @pytest.mark.parametrize(

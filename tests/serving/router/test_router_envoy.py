@@ -12,9 +12,6 @@ from itertools import count
 
 import aiohttp
 import pytest
-from router_envoy import BUDGET_MS, MODEL, NAMESPACE, SLOW_MS, Router
-from router_policies import with_policy
-from router_upstreams import LARGE, Behaviour, Upstream, many, serving
 
 from headgate.api.policy import Match, Policy, Role, Selector
 from headgate_serving.router.envoy.config import clusters
@@ -23,6 +20,9 @@ from headgate_serving.router.policy.endpoints import Endpoint, State
 from headgate_serving.router.policy.traffic import Intent, Target
 from patience import PATIENT_MS, eventually
 from ports import free_port
+from router_envoy import BUDGET_MS, MODEL, NAMESPACE, SLOW_MS, Router
+from router_policies import with_policy
+from router_upstreams import LARGE, Behaviour, Upstream, many, serving
 
 INFER = "/v2/models/fraud/infer"
 _numbers = count()

@@ -15,15 +15,15 @@ from typing import Any, Literal
 import aiohttp
 import pytest
 from aiohttp import web
-from router_envoy import BUDGET_MS, MODEL, NAMESPACE, Router, answering, prepared, running_envoy
-from router_policies import with_policy
-from router_upstreams import Behaviour, Upstream, many, serving
 
 from headgate.api.policy import Fallback, Match, Policy, Selector, StaticAnswer, StaticOutput
 from headgate_serving.router.fallback import rest
 from headgate_serving.router.policy.endpoints import Endpoint, State
 from headgate_serving.router.policy.traffic import Intent, Target
 from patience import PATIENT_MS, eventually
+from router_envoy import BUDGET_MS, MODEL, NAMESPACE, Router, answering, prepared, running_envoy
+from router_policies import with_policy
+from router_upstreams import Behaviour, Upstream, many, serving
 
 _numbers = count(700)
 SAFE = StaticAnswer(

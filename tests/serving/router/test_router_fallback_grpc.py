@@ -10,13 +10,13 @@ from typing import Any
 
 import grpc
 import pytest
-from router_envoy import BUDGET_MS, Router
-from router_grpc_upstreams import Behaviour, Context, GrpcUpstream, serving_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from headgate.api.policy import Fallback, Policy, StaticAnswer, StaticOutput
 from headgate_serving.router.policy.traffic import Intent, Target
 from patience import PATIENT_MS, eventually
+from router_envoy import BUDGET_MS, Router
+from router_grpc_upstreams import Behaviour, Context, GrpcUpstream, serving_grpc
 
 Code = grpc.StatusCode
 SAFE = StaticAnswer(

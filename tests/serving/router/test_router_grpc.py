@@ -8,13 +8,13 @@ from typing import Any
 
 import grpc
 import pytest
-from router_envoy import BUDGET_MS, Router
-from router_grpc_upstreams import Behaviour, GrpcUpstream, serving_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from headgate.api.policy import Match, Policy, Selector
 from headgate_serving.router.policy.traffic import Intent, Target
 from patience import PATIENT_MS, eventually
+from router_envoy import BUDGET_MS, Router
+from router_grpc_upstreams import Behaviour, GrpcUpstream, serving_grpc
 
 Code = grpc.StatusCode
 _numbers = count(500)

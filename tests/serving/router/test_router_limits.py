@@ -14,9 +14,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from router_envoy import Router, answering, prepared, running_envoy
-from router_policies import with_policy
-from router_upstreams import Upstream, serving
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from headgate.api.policy import RateLimit
@@ -26,6 +23,9 @@ from headgate.core.dataplane.policy import SECONDS, resolved
 from headgate_serving.router.envoy.config import bootstrap
 from headgate_serving.router.policy.traffic import Intent, Target, parse_deployment
 from patience import PATIENCE
+from router_envoy import Router, answering, prepared, running_envoy
+from router_policies import with_policy
+from router_upstreams import Upstream, serving
 
 INFER = "/v2/models/fraud/infer"
 SLOW_OR_SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

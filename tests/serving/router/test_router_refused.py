@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_router_agent import FakeCache
 
 from headgate_serving.router.agent import Agent
 from headgate_serving.router.envoy.admin import Admin
@@ -17,6 +16,7 @@ from headgate_serving.router.envoy.config import budget, routes
 from headgate_serving.router.envoy.discovery import Discovery
 from headgate_serving.router.metrics import Metrics
 from patience import PATIENCE
+from router_cluster import FakeCache
 from router_envoy import MODEL, NAMESPACE, Router, prepared, running_envoy
 
 OLD, NEW = "fraud-1a2b3c4d", "fraud-9e8d7c6b"

@@ -19,7 +19,6 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from prometheus_client import CollectorRegistry, generate_latest
-from router_envoy import Router
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import serialize_byte_tensor
 
@@ -35,6 +34,7 @@ from headgate_serving.sidecar.process import Sidecar
 from headgate_serving.sidecar.settings import read_settings
 from patience import PATIENCE
 from ports import free_ports
+from router_envoy import Router
 from serving_process import LABELS, Served
 
 INFER = "/v2/models/fraud/infer"

@@ -11,9 +11,6 @@ from uuid import UUID
 import aiohttp
 import grpc
 import pytest
-from router_envoy import Router, answering, prepared, running_envoy
-from router_grpc_upstreams import GrpcUpstream, serving_grpc
-from router_upstreams import Upstream, serving
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from headgate.api.policy import Policy
@@ -21,6 +18,9 @@ from headgate_serving.router.envoy.config.access_log import FIELDS
 from headgate_serving.router.policy.protection import Protection
 from headgate_serving.router.policy.traffic import Intent, Target
 from patience import PATIENCE
+from router_envoy import Router, answering, prepared, running_envoy
+from router_grpc_upstreams import GrpcUpstream, serving_grpc
+from router_upstreams import Upstream, serving
 
 _numbers = count()
 INFER = "/v2/models/fraud/infer"

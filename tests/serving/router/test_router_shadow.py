@@ -15,8 +15,6 @@ import aiohttp
 import grpc
 import pytest
 from prometheus_client import CollectorRegistry
-from router_envoy import Router
-from router_models import INFER, Model, binary_request, grpc_request, json_request, serving_models
 from tritonclient.grpc import service_pb2_grpc
 
 from headgate.api.policy import Match, Policy, Selector
@@ -27,6 +25,8 @@ from headgate_serving.router.mirror.controller import MirrorController
 from headgate_serving.router.mirror.series import REASONS
 from headgate_serving.router.policy.traffic import Intent, Target
 from patience import PATIENCE, PATIENT_MS
+from router_envoy import Router
+from router_models import INFER, Model, binary_request, grpc_request, json_request, serving_models
 
 _numbers = count(700)
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from router_envoy import Router, answering, prepared, running_envoy
-from router_upstreams import Upstream, serving
 
 from headgate_serving.router.envoy import standby
 from headgate_serving.router.envoy.standby import StandbyListener
 from headgate_serving.router.policy.traffic import Intent, Target
 from patience import PATIENCE, eventually
+from router_envoy import Router, answering, prepared, running_envoy
+from router_upstreams import Upstream, serving
 
 POD = Upstream("fraud-4017d001")
 INFER = "/v2/models/fraud/infer"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from router_envoy import Router, answering, prepared, running_envoy
-from router_upstreams import Upstream, serving
 
 from headgate.core.dataplane.envoy.series import SUCCESSES, UPTIME
 from headgate.core.statistics.counters import Series, read_since
 from headgate_serving.router.policy.traffic import Intent, Target
 from patience import eventually
+from router_envoy import Router, answering, prepared, running_envoy
+from router_upstreams import Upstream, serving
 
 INFER = "/v2/models/fraud/infer"
 STABLE, CANDIDATE = Upstream("fraud-00000001"), Upstream("fraud-00000002")

@@ -15,16 +15,16 @@ import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from router_envoy import Router, answering, prepared, running_envoy
-from router_grpc_upstreams import GrpcUpstream, serving_grpc
-from router_mounts import Mount
-from router_upstreams import Upstream, serving
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from headgate_serving.router.envoy.secret_watcher import SecretWatcher
 from headgate_serving.router.policy.protection import Protection, Tls
 from headgate_serving.router.policy.traffic import Intent, Target
 from patience import PATIENCE, eventually
+from router_envoy import Router, answering, prepared, running_envoy
+from router_grpc_upstreams import GrpcUpstream, serving_grpc
+from router_mounts import Mount
+from router_upstreams import Upstream, serving
 from stories.certificates import Pair, authority
 
 INFER = "/v2/models/fraud/infer"

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from router_policies import written
 
 from headgate.api.policy import Fallback, Policy
 from headgate_serving.router.envoy.config import Layout, bootstrap_document
@@ -15,6 +14,7 @@ from headgate_serving.router.envoy.step import Memory, step
 from headgate_serving.router.errors import InvalidTraffic
 from headgate_serving.router.policy.protection import UNPROTECTED
 from headgate_serving.router.policy.traffic import Intent, Target, parse_deployment, read_policy
+from router_policies import written
 
 STABLE = {"revision": "fraud-1a2b3c4d", "role": "stable", "weight": 90}
 CANDIDATE = {"revision": "fraud-9e8d7c6b", "role": "candidate", "weight": 10}

@@ -9,7 +9,6 @@ from typing import Any
 import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
-from router_envoy import Router
 
 from headgate_serving.router import web
 from headgate_serving.router.envoy.admin import Admin
@@ -17,6 +16,7 @@ from headgate_serving.router.metrics import Metrics
 from headgate_serving.router.policy.traffic import Intent, Target
 from headgate_serving.router.web import Web
 from patience import eventually
+from router_envoy import Router
 
 
 @dataclass

@@ -15,7 +15,6 @@ from typing import Any
 
 import aiohttp
 from prometheus_client import CollectorRegistry
-from router_policies import with_policy
 
 from headgate.api.policy import Policy
 from headgate_serving.router.envoy.admin import Admin
@@ -31,6 +30,7 @@ from headgate_serving.router.policy.traffic import Intent
 from loopback import discovering
 from patience import PATIENCE, PATIENT_MS, eventually
 from ports import free_port
+from router_policies import with_policy
 from tools.setup import envoy
 
 NAMESPACE, MODEL = "ns", "fraud"
