@@ -73,7 +73,7 @@ _LINGER = 2.0  # seconds in which a client may hang up by itself, with all that 
 _SETTLED = 1.5  # seconds: who has to leave a new connection at once takes it for a failed attempt to connect
 _HEARD = b"goodbye?"  # the PING behind the first GOAWAY
 _NUISANCE = 2000  # resets, pings, settings and empty frames in a second before it is an attack
-_CUT_SHORT = 64  # streams that are remembered because their client may not know yet that we have closed them
+_CUT_SHORT = 16  # streams that are remembered because their client may not know yet that we have closed them
 
 
 class Server(Listener["Connection"]):
@@ -516,7 +516,7 @@ class Connection(Carrier):
         try:
             what()
         except Exception:
-            logger.exception("a call failed in a way that nobody thought of")
+            logger.exception("unhandled error in a gRPC call")
             self._reset(stream, INTERNAL_ERROR)
 
     def _more_window(self, number: int, payload: bytes) -> None:
