@@ -97,7 +97,7 @@ class Agent:
             tasks.create_task(self._follow())
 
     def wake(self) -> None:
-        """Something has changed: take a turn."""
+        """Called when something has changed: take the next turn now."""
         self._changed.set()
 
     async def ready(self) -> bool:

@@ -30,7 +30,7 @@ GRACE_SECONDS = 10
 SHORTEST_WAIT, LONGEST_WAIT = 0.2, 15.0
 
 SHORTEST_WATCH = 1.0
-"""Something in between may end every watch at once; then each further one has to wait a little."""
+"""Seconds. A proxy may end every watch at once: after a shorter one, the next waits a little."""
 
 Object = Mapping[str, Any]
 

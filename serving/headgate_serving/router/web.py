@@ -15,7 +15,7 @@ GO_ON_SECONDS = 60.0
 
 
 class Drainable(Protocol):
-    """Who can tell Envoy to let its clients go."""
+    """Makes Envoy close its clients' connections (drain)."""
 
     async def drain(self, *, on: bool) -> bool:
         """Start or end it; whether Envoy heard it."""

@@ -46,7 +46,7 @@ class SecretWatcher:
     _said: dict[str, str] = field(default_factory=dict)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         while True:
             self.check()
             await asyncio.sleep(CHECK_SECONDS)

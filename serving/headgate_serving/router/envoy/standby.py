@@ -44,7 +44,7 @@ class StandbyListener:
         self._connections = set[asyncio.Task[object]]()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         try:
             while True:
                 await self._until_gone()
@@ -56,7 +56,7 @@ class StandbyListener:
             await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _until_gone(self) -> None:
-        """Until there is no Envoy, after there was one. A connection to it ends when it does."""
+        """Wait for an Envoy to start and to end. A connection to its admin socket ends with the process."""
         seen = False
         while True:
             try:

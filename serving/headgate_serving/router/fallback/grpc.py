@@ -90,7 +90,7 @@ class Grpc:
         return answer
 
     async def _answer(self, message: bytes, metadata: list[tuple[str, Any]], deadline: float) -> tuple[str, Any]:
-        """Who answered, and what. Malformed, TooLarge; Unanswered where nobody did."""
+        """The name of the fallback, and its answer. Raises Malformed, TooLarge, or Unanswered where none answered."""
         request, static = of_grpc(message), self._chain.static
         model = request.model_name
         headers = (*passed_on(metadata), (FALLBACK_FOR_HEADER, self._chain.model))

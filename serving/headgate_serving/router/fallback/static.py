@@ -27,7 +27,7 @@ _Response = MESSAGES["inference.ModelInferResponse"]
 
 
 class TooLarge(Exception):
-    """Nobody needs a static answer of that size."""
+    """The static answer would be larger than MOST_BYTES."""
 
 
 @dataclass(frozen=True)

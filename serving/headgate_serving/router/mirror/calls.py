@@ -85,21 +85,21 @@ class Connection(asyncio.Protocol):
         self._to_read = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Say how much Envoy may send."""
+        """Send SETTINGS and the connection's window."""
         self._transport = cast("asyncio.Transport", transport)
         settings = ((MAX_STREAMS, 2 * MAX_COPIES), (INITIAL_WINDOW, _WINDOW))
         self._send(SETTINGS, 0, 0, b"".join(key.to_bytes(2) + value.to_bytes(4) for key, value in settings))
         self._send(WINDOW_UPDATE, 0, 0, (_WINDOW - _FIRST_WINDOW).to_bytes(4))
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes, of which at most a window comes before they are read."""
+        """Keep the bytes until they are read; flow control bounds them to a window."""
         self._received += data
         if not self._to_read:
             self._to_read = True
             self._soon(self._read_all)
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Of the calls that there were nothing more will come."""
+        """End all open calls."""
         self._received.clear()
         streams, self._streams = self._streams, {}
         for stream in streams.values():

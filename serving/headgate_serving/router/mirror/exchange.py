@@ -61,7 +61,7 @@ class Exchange:
 
     @property
     def revision(self) -> str:
-        """Who answered."""
+        """The revision that answered."""
         return self.answer.header(contract.REVISION_HEADER)
 
     @property

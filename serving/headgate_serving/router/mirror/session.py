@@ -1,7 +1,7 @@
 """The shadow of one candidate beside one stable version: from copies to counted pairs.
 
 What comes faster than the candidate answers waits in a queue that is bounded in number and, with all that is held, in
-bytes; what is more is dropped and counted. A candidate that hangs costs memory up to that bound and nobody's time.
+bytes; what is more is dropped and counted. A candidate that hangs costs memory up to that bound, and no user's time.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ MOST_WAITING = 256
 
 @dataclass(frozen=True, slots=True)
 class ShadowTarget:
-    """Whose shadow there should be, and what is known of the candidate now. `timeout` in seconds."""
+    """The two revisions of a shadow, the candidate's ready pods, and how it is compared. `timeout` in seconds."""
 
     stable: str
     candidate: str
@@ -57,12 +57,12 @@ class Session:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """No copies, no series."""
+        """Stop the workers, and remove the pair's series."""
         await self._until_end.aclose()
         self._queue.done(*self._queue.drain())
 
     async def follow(self, target: ShadowTarget) -> None:
-        """The same two revisions, with other pods or another agreement."""
+        """Take over new pods and a new agreement for the same two revisions."""
         await self._candidate.follow(target.pods, target.timeout, target.agreement)
 
     def take(self, exchange: Exchange) -> None:
@@ -73,7 +73,7 @@ class Session:
             self._counters.drop(reason)
 
     def drop(self, reason: str) -> None:
-        """There was one more, and it is of no use."""
+        """Count a copy that can't be used."""
         self._counters.drop(reason)
 
     async def _work(self) -> None:

@@ -1,7 +1,7 @@
-"""Where Envoy sends its copies: a socket of the pod. Whole exchanges come out of it.
+"""The Unix socket to which Envoy sends copies of requests and answers; `take` gets each complete exchange.
 
-Envoy waits for none of it: it makes a call for each request that it copies, sends the pieces as it has them, and the
-call ends when the answer is complete, or as soon as it is clear that there is no use in it.
+Envoy does not wait for it: it makes a call for each request that it copies and sends the pieces as they come. The call
+ends when the answer is complete, or as soon as the copy can't be used.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ no user shares a core with who looks at the request meanwhile, and the pieces of
 
 
 class Tap:
-    """`take` gets each exchange, whose bytes are in nobody's budget then; `drop` the reason where there is none."""
+    """`take` gets each complete exchange, whose bytes the budget has back; `drop` the reason for each unusable copy."""
 
     def __init__(
         self, socket: PurePosixPath, budget: ByteBudget, take: Callable[[Exchange], None], drop: Callable[[str], None]
@@ -40,7 +40,7 @@ class Tap:
         self._server = await asyncio.get_running_loop().create_unix_server(self._connected, str(self._socket))
 
     async def stop(self) -> None:
-        """At once: Envoy goes on without."""
+        """Close the socket and all connections. Envoy goes on without copying."""
         self._server.close()
         for connection in list(self._connections):
             connection.close()
@@ -69,7 +69,7 @@ class _Copies:
         self._held = 0
 
     def message(self, text: bytes) -> bool:
-        """One more piece."""
+        """Add a piece; whether more are wanted."""
         exchange = self._exchange
         try:
             exchange.add(ProcessingRequest.FromString(text))

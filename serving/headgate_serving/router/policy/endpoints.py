@@ -70,7 +70,7 @@ def _preference(endpoint: Endpoint) -> tuple[State, bool, str]:
 
 
 def usable(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
-    """Those in the best state that there is.
+    """Endpoints in the best state that any of them has.
 
     As kube-proxy does it: the ready ones; where none is ready, those that still serve while they end. And where there
     are none of those either, the ones that are not ready.
@@ -113,7 +113,7 @@ def _read_slice(item: Mapping[str, Any], complain: Callable[[str], None]) -> lis
 
 
 def _ports(item: Mapping[str, Any]) -> dict[str, int]:
-    """Those that requests go to. A port of a slice need not have a number: it then stands for all ports."""
+    """Numbers of the ports that requests go to, by name. Raises ValueError for a port without a number."""
     ours = (contract.HTTP_PORT_NAME, contract.GRPC_PORT_NAME, contract.SAMPLES_PORT_NAME)
     found = {port["name"]: port.get("port") for port in item.get("ports") or () if port.get("name") in ours}
     for name, number in found.items():

@@ -1,4 +1,4 @@
-"""Who may ask: the filter that clients have to pass, and the documents by which its keys reach Envoy (ECDS).
+"""Authentication: the filter that clients have to pass, and the documents that bring its keys to Envoy (ECDS).
 
 `bootstrap` uses the filter, `secret_watcher` the documents, `routes` what is exempt. The documents are apart from
 the routes, so that a Secret that Envoy doesn't take can never hold up a rollback. Without a document nobody passes.

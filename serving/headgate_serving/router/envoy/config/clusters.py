@@ -37,7 +37,7 @@ STABLE_RETRIES = 128
 """How many retries of stable's requests may run at a time, so that they can't drown a stable that is in trouble."""
 
 TOO_MANY_REQUESTS = 429
-"""Who can't keep up with its requests has failed them, as one that answers 503 has."""
+"""The status of an overloaded pod: a failed try, as 503 is."""
 
 OVERPROVISIONING_FACTOR = 100_000
 """Percent. By default Envoy's aggregate cluster sends a part of the requests to the next cluster when a third of the

@@ -66,7 +66,7 @@ class Cluster(NamedTuple):
 
 
 def revision_of(cluster: str) -> str:
-    """Whose cluster it is, by its name."""
+    """The revision that a cluster's name begins with."""
     return cluster.split("/", maxsplit=1)[0]
 
 

@@ -156,7 +156,7 @@ def _routes(rule: RouteRule, intent: Intent) -> Iterator[dict[str, Any]]:
 
 
 def _shares(intent: Intent) -> list[tuple[Target, int]]:
-    """Who gets which part of the range from 0 to 1000 into which a request, or its user, falls.
+    """Each version's parts of the range from 0 to 1000. A request, or its user, is hashed into that range.
 
     The candidate's part begins where its name says and grows from there. So a growing weight moves no user of the
     candidate back, and it is not the same users who get every candidate first.
