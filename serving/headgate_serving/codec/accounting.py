@@ -17,7 +17,7 @@ MOST_TEXT = 12 << 20
 """Bytes of their letters, as Python has them."""
 
 _EACH = sys.getsizeof("")
-_COPIES = 4  # of a text: the request's, those of a model's input and output, and the answer's
+_COPIES = 5  # of a text: the request's, those of a model's input and output, the answer's, and the bytes of both
 
 Hold = Callable[[int], bool]
 """Counts so many bytes more for a request, and says whether there is room for them."""

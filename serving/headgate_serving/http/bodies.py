@@ -9,19 +9,20 @@ import sys
 from abc import ABC, abstractmethod
 
 _READ, _MOST_READ = 32 << 10, 256 << 10
+_MEDIUM = 2 << 20  # bytes of a body up to which more and more is read at a time
 
 _ALIGNED = 16
 _BUFFERS_KEPT, _MOST_KEPT = 32, 1 << 20
 _NOTHING = memoryview(b"")
 
 
-def next_read(size: int) -> int:
-    """Bytes that are read next of a body of which so many have come: as many again, within bounds.
+def next_read(size: int, length: int) -> int:
+    """Bytes that are read next of a body of `length`, of which `size` have come.
 
-    The more a client has sent, the more of it is read at a time, so that a promise alone takes little memory and a
-    large body few turns. The event loop reads up to 32 times in a row.
+    The event loop reads up to 32 times in a row, while everybody else waits: of a large body little at a time. A medium
+    one is over soon; of it as much again as has come, so that a promise alone takes little memory.
     """
-    return min(max(_READ, size), _MOST_READ)
+    return min(max(_READ, size), _MOST_READ) if length <= _MEDIUM else _READ
 
 
 class Filled(asyncio.Protocol, ABC):
@@ -71,11 +72,11 @@ class Memory:
 class Filling(asyncio.BufferedProtocol):
     """Reads the rest of a large body from the socket to where it is needed, then gives the transport back."""
 
-    def __init__(self, connection: Filled, transport: asyncio.Transport, missing: memoryview, size: int) -> None:
+    def __init__(self, connection: Filled, transport: asyncio.Transport, missing: memoryview, length: int) -> None:
         self._connection = connection
         self._transport = transport
         self._missing = missing
-        self._size = size  # of what has come
+        self._length = length
         self._take_over(self)
 
     def give_up(self) -> None:
@@ -86,11 +87,11 @@ class Filling(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to put what comes: never more than the rest of the body, nor so much that others wait for it."""
-        return self._missing[: next_read(self._size)]
+        missing = self._missing
+        return missing[: next_read(self._length - len(missing), self._length)]
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes came."""
-        self._size += nbytes
         rest = self._missing = self._missing[nbytes:]
         self._connection.filled(nbytes)  # which may give up
         if not rest:

@@ -419,7 +419,7 @@ class Connection(Filled):
     def _count_body(self) -> None:
         """What has come of the body counts, and what may come in the next moment; refuse it where that is too much."""
         length = self._size if self._length < 0 else self._length
-        more = min(length, self._size + next_read(self._size)) - self._counted
+        more = min(length, self._size + next_read(self._size, length)) - self._counted
         if more > 0:
             self._count(more)
             if not self._server.has_room(0, self._size):
@@ -465,7 +465,7 @@ class Connection(Filled):
         except OSError:  # a system that gives no more addresses than it has memory
             self._refuse_load()
         else:
-            self._filling = Filling(self, self._transport, missing, self._size)
+            self._filling = Filling(self, self._transport, missing, self._length)
 
     def _body_in_one_piece(self) -> memoryview:
         """Memory for the whole body, with what has come of it; what is still missing is returned."""
