@@ -4,6 +4,7 @@
     ├── KubernetesError          the API server said no, or nothing
     │   ├── Conflict             somebody else wrote in between: reconcile again
     │   ├── Expired              a version, or a page of a list, is too old: list again
+    │   ├── NameTaken            an object with the name of a child belongs to somebody else: it stays as it is
     │   ├── NamespaceTerminating nothing can be created in a namespace that is being deleted
     │   └── NotFound
     ├── Unreadable               an object is not what this version of Headgate writes and reads
@@ -23,12 +24,16 @@ class HeadgateError(Exception):
     """Base of everything that Headgate raises itself."""
 
     reason = "InternalError"
+    again: float | None = None
+    """Seconds after which the ModelDeployment is looked at again at the latest, however often this has failed."""
 
 
 class KubernetesError(HeadgateError):
     """A request to the API server failed."""
 
     reason = "KubernetesError"
+    status = 0
+    """The API server's HTTP status; 0 without an answer."""
 
 
 class Conflict(KubernetesError):
@@ -41,6 +46,12 @@ class Expired(KubernetesError):
     """What was asked for is too old (410)."""
 
     reason = "Expired"
+
+
+class NameTaken(KubernetesError):
+    """An object with the name of a child is there, and its owner is not the ModelDeployment."""
+
+    reason = "NameTaken"
 
 
 class NamespaceTerminating(KubernetesError):

@@ -91,6 +91,8 @@ class Queue:
         """Count and log a failure; the seconds until the key comes back."""
         count = self._failures[key] = self._failures.get(key, 0) + 1
         delay = min(FIRST_DELAY * 2.0 ** (count - 1), LONGEST_DELAY)
+        if isinstance(error, HeadgateError) and error.again is not None:
+            delay = min(delay, error.again)
         is_ours = isinstance(error, HeadgateError)
         level = logging.DEBUG if isinstance(error, NamespaceTerminating) else logging.WARNING
         if level == logging.WARNING:

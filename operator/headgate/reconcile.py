@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -36,6 +37,7 @@ from headgate.errors import (
     HeadgateError,
     KubernetesError,
     NamespaceTerminating,
+    NameTaken,
     NotFound,
     NotLeading,
     RecordsUnknown,
@@ -44,6 +46,7 @@ from headgate.errors import (
     cause_of,
 )
 from headgate.observe import Children, ChildSource, Observer, revision_kept_on, revision_view
+from headgate.ownership import Ident, OwnedChildren, Standing, blocked, ident_of, is_owned, own
 from headgate.queue import Key
 
 log = logging.getLogger("headgate.reconcile")
@@ -83,10 +86,13 @@ class Reconciler:
     telemetry: Telemetry
     leading: Callable[[], bool]
     clock: Callable[[], float] = time.time
-    _applied: dict[tuple[str, ...], "_Applied"] = field(default_factory=dict)
+    _applied: dict[Ident, "_Applied"] = field(default_factory=dict)
     _recorded: dict[tuple[str, str], RevisionStatus] = field(default_factory=dict)
     _refused: dict[Key, tuple[float, Problem]] = field(default_factory=dict)
     """Since when something that belongs to a model is refused or unreadable, and what to report."""
+
+    def __post_init__(self) -> None:
+        self._owned = OwnedChildren(self.kube)
 
     async def reconcile(self, key: Key) -> float | None:
         """Reconcile one ModelDeployment. Returns the seconds until the next time. Raises HeadgateError."""
@@ -107,7 +113,7 @@ class Reconciler:
         if raw["metadata"].get("deletionTimestamp"):
             return None
         with self.telemetry.decision_seconds.time():
-            children = self.children.children(key.namespace, key.name)
+            children = own(self.children.children(key.namespace, key.name), raw["metadata"]["uid"])
             observation, unknown = await self._observe(key, raw, children)
             plan = decide(observation, self.clock())
             await self._decided(observation, plan, raw)
@@ -151,7 +157,7 @@ class Reconciler:
         """
         views, unknown = dict(o.revisions), dict[str, str]()
         missing = sorted((phases.needed(o.status) | {revision_name(o.name, o.spec)}) - set(views))
-        answers = await asyncio.gather(*(self._record(o.namespace, name) for name in missing), return_exceptions=True)
+        answers = await asyncio.gather(*(self._record(o, name) for name in missing), return_exceptions=True)
         for name, answer in zip(missing, answers, strict=True):
             if isinstance(answer, RevisionView):
                 views[name] = answer
@@ -166,9 +172,12 @@ class Reconciler:
                 raise answer
         return views, unknown
 
-    async def _record(self, namespace: str, name: str) -> RevisionView:
+    async def _record(self, o: Observation, name: str) -> RevisionView:
         async with asyncio.timeout(RECORD_SECONDS):
-            return revision_view(await self.kube.get(API_VERSION, "ModelRevision", namespace, name))
+            raw = await self.kube.get(API_VERSION, "ModelRevision", o.namespace, name)
+        if not is_owned(raw, o.uid):
+            raise NameTaken("it is there, and its first owner is not this ModelDeployment")
+        return revision_view(raw)
 
     def _with_own_records(self, o: Observation) -> Observation:
         """The cache of ModelRevisions may lag behind what we wrote; a decision is recorded once, as it was taken."""
@@ -187,9 +196,12 @@ class Reconciler:
 
     def child_changed(self, kind: str, namespace: str, name: str, generation: int | None) -> None:
         """Somebody else changed or removed (generation None) a child: it is applied again the next time."""
-        applied = self._applied.get((kind, namespace, name))
+        ident = Ident(kind, namespace, name)
+        applied = self._applied.get(ident)
         if applied and generation != applied.generation:
-            del self._applied[kind, namespace, name]
+            del self._applied[ident]
+        if generation is None:
+            self._owned.forget(ident)
 
     async def _decided(self, o: Observation, plan: Plan, raw: Manifest) -> None:
         """Write the status, if it differs."""
@@ -208,6 +220,7 @@ class Reconciler:
         except (KubernetesError, RecordsUnknown) as error:
             since, _ = self._refused.get(key, (self.clock(), None))
             self._refused[key] = (since, _refusal_of(error))
+            error.again = plan.requeue_after  # a rollout that runs is judged all the same
             raise
         self._refused.pop(key, None)
 
@@ -231,19 +244,21 @@ class Reconciler:
             if view.name not in unknown:
                 await attempt(self._bring_revision(o, view))
         manifests = self._children(o, plan, unknown)
-        for manifest in manifests:
-            await attempt(self._apply(manifest))
+        due = [manifest for manifest in manifests if self._is_due(manifest)]
+        standing = await self._owned.standing(due)
+        for manifest in due:
+            await attempt(self._apply(manifest, standing))
         await attempt(self._remove_unwanted(o, self._unwanted(o, plan, manifests)))
         for revision in sorted(set(o.workloads) - set(plan.replicas)):
             await attempt(self._remove_revision(o, revision))
         for revision in plan.forget:
             self._must_lead()
-            await attempt(self.kube.delete(API_VERSION, "ModelRevision", o.namespace, revision))
+            await attempt(self._owned.delete(ChildName(API_VERSION, "ModelRevision", revision), o.namespace, o.uid))
         if unknown:
             which = "; ".join(f"{name} ({why})" for name, why in sorted(unknown.items()))
             errors.append(RecordsUnknown(f"these ModelRevisions can't be read: {which}"))
         if errors:
-            raise errors[0]
+            raise next((error for error in errors if isinstance(error, NameTaken)), errors[0])
 
     async def _write_status(self, key: Key, status: Manifest, resource_version: str) -> None:
         await self.kube.apply_status(
@@ -260,7 +275,8 @@ class Reconciler:
         if before and not before.recorded:
             before = None
         if before is None:
-            await self._apply(revision_manifest(o, view), force=True)
+            manifest = revision_manifest(o, view)
+            await self._apply(manifest, await self._owned.standing([manifest]))
         if before is None or before.status != view.status:
             self._must_lead()
             meta = {"name": view.name, "namespace": o.namespace}
@@ -283,17 +299,22 @@ class Reconciler:
         ]
         return [*self.observer.plane.manifests(replace(o, status=plan.status)), *serving]
 
-    async def _apply(self, manifest: Manifest, force: bool = False) -> None:
-        """Apply, unless just that was applied not long ago."""
-        meta = manifest["metadata"]
-        ident = (manifest["kind"], meta["namespace"], meta["name"])
-        content = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-        known = self._applied.get(ident)
-        if not force and known and known.content == content and self.clock() - known.at < REAPPLY_EVERY:
+    def _is_due(self, manifest: Manifest) -> bool:
+        """Whether something else was applied before, or the same a long time ago."""
+        known = self._applied.get(ident_of(manifest))
+        return not known or known.content != _digest(manifest) or self.clock() - known.at >= REAPPLY_EVERY
+
+    async def _apply(self, manifest: Manifest, standing: Mapping[Ident, Standing]) -> None:
+        """Apply a child, unless it is not ours, or would be built on what is not ours."""
+        ident = ident_of(manifest)
+        uid = standing[ident]
+        if isinstance(uid, KubernetesError):
+            raise uid
+        if ident.name in blocked(standing):
             return
         self._must_lead()
-        applied = await self.kube.apply(manifest)
-        self._applied[ident] = _Applied(content, self.clock(), applied["metadata"].get("generation", 0))
+        applied = await self._owned.apply(manifest, uid)
+        self._applied[ident] = _Applied(_digest(manifest), self.clock(), applied["metadata"].get("generation", 0))
 
     def _unwanted(self, o: Observation, plan: Plan, manifests: Sequence[Manifest]) -> list[ChildName]:
         """What an earlier spec asked for and this one doesn't, of the revisions that have manifests."""
@@ -305,20 +326,20 @@ class Reconciler:
     async def _remove_unwanted(self, o: Observation, children: Sequence[ChildName]) -> None:
         """Delete those that were not deleted a short time ago."""
         for child in children:
-            ident = (child.kind, o.namespace, child.name)
+            ident = Ident(child.kind, o.namespace, child.name)
             applied = self._applied.get(ident)
             if applied and applied.content == _ABSENT and self.clock() - applied.at < REAPPLY_EVERY:
                 continue
             self._must_lead()
-            await self.kube.delete(child.api_version, child.kind, o.namespace, child.name)
+            await self._owned.delete(child, o.namespace, o.uid)
             self._applied[ident] = _Applied(_ABSENT, self.clock(), 0)
 
     async def _remove_revision(self, o: Observation, revision: str) -> None:
         """Delete everything of a revision that nobody needs, up to the first failure."""
         self._must_lead()
         for child in runtime_children(revision):
-            await self.kube.delete(child.api_version, child.kind, o.namespace, revision)
-            self._applied.pop((child.kind, o.namespace, revision), None)
+            await self._owned.delete(child, o.namespace, o.uid)
+            self._applied.pop(Ident(child.kind, o.namespace, revision), None)
 
     async def _post(self, about: Key, uid: str, event: Event) -> None:
         """A Kubernetes event; one that can't be posted is logged, and stops nothing."""
@@ -361,7 +382,8 @@ class Reconciler:
         self.telemetry.forget(key.namespace, key.name)
         self.background.forget(key)
         self._refused.pop(key, None)
-        for ident in [ident for ident in self._applied if ident[1] == key.namespace and _is_of(ident[2], key.name)]:
+        self._owned.forget_all(partial(_is_child, key))
+        for ident in [ident for ident in self._applied if _is_child(key, ident)]:
             del self._applied[ident]
         for record in [
             record for record in self._recorded if record[0] == key.namespace and _is_of(record[1], key.name)
@@ -376,10 +398,21 @@ def _what_is_wrong(error: ValidationError) -> str:
     return f"{where}: {first['msg']}"
 
 
+def _digest(manifest: Manifest) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
 def _refusal_of(error: HeadgateError) -> Problem:
+    if isinstance(error, NameTaken):
+        advice = "Nothing of it is changed. Rename or delete it, or give the ModelDeployment another name"
+        return Problem(error.reason, f"A name that it needs is taken: {cause_of(error)}. {advice}.")
     if isinstance(error, RecordsUnknown):
         return Problem(error.reason, f"Their pods stay as they are: {cause_of(error)}")
     return Problem("ChildRefused", f"The API server does not take what belongs to it: {cause_of(error)}")
+
+
+def _is_child(key: Key, ident: Ident) -> bool:
+    return ident.namespace == key.namespace and _is_of(ident.name, key.name)
 
 
 def _is_of(child: str, model: str) -> bool:

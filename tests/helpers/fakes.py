@@ -12,7 +12,7 @@ from kubernetes.aio import client
 from headgate.api import MODEL_LABEL
 from headgate.core.statistics.counters import Series
 from headgate.edges.kube import ApiServer
-from headgate.errors import Conflict, KubernetesError, MetricsError, NotFound
+from headgate.errors import Conflict, KubernetesError, MetricsError, NameTaken, NotFound
 from headgate.observe import Children
 
 
@@ -38,7 +38,7 @@ class FakeKube:
     @property
     def writes(self) -> list[Any]:
         """What was asked for but reads."""
-        return [r for r in self.requests if r[0] not in ("get", "list", "discover")]
+        return [r for r in self.requests if r[0] not in ("get", "list", "discover", "owned")]
 
     def put(self, manifest: dict[str, Any]) -> None:
         """Store an object as somebody else would."""
@@ -91,10 +91,23 @@ class FakeKube:
         self.put(manifest)
         return self.find(manifest["kind"], meta["name"], meta["namespace"])
 
-    async def apply(self, manifest: dict[str, Any]) -> dict[str, Any]:
+    async def owned(self, api_version: str, kind: str, namespace: str, name: str, owner: str) -> dict[str, Any]:
+        self._note("owned", kind, name)
+        found = self.find(kind, name, namespace)
+        if found is None:
+            raise NotFound(f"no {kind} {name}")
+        if (found["metadata"].get("ownerReferences") or [{}])[0].get("uid") != owner:
+            raise NameTaken(f"the {kind} {namespace}/{name} is not ours")
+        return copy.deepcopy(found)
+
+    async def apply(self, manifest: dict[str, Any], force: bool = True) -> dict[str, Any]:
         kind, meta = manifest["kind"], manifest["metadata"]
         self._note("apply", kind, meta["name"])
         before = self.find(kind, meta["name"], meta["namespace"])
+        if before and not force:
+            raise Conflict("another manager has other values")
+        if "uid" in meta and (before or {"metadata": {"uid": ""}})["metadata"]["uid"] != meta["uid"]:
+            raise Conflict("uid mismatch")
         if before and kind == "ModelRevision" and before["spec"] != manifest["spec"]:
             raise KubernetesError("a revision is immutable")
         self.put({**manifest, "status": (before or {}).get("status", {})})
@@ -110,9 +123,10 @@ class FakeKube:
         self.put({**before, "status": manifest["status"]})
         return copy.deepcopy(self.find(kind, meta["name"], meta["namespace"]))
 
-    async def delete(self, api_version: str, kind: str, namespace: str, name: str) -> None:
+    async def delete(self, api_version: str, kind: str, namespace: str, name: str, uid: str) -> None:
         self._note("delete", kind, name)
-        self.objects.pop((kind, namespace, name), None)
+        if (found := self.find(kind, name, namespace)) and found["metadata"]["uid"] == uid:
+            del self.objects[kind, namespace, name]
 
     async def close(self) -> None:
         self.closed = True
@@ -136,7 +150,7 @@ class FakeKube:
         old = before["metadata"] if before else {"generation": 0}
         changed = before is None or before.get("spec") != manifest.get("spec")
         stored["metadata"] |= {
-            "uid": old.get("uid") or f"uid-{meta['name']}",
+            "uid": old.get("uid") or meta.get("uid") or f"uid-{meta['name']}",
             "creationTimestamp": old.get("creationTimestamp") or "2026-11-20T12:00:00Z",
             "generation": old.get("generation", 0) + changed,
             "resourceVersion": str(next(self._versions)),

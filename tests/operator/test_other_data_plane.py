@@ -9,6 +9,7 @@ from headgate.api import API_VERSION, contract
 from headgate.api.spec import Spec
 from headgate.api.status import Retiring
 from headgate.core.dataplane import DataPlane, Read
+from headgate.core.manifests.metadata import metadata
 from headgate.core.model import BaselineRate, Capabilities, MetricsUnavailable, NoNewSamples, Observation, Workload
 from headgate.core.signals.signal import Comparison, PairBlock, Samples
 from headgate.core.statistics.counters import Series, read_since
@@ -80,7 +81,7 @@ class Gateway(DataPlane):
     def manifests(self, o: Observation) -> list[Any]:
         route = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute"}
         backends = [{"name": t.revision, "weight": t.weight} for t in o.status.traffic]
-        meta = {"name": o.name, "namespace": o.namespace}
+        meta = metadata(o, o.name, "router")
         return [{**route, "metadata": meta, "spec": {"rules": [{"backendRefs": backends}]}}]
 
 

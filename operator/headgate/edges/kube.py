@@ -1,4 +1,4 @@
-"""The API server, in seven verbs over plain dicts.
+"""The API server, in a few verbs over plain dicts.
 
 `reconcile` and `lease` use the Protocol; tests put a dictionary behind it. The implementation sends server-side
 applies with field manager `headgate` through the asyncio client of the `kubernetes` package; its typed models are
@@ -6,7 +6,8 @@ not used, they refuse fields that they don't know.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from http import HTTPStatus
 from typing import Any, Protocol
 
 import aiohttp
@@ -14,7 +15,7 @@ from kubernetes.aio import client as kubernetes_client
 from kubernetes.aio import config as kubernetes_config
 
 from headgate.api import API_VERSION, contract
-from headgate.errors import Conflict, Expired, KubernetesError, NamespaceTerminating, NotFound, cause_of
+from headgate.errors import Conflict, Expired, KubernetesError, NamespaceTerminating, NameTaken, NotFound, cause_of
 
 Object = dict[str, Any]
 Objects = list[Object]
@@ -35,6 +36,7 @@ PLURALS = {
     ("v1", "Pod"): "pods",
     ("apps/v1", "Deployment"): "deployments",
     ("autoscaling/v2", "HorizontalPodAutoscaler"): "horizontalpodautoscalers",
+    ("networking.k8s.io/v1", "NetworkPolicy"): "networkpolicies",
     ("policy/v1", "PodDisruptionBudget"): "poddisruptionbudgets",
     ("rbac.authorization.k8s.io/v1", "Role"): "roles",
     ("rbac.authorization.k8s.io/v1", "RoleBinding"): "rolebindings",
@@ -64,14 +66,24 @@ class Kube(Protocol):
     async def replace(self, manifest: Object) -> Object:
         """Replace an object, if its resourceVersion is still the newest. Raises Conflict."""
 
-    async def apply(self, manifest: Object) -> Object:
-        """Server-side apply of what Headgate owns of an object."""
+    async def owned(self, api_version: str, kind: str, namespace: str, name: str, owner: str) -> Object:
+        """One object whose first owner has the uid `owner`, with no more rights than to patch it.
+
+        Raises NotFound, and NameTaken where another one is the owner, or nobody. Nothing is changed.
+        """
+
+    async def apply(self, manifest: Object, force: bool = True) -> Object:
+        """Server-side apply of what Headgate owns of an object.
+
+        Raises Conflict where the manifest has a uid and that object is gone, or without `force` where another manager
+        wants other values.
+        """
 
     async def apply_status(self, manifest: Object) -> Object:
         """Server-side apply of the status alone. With a resourceVersion in it: Conflict if it isn't the newest."""
 
-    async def delete(self, api_version: str, kind: str, namespace: str, name: str) -> None:
-        """Delete an object and what it owns, in the background. An object that isn't there is no error."""
+    async def delete(self, api_version: str, kind: str, namespace: str, name: str, uid: str) -> None:
+        """Delete the object with this uid and what it owns, in the background. That it isn't there is no error."""
 
     async def close(self) -> None:
         """Close all connections."""
@@ -152,28 +164,40 @@ class ApiServer:
         """See `Kube`."""
         return await self._request("put", _own_path(manifest), body=manifest, query=_OURS)
 
-    async def apply(self, manifest: Object) -> Object:
+    async def owned(self, api_version: str, kind: str, namespace: str, name: str, owner: str) -> Object:
+        """See `Kube`. A patch that only tests: it needs no right to read, and a foreign object meets no admission."""
+        test = [{"op": "test", "path": "/metadata/ownerReferences/0/uid", "value": owner}]
+        path = path_of(api_version, kind, namespace, name)
+        try:
+            return await self._request("patch", path, body=test, content="application/json-patch+json")
+        except KubernetesError as error:
+            if error.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+                raise
+            taken = f"the {kind} {namespace}/{name} is there, and its first owner is not this ModelDeployment"
+            raise NameTaken(taken) from error
+
+    async def apply(self, manifest: Object, force: bool = True) -> Object:
         """See `Kube`."""
-        return await self._apply(_own_path(manifest), manifest)
+        return await self._apply(_own_path(manifest), manifest, force)
 
     async def apply_status(self, manifest: Object) -> Object:
         """See `Kube`."""
         return await self._apply(_own_path(manifest, "status"), manifest)
 
-    async def delete(self, api_version: str, kind: str, namespace: str, name: str) -> None:
+    async def delete(self, api_version: str, kind: str, namespace: str, name: str, uid: str) -> None:
         """See `Kube`."""
+        options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         try:
-            path = path_of(api_version, kind, namespace, name)
-            await self._request("delete", path, query=[("propagationPolicy", "Background")])
-        except NotFound:
+            await self._request("delete", path_of(api_version, kind, namespace, name), body=options)
+        except (NotFound, Conflict):  # another object has its name by now
             return
 
-    async def _apply(self, path: str, manifest: Object) -> Object:
+    async def _apply(self, path: str, manifest: Object, force: bool = True) -> Object:
         return await self._request(
             "patch",
             path,
             body=manifest,
-            query=[*_OURS, ("force", "true")],
+            query=[*_OURS, ("force", "true" if force else "false")],
             content="application/apply-patch+yaml",
         )
 
@@ -182,7 +206,7 @@ class ApiServer:
         method: str,
         path: str,
         query: Sequence[tuple[str, str]] = (),
-        body: Object | None = None,
+        body: Object | Objects | None = None,
         content: str = "application/json",
     ) -> Object:
         try:
@@ -211,13 +235,24 @@ def _own_path(manifest: Object, subresource: str = "") -> str:
 
 def _refusal(status: int, reason: str, answer: bytes, request: str) -> KubernetesError:
     """The error for an answer of the API server: a Status object, or what a proxy sends in its place."""
-    kind = {404: NotFound, 409: Conflict, 410: Expired}.get(status, KubernetesError)
     try:
         parsed = json.loads(answer)
         detail = parsed["message"]
-        causes = {cause.get("reason") for cause in (parsed.get("details") or {}).get("causes") or ()}
+        causes = {
+            value
+            for cause in (parsed.get("details") or {}).get("causes") or ()
+            for value in (cause.get("reason"), cause.get("field"))
+        }
     except (ValueError, KeyError, TypeError, AttributeError):
         detail, causes = reason, set()
+    error = _kind_of(status, causes)(f"{request}: {status} {detail}")
+    error.status = status
+    return error
+
+
+def _kind_of(status: int, causes: Set[object]) -> type[KubernetesError]:
     if "NamespaceTerminating" in causes:
-        kind = NamespaceTerminating
-    return kind(f"{request}: {status} {detail}")
+        return NamespaceTerminating
+    if "metadata.uid" in causes:  # an apply with the uid of an object whose name another one has by now
+        return Conflict
+    return {404: NotFound, 409: Conflict, 410: Expired}.get(status, KubernetesError)

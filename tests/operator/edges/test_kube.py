@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestServer
 
 from fakes import connected_to
 from headgate.edges.kube import PAGE, PLURALS, ApiServer, path_of
-from headgate.errors import Conflict, KubernetesError, NamespaceTerminating, NotFound
+from headgate.errors import Conflict, KubernetesError, NamespaceTerminating, NameTaken, NotFound
 
 SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "models", "name": "fraud"}}
 DEPLOYMENT = {**SERVICE, "apiVersion": "apps/v1", "kind": "Deployment"}
@@ -118,15 +118,46 @@ async def test_an_object_is_created_in_its_collection_and_replaced_in_its_place(
 
 
 async def test_an_object_is_deleted_with_what_it_owns(server: Server, kube: ApiServer) -> None:
-    await kube.delete("v1", "Service", "models", "fraud")
-    method, _, query, _, body = server.requests[0]
+    await kube.delete("v1", "Service", "models", "fraud", "uid-1")
+    method, _, _, _, body = server.requests[0]
     assert method == "DELETE"
-    assert "Background" in (query.get("propagationPolicy", ""), (body or {}).get("propagationPolicy", ""))
+    assert body == {"propagationPolicy": "Background", "preconditions": {"uid": "uid-1"}}
 
 
-async def test_to_delete_what_is_gone_is_no_error(server: Server, kube: ApiServer) -> None:
-    server.status, server.body = 404, {"message": "not found"}
-    await kube.delete("v1", "Service", "models", "fraud")
+@pytest.mark.parametrize("status", [404, 409])
+async def test_to_delete_what_is_gone_or_was_replaced_is_no_error(server: Server, kube: ApiServer, status: int) -> None:
+    server.status, server.body = status, {"message": "not found"}
+    await kube.delete("v1", "Service", "models", "fraud", "uid-1")
+
+
+async def test_whose_an_object_is_is_asked_by_a_patch_that_changes_nothing(server: Server, kube: ApiServer) -> None:
+    assert await kube.owned("v1", "Service", "models", "fraud", "uid-1") == server.body
+    method, path, _, kind, body = server.requests[0]
+    assert (method, path) == ("PATCH", "/api/v1/namespaces/models/services/fraud")
+    assert kind == "application/json-patch+json"
+    assert {operation["op"] for operation in body} == {"test"}
+
+
+@pytest.mark.parametrize(("status", "kind"), [(404, NotFound), (422, NameTaken), (403, KubernetesError)])
+async def test_an_object_that_is_not_there_or_not_ours_is_told_apart(
+    server: Server, kube: ApiServer, status: int, kind: type[Any]
+) -> None:
+    server.status, server.body = status, {"message": "the server rejected our request", "details": {}}
+    with pytest.raises(KubernetesError) as raised:
+        await kube.owned("v1", "Service", "models", "fraud", "uid-1")
+    assert type(raised.value) is kind
+
+
+async def test_an_apply_with_a_uid_that_is_gone_is_a_conflict(server: Server, kube: ApiServer) -> None:
+    causes = [{"reason": "FieldValueInvalid", "message": "field is immutable", "field": "metadata.uid"}]
+    server.status, server.body = 422, {"message": "it is invalid", "details": {"causes": causes}}
+    with pytest.raises(Conflict):
+        await kube.apply(SERVICE)
+
+
+async def test_who_creates_takes_nothing_over(server: Server, kube: ApiServer) -> None:
+    await kube.apply(SERVICE, force=False)
+    assert server.requests[0][2]["force"] == "false"
 
 
 @pytest.mark.parametrize(
