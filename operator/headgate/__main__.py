@@ -149,7 +149,7 @@ class Operator:
         self.settings = settings
         self.kube = kube
         self.telemetry = Telemetry()
-        self.metrics = Prometheus(settings.prometheus_url)
+        self.metrics = Prometheus(settings.prometheus_url, matchers=settings.prometheus_matchers)
         self._gained, self._lost = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         self.election = Election(

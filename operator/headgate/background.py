@@ -6,22 +6,25 @@ for them. At most one reading of a model and a few of all models run at a time. 
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from headgate.api import REVISION_LABEL, contract
+from headgate.api import contract
 from headgate.api.spec import Spec
 from headgate.api.status import Retiring, Status
 from headgate.core.dataplane import DataPlane
-from headgate.core.model import Drift
-from headgate.core.statistics.counters import Series
+from headgate.core.model import Drift, Foreign
+from headgate.core.provenance import ModelPods, sift
+from headgate.core.statistics.counters import TARGET_POD, Series
 from headgate.core.statistics.drift import FeatureDrift, follow
 from headgate.core.statistics.history import SPAN, STEP, blocks_of
 from headgate.edges.prometheus import MetricsSource
+from headgate.edges.promql import AnyOf, Labels, StartsWith
 from headgate.errors import MetricsError
-from headgate.observe import Object
+from headgate.known_pods import KnownPods
+from headgate.observe import Object, labels_of
 from headgate.queue import Key
 
 log = logging.getLogger("headgate.background")
@@ -35,6 +38,9 @@ READING_SECONDS = 30.0
 RELEASE_SECONDS = 180.0
 """How far back routers are asked which revisions they route to; one that is scraped more seldom keeps its pods."""
 
+_LAYOUT = re.compile("[0-9a-f]{12}")
+"""What `layout` of a profile looks like; anything else is no layout."""
+
 AT_A_TIME = 4
 """Readings of all models."""
 
@@ -47,6 +53,8 @@ class Readings:
     """None: not read since the last reconciliation."""
     released: frozenset[str] = frozenset()
     """Retiring revisions that no router sends requests to any more."""
+    foreign: Foreign | None = None
+    """What was left out of what routers say; None: not read since the last reconciliation."""
 
 
 @dataclass
@@ -56,6 +64,7 @@ class _Known:
     drift_at: float = -DRIFT_EVERY
     drifted: tuple[str, ...] | None = None
     """Features, at the reading before."""
+    foreign: Foreign | None = None
     released: frozenset[tuple[str, str]] = frozenset()
     """Revisions with the time since when they retire: one that was in use again retires anew."""
     reading: "asyncio.Task[None] | None" = None
@@ -70,6 +79,7 @@ class BackgroundReadings:
     on_news: Callable[[Key], None]
     """Called with each model of which there is something new."""
     clock: Callable[[], float] = time.time
+    known: KnownPods = field(default_factory=KnownPods)
     _known: dict[Key, _Known] = field(default_factory=dict)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_A_TIME))
 
@@ -79,9 +89,10 @@ class BackgroundReadings:
         if state is None:
             return Readings()
         drift, state.drift = state.drift, None
+        foreign, state.foreign = state.foreign, None
         current = drift if status.stable and status.stable.revision == state.drift_of else None
         gone = frozenset(r.revision for r in status.retiring if (r.revision, r.since) in state.released)
-        return Readings(current, gone)
+        return Readings(current, gone, foreign)
 
     def refresh(self, key: Key, spec: Spec, status: Status, pods: Sequence[Object]) -> None:
         """Read anew what this status needs, unless that is being done or was done a moment ago."""
@@ -90,7 +101,8 @@ class BackgroundReadings:
             return
         with_drift = status.stable is not None and self.clock() - state.drift_at >= DRIFT_EVERY
         if status.retiring or with_drift:
-            routers = _running_routers(pods)
+            own = self.known.seen(key, ModelPods(self.plane.pods(key.name, pods)))
+            routers = _Routers(own, self._running(key, pods))
             state.reading = asyncio.create_task(self._read(key, state, spec, status, routers, with_drift))
 
     def forget(self, key: Key) -> None:
@@ -110,7 +122,7 @@ class BackgroundReadings:
             self.forget(key)
 
     async def _read(
-        self, key: Key, state: _Known, spec: Spec, status: Status, routers: Sequence[str], with_drift: bool
+        self, key: Key, state: _Known, spec: Spec, status: Status, routers: "_Routers", with_drift: bool
     ) -> None:
         try:
             async with self._slots, asyncio.timeout(READING_SECONDS):
@@ -127,13 +139,16 @@ class BackgroundReadings:
         except Exception:
             log.exception("%s/%s: unhandled error in a background reading", *key)
 
-    async def _read_released(
-        self, key: Key, state: _Known, retiring: Sequence[Retiring], routers: Sequence[str]
-    ) -> bool:
+    def _running(self, key: Key, pods: Sequence[Object]) -> list[str]:
+        running = [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Running"]
+        return sorted(self.plane.pods(key.name, running))
+
+    async def _read_released(self, key: Key, state: _Known, retiring: Sequence[Retiring], routers: "_Routers") -> bool:
         """Whether more is released than was known."""
         now = await self.metrics.now()
-        series = await self.metrics.samples(self.plane.release_series, _labels(key), now, None, RELEASE_SECONDS)
-        released = self.plane.released(retiring, routers, series, now - self.clock())
+        found = await self.metrics.samples(self.plane.release_series, labels_of(key), now, None, RELEASE_SECONDS)
+        series, state.foreign = sift(found, routers.known, self.plane, now)
+        released = self.plane.released(retiring, routers.running, series, now - self.clock())
         before, state.released = (
             state.released,
             frozenset((r.revision, r.since) for r in retiring if r.revision in released),
@@ -141,11 +156,13 @@ class BackgroundReadings:
         return bool(state.released - before)
 
     async def _drift(self, key: Key, stable: str, tolerance: float) -> Drift:
-        labels = _labels(key) | {contract.REVISION: stable}
-        reference = await self.metrics.totals(contract.FEATURE_REFERENCE, labels, ("feature", "bin", "layout"))
+        # Pods of the last day are too many to name: those of a ReplicaSet begin with the name of the Deployment.
+        labels: Labels = {**labels_of(key), contract.REVISION: stable, TARGET_POD: StartsWith(f"{stable}-")}
+        told = await self.metrics.totals(contract.FEATURE_REFERENCE, labels, ("feature", "bin", "layout"))
+        reference = {of: count for of, count in told.items() if _LAYOUT.fullmatch(of[2])}
         if not reference:
             return Drift()
-        layouts = "|".join(sorted({layout for _, _, layout in reference}))
+        layouts = AnyOf(tuple(sorted({layout for _, _, layout in reference})))
         live = await self.metrics.history(contract.FEATURES, {**labels, "layout": layouts}, SPAN, STEP)
         return Drift(tuple(_features(live, reference, tolerance)))
 
@@ -163,17 +180,9 @@ def _features(
     ]
 
 
-def _labels(key: Key) -> dict[str, str]:
-    return {contract.NAMESPACE: key.namespace, contract.MODEL: key.name}
-
-
-def _running_routers(pods: Sequence[Object]) -> list[str]:
-    return [
-        pod["metadata"]["name"]
-        for pod in pods
-        if not _labels_of(pod).get(REVISION_LABEL) and (pod.get("status") or {}).get("phase") == "Running"
-    ]
-
-
-def _labels_of(pod: Object) -> dict[str, Any]:
-    return pod["metadata"].get("labels") or {}
+@dataclass(frozen=True)
+class _Routers:
+    known: ModelPods
+    """Those that count, without the revisions' pods."""
+    running: Sequence[str]
+    """Names of those that may send requests."""

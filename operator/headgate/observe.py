@@ -7,7 +7,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -22,6 +22,7 @@ from headgate.core.commands import commands_of
 from headgate.core.dataplane import DataPlane, Read
 from headgate.core.model import (
     Defaults,
+    Foreign,
     Metrics,
     MetricsUnavailable,
     NoNewSamples,
@@ -30,12 +31,17 @@ from headgate.core.model import (
     RevisionView,
     Workload,
 )
+from headgate.core.provenance import ModelPods, pods_of, sift
 from headgate.core.revision_pods import REVISION_COPY
 from headgate.core.signals import SIGNALS
 from headgate.core.signals.signal import Comparison
+from headgate.core.statistics.counters import TARGET_NAMESPACE, Series
 from headgate.core.times import seconds_since
-from headgate.edges.prometheus import MetricsSource
+from headgate.edges.prometheus import LOOK_BACK, MetricsSource
+from headgate.edges.promql import AnyOf, Labels
 from headgate.errors import MetricsError
+from headgate.known_pods import KnownPods
+from headgate.queue import Key
 
 log = logging.getLogger("headgate.observe")
 
@@ -73,6 +79,7 @@ class Observer:
     plane: DataPlane
     defaults: Defaults
     stale_after: float
+    known: KnownPods = field(default_factory=KnownPods)
 
     async def observe(self, raw: Object, children: Children) -> Observation:
         """The Observation of a ModelDeployment. Raises pydantic's ValidationError for what can't be read."""
@@ -80,6 +87,8 @@ class Observer:
         namespace, name = meta["namespace"], meta["name"]
         spec, status = Spec.model_validate(raw["spec"]), Status.read(raw.get("status") or {})
         workloads = _workloads(children)
+        own = self.known.seen(Key(namespace, name), pods_of(name, children.deployments, children.pods, self.plane))
+        metrics, foreign = await self._metrics(meta, spec, status, workloads, own)
         return Observation(
             namespace=namespace,
             name=name,
@@ -92,54 +101,83 @@ class Observer:
             revisions={v.name: v for v in _readable(children.revisions)},
             workloads=workloads,
             router=self.plane.workload(name, children.deployments, _without_revision(children.pods)),
-            metrics=await self._metrics(meta, spec, status, workloads),
+            metrics=metrics,
+            foreign=foreign,
             capabilities=self.plane.capabilities,
         )
 
-    async def _metrics(self, meta: Object, spec: Spec, status: Status, workloads: Mapping[str, Workload]) -> Metrics:
-        """What the rollout's phase needs to see."""
+    async def _metrics(
+        self, meta: Object, spec: Spec, status: Status, workloads: Mapping[str, Workload], own: ModelPods
+    ) -> tuple[Metrics, Foreign | None]:
+        """What the rollout's phase needs to see, and what was left out of it (None: nothing was read)."""
         rollout, stable = status.rollout, status.stable
         if rollout is None or stable is None:
-            return NoNewSamples()
+            return NoNewSamples(), None
         reading = phases.needed_reading(spec, status, workloads.get(rollout.revision, Workload()))
         if reading is Reading.NOTHING:
-            return NoNewSamples()
+            return NoNewSamples(), None
         compared = self.plane.compared(spec, stable.revision, rollout.revision)
+        source = _OwnSeries(self.metrics, self.plane, own)
         try:
             async with asyncio.timeout(METRICS_SECONDS):
-                return await self._samples(meta, reading, compared, rollout.cursor)
+                return await self._samples(source, meta, reading, compared, rollout.cursor), source.foreign
         except MetricsError as error:
-            return MetricsUnavailable(str(error))
+            return MetricsUnavailable(str(error)), None
         except TimeoutError:
-            return MetricsUnavailable(f"Prometheus did not answer within {METRICS_SECONDS:g} seconds.")
+            return MetricsUnavailable(f"Prometheus did not answer within {METRICS_SECONDS:g} seconds."), None
 
-    async def _samples(self, meta: Object, reading: Reading, compared: Comparison, cursor: float | None) -> Metrics:
+    async def _samples(
+        self, source: "_OwnSeries", meta: Object, reading: Reading, compared: Comparison, cursor: float | None
+    ) -> Metrics:
         now = await self.metrics.now()
-        both = {
-            contract.NAMESPACE: meta["namespace"],
-            contract.MODEL: meta["name"],
-            contract.REVISION: f"{compared.stable}|{compared.candidate}",
+        both: Labels = {
+            **labels_of(Key(meta["namespace"], meta["name"])),
+            contract.REVISION: AnyOf((compared.stable, compared.candidate)),
         }
         if reading is Reading.PAIRS:
-            series = await self.metrics.samples(self.plane.pair_series, both, now, cursor)
+            series = await source.samples(self.plane.pair_series, both, now, cursor)
             return readings.new_samples(
                 self.plane.read_pairs(series, now, cursor, compared, self.stale_after), reading, None
             )
         names = (*self.plane.comparison_series, *(name for signal in SIGNALS for name in signal.series))
         if reading is Reading.COMPARISON:
-            series = await self.metrics.samples(names, both, now, cursor)
+            series = await source.samples(names, both, now, cursor)
             return readings.new_samples(self.plane.read(series, now, cursor, compared, self.stale_after), reading, None)
         # What another object of this name did is not the history of this one.
         created = meta.get("creationTimestamp")
         age = seconds_since(created, now) if created else HISTORY_SECONDS
-        of_stable = {**both, contract.REVISION: compared.stable}
+        of_stable: Labels = {**both, contract.REVISION: compared.stable}
         series, before = await asyncio.gather(
-            self.metrics.samples(names, both, now, None),
-            self.metrics.samples(self.plane.history_series, of_stable, now, None, min(HISTORY_SECONDS, max(1.0, age))),
+            source.samples(names, both, now, None),
+            source.samples(self.plane.history_series, of_stable, now, None, min(HISTORY_SECONDS, max(1.0, age))),
         )
         read = self.plane.read(series, now, None, compared, self.stale_after)
         history = self.plane.history(before, read.cursor, compared) if isinstance(read, Read) else None
         return readings.new_samples(read, reading, history)
+
+
+@dataclass
+class _OwnSeries:
+    """The series of one model's own pods; whatever else has its labels is left out, and counted."""
+
+    metrics: MetricsSource
+    plane: DataPlane
+    own: ModelPods
+    foreign: Foreign = field(default_factory=Foreign)
+
+    async def samples(
+        self, names: tuple[str, ...], labels: Labels, now: float, since: float | None, look_back: float = LOOK_BACK
+    ) -> tuple[Series, ...]:
+        """As `MetricsSource.samples`."""
+        found = await self.metrics.samples(names, labels, now, since, look_back)
+        kept, foreign = sift(found, self.own, self.plane, now)
+        self.foreign += foreign
+        return kept
+
+
+def labels_of(key: Key) -> Labels:
+    """Labels of a model's series: what the scraper says of where they are from, and what they say themselves."""
+    return {TARGET_NAMESPACE: key.namespace, contract.NAMESPACE: key.namespace, contract.MODEL: key.name}
 
 
 def _workloads(children: Children) -> dict[str, Workload]:

@@ -28,6 +28,7 @@ from headgate.core.decide import decide
 from headgate.core.manifests.metadata import Manifest
 from headgate.core.manifests.resource import revision_manifest
 from headgate.core.model import Event, Observation, Plan, Problem, RevisionView
+from headgate.core.provenance import together
 from headgate.core.revision_pods import runtime_children, runtime_manifests
 from headgate.core.revisions import revision_name
 from headgate.core.times import stamp
@@ -134,6 +135,8 @@ class Reconciler:
         readings = self.background.newest(key, o.status)
         refused = self._refusal(key)
         o = replace(o, revisions=revisions, drift=readings.drift, released=readings.released, refused=refused)
+        o = replace(o, foreign=together(o.foreign, readings.foreign))
+        self.telemetry.count_foreign(key.namespace, key.name, o.foreign)
         return self._with_own_records(o), unknown
 
     async def _report_unreadable(self, key: Key, raw: Manifest, wrong: str) -> None:

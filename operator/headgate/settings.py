@@ -3,13 +3,15 @@
 import os
 import socket
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 
 from headgate.api.rules import DNS_NAME
 from headgate.core.model import Defaults
 from headgate.errors import SettingsError
+
+LABEL_NAME = "^[a-zA-Z_][a-zA-Z0-9_]*$"
 
 PREFIX = "HEADGATE_"
 
@@ -42,6 +44,8 @@ class Settings(BaseModel):
     lease_seconds: float = Field(default=15.0, ge=3)
     """After how long without a renewal of the lease another replica takes over; the leader stops at two thirds."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    prometheus_matchers: Json[dict[Annotated[str, Field(pattern=LABEL_NAME)], str]] = Field(default={})
+    """Labels that every series must have, as a JSON object, where one Prometheus shows more than this cluster."""
     """Least severe messages to log."""
     pod_name: str = ""
     """Who we are in the Lease."""

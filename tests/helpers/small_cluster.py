@@ -3,7 +3,7 @@
 from typing import Any, Self
 
 from fakes import FakeKube, FakeMetrics
-from headgate.api import API_VERSION
+from headgate.api import API_VERSION, REVISION_LABEL
 from headgate.background import BackgroundReadings
 from headgate.core.dataplane import DataPlane
 from headgate.core.dataplane.envoy import EnvoyDataPlane
@@ -12,6 +12,7 @@ from headgate.edges.telemetry import Telemetry
 from headgate.observe import Observer
 from headgate.queue import Key
 from headgate.reconcile import Reconciler
+from model_pods import pod_of, scraped
 from world import DEFAULTS, START
 
 KEY = Key("models", "fraud")
@@ -72,6 +73,9 @@ class Cluster:
                 wanted = found["spec"].get("replicas", 1)
                 counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), wanted)
                 found["status"] = {"observedGeneration": found["metadata"]["generation"], **counts}
+        for (kind, _, name), found in list(self.kube.objects.items()):
+            if kind == "Deployment":
+                self.kube.put(pod_of(name, (found["metadata"].get("labels") or {}).get(REVISION_LABEL, "")))
 
     def serve(
         self, candidate: tuple[int, int] = (0, 0), stable: tuple[int, int] = (1000, 0), seconds: float = 1
@@ -80,15 +84,16 @@ class Cluster:
         status = self.status
         start = status["rollout"].get("cursor") or self.now - 2
         pairs = ((status["candidate"]["revision"], candidate), (status["stable"]["revision"], stable))
+        router = scraped("fraud-router")
         self.metrics.series = [
             Series(
-                {"__name__": f"envoy_cluster_endpoint_{name}", "headgate_revision": revision, "instance": "router"},
+                {"__name__": f"envoy_cluster_endpoint_{name}", "headgate_revision": revision, **router},
                 ((start, 0.0), (self.now + seconds, float(count))),
             )
             for revision, counts in pairs
             for name, count in zip(("rq_success", "rq_error"), counts, strict=True)
         ]
-        ready = {"__name__": "headgate_ready", "headgate_revision": pairs[1][0], "instance": "runtime"}
+        ready = {"__name__": "headgate_ready", "headgate_revision": pairs[1][0], **scraped(pairs[1][0])}
         counting = Series(ready, ((start, 1.0), (self.now + seconds, 1.0)))
         self.metrics.series = [*self.metrics.series, counting]
 

@@ -305,6 +305,7 @@ def check(o: Observation, plan: Plan) -> None:
         "RolloutHealthy",
         "DriftDetected",
         "PodsReleased",
+        "ForeignMetrics",
     }
     assert all(c.reason for c in status.conditions)
     check_conditions(status)

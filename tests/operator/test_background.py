@@ -18,10 +18,12 @@ from headgate.core.dataplane.envoy import EnvoyDataPlane
 from headgate.core.model import Drift
 from headgate.core.statistics.counters import Series
 from headgate.core.statistics.drift import FeatureDrift
+from headgate.edges.promql import AnyOf
 from headgate.errors import MetricsError
 from headgate.queue import Key
+from model_pods import pod_of, scraped
 from virtual_time import run
-from world import Behaviour, World, stable_of
+from world import LAYOUT, Behaviour, World, stable_of
 
 KEY = Key("models", "fraud")
 
@@ -56,7 +58,11 @@ def stable() -> Scene:
     return Scene(World().ask("v1").settled("Stable"))
 
 
-REFERENCE = {("age", "n00 [0,9]", "l1"): 1000.0, ("age", "n01 (9,20]", "l1"): 1000.0, ("sex", "c00 1", "l1"): 2000.0}
+REFERENCE = {
+    ("age", "n00 [0,9]", LAYOUT): 1000.0,
+    ("age", "n01 (9,20]", LAYOUT): 1000.0,
+    ("sex", "c00 1", LAYOUT): 2000.0,
+}
 
 
 def counted(at: list[Any], **counts: Any) -> list[Any]:
@@ -64,7 +70,7 @@ def counted(at: list[Any], **counts: Any) -> list[Any]:
     bins = {"young": ("age", "n00 [0,9]"), "old": ("age", "n01 (9,20]"), "sex": ("sex", "c00 1")}
     return [
         Series(
-            {"feature": bins[name][0], "bin": bins[name][1], "layout": "l1", "instance": "pod"},
+            {"feature": bins[name][0], "bin": bins[name][1], "layout": LAYOUT, "instance": "pod"},
             tuple(zip(at, np.cumsum(gained).tolist(), strict=True)),
         )
         for name, gained in counts.items()
@@ -80,7 +86,7 @@ async def test_drift_is_read_from_stables_counts_of_the_last_day_in_the_profiles
     metric, labels, looked = stable.metrics.asked[-1]
     assert (metric, looked) == ("headgate_feature_bin_total", (24 * 3600, 1800))
     assert labels["headgate_revision"] == stable_of(stable.world.status).revision
-    assert labels["layout"] == "l1"
+    assert labels["layout"] == AnyOf((LAYOUT,))
 
 
 async def test_a_change_is_found_after_a_long_quiet_time_and_forgotten_when_it_is_over(stable: Scene) -> None:
@@ -128,14 +134,13 @@ async def test_the_drift_of_an_older_stable_version_is_not_told(stable: Scene) -
 
 def following(now: float, *revisions: Any) -> tuple[Any, ...]:
     """What the router's pod says."""
-    labels = {"headgate_router": "fraud-router-x", "headgate_namespace": "models", "headgate_model": "fraud"}
+    labels = {**scraped("fraud-router", "x"), "headgate_namespace": "models", "headgate_model": "fraud"}
     alive = Series({**labels, "__name__": ALIVE}, ((now, 0.1),))
     return (alive, *(Series({**labels, "__name__": ROUTES, "headgate_revision": r}, ((now, 1.0),)) for r in revisions))
 
 
-def router_pod(name: str, phase: str) -> dict[str, Any]:
-    labels = {"headgate.dev/model": "fraud", "headgate.dev/component": "router"}
-    return {"metadata": {"name": name, "namespace": "models", "labels": labels}, "status": {"phase": phase}}
+def router_pod(which: str, phase: str) -> dict[str, Any]:
+    return {**pod_of("fraud-router", which=which), "status": {"phase": phase}}
 
 
 @pytest.fixture
@@ -143,7 +148,7 @@ def retiring() -> Scene:
     world = World().ask("v1").settled("Stable")
     world.ask("v2", Behaviour(failing=0.5)).until("RollingBack")
     scene = Scene(world)
-    scene.pods = [router_pod("fraud-router-x", "Running"), router_pod("fraud-router-y", "Succeeded")]
+    scene.pods = [router_pod("x", "Running"), router_pod("y", "Succeeded")]
     return scene
 
 

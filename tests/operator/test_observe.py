@@ -18,9 +18,11 @@ from headgate.core.model import BaselineRate, MetricsUnavailable, NewSamples, No
 from headgate.core.revision_pods import runtime_manifests
 from headgate.core.statistics.counters import Series
 from headgate.core.times import stamp
+from headgate.edges.promql import AnyOf
 from headgate.errors import MetricsError
 from headgate.observe import HISTORY_SECONDS, METRICS_SECONDS, Children, Observer, revision_kept_on
 from headgate_serving.router.envoy.config.budget import LATENCY_EDGES_MS, candidate_try_ms
+from model_pods import pod_of, scraped
 from told import seen_in
 from virtual_time import run
 from world import DEFAULTS, World, candidate_of, rollout_of, stable_of
@@ -45,6 +47,9 @@ class Scene:
         meta = {"namespace": "models", "name": "fraud", "uid": o.uid, "generation": o.generation}
         self.raw = {"metadata": meta, "spec": world.spec, "status": as_manifest(world.status)}
         self.ready(*world._started, "fraud-router")
+        for revision in world._started:
+            self.kube.put(pod_of(revision, revision))
+        self.kube.put(pod_of("fraud-router"))
 
     def ready(self, *deployments: Any) -> None:
         for name in deployments:
@@ -79,9 +84,10 @@ async def test_the_metrics_of_both_revisions_are_read_from_the_cursor_on(canary:
     await canary.observe()
     ((metrics, labels, since, _),) = canary.metrics.asked
     status = canary.raw["status"]
-    both = f"{status['stable']['revision']}|{status['candidate']['revision']}"
+    both = AnyOf((status["stable"]["revision"], status["candidate"]["revision"]))
     assert metrics == SERIES
-    assert labels == {"headgate_namespace": "models", "headgate_model": "fraud", "headgate_revision": both}
+    of = {"namespace": "models", "headgate_namespace": "models", "headgate_model": "fraud"}
+    assert labels == {**of, "headgate_revision": both}
     assert since == status["rollout"]["cursor"]
 
 
@@ -98,7 +104,7 @@ async def test_a_shadows_pairs_are_read_and_when_they_pass_what_a_canary_needs(s
     ((metrics, labels, since, _),) = shadow.metrics.asked
     rollout = shadow.raw["status"]["rollout"]
     assert (metrics, since) == (EnvoyDataPlane.pair_series, rollout["cursor"])
-    assert rollout["revision"] in labels["headgate_revision"]
+    assert rollout["revision"] in labels["headgate_revision"].values
     (entry,) = [each for each in rollout["evidence"]["signals"] if each["name"] == "shadow"]
     entry["state"] = json.dumps({"pairs": 500, "agreed": 500, "logSafe": 9.0})
     shadow.metrics.asked.clear()
@@ -122,12 +128,12 @@ async def test_fresh_samples_become_a_block(canary: Scene) -> None:
     labels = {
         "__name__": "envoy_cluster_endpoint_rq_success",
         "headgate_revision": canary.raw["status"]["candidate"]["revision"],
-        "instance": "router",
+        **scraped("fraud-router"),
     }
     ready = {
         "__name__": "headgate_ready",
         "headgate_revision": canary.raw["status"]["stable"]["revision"],
-        "instance": "runtime",
+        **scraped(canary.raw["status"]["stable"]["revision"]),
     }
     canary.metrics.series = (
         Series(labels, ((cursor, 10.0), (cursor + 2, 15.0))),
@@ -158,7 +164,7 @@ async def test_slow_answers_are_read_where_the_spec_asks_for_them() -> None:
     world.ask("v2").look()
     scene = Scene(world)
     stable = stable_of(world.status).revision
-    of = {"headgate_revision": stable, "instance": "router"}
+    of = {"headgate_revision": stable, **scraped("fraud-router")}
     gains = {("_count", None): 5, ("_bucket", "200"): 3, ("_bucket", "500"): 5}
     times = [
         Series(
@@ -193,13 +199,13 @@ async def test_while_stables_past_cannot_be_read_no_canary_opens() -> None:
 
 def seven_attempts(revision: str, now: float) -> tuple[Any, ...]:
     """Ten samples of a revision's pod: five answers and two errors from each to the next."""
-    of = {"headgate_revision": revision, "instance": "router", "envoy_endpoint_address": "10.0.0.1:8000"}
+    of = {"headgate_revision": revision, **scraped("fraud-router"), "envoy_endpoint_address": "10.0.0.1:8000"}
     gains = {"envoy_cluster_endpoint_rq_success": 5.0, "envoy_cluster_endpoint_rq_error": 2.0}
     routers = [
         Series({"__name__": name, **of}, tuple((now - 18 + 2 * i, 100 + gain * i) for i in range(10)))
         for name, gain in gains.items()
     ]
-    ready = {"__name__": "headgate_ready", "headgate_revision": revision, "instance": revision}
+    ready = {"__name__": "headgate_ready", "headgate_revision": revision, **scraped(revision)}
     return (*routers, Series(ready, ((now - 1, 1.0), (now, 1.0))))
 
 

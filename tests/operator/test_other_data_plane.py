@@ -72,6 +72,12 @@ class Gateway(DataPlane):
     ) -> frozenset[Any]:
         return frozenset(each.revision for each in retiring) if self.left else frozenset()
 
+    def pods(self, name: str, pods: Sequence[Any]) -> frozenset[str]:
+        return frozenset()
+
+    def is_own(self, labels: Any, pods: frozenset[str]) -> bool:
+        return bool(labels.get("instance") == "gateway")
+
     def workload(self, name: str, deployments: Sequence[Any], pods: Sequence[Any]) -> Workload:
         return Workload(1, 1, True, available=1)
 

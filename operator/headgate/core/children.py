@@ -73,6 +73,18 @@ def workload_of(deployment: Object | None, pods: Iterable[Object]) -> Workload:
     )
 
 
+def made_by(deployment: str, pods: Iterable[Object]) -> frozenset[str]:
+    """Names of those pods that a ReplicaSet of this Deployment controls: labels alone anybody can copy."""
+    return frozenset(pod["metadata"]["name"] for pod in pods if _is_made_by(deployment, pod))
+
+
+def _is_made_by(deployment: str, pod: Object) -> bool:
+    return any(
+        owner.get("controller") and owner.get("kind") == "ReplicaSet" and owner["name"].rpartition("-")[0] == deployment
+        for owner in pod["metadata"].get("ownerReferences") or []
+    )
+
+
 def _is_ending(pod: Object) -> bool:
     """Whether a pod goes, or has gone, for its node's sake or its owner's: what it says is no evidence.
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from headgate.api.spec import Spec
 from headgate.api.status import Budget, Evidence, Rollout, Status
-from headgate.core.model import Observation, Workload
+from headgate.core.model import Foreign, Observation, Workload
 from headgate.core.signals.evidence import compared
 
 _NAMED = 5
@@ -78,6 +78,16 @@ def waiting_for_routers(revisions: Sequence[str]) -> str:
     return (
         f"The pods of {', '.join(revisions[:_NAMED])} stay until every router pod has said, in headgate_router_routes, "
         "that it sends them nothing. Is Prometheus there, and does it scrape the routers' port agent-metrics?"
+    )
+
+
+def foreign_pods(foreign: Foreign) -> str:
+    """Whose series were left out."""
+    named = [pod for pod in foreign.pods if pod]
+    who = f"pods that are not this model's: {', '.join(named)}" if named else "targets without the label pod"
+    return (
+        f"Series with this model's labels come from {who}. They were left out. See headgate_foreign_series_total, and "
+        "MetricsUnavailable in docs/operations.md for what the scrape configuration has to set."
     )
 
 

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from headgate.api.revision import RevisionSpec, RevisionStatus
 from headgate.api.spec import Spec
@@ -140,6 +140,25 @@ class Drift:
 @dataclass(frozen=True)
 class Capabilities:
     """What a data plane can do."""
+@dataclass(frozen=True)
+class Foreign:
+    """Series with this model's labels that are not from its pods, and so were left out."""
+
+    NAMED: ClassVar = 5
+    """Pods that are named at most."""
+
+    series: Mapping[str, int] = field(default_factory=dict)
+    """How many, by why: `unknown` (another pod is scraped), `unlabelled` (the scraper names no pod), or `gone` (a pod
+    that this operator never saw)."""
+    pods: tuple[str, ...] = ()
+    """Some of the pods that are scraped; empty for one without a name."""
+
+    def __add__(self, other: "Foreign") -> "Foreign":
+        whys = sorted({*self.series, *other.series})
+        counts = {why: self.series.get(why, 0) + other.series.get(why, 0) for why in whys}
+        return Foreign(counts, tuple(sorted({*self.pods, *other.pods})[: self.NAMED]))
+
+
 
     shadow: bool = True
     """Whether it can copy requests to a candidate and say how both versions answered."""
@@ -186,6 +205,8 @@ class Observation:
 
 @dataclass(frozen=True)
 class Event:
+    foreign: Foreign | None = None
+    """What was left out of the metrics; None: none were read this time."""
     """A Kubernetes event to post."""
 
     type: Literal["Normal", "Warning"]

@@ -16,7 +16,7 @@ from headgate.core.times import seconds_since, stamp
 
 _LONG_RETIRING = 90.0
 """Seconds after which it is said that pods stay which nobody needs."""
-_WARNS = {"Stalled": "True", "DriftDetected": "True", "PodsReleased": "False"}
+_WARNS = {"Stalled": "True", "DriftDetected": "True", "PodsReleased": "False", "ForeignMetrics": "True"}
 """Conditions whose change to this status is a warning."""
 _PASSES_WITHIN = 60.0
 """Seconds of a phase in which a problem that may pass, such as a node that is on its way, is none to give up for."""
@@ -45,6 +45,7 @@ def with_observations(o: Observation, status: Status, now: float) -> Status:
         "PodsReleased": _pods_released(status, now),
         "RolloutHealthy": _rollout_healthy(o, status),
         "DriftDetected": _drift(o, status),
+        "ForeignMetrics": _foreign(o, status),
     }
     conditions = [_condition(o, type_, *state, now) for type_, state in states.items()]
     return replace(status, conditions=conditions)
@@ -176,8 +177,7 @@ def _compares(phase: str) -> bool:
 
 def _drift(o: Observation, status: Status) -> ConditionState:
     if o.drift is None:
-        before = next((c for c in status.conditions if c.type == "DriftDetected"), None)
-        return (before.status, before.reason, before.message) if before else ("Unknown", "NotLooked", "")
+        return _as_before(status, "DriftDetected")
     if not o.drift.features:
         return (
             "Unknown",
@@ -198,6 +198,21 @@ def _drift(o: Observation, status: Status) -> ConditionState:
         "NoDrift",
         f"All features stay within {o.spec.monitoring.drift.tolerance:g} of the profile.",
     )
+
+
+def _foreign(o: Observation, status: Status) -> ConditionState:
+    """Whether others say that they are this model's routers or pods. It lasts while the metrics are read."""
+    running = status.rollout is not None and phase_of(status.rollout).running
+    if o.foreign is None:
+        return _as_before(status, "ForeignMetrics") if running else ("Unknown", "NotLooked", "")
+    if o.foreign.pods:
+        return "True", "ForeignPods", messages.foreign_pods(o.foreign)
+    return "False", "NoneFound", "All series of the model are from its own pods."
+
+
+def _as_before(status: Status, type_: str) -> ConditionState:
+    before = next((c for c in status.conditions if c.type == type_), None)
+    return (before.status, before.reason, before.message) if before else ("Unknown", "NotLooked", "")
 
 
 def _condition(o: Observation, type_: str, value: str, reason: str, message: str, now: float) -> Condition:

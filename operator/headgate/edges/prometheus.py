@@ -12,6 +12,7 @@ import httpx
 from pydantic import BaseModel, Field, ValidationError
 
 from headgate.core.statistics.counters import Series
+from headgate.edges.promql import Labels, selector
 from headgate.errors import MetricsError
 
 QUERY_TIMEOUT = 5.0
@@ -30,7 +31,7 @@ class MetricsSource(Protocol):
     async def samples(
         self,
         metrics: tuple[str, ...],
-        labels: Mapping[str, str],
+        labels: Labels,
         now: float,
         since: float | None,
         look_back: float = LOOK_BACK,
@@ -40,10 +41,10 @@ class MetricsSource(Protocol):
         `since` None: before `now`. Raises MetricsError.
         """
 
-    async def totals(self, metric: str, labels: Mapping[str, str], by: tuple[str, ...]) -> dict[tuple[str, ...], float]:
+    async def totals(self, metric: str, labels: Labels, by: tuple[str, ...]) -> dict[tuple[str, ...], float]:
         """Current sum of `metric` for each value of the labels `by`. Raises MetricsError."""
 
-    async def history(self, metric: str, labels: Mapping[str, str], span: float, step: float) -> tuple[Series, ...]:
+    async def history(self, metric: str, labels: Labels, span: float, step: float) -> tuple[Series, ...]:
         """`metric` of each target at the full multiples of `step` seconds within the last `span`, and now.
 
         Raises MetricsError.
@@ -80,8 +81,12 @@ LONGEST_RANGE = 6 * 3600.0
 class Prometheus:
     """`MetricsSource` over Prometheus' HTTP API."""
 
-    def __init__(self, url: str, client: httpx.AsyncClient | None = None) -> None:
+    def __init__(
+        self, url: str, client: httpx.AsyncClient | None = None, matchers: Mapping[str, str] | None = None
+    ) -> None:
+        """`matchers` are labels that every series must have, such as the cluster's, where several are in one view."""
         self.url = url.rstrip("/")
+        self._matchers = dict(matchers or {})
         self._client = client or httpx.AsyncClient(timeout=QUERY_TIMEOUT)
         self._past: dict[tuple[str, float, float], tuple[float, _Points]] = {}
 
@@ -92,28 +97,26 @@ class Prometheus:
     async def samples(
         self,
         metrics: tuple[str, ...],
-        labels: Mapping[str, str],
+        labels: Labels,
         now: float,
         since: float | None,
         look_back: float = LOOK_BACK,
     ) -> tuple[Series, ...]:
         """See `MetricsSource`."""
         span = look_back if since is None else min(now - since + look_back, LONGEST_RANGE)
-        names = "|".join(metrics)
-        selector = _selector({**labels}, name_pattern=names)
-        data = await self._query(f"{selector}[{max(1, math.ceil(span))}s]", at=now)
+        data = await self._query(f"{self._selector(metrics, labels)}[{max(1, math.ceil(span))}s]", at=now)
         return tuple(Series(r.metric, tuple(r.values)) for r in data.result)
 
-    async def totals(self, metric: str, labels: Mapping[str, str], by: tuple[str, ...]) -> dict[tuple[str, ...], float]:
+    async def totals(self, metric: str, labels: Labels, by: tuple[str, ...]) -> dict[tuple[str, ...], float]:
         """See `MetricsSource`."""
-        data = await self._query(f"sum by ({', '.join(by)}) ({_selector(labels, name_pattern=metric)})")
+        data = await self._query(f"sum by ({', '.join(by)}) ({self._selector((metric,), labels)})")
         return {tuple(r.metric.get(b, "") for b in by): r.value[1] for r in data.result if r.value}
 
-    async def history(self, metric: str, labels: Mapping[str, str], span: float, step: float) -> tuple[Series, ...]:
+    async def history(self, metric: str, labels: Labels, span: float, step: float) -> tuple[Series, ...]:
         """See `MetricsSource`. The past does not change: it is read once for each step, and kept until the next."""
         now = await self.now()
         end = math.floor(now / step) * step
-        selector = _selector(labels, name_pattern=metric)
+        selector = self._selector((metric,), labels)
         self._past = {asked: past for asked, past in self._past.items() if past[0] >= end - step}
         cached = self._past.get((selector, span, step))
         if cached is None or cached[0] != end:
@@ -125,6 +128,9 @@ class Prometheus:
                 labels_of = tuple(sorted(result.metric.items()))
                 points[labels_of] = (*points.get(labels_of, ()), (now, result.value[1]))
         return tuple(Series(dict(labels_of), samples) for labels_of, samples in points.items())
+
+    def _selector(self, metrics: tuple[str, ...], labels: Labels) -> str:
+        return selector(metrics, {**labels, **self._matchers})
 
     async def _range(self, expression: str, start: float, end: float, step: float) -> _Points:
         parameters = {"query": expression, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
@@ -160,10 +166,3 @@ class Prometheus:
             raise MetricsError(f"Prometheus at {self.url} refused the query: {detail}.")
         data: dict[str, Any] = body["data"]
         return data
-
-
-def _selector(labels: Mapping[str, str], name_pattern: str) -> str:
-    matchers = [f'__name__=~"{name_pattern}"'] + [
-        f'{k}=~"{v}"' if "|" in v else f'{k}="{v}"' for k, v in labels.items()
-    ]
-    return "{" + ",".join(matchers) + "}"

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from headgate.api import contract
 from headgate.api.status import PHASES, Status
+from headgate.core.model import Foreign
 
 MODEL = (contract.NAMESPACE, contract.MODEL)
 
@@ -39,6 +40,12 @@ class Telemetry:
             "headgate_reconcile_failures_total", "Reconciliations that failed.", ("reason",), registry=self.registry
         )
         self.rollbacks = Counter("headgate_rollbacks_total", "Rollbacks.", (*MODEL, "reason"), registry=self.registry)
+        self.foreign = Counter(
+            "headgate_foreign_series_total",
+            "Series with a model's labels that were left out, each time that they were read: not from its pods.",
+            (*MODEL, "why"),
+            registry=self.registry,
+        )
         self.phase = Gauge(
             "headgate_rollout_phase", "1 for the current phase.", (*MODEL, "phase"), registry=self.registry
         )
@@ -106,11 +113,17 @@ class Telemetry:
                 yield self.log_e, (signal.name,), signal.logHarm
                 yield self.log_e, (f"{signal.name}_safe",), signal.logSafe
 
+    def count_foreign(self, namespace: str, model: str, foreign: Foreign | None) -> None:
+        """Count what was left out of one reading, by why; None: nothing was read."""
+        for why, count in (foreign.series if foreign else {}).items():
+            self.foreign.labels(namespace, model, why).inc(count)
+
     def forget(self, namespace: str, model: str) -> None:
         """Drop all samples of one ModelDeployment."""
         for gauge, labels in self._shown.pop((namespace, model), {}):
             gauge.remove(*labels)
-        self.rollbacks.remove_by_labels({contract.NAMESPACE: namespace, contract.MODEL: model})
+        for counter in (self.rollbacks, self.foreign):
+            counter.remove_by_labels({contract.NAMESPACE: namespace, contract.MODEL: model})
 
     def forget_all(self) -> None:
         """Of all: another replica leads now."""

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.edges.prometheus import LONGEST_RANGE, LOOK_BACK, Prometheus
+from headgate.edges.promql import AnyOf
 from headgate.errors import MetricsError
 
 NOW = 1_800_000_000.0
-LABELS = {"headgate_namespace": "models", "headgate_model": "fraud", "headgate_revision": "fraud-a|fraud-b"}
+LABELS = {"namespace": "models", "headgate_model": "fraud", "headgate_revision": AnyOf(("fraud-a", "fraud-b"))}
 TIME = {"status": "success", "data": {"resultType": "scalar", "result": [NOW, str(NOW)]}}
 
 
@@ -58,8 +59,8 @@ async def test_raw_samples_are_read_by_prometheus_own_clock() -> None:
     assert path == "/api/v1/query"
     assert at == f"{NOW:.3f}"
     assert query == (
-        '{__name__=~"good|bad",headgate_namespace="models",headgate_model="fraud",'
-        f'headgate_revision=~"fraud-a|fraud-b"}}[{10 + LOOK_BACK:.0f}s]'
+        '{__name__=~"good|bad",namespace="models",headgate_model="fraud",'
+        rf'headgate_revision=~"fraud\\-a|fraud\\-b"}}[{10 + LOOK_BACK:.0f}s]'
     )
 
 

@@ -13,7 +13,7 @@ from headgate.api.spec import Spec
 from headgate.api.status import Retiring
 from headgate.core.model import Capabilities, MetricsUnavailable, NoNewSamples, Observation, Workload
 from headgate.core.signals.signal import Comparison, History, Samples
-from headgate.core.statistics.counters import Series
+from headgate.core.statistics.counters import TARGET_POD, Series
 
 Manifest = dict[str, Any]
 
@@ -77,6 +77,14 @@ class DataPlane(ABC):
         self, retiring: Iterable[Retiring], routers: Iterable[str], series: Iterable[Series], clock_ahead: float
     ) -> frozenset[str]:
         """The retiring revisions that no router sends requests to any more."""
+
+    @abstractmethod
+    def pods(self, name: str, pods: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+        """The names of its own pods, among all that have the label of model `name`."""
+
+    def is_own(self, labels: Mapping[str, str], pods: frozenset[str]) -> bool:
+        """Whether a series is from the data plane itself, by the labels that the scraper writes. `pods` are its own."""
+        return labels.get(TARGET_POD) in pods
 
     @abstractmethod
     def workload(

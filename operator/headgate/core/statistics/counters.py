@@ -35,6 +35,9 @@ old, and dated by when the scrape began."""
 SURELY_NO_RESET = 100.0
 """From this count on, losing less than half of it is not taken for a reset."""
 
+TARGET_NAMESPACE, TARGET_POD = "namespace", "pod"
+"""Labels of series that the scraper writes, whatever the exporter says: where they are from."""
+
 Sample = tuple[float, float]
 """Time in seconds since the epoch, value."""
 
@@ -49,7 +52,7 @@ class Series:
     @property
     def target(self) -> str:
         """What was scraped: all series of a target have their samples at the same times."""
-        return self.labels.get("instance") or self.labels.get("pod", "")
+        return self.labels.get("instance") or self.labels.get(TARGET_POD, "")
 
 
 @dataclass(frozen=True)

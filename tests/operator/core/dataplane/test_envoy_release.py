@@ -19,7 +19,7 @@ RETIRING = [Retiring(revision=OLD, since=stamp(SINCE))]
 
 def told(router: str, at: float, *revisions: Any, before: Sequence[Any] = ()) -> list[Any]:
     """What a router said in its scrapes: now `revisions`, and `before` in the one ten seconds ago."""
-    labels = {"headgate_router": router, "headgate_namespace": "models", "headgate_model": "fraud"}
+    labels = {"pod": router, "headgate_namespace": "models", "headgate_model": "fraud"}
     alive = Series({**labels, "__name__": ALIVE}, ((at - 10, 0.1), (at, 0.2)))
     now = [Series({**labels, "__name__": ROUTES, "headgate_revision": r}, ((at, 1.0),)) for r in revisions]
     gone = [Series({**labels, "__name__": ROUTES, "headgate_revision": r}, ((at - 10, 1.0),)) for r in before]

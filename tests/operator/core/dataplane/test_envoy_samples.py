@@ -23,7 +23,7 @@ STALE = 30.0
 def counter(
     name: str, revision: str, before: int, after: int, target: str = "router-1", times: Any = (100, 102), **labels: Any
 ) -> Series:
-    found = {"__name__": name, "headgate_revision": revision, "instance": target, **labels}
+    found = {"__name__": name, "headgate_revision": revision, "instance": target, "pod": target, **labels}
     return Series(found, tuple(zip(map(float, times), map(float, (before, after)), strict=True)))
 
 

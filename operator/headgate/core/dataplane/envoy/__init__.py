@@ -8,7 +8,7 @@ from headgate.api.quantities import seconds
 from headgate.api.rules import eighths_waited_for
 from headgate.api.spec import Spec, Traffic
 from headgate.api.status import Retiring
-from headgate.core.children import workload_of
+from headgate.core.children import made_by, workload_of
 from headgate.core.dataplane import ChildName, DataPlane, Manifest, Read
 from headgate.core.dataplane.envoy import pairs, release, samples
 from headgate.core.dataplane.envoy.history import EnvoyHistory
@@ -53,14 +53,16 @@ class EnvoyDataPlane(DataPlane):
         return release.released(retiring, routers, series, clock_ahead)
 
     def workload(
+    def pods(self, name: str, pods: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+        return made_by(f"{name}-router", pods)
+
         self, name: str, deployments: Sequence[Mapping[str, Any]], pods: Sequence[Mapping[str, Any]]
     ) -> Workload:
         return workload_of(next((d for d in deployments if d["metadata"]["name"] == f"{name}-router"), None), pods)
 
     def unwanted(self, o: Observation) -> Sequence[ChildName]:
-        if o.spec.traffic.routerAutoscaling:
-            return []
-        return [ChildName("autoscaling/v2", "HorizontalPodAutoscaler", router_name(o))]
+        scaling = ChildName("autoscaling/v2", "HorizontalPodAutoscaler", router_name(o))
+        return [*([] if o.spec.traffic.routerAutoscaling else [scaling]), *unwanted_policies(o)]
 
     def manifests(self, o: Observation) -> Sequence[Manifest]:
         stable = o.status.stable

@@ -7,9 +7,9 @@ not said so since a revision began to retire may still follow what was before: i
 
 from collections.abc import Iterable, Mapping
 
-from headgate.api.contract import REVISION, ROUTER, ROUTER_WATCH_AGE
+from headgate.api.contract import REVISION, ROUTER_WATCH_AGE
 from headgate.api.status import Retiring
-from headgate.core.statistics.counters import Series
+from headgate.core.statistics.counters import TARGET_POD, Series
 from headgate.core.times import seconds_since
 
 _SAME_SCRAPE = 0.001
@@ -46,7 +46,7 @@ def _latest(series: Iterable[Series]) -> tuple[Mapping[str, float], Mapping[tupl
     for each in series:
         if not each.samples:
             continue
-        router, at = each.labels.get(ROUTER, ""), each.samples[-1][0]
+        router, at = each.labels.get(TARGET_POD, ""), each.samples[-1][0]
         if each.labels.get("__name__") == ROUTER_WATCH_AGE:
             told[router] = max(at, told.get(router, 0.0))
         else:

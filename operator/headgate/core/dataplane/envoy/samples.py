@@ -17,7 +17,7 @@ from headgate.core.dataplane.envoy.histogram import common_edges, edge_of, give_
 from headgate.core.dataplane.envoy.series import ANSWERED, ANSWERED_WITHIN, ERRORS, SUCCESSES
 from headgate.core.model import MetricsUnavailable, NoNewSamples
 from headgate.core.signals.signal import Comparison, PairBlock, Samples, SlowAnswers
-from headgate.core.statistics.counters import Increment, Series, read_since, scrape_interval
+from headgate.core.statistics.counters import TARGET_POD, Increment, Series, read_since, scrape_interval
 from headgate.core.statistics.rates import AttemptBlock
 
 _Gained = defaultdict[tuple[str, str, float | None], int]
@@ -103,7 +103,7 @@ def _behind(increments: Iterable[Increment], compared: Comparison) -> tuple[str,
     too_many = Counter[str]()
     for i in increments:
         name, revision = i.labels.get("__name__"), i.labels.get(REVISION)
-        router = i.labels.get("pod") or i.labels.get("instance", "")
+        router = i.labels.get(TARGET_POD, "")
         if name in (SUCCESSES, ERRORS) and revision == compared.stable:
             too_many[router] += i.gained
         elif name == ERRORS and revision == compared.candidate:
