@@ -8,12 +8,21 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 
 from headgate.api.rules import DNS_NAME
-from headgate.core.model import Defaults
+from headgate.core.model import Defaults, NetworkAccess
 from headgate.errors import SettingsError
 
 LABEL_NAME = "^[a-zA-Z_][a-zA-Z0-9_]*$"
 
 PREFIX = "HEADGATE_"
+
+
+class NetworkPolicies(BaseModel):
+    """What the chart says of the network."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scrapers: list[dict[str, Any]] = []
+    """The scrapers of metrics, as a list of NetworkPolicyPeer; without any everybody may read metrics."""
 
 
 class Settings(BaseModel):
@@ -31,8 +40,12 @@ class Settings(BaseModel):
     """Secrets to pull those images with, by name in the namespaces of the ModelDeployments; separated by commas."""
     prometheus_url: str = "http://headgate-prometheus:9090"
     """The Prometheus that scrapes routers and runtimes."""
+    network_policies: Json[NetworkPolicies] | None = None
+    """Who may read metrics, as a JSON object, where models get NetworkPolicies; without it they get none."""
     metrics_stale_seconds: float = Field(default=30.0, gt=0)
     """Samples older than this are no data. At least three scrape intervals."""
+    prometheus_matchers: Json[dict[Annotated[str, Field(pattern=LABEL_NAME)], str]] = Field(default={})
+    """Labels that every series must have, as a JSON object, where one Prometheus shows more than this cluster."""
     watch_namespaces: str = ""
     """Namespaces to work in, separated by commas; empty for all."""
     workers: int = Field(default=4, ge=1)
@@ -44,8 +57,6 @@ class Settings(BaseModel):
     lease_seconds: float = Field(default=15.0, ge=3)
     """After how long without a renewal of the lease another replica takes over; the leader stops at two thirds."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
-    prometheus_matchers: Json[dict[Annotated[str, Field(pattern=LABEL_NAME)], str]] = Field(default={})
-    """Labels that every series must have, as a JSON object, where one Prometheus shows more than this cluster."""
     """Least severe messages to log."""
     pod_name: str = ""
     """Who we are in the Lease."""
@@ -56,7 +67,8 @@ class Settings(BaseModel):
     def defaults(self) -> Defaults:
         """What every resource gets."""
         secrets = tuple(filter(None, self.image_pull_secrets.split(",")))
-        return Defaults(self.serving_image, self.envoy_image, self.image_pull_policy, secrets)
+        network = NetworkAccess(tuple(self.network_policies.scrapers)) if self.network_policies else None
+        return Defaults(self.serving_image, self.envoy_image, self.image_pull_policy, secrets, network)
 
     @property
     def namespaces(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from headgate.core.model import Defaults
+from headgate.core.model import Defaults, NetworkAccess
 from headgate.errors import SettingsError
 from headgate.settings import read_settings
 
@@ -22,6 +22,7 @@ def test_every_setting_has_a_variable() -> None:
             "HEADGATE_IMAGE_PULL_POLICY": "Never",
             "HEADGATE_IMAGE_PULL_SECRETS": "registry,my.other",
             "HEADGATE_PROMETHEUS_URL": "http://prometheus",
+            "HEADGATE_NETWORK_POLICIES": '{"scrapers": [{"podSelector": {}}]}',
             "HEADGATE_METRICS_STALE_SECONDS": "45",
             "HEADGATE_WATCH_NAMESPACES": "a, b,,",
             "HEADGATE_WORKERS": "8",
@@ -37,7 +38,8 @@ def test_every_setting_has_a_variable() -> None:
     assert (found.metrics_stale_seconds, found.workers, found.port) == (45.0, 8, 9000)
     assert (found.identity, found.pod_namespace, found.log_level) == ("operator-0", "system", "DEBUG")
     assert found.image_pull_policy == "Never"
-    assert found.defaults == Defaults("serving:1", "envoy:1", "Never", ("registry", "my.other"))
+    network = NetworkAccess(({"podSelector": {}},))
+    assert found.defaults == Defaults("serving:1", "envoy:1", "Never", ("registry", "my.other"), network)
 
 
 def test_other_variables_are_passed_over() -> None:
@@ -62,6 +64,8 @@ def test_without_a_pod_name_the_identity_is_host_and_process() -> None:
         ("HEADGATE_IMAGE_PULL_POLICY", "Sometimes"),
         ("HEADGATE_IMAGE_PULL_SECRETS", "A Secret"),
         ("HEADGATE_IMAGE_PULL_SECRETS", "one,,two"),
+        ("HEADGATE_NETWORK_POLICIES", "true"),
+        ("HEADGATE_NETWORK_POLICIES", '{"scraper": []}'),
     ],
 )
 def test_a_wrong_setting_is_named(variable: str, value: str) -> None:

@@ -47,6 +47,22 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
+{{/* Who reads metrics, as a JSON list of NetworkPolicyPeer; empty for everybody. */}}
+{{- define "headgate.scrapers" -}}
+{{- if or .Values.networkPolicies.scrapers (not .Values.prometheus.embedded.enabled) -}}
+{{- .Values.networkPolicies.scrapers | toJson -}}
+{{- else -}}
+{{- list (include "headgate.peer" (dict "root" . "component" "prometheus") | fromJson) | toJson -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The release's own pods of one component, as a NetworkPolicyPeer in JSON. */}}
+{{- define "headgate.peer" -}}
+{{- $namespace := dict "kubernetes.io/metadata.name" .root.Release.Namespace -}}
+{{- $pods := include "headgate.selector" . | fromYaml -}}
+{{- dict "namespaceSelector" (dict "matchLabels" $namespace) "podSelector" (dict "matchLabels" $pods) | toJson -}}
+{{- end -}}
+
 {{- define "headgate.prometheusName" -}}
 {{- printf "%s-prometheus" (include "headgate.name" .) -}}
 {{- end -}}

@@ -13,6 +13,14 @@ from headgate.core.statistics.drift import FeatureDrift
 
 
 @dataclass(frozen=True)
+class NetworkAccess:
+    """Whom the NetworkPolicies of routers and pods let in besides those who send requests."""
+
+    scrapers: tuple[Mapping[str, Any], ...] = ()
+    """Who reads metrics, each as a NetworkPolicyPeer; without any everybody may."""
+
+
+@dataclass(frozen=True)
 class Defaults:
     """What the operator's settings add to every resource."""
 
@@ -21,6 +29,8 @@ class Defaults:
     pull_policy: str = "IfNotPresent"
     pull_secrets: tuple[str, ...] = ()
     """Names of Secrets to pull these images with, in the namespaces of the ModelDeployments."""
+    network: NetworkAccess | None = None
+    """Who is let in by NetworkPolicies; None where there are to be none."""
 
 
 @dataclass(frozen=True)
@@ -131,16 +141,6 @@ Metrics = NewSamples | NoNewSamples | MetricsUnavailable
 
 
 @dataclass(frozen=True)
-class Drift:
-    """The newest comparison of live inputs with the profile; empty where there is nothing to compare."""
-
-    features: tuple[FeatureDrift, ...] = ()
-
-
-@dataclass(frozen=True)
-class Capabilities:
-    """What a data plane can do."""
-@dataclass(frozen=True)
 class Foreign:
     """Series with this model's labels that are not from its pods, and so were left out."""
 
@@ -159,6 +159,16 @@ class Foreign:
         return Foreign(counts, tuple(sorted({*self.pods, *other.pods})[: self.NAMED]))
 
 
+@dataclass(frozen=True)
+class Drift:
+    """The newest comparison of live inputs with the profile; empty where there is nothing to compare."""
+
+    features: tuple[FeatureDrift, ...] = ()
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a data plane can do."""
 
     shadow: bool = True
     """Whether it can copy requests to a candidate and say how both versions answered."""
@@ -195,6 +205,8 @@ class Observation:
     metrics: Metrics = NoNewSamples()
     drift: Drift | None = None
     """None: not read this time."""
+    foreign: Foreign | None = None
+    """What was left out of the metrics; None: none were read this time."""
     refused: Problem | None = None
     """What the API server has said for some time to a child that it does not take."""
     released: frozenset[str] = frozenset()
@@ -205,8 +217,6 @@ class Observation:
 
 @dataclass(frozen=True)
 class Event:
-    foreign: Foreign | None = None
-    """What was left out of the metrics; None: none were read this time."""
     """A Kubernetes event to post."""
 
     type: Literal["Normal", "Warning"]

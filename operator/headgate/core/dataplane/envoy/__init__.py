@@ -12,6 +12,7 @@ from headgate.core.children import made_by, workload_of
 from headgate.core.dataplane import ChildName, DataPlane, Manifest, Read
 from headgate.core.dataplane.envoy import pairs, release, samples
 from headgate.core.dataplane.envoy.history import EnvoyHistory
+from headgate.core.dataplane.envoy.network import network_policies, unwanted_policies
 from headgate.core.dataplane.envoy.published import published_state
 from headgate.core.dataplane.envoy.router import router_manifests, router_name
 from headgate.core.dataplane.envoy.series import ANSWERED, ANSWERED_WITHIN, ERRORS, SUCCESSES, UPTIME
@@ -52,10 +53,10 @@ class EnvoyDataPlane(DataPlane):
     ) -> frozenset[str]:
         return release.released(retiring, routers, series, clock_ahead)
 
-    def workload(
     def pods(self, name: str, pods: Sequence[Mapping[str, Any]]) -> frozenset[str]:
         return made_by(f"{name}-router", pods)
 
+    def workload(
         self, name: str, deployments: Sequence[Mapping[str, Any]], pods: Sequence[Mapping[str, Any]]
     ) -> Workload:
         return workload_of(next((d for d in deployments if d["metadata"]["name"] == f"{name}-router"), None), pods)
@@ -66,7 +67,8 @@ class EnvoyDataPlane(DataPlane):
 
     def manifests(self, o: Observation) -> Sequence[Manifest]:
         stable = o.status.stable
-        return [*router_manifests(o), *([published_state(o, stable)] if stable else [])]
+        # The policies first: no pod is there before its own.
+        return [*network_policies(o), *router_manifests(o), *([published_state(o, stable)] if stable else [])]
 
 
 def give_up_after(traffic: Traffic) -> float | None:
