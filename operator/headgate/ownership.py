@@ -32,7 +32,7 @@ Standing = str | KubernetesError
 """What is there with the name of a child: the uid of our object, nothing (an empty text), or why it isn't known or not
 ours."""
 
-_NOBODY_NEEDS = frozenset({"HorizontalPodAutoscaler", "PodDisruptionBudget"})
+_NOBODY_NEEDS = frozenset({"HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget"})
 """Children that others of the same name work without."""
 
 

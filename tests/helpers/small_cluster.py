@@ -24,13 +24,13 @@ class Cluster:
     def __init__(self, plane: DataPlane | None = None) -> None:
         self.plane = plane or EnvoyDataPlane()
         self.kube, self.metrics, self.telemetry = FakeKube(), FakeMetrics(), Telemetry()
-        self.now, self.leading = START, True
+        self.now, self.leading, self.defaults = START, True, DEFAULTS
         self.reconciler = self.restarted()
         self.ask("v1")
 
     def restarted(self) -> Reconciler:
         """A new operator, which knows nothing."""
-        observer = Observer(self.metrics, self.plane, DEFAULTS, 30.0)
+        observer = Observer(self.metrics, self.plane, self.defaults, 30.0)
         self.news: list[Any] = []
         self.background = BackgroundReadings(self.metrics, self.plane, self.news.append, lambda: self.now)
         return Reconciler(
