@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from chart_objects import CHART, NAMESPACE, Objects, Render, of_kind
+from headgate.api import contract
 
 REPOSITORY = CHART.parents[1]
 EMBEDDED: dict[str, Any] = {"prometheus": {"embedded": {"enabled": True}}}
@@ -201,6 +202,25 @@ def test_the_embedded_prometheus_scrapes_what_the_contract_says(render: Render) 
     ]
     targets = {each.get("target_label") for each in scrape["relabel_configs"]}
     assert {"__metrics_path__", "namespace", "pod"} <= targets
+
+
+def test_what_is_scraped_can_not_say_whose_it_is_nor_fill_the_embedded_prometheus(render: Render) -> None:
+    (config,) = of_kind(render(EMBEDDED), "ConfigMap")
+    (scrape,) = yaml.safe_load(config["data"]["prometheus.yml"])["scrape_configs"]
+    assert (scrape["honor_labels"], scrape["honor_timestamps"]) == (False, False)
+    limits = ("sample_limit", "label_limit", "label_name_length_limit", "label_value_length_limit")
+    assert all(scrape[limit] > 0 for limit in limits)
+    assert scrape["body_size_limit"]
+    sources = {
+        each["target_label"]: each["source_labels"] for each in scrape["relabel_configs"] if "target_label" in each
+    }
+    for label in ("namespace", "pod", contract.NAMESPACE, contract.MODEL, contract.REVISION):
+        assert all(source.startswith("__meta_kubernetes_") for source in sources[label])
+    (of_models,) = [each for each in scrape["relabel_configs"] if each.get("target_label") == contract.NAMESPACE]
+    assert (of_models["source_labels"][0], of_models["regex"]) == (
+        "__meta_kubernetes_pod_label_headgate_dev_model",
+        ".+;(.+)",
+    )
 
 
 def test_a_volume_claim_comes_only_when_asked_for(render: Render) -> None:

@@ -89,6 +89,16 @@ async def test_drift_is_read_from_stables_counts_of_the_last_day_in_the_profiles
     assert labels["layout"] == AnyOf((LAYOUT,))
 
 
+async def test_a_layout_that_none_has_made_enters_no_question(stable: Scene) -> None:
+    injected = 'x"} or secret_of_another_tenant{a="'
+    stable.metrics.sums = {"headgate_feature_reference": {("age", "n00 [0,9]", injected): 1000.0}}
+    assert await stable.features() == ()
+    assert [metric for metric, *_ in stable.metrics.asked] == ["headgate_feature_reference"]
+    stable.metrics.sums["headgate_feature_reference"] |= REFERENCE
+    assert [feature.feature for feature in await stable.features()] == ["age", "sex"]
+    assert stable.metrics.asked[-1][1]["layout"] == AnyOf((LAYOUT,))
+
+
 async def test_a_change_is_found_after_a_long_quiet_time_and_forgotten_when_it_is_over(stable: Scene) -> None:
     stable.metrics.sums = {"headgate_feature_reference": REFERENCE}
     quiet, changed = [1000] * 47, [1400]
