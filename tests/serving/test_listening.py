@@ -44,17 +44,12 @@ def port_of(runner: Any) -> int:
     return int(runner.addresses[0][1])
 
 
-class NoEnvoy:
-    async def drain(self, *, on: bool) -> bool:
-        return on
-
-
 async def no() -> bool:
     return False
 
 
 async def test_the_agent_answers_at_both() -> None:
-    runner = await Web(lambda: True, no, CollectorRegistry(), NoEnvoy()).serve(bind_address(), 0)
+    runner = await Web(lambda: True, no, CollectorRegistry()).serve(bind_address(), 0)
     assert await answers(port_of(runner), "/startupz") == [200, 200]
     await runner.cleanup()
 

@@ -71,6 +71,10 @@ VERSION_VARIABLE = "HEADGATE_VERSION"
 PUBLISHED_FILE = "state.json"
 
 
+# Where a router's agent listens for its preStop hook: a Unix socket in the folder that it shares with Envoy.
+DRAIN_SOCKET = "drain.sock"
+
+
 class AgentArgument:
     """Of `headgate-router-agent`."""
 
@@ -88,6 +92,13 @@ class AgentArgument:
     JWT_AUDIENCE = "--jwt-audience"
     ACCESS_LOG = "--access-log"
     ENVOY_MEMORY = "--envoy-memory-mib"
+
+
+class DrainArgument:
+    """Of `headgate-router-drain`."""
+
+    SOCKET = "--socket"
+    SECONDS = "--seconds"
 
 
 class RuntimeArgument:

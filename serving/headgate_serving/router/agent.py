@@ -27,6 +27,7 @@ from kubernetes.aio.config import load_incluster_config
 
 from headgate.api import contract
 from headgate_serving.listening import AUTO, bind_address
+from headgate_serving.router.drain import Drain
 from headgate_serving.router.envoy.acceptance import Acceptance
 from headgate_serving.router.envoy.admin import Admin
 from headgate_serving.router.envoy.config import Documents, Layout, bootstrap_document, names
@@ -295,13 +296,16 @@ async def _serve(options: argparse.Namespace) -> None:
         secrets.check()
         envoys = await discovery.serve()
         await fallback_server.begin()
-        web = Web(lambda: folder.complete, agent.ready, metrics.registry, admin)
-        served = await web.serve(layout.bind, options.port)
-        standby = StandbyListener(Path(layout.admin_socket), layout.bind, layout.inference_port, lambda: web.draining)
+        served = await Web(lambda: folder.complete, agent.ready, metrics.registry).serve(layout.bind, options.port)
+        drain = Drain(admin)
+        drains = await drain.serve(layout.drain_socket)
+        standby = StandbyListener(Path(layout.admin_socket), layout.bind, layout.inference_port, lambda: drain.on)
         try:
             await _until_terminated(_all(agent.run(), secrets.run(), standby.run()))
         finally:
             await mirror.close()
+            await drain.close()
+            await drains.cleanup()
             await served.cleanup()
             await fallback_server.cleanup()
             await envoys.cleanup()

@@ -2,7 +2,6 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,30 +9,19 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
-from headgate_serving.router import web
 from headgate_serving.router.envoy.admin import Admin
 from headgate_serving.router.metrics import Metrics
 from headgate_serving.router.policy.traffic import Intent, Target
 from headgate_serving.router.web import Web
-from patience import eventually
 from router_envoy import Router
 
 
-@dataclass
-class FakeEnvoy:
-    drained: list[Any] = field(default_factory=list)
-
-    async def drain(self, *, on: Any) -> Any:
-        self.drained.append(on)
-        return True
-
-
 @asynccontextmanager
-async def asking(envoy: Any, started: bool = True, ready: bool = True, registry: Any = None) -> AsyncIterator[Any]:
+async def asking(started: bool = True, ready: bool = True, registry: Any = None) -> AsyncIterator[Any]:
     async def is_ready() -> Any:
         return ready
 
-    runner = await Web(lambda: started, is_ready, registry or CollectorRegistry(), envoy).serve("127.0.0.1", 0)
+    runner = await Web(lambda: started, is_ready, registry or CollectorRegistry()).serve("127.0.0.1", 0)
     host, port = runner.addresses[0][:2]
     try:
         async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
@@ -44,7 +32,7 @@ async def asking(envoy: Any, started: bool = True, ready: bool = True, registry:
 
 @pytest.mark.parametrize(("started", "ready"), [(True, True), (True, False), (False, False)])
 async def test_that_envoy_can_start_is_another_question_than_where_requests_can_go(started: Any, ready: Any) -> None:
-    async with asking(FakeEnvoy(), started, ready) as session:
+    async with asking(started, ready) as session:
         assert (await session.get("/startupz")).status == (200 if started else 503)
         assert (await session.get("/readyz")).status == (200 if ready else 503)
         assert (await session.get("/healthz")).status == 200
@@ -54,7 +42,7 @@ async def test_the_metrics_are_those_of_the_contract() -> None:
     metrics = Metrics("ns", "fraud", "fraud-router-1")
     metrics.show_weights(Intent((Target("fraud-1a2b3c4d", "stable", 1000),)))
     metrics.watch_age.labels("ns", "fraud", "fraud-router-1").set(3)
-    async with asking(FakeEnvoy(), registry=metrics.registry) as session:
+    async with asking(registry=metrics.registry) as session:
         text = await (await session.get("/metrics")).text()
     whose = 'headgate_model="fraud",headgate_namespace="ns"'
     assert f'headgate_router_weight{{{whose},headgate_revision="fraud-1a2b3c4d"}} 100.0' in text
@@ -64,25 +52,11 @@ async def test_the_metrics_are_those_of_the_contract() -> None:
     assert f'headgate_router_watch_age_seconds{{{whose},headgate_router="fraud-router-1"}} 3.0' in text
 
 
-async def test_a_drain_answers_when_its_time_is_over() -> None:
-    envoy = FakeEnvoy()
-    async with asking(envoy) as session:
-        assert (await session.get("/drain?seconds=0")).status == 200
-        assert (await session.get("/drain?seconds=soon")).status == 400
-    assert envoy.drained == [True]
-
-
-async def test_a_pod_that_does_not_end_after_all_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "GO_ON_SECONDS", 0.0)
-    envoy = FakeEnvoy()
-    async with asking(envoy) as session:
-        assert (await session.get("/drain?seconds=0")).status == 200
-
-        async def both() -> bool:
-            return len(envoy.drained) == 2
-
-        await eventually(both)
-    assert envoy.drained == [True, False]
+async def test_who_reaches_the_agents_port_can_change_nothing() -> None:
+    async with asking() as session:
+        for method in ("GET", "POST"):
+            assert (await session.request(method, "/drain?seconds=600")).status == 404
+            assert (await session.request(method, "/healthcheck/fail")).status == 404
 
 
 async def test_a_draining_envoy_answers_and_closes_its_connections(router: Router) -> None:

@@ -1,6 +1,6 @@
 """Asks Envoy, through its admin socket, what it has taken over; and tells it to let its clients go.
 
-`files` asks before routes name new clusters; the drain handler of `web` calls `drain`. Envoy may not run yet:
+`files` asks before routes name new clusters; the agent's `drain` calls `drain`. Envoy may not run yet:
 then there is nobody to wait for.
 """
 

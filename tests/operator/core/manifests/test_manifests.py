@@ -4,23 +4,55 @@ import copy
 import hashlib
 import json
 import re
+import tomllib
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kubernetes.aio.config.incluster_config import SERVICE_CERT_FILENAME, SERVICE_TOKEN_FILENAME
 
 from headgate.core.dataplane.envoy.router import router_manifests
 from headgate.core.revision_pods import runtime_children, runtime_manifests
 from headgate.edges.kube import PLURALS
+from headgate_serving.router.envoy.config import Layout
 from headgate_serving.runtime.settings import read_settings
 from manifests_of import arguments, children, container, pod, runtime, serving
 from pod_security import violations
 from world import DEFAULTS, DIGEST, Behaviour, World
 
+REPOSITORY = Path(__file__).resolve().parents[4]
 OWNER = "0d9fe0e5-0000-4000-8000-000000000000"
+
+
+def test_a_router_is_drained_from_within_its_pod_alone() -> None:
+    router = children(serving())["Deployment", "fraud-router"]
+    xds = [m["mountPath"] for m in container(router, "agent")["volumeMounts"] if m["name"] == "xds"]
+    (program, *options) = container(router, "agent")["lifecycle"]["preStop"]["exec"]["command"]
+    assert program in tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"]
+    told = dict(zip(options[::2], options[1::2], strict=True))
+    layout = Layout(PurePosixPath(*xds))
+    assert told["--socket"] == str(layout.drain_socket)
+    assert float(told["--seconds"]) < pod(router)["terminationGracePeriodSeconds"]
+
+
+def test_the_agent_alone_holds_the_token_of_the_service_account() -> None:
+    router = children(serving())["Deployment", "fraud-router"]
+    assert pod(router)["automountServiceAccountToken"] is False
+    (volume,) = [v["name"] for v in pod(router)["volumes"] if "projected" in v]
+    holders = {
+        each["name"]: mount["mountPath"]
+        for each in [*pod(router)["initContainers"], *pod(router)["containers"]]
+        for mount in each["volumeMounts"]
+        if mount["name"] == volume
+    }
+    assert holders == {"agent": str(Path(SERVICE_TOKEN_FILENAME).parent)}
+    (projected,) = [v["projected"] for v in pod(router)["volumes"] if v["name"] == volume]
+    token, authority = projected["sources"]
+    assert token["serviceAccountToken"]["path"] == Path(SERVICE_TOKEN_FILENAME).name
+    assert [each["path"] for each in authority["configMap"]["items"]] == [Path(SERVICE_CERT_FILENAME).name]
 
 
 def test_what_runs_may_finish_until_a_moment_before_the_pod_is_killed() -> None:

@@ -38,7 +38,12 @@ KNOWN_AFTER_SECONDS = 2
 """How long after it is ready a router counts as available: kube-proxy tells a node of a new endpoint once a second, and
 later on a busy one. A first version is not called live before that, and no old router ends."""
 
+TOKEN_SECONDS = 3600
+"""How long a token is valid; the kubelet brings the next one when a fifth of that is left."""
+
 LEAST_THREADS = 2
+_XDS = "/xds"
+_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 _RESOURCES = {"requests": {"cpu": "100m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}}
 
 
@@ -128,7 +133,7 @@ def _deployment(o: Observation) -> Manifest:
                 "spec": {
                     **pull_secrets(o),
                     "serviceAccountName": router_name(o),
-                    "automountServiceAccountToken": True,
+                    "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
                     "securityContext": pod_security(),
                     "terminationGracePeriodSeconds": DRAIN_SECONDS + 10,
@@ -137,6 +142,7 @@ def _deployment(o: Observation) -> Manifest:
                     "volumes": [
                         {"name": "xds", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
                         {"name": "published", "configMap": {"name": router_name(o), "optional": True}},
+                        {"name": "token", "projected": _token()},
                         *secret_volumes(o),
                     ],
                     "topologySpreadConstraints": [
@@ -150,6 +156,18 @@ def _deployment(o: Observation) -> Manifest:
                 },
             },
         },
+    }
+
+
+def _token() -> Manifest:
+    """What the kubelet would mount into every container, for the agent alone: Envoy faces clients and asks nobody."""
+    certificate = {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    return {
+        "defaultMode": 0o440,
+        "sources": [
+            {"serviceAccountToken": {"path": "token", "expirationSeconds": TOKEN_SECONDS}},
+            {"configMap": certificate},
+        ],
     }
 
 
@@ -172,7 +190,7 @@ def _agent(o: Observation) -> Manifest:
             ),
             *(
                 contract.AgentArgument.XDS_FOLDER,
-                "/xds",
+                _XDS,
                 contract.AgentArgument.PUBLISHED,
                 f"/published/{contract.PUBLISHED_FILE}",
             ),
@@ -184,7 +202,7 @@ def _agent(o: Observation) -> Manifest:
         ],
         "ports": [{"name": contract.AGENT_METRICS_PORT_NAME, "containerPort": contract.AGENT_PORT}],
         # Beside Envoy's own time to wait, and not in its place: an agent that has crashed must not cut it short.
-        "lifecycle": {"preStop": {"httpGet": {"path": f"/drain?seconds={DRAIN_SECONDS}", "port": contract.AGENT_PORT}}},
+        "lifecycle": {"preStop": {"exec": {"command": _drain_command()}}},
         # Envoy starts when its configuration is there; requests come when there is a version to send them to.
         "startupProbe": http_probe(
             "/startupz", contract.AGENT_METRICS_PORT_NAME, periodSeconds=1, failureThreshold=120
@@ -198,11 +216,21 @@ def _agent(o: Observation) -> Manifest:
         "securityContext": container_security(),
         "resources": {"requests": {"cpu": "20m", "memory": "80Mi"}, "limits": {"memory": "256Mi"}},
         "volumeMounts": [
-            {"name": "xds", "mountPath": "/xds"},
+            {"name": "xds", "mountPath": _XDS},
+            {"name": "token", "mountPath": _TOKEN, "readOnly": True},
             {"name": "published", "mountPath": "/published", "readOnly": True},
             *secret_mounts(o),
         ],
     }
+
+
+def _drain_command() -> list[str]:
+    """Within the pod, so that nobody else can ask for it."""
+    return [
+        "headgate-router-drain",
+        *(contract.DrainArgument.SOCKET, f"{_XDS}/{contract.DRAIN_SOCKET}"),
+        *(contract.DrainArgument.SECONDS, str(DRAIN_SECONDS)),
+    ]
 
 
 def _threads(resources: Mapping[str, Any]) -> int:
@@ -220,7 +248,7 @@ def _envoy(o: Observation) -> Manifest:
         "imagePullPolicy": o.defaults.pull_policy,
         "command": ["envoy"],
         "args": [
-            *("-c", "/xds/bootstrap.yaml", "--disable-hot-restart", "--concurrency", str(_threads(resources))),
+            *("-c", f"{_XDS}/bootstrap.yaml", "--disable-hot-restart", "--concurrency", str(_threads(resources))),
             *("--log-level", "warn", "--file-flush-interval-msec", "1000"),
         ],
         "ports": [
@@ -231,5 +259,5 @@ def _envoy(o: Observation) -> Manifest:
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
         "securityContext": container_security(),
         "resources": resources,
-        "volumeMounts": [{"name": "xds", "mountPath": "/xds"}],
+        "volumeMounts": [{"name": "xds", "mountPath": _XDS}],
     }

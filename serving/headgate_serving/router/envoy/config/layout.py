@@ -57,6 +57,11 @@ class Layout:
         return self.root / "copies.sock"
 
     @property
+    def drain_socket(self) -> PurePosixPath:
+        """Where the agent is asked to close the clients' connections, before its pod ends."""
+        return self.root / contract.DRAIN_SOCKET
+
+    @property
     def fallback(self) -> PurePosixPath:
         """What answers where stable can't, as the policy says it; for an agent that starts without an API server."""
         return self.root / "fallback.json"
