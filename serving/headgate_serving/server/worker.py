@@ -37,6 +37,7 @@ from ..runtime.settings import Settings
 from ..runtime.telemetry import Telemetry
 from ..runtime.tryout import Tried, TryOut
 from ..termination import write_termination_log
+from . import allocator
 from .drain import Front, drain
 from .inherited import BACKLOG, HUNG, Inherited
 from .rest_app import HEALTH, App, error_answer
@@ -61,6 +62,7 @@ class Loaded:
 
 def serve(settings: Settings, inherited: Inherited) -> int:
     """Serve until told to end; the exit status."""
+    allocator.keep_some()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_live(settings, inherited))
