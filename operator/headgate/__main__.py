@@ -29,7 +29,7 @@ from headgate.errors import HeadgateError, NotFound, WatchesBroken, cause_of, de
 from headgate.handlers import register, watch
 from headgate.informer import Informer
 from headgate.observe import Observer
-from headgate.queue import Queue
+from headgate.queue import Order, Queue
 from headgate.reconcile import Reconciler
 from headgate.settings import Settings, read_settings
 from headgate.threads import in_thread
@@ -45,6 +45,13 @@ STUCK_AFTER = 600.0
 AGAIN_AFTER = 5.0
 """Seconds before something is tried again that the API server refused or did not answer."""
 
+IDLE_APART = 0.1
+"""Seconds between idle ModelDeployments after a list: a new leader applies their children one after the other."""
+
+APART = (0.2, 1.0)
+"""Seconds between two reconciliations of a ModelDeployment whose users wait, and of an idle one, however many events
+its pods have."""
+
 ENDS_WITHIN = 9.0
 """Seconds that each part has to end after it was cancelled."""
 
@@ -56,8 +63,12 @@ class Leader:
         self._settings = operator.settings
         self._kube = operator.kube
         self.telemetry = operator.telemetry
-        self.queue = Queue(time.monotonic, lambda reason: self.telemetry.failures.labels(reason).inc())
         self.informer = Informer(lambda plural, missed: self.telemetry.missed.labels(plural).inc(missed))
+        self.queue = Queue(
+            time.monotonic,
+            lambda reason: self.telemetry.failures.labels(reason).inc(),
+            Order(self.informer.users_wait, self._settings.workers, APART),
+        )
         plane = EnvoyDataPlane()
         self._background = BackgroundReadings(operator.metrics, plane, self.queue.add)
         defaults = self._settings.defaults
@@ -96,18 +107,22 @@ class Leader:
     async def _list_until_it_works(self) -> None:
         while True:
             try:
-                return await self._list(after=0.0)
+                return await self._list(first=True)
             except NotFound:
                 raise  # the CustomResourceDefinitions are gone: to be waited for
             except HeadgateError as error:
                 log.warning("what there is can't be listed: %s; again in %g s", cause_of(error), AGAIN_AFTER)
                 await asyncio.sleep(AGAIN_AFTER)
 
-    async def _list(self, after: float) -> None:
-        for key in await self.informer.resync(self._kube, self._settings.everywhere):
+    async def _list(self, first: bool = False) -> None:
+        """List everything; what differs from what was known, and what users wait for, comes first."""
+        differs = await self.informer.resync(self._kube, self._settings.everywhere)
+        models = sorted(self.informer.models)
+        at_once = {key for key in models if self.informer.users_wait(key)} | (set() if first else differs)
+        for key in at_once:
             self.queue.add(key)
-        for key in self.informer.models:
-            self.queue.add(key, after)
+        for number, key in enumerate(key for key in models if key not in at_once):
+            self.queue.add(key, number * IDLE_APART)
         self.listed_at = time.monotonic()
 
     async def _resync(self) -> None:
@@ -117,7 +132,7 @@ class Leader:
                 self.telemetry.resync_age.set(time.monotonic() - self.listed_at)
                 await asyncio.sleep(5)
             try:
-                await self._list(after=5.0)
+                await self._list()
             except HeadgateError as error:
                 log.warning("resync: %s", cause_of(error))
             if broken := self.informer.broken:

@@ -36,11 +36,13 @@ def register(
 
     def take(plural: str, event_type: str | None, item: Any) -> None:
         """One event, in the main event loop."""
-        informer.seen(plural, event_type, item)
+        news = informer.seen(plural, event_type, item)
         meta = item["metadata"]
         namespace, name = meta.get("namespace") or "", meta["name"]
         if plural in _APPLIED:
             changed(KINDS[plural][1], namespace, name, None if event_type == "DELETED" else meta.get("generation", 0))
+        if event_type is None and (informer.unsynced or not news):
+            return  # of the list that a watch begins with: our own list has it as well, and says who comes first
         if plural == contract.DEPLOYMENTS:
             queue.add(Key(namespace, name))
         elif plural != "modelrevisions" and (model := (meta.get("labels") or {}).get(MODEL_LABEL)):

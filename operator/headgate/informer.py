@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headgate.api import MODEL_LABEL, contract
+from headgate.core.phases import PHASES
 from headgate.edges.kube import PLURALS, Kube
 from headgate.errors import NotSynced
 from headgate.observe import Children
@@ -30,6 +31,8 @@ _IN_BRIEF = frozenset({"services", contract.DEPLOYMENTS})
 
 
 _BROKEN_AFTER = 2
+_USERS_WAIT = "usersWait"
+"""Of a ModelDeployment in brief: whether something is to be done that its users wait for."""
 
 
 @dataclass
@@ -126,11 +129,16 @@ class Informer:
         """The resources whose watch had no event of what two lists in a row have found."""
         return tuple(plural for plural, store in self._stores.items() if store.broken >= _BROKEN_AFTER)
 
-    def seen(self, plural: str, event_type: str | None, item: Object) -> None:
-        """An event of a watch, or an object of the list that a watch begins with (type None)."""
+    def users_wait(self, key: Key) -> bool:
+        """Whether users of a ModelDeployment wait for what comes next: a new spec is there, or a rollout runs."""
+        found = self._stores[contract.DEPLOYMENTS].objects.get(key)
+        return bool(found and found[_USERS_WAIT])
+
+    def seen(self, plural: str, event_type: str | None, item: Object) -> bool:
+        """An event of a watch, or an object of the list that a watch begins with (type None). Whether it is news."""
         store = self._stores.get(plural)
         if store is None:
-            return
+            return False
         ident = _ident(item)
         store.touched.add(ident)
         store.unconfirmed.discard(ident)
@@ -138,8 +146,11 @@ class Informer:
         if event_type == "DELETED":
             if present is None or _uid(present) == _uid(item):  # else another object has its name by now
                 store.remove(ident)
-        elif not _is_older(item, present):
-            store.put(item)
+            return True
+        if _is_older(item, present):
+            return False
+        store.put(item)
+        return present is None or _version(present) != _version(item)
 
     async def resync(self, kube: Kube, namespaces: Iterable[str | None]) -> frozenset[Key]:
         """List everything once; the models of which something was not known. Raises HeadgateError where it can't."""
@@ -177,7 +188,13 @@ def _stripped(item: Object, in_brief: bool) -> Object:
         return {**item, "metadata": meta}
     kept = ("name", "namespace", "uid", "resourceVersion", "labels")
     brief = {name: meta[name] for name in kept if name in meta}
-    return {"metadata": brief}
+    return {"metadata": brief, _USERS_WAIT: _users_wait(item)}
+
+
+def _users_wait(item: Object) -> bool:
+    status = item.get("status") or {}
+    phase = PHASES.get(str(status.get("phase")))
+    return phase is None or phase.running or status.get("observedGeneration") != item["metadata"].get("generation")
 
 
 def _uid(item: Object) -> object:

@@ -11,6 +11,7 @@ import kopf
 import pytest
 from kopf._core.actions.invocation import invoke
 
+from fakes import FakeKube
 from headgate.handlers import kopf_settings, register
 from headgate.informer import Informer
 from headgate.queue import Key, Queue
@@ -32,7 +33,12 @@ class Wired:
         }
 
     def event(
-        self, plural: str, type_: str = "MODIFIED", labels: dict[str, Any] | None = MODEL, name: str = "x", **meta: Any
+        self,
+        plural: str,
+        type_: str | None = "MODIFIED",
+        labels: dict[str, Any] | None = MODEL,
+        name: str = "x",
+        **meta: Any,
     ) -> dict[str, Any]:
         """What kopf hands to a handler."""
         item = {"metadata": {"name": name, "namespace": "models", "labels": labels, **meta}}
@@ -60,6 +66,20 @@ async def test_a_model_that_changed_is_looked_at(wired: Wired) -> None:
 @pytest.mark.parametrize("plural", ["deployments", "pods", "services"])
 async def test_a_child_that_changed_leads_to_a_look_at_its_model(wired: Wired, plural: str) -> None:
     await wired.child(plural, generation=3)
+    assert wired.queued == [Key("models", "fraud")]
+
+
+async def test_what_a_watch_begins_with_is_looked_at_where_it_is_news(wired: Wired) -> None:
+    """A watch that broke begins with all that there is: only what changed meanwhile is to be done now."""
+    old, new = {"uid": "u", "resourceVersion": "1"}, {"uid": "u", "resourceVersion": "2"}
+    await wired.child("pods", None, **old)
+    assert wired.queued == [], "nothing was listed yet; the list has it as well"
+    await wired.informer.resync(FakeKube(), [None])
+    await wired.child("pods", "ADDED", **old)
+    wired.queue._due.clear()
+    await wired.child("pods", None, **old)
+    assert wired.queued == []
+    await wired.child("pods", None, **new)
     assert wired.queued == [Key("models", "fraud")]
 
 

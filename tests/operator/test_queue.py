@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headgate.errors import MetricsError, NamespaceTerminating
-from headgate.queue import LONGEST_DELAY, Key, Queue
+from headgate.errors import KubernetesError, MetricsError, NamespaceTerminating
+from headgate.queue import LONGEST_DELAY, Key, Order, Queue
 from virtual_time import run
 
 A, B, C = (Key("models", name) for name in "abc")
@@ -279,3 +279,83 @@ def test_a_namespace_that_is_being_deleted_is_not_worth_a_warning(caplog: pytest
 
     run(told)
     assert [r.getMessage() for r in caplog.records] == ["models/b: no; again in 0.5 s"]
+
+
+IDLE = [Key("idle", str(number)) for number in range(20)]
+
+
+def ordered(clock: Any, workers: int = 4, apart: tuple[float, float] = (0.0, 0.0)) -> tuple[Queue, set[Key]]:
+    """A queue, and the keys that are urgent in it."""
+    urgent: set[Key] = set()
+    return Queue(clock, order=Order(urgent.__contains__, workers, apart)), urgent
+
+
+@story
+async def test_what_is_urgent_is_not_behind_what_is_idle(clock: Any) -> None:
+    queue, urgent = ordered(clock)
+    looks = Looks(clock, takes=5)
+    for key in IDLE:
+        queue.add(key)
+    async with working(queue, looks, workers=4):
+        await asyncio.sleep(1)
+        urgent.add(A)
+        queue.add(A)
+        await asyncio.sleep(1)
+    assert looks.done[-1] == (1, A)
+    assert len(looks.done) == 3, "half of the workers are never with idle keys"
+
+
+@story
+async def test_what_is_idle_is_not_forgotten_for_what_is_urgent(clock: Any) -> None:
+    queue, urgent = ordered(clock)
+    looks = Looks(clock, takes=1)
+    urgent.update(IDLE)
+    for key in IDLE:
+        looks.answers[key] = [0.0] * 100
+        queue.add(key)
+    queue.add(A)
+    async with working(queue, looks, workers=4):
+        await asyncio.sleep(0.5)
+    assert (0, A) in looks.done
+
+
+@story
+async def test_a_key_that_becomes_urgent_while_it_waits_moves_up(clock: Any) -> None:
+    queue, urgent = ordered(clock, workers=1)
+    looks = Looks(clock, takes=1)
+    for key in IDLE:
+        queue.add(key)
+    urgent.add(IDLE[-1])
+    queue.add(IDLE[-1], after=30)
+    async with working(queue, looks):
+        await asyncio.sleep(100)
+    assert looks.done[0] == (0, IDLE[-1])
+    assert len(looks.done) == len(IDLE)
+
+
+@story
+async def test_bursts_of_events_of_one_key_are_worked_on_together(clock: Any) -> None:
+    queue, urgent = ordered(clock, apart=(0.2, 1.0))
+    looks = Looks(clock)
+    looks.answers[A], looks.answers[B] = [60.0] * 100, [60.0] * 100
+    urgent.add(A)
+    async with working(queue, looks, workers=4):
+        for _ in range(200):
+            queue.add(A)
+            queue.add(B)
+            await asyncio.sleep(0.05)
+    times = {key: [t for t, k in looks.done if k == key] for key in (A, B)}
+    assert (len(times[A]), len(times[B])) == (50, 10)
+    assert times[A][0] == times[B][0] == 0, "the first event is worked on at once"
+
+
+@story
+async def test_a_failure_that_says_when_to_look_again_does_not_wait_longer(clock: Any) -> None:
+    queue, looks = Queue(clock), Looks(clock)
+    refused = KubernetesError("403")
+    refused.again = 3.0
+    looks.answers[A] = [refused] * 20
+    queue.add(A)
+    async with working(queue, looks):
+        await asyncio.sleep(40)
+    assert max(b - a for (a, _), (b, _) in pairwise(looks.done)) == 3
