@@ -10,6 +10,7 @@ HeadgateServingError
 │   │   └── AccessDenied       it wants other credentials
 │   ├── DigestMismatch         other bytes than the digest or the manifest promises
 │   │   └── ArtifactTruncated  fewer bytes than the manifest or the model itself promises
+│   ├── ArtifactTooLarge       more bytes than it may have
 │   ├── ArtifactInvalid        a broken manifest, a path that is none
 │   │   ├── PathOutside        a path or a link that leaves the folder
 │   │   ├── ModelMissing       no model inside
@@ -109,6 +110,13 @@ class ArtifactTruncated(DigestMismatch):
 
     reason = "ArtifactTruncated"
     exit_status = 16
+
+
+class ArtifactTooLarge(ArtifactError):
+    """It has more bytes than it may have. It is not fetched."""
+
+    reason = "ArtifactTooLarge"
+    exit_status = 23
 
 
 class ArtifactInvalid(ArtifactError):

@@ -233,6 +233,7 @@ GOOD: dict[str, Manifest] = {
     "every field": manifest(
         ("spec.model.uri", "https://models.example/fraud"),
         ("spec.model.digest", DIGEST),
+        ("spec.model.maxSize", "500Mi"),
         (
             "spec.runtime",
             {
@@ -867,6 +868,8 @@ BAD: tuple[Bad, ...] = (
     ),
     _bad("too many matches", "spec.traffic.match", [{"header": "a"}] * 21, "at most 20 items"),
     _bad("affinity by nothing", "spec.traffic.affinity", {}, "must name a header or a cookie", "rule"),
+    _bad("an artifact of a size without a unit", "spec.model.maxSize", "20GB", "must be a size"),
+    _bad("no artifact at all", "spec.model.maxSize", "0", "must be a size"),
     _bad("a body without a unit", "spec.traffic.maxBody", "10MB", "must be a size"),
     _bad("TLS without a Secret", "spec.traffic.tls", {}, "required", field="spec.traffic.tls.secret"),
     _bad("no name of a Secret", "spec.traffic.tls.secret", "Fraud_TLS", "should match pattern"),

@@ -66,6 +66,8 @@ NAMESPACE_VARIABLE = "HEADGATE_NAMESPACE"
 MODEL_VARIABLE = "HEADGATE_MODEL"
 REVISION_VARIABLE = "HEADGATE_REVISION"
 VERSION_VARIABLE = "HEADGATE_VERSION"
+MAX_BYTES_VARIABLE = "HEADGATE_MAX_BYTES"
+"""Of the fetcher: how large the artifact may be."""
 
 # What the operator publishes for routers without an API server: a file of a ConfigMap.
 PUBLISHED_FILE = "state.json"

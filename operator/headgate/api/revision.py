@@ -32,6 +32,9 @@ class FrozenRuntime(SpecModel):
     """Requests and limits of the runtime's container."""
     podTemplate: PodTemplate = PodTemplate()  # noqa: N815
     """Where and as whom the pods run."""
+    diskLimits: bool = False  # noqa: N815
+    """Whether the pods have limits for what they keep on a node's disk. The pods of a revision that was made before
+    there were such limits stay as they are."""
 
 
 class RevisionSpec(SpecModel):

@@ -59,6 +59,9 @@ class Model(SpecModel):
     """Where the artifact is: a folder with model.onnx (with a custom engine, any folder), or an .onnx file."""
     digest: Annotated[str, Field(pattern=DIGEST_PATTERN, max_length=71)] | None = None
     """SHA-256 of the artifact (`headgate digest`). Verified before the model is loaded."""
+    maxSize: Annotated[str, Field(pattern=SIZE_PATTERN, max_length=11)] = "20Gi"  # noqa: N815
+    """How large the artifact may be, such as 500Mi: a larger one is not fetched, and no pod takes more of its node's
+    disk for it."""
 
 
 class Autoscaling(SpecModel):
@@ -111,8 +114,9 @@ class Runtime(SpecModel):
     autoscaling: Autoscaling | None = None
     """Replaces `replicas` by an autoscaler."""
     resources: Resources = {}
-    """Requests and limits of the runtime's container, for example `nvidia.com/gpu: 1`. Where nothing is said of CPU or
-    memory, 100m and 128Mi are requested."""
+    """Requests and limits of the runtime's container, for example `nvidia.com/gpu: 1`. Where nothing is said of CPU,
+    memory or ephemeral-storage, 100m, 128Mi and 256Mi are requested. A custom engine may write 1Gi to /tmp, or as much
+    as its limit of ephemeral-storage."""
     podTemplate: PodTemplate = PodTemplate()  # noqa: N815
     """Where and as whom the pods run."""
 

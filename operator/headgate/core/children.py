@@ -25,6 +25,7 @@ _OWN_FAULTS = frozenset(
     {
         "ArtifactInvalid",
         "ArtifactNotFound",
+        "ArtifactTooLarge",
         "ArtifactTruncated",
         "BucketNotFound",
         "CrashLoopBackOff",

@@ -11,6 +11,7 @@ from headgate.api.stored import as_manifest
 from headgate.core.dataplane import ChildName
 from headgate.core.engines import engine_of
 from headgate.core.manifests.availability import autoscaler, disruption_budget, with_defaults
+from headgate.core.manifests.disk import Disk, disk_of
 from headgate.core.manifests.metadata import (
     Manifest,
     container_security,
@@ -25,7 +26,7 @@ from headgate.core.model import Observation, RevisionView
 REVISION_COPY = f"{GROUP}/revision-copy"
 """Annotation of a Deployment: what its ModelRevision holds, to make it again should somebody delete it."""
 
-_RESOURCES = {"requests": {"cpu": "100m", "memory": "128Mi"}}
+_REQUESTS = {"cpu": "100m", "memory": "128Mi"}
 
 DRAIN_SECONDS = 5
 """Between a pod's end being known and its SIGTERM, so that all routers have forgotten it."""
@@ -81,6 +82,7 @@ def _pod(o: Observation, view: RevisionView) -> Manifest:
     read_only = [{**m, "readOnly": True} for m in mounts]
     engine = engine_of(view.spec.runtime.engine)
     writable = [{"name": folder.strip("/").replace("/", "-"), "mountPath": folder} for folder in engine.writes]
+    disk = disk_of(view.spec, [m["name"] for m in writable])
     claim_mounts = [{"name": volume, "mountPath": f"/pvc/{c}", "readOnly": True} for volume, c in claims.items()]
     return {
         **{k: v for k, v in template.items() if v},
@@ -90,14 +92,12 @@ def _pod(o: Observation, view: RevisionView) -> Manifest:
         "securityContext": pod_security(),
         "terminationGracePeriodSeconds": 30 + DRAIN_SECONDS,
         "initContainers": [
-            _fetcher(o, view, [*mounts, *claim_mounts]),
+            _fetcher(o, view, [*mounts, *claim_mounts], disk),
             *engine.sidecars(o, view, read_only),
         ],
-        "containers": [_server(o, view, [*read_only, *writable])],
+        "containers": [_server(o, view, [*read_only, *writable], disk)],
         "volumes": [
-            {"name": "artifact", "emptyDir": {}},
-            {"name": "baseline", "emptyDir": {}},
-            *({"name": mount["name"], "emptyDir": {}} for mount in writable),
+            *disk.volumes,
             *(
                 {"name": volume, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
                 for volume, claim in claims.items()
@@ -106,7 +106,7 @@ def _pod(o: Observation, view: RevisionView) -> Manifest:
     }
 
 
-def _fetcher(o: Observation, view: RevisionView, mounts: list[Manifest]) -> Manifest:
+def _fetcher(o: Observation, view: RevisionView, mounts: list[Manifest], disk: Disk) -> Manifest:
     model, baseline = view.spec.model, view.status.baseline
     engine = engine_of(view.spec.runtime.engine)
     arguments = [
@@ -132,14 +132,17 @@ def _fetcher(o: Observation, view: RevisionView, mounts: list[Manifest]) -> Mani
         "imagePullPolicy": o.defaults.pull_policy,
         "command": ["headgate-fetch"],
         "args": arguments,
-        "env": view.spec.runtime.podTemplate.env,
+        "env": [*disk.environment, *view.spec.runtime.podTemplate.env],
         "securityContext": container_security(),
-        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
+        "resources": {
+            "requests": {"cpu": "50m", "memory": "64Mi", **disk.requests},
+            "limits": {"memory": "512Mi", **disk.limits},
+        },
         "volumeMounts": mounts,
     }
 
 
-def _server(o: Observation, view: RevisionView, mounts: list[Manifest]) -> Manifest:
+def _server(o: Observation, view: RevisionView, mounts: list[Manifest], disk: Disk) -> Manifest:
     runtime = view.spec.runtime
     return {
         "name": "runtime",
@@ -151,7 +154,7 @@ def _server(o: Observation, view: RevisionView, mounts: list[Manifest]) -> Manif
         "livenessProbe": http_probe("/v2/health/live", "http", periodSeconds=10, timeoutSeconds=5),
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
         "securityContext": container_security(),
-        "resources": with_defaults(runtime.resources, _RESOURCES),
+        "resources": with_defaults(runtime.resources, {"requests": {**_REQUESTS, **disk.requests}}),
         "volumeMounts": mounts,
     }
 

@@ -52,6 +52,7 @@ def _revision_spec(o: Observation) -> RevisionSpec:
             tools="" if engine_of(runtime.engine).counts_itself else o.defaults.serving_image,
             resources=runtime.resources,
             podTemplate=runtime.podTemplate,
+            diskLimits=True,
         ),
         governance=o.spec.governance,
         parent=o.status.stable.revision if o.status.stable else None,

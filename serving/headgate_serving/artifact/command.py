@@ -11,7 +11,7 @@ from headgate.api import contract
 
 from ..errors import ArtifactError
 from ..termination import write_termination_log
-from .download import Tools
+from .download import MAX_BYTES, Tools
 from .fetch import fetch, fetch_baseline_profile
 from .web import new_client
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None, wait: Callable[[float], None] = time
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # its lines hold whole URLs, signatures included
     with new_client() as client:
-        tools = Tools(client, wait, args.pvc_root, args.attempts)
+        tools = Tools(client, wait, args.pvc_root, args.attempts, args.max_bytes)
         try:
             fetched = fetch(args.uri, args.to, args.digest, tools, any_model=args.any_model)
         except ArtifactError as error:
@@ -67,6 +67,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(contract.FetchArgument.BASELINE_DIGEST, default=None)
     parser.add_argument(contract.FetchArgument.BASELINE_TO, default=Path("/baseline"), type=Path)
     parser.add_argument("--attempts", type=int, default=5, help="tries per file on errors of the network")
+    parser.add_argument(
+        "--max-bytes",
+        type=int,
+        default=int(os.environ.get(contract.MAX_BYTES_VARIABLE, MAX_BYTES)),
+        help="how large the artifact may be",
+    )
     parser.add_argument(
         "--pvc-root",
         type=Path,

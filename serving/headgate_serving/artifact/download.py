@@ -12,13 +12,14 @@ from typing import TypeVar
 
 import httpx
 
-from ..errors import ArtifactError, ArtifactUnreachable
+from ..errors import ArtifactError, ArtifactTooLarge, ArtifactUnreachable
 from .digest import FileEntry
 from .source import Source
 from .web import CannotResume
 
 logger = logging.getLogger(__name__)
 
+MAX_BYTES = 20 << 30
 _PROGRESS = 8 << 20  # bytes after which an interruption counts as the first one
 T = TypeVar("T")
 
@@ -31,13 +32,16 @@ class Tools:
     wait: Callable[[float], None]
     pvc_root: Path = Path("/pvc")
     attempts: int = 5
+    max_bytes: int = MAX_BYTES
+    """How large an artifact may be."""
 
 
 class Download:
-    """A file on its way; `size` bytes of it are on the disk."""
+    """A file on its way; `size` bytes of it are on the disk, of at most `max_bytes`."""
 
-    def __init__(self, source: Source, path: str, target: Path, promised: int | None) -> None:
+    def __init__(self, source: Source, path: str, target: Path, promised: int | None, max_bytes: int) -> None:
         self._source, self._path, self._target, self._promised = source, path, target, promised
+        self._max_bytes = max_bytes
         self._hasher = hashlib.sha256()
         self.size = 0
 
@@ -56,6 +60,7 @@ class Download:
     def _append(self) -> None:
         with self._target.open("ab" if self.size else "wb") as file:
             for piece in self._source.read(self._path, self.size):
+                check_size(repr(self._path), self.size + len(piece), self._max_bytes)
                 file.write(piece)
                 self._hasher.update(piece)
                 self.size += len(piece)
@@ -66,9 +71,18 @@ class Download:
         return FileEntry(self._hasher.hexdigest(), self.size)
 
 
+def check_size(what: str, size: int, max_bytes: int) -> None:
+    """Raises ArtifactTooLarge where that many bytes are too many."""
+    if size > max_bytes:
+        raise ArtifactTooLarge(
+            f"{what} has {size} bytes or more, and {max_bytes} are allowed; if that is the right artifact, "
+            "raise spec.model.maxSize"
+        )
+
+
 def bring(source: Source, path: str, target: Path, promised: int | None, tools: Tools) -> FileEntry:
     """Stream one file to `target`; what came of it. `promised` is its size in bytes, where that is known."""
-    download = Download(source, path, target, promised)
+    download = Download(source, path, target, promised, tools.max_bytes)
     return retrying(download.go_on, tools, lambda: download.size)
 
 

