@@ -20,10 +20,11 @@ import kopf
 from headgate.api import API_VERSION, contract
 from headgate.background import BackgroundReadings
 from headgate.core.dataplane.envoy import EnvoyDataPlane
+from headgate.edges.breaker import GuardedClient
 from headgate.edges.health import Health, application, listening
 from headgate.edges.kube import ApiServer, Kube
 from headgate.edges.lease import Connect, Election, LeaseSettings
-from headgate.edges.prometheus import Prometheus
+from headgate.edges.prometheus import QUERY_TIMEOUT, Prometheus
 from headgate.edges.telemetry import Telemetry
 from headgate.errors import HeadgateError, NotFound, WatchesBroken, cause_of, described
 from headgate.handlers import register, watch
@@ -164,7 +165,12 @@ class Operator:
         self.settings = settings
         self.kube = kube
         self.telemetry = Telemetry()
-        self.metrics = Prometheus(settings.prometheus_url, matchers=settings.prometheus_matchers)
+        self._guarded = GuardedClient(
+            f"{settings.prometheus_url.rstrip('/')}/api/v1/query?query=time()",
+            lambda is_open: self.telemetry.prometheus_answers.set(not is_open),
+            timeout=QUERY_TIMEOUT,
+        )
+        self.metrics = Prometheus(settings.prometheus_url, self._guarded, settings.prometheus_matchers)
         self._gained, self._lost = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         self.election = Election(
@@ -187,7 +193,9 @@ class Operator:
     def ready(self) -> Health:
         """The readiness probe: leads and knows what there is, or could take over at once."""
         if self._leader:
-            return self._leader.ready()
+            ready = self._leader.ready()
+            silent = "; Prometheus does not answer: rollouts hold" if self._guarded.is_open else ""
+            return Health(ready.well, ready.detail + silent)
         return Health(not self._waits_for, self._waits_for or "stands by")
 
     async def run(self) -> int:

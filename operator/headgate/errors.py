@@ -34,6 +34,8 @@ class KubernetesError(HeadgateError):
     reason = "KubernetesError"
     status = 0
     """The API server's HTTP status; 0 without an answer."""
+    retry_after: float | None = None
+    """Seconds after which it wants to be asked again, where it has no time."""
 
 
 class Conflict(KubernetesError):

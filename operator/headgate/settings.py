@@ -48,7 +48,7 @@ class Settings(BaseModel):
     """Labels that every series must have, as a JSON object, where one Prometheus shows more than this cluster."""
     watch_namespaces: str = ""
     """Namespaces to work in, separated by commas; empty for all."""
-    workers: int = Field(default=8, ge=1)
+    workers: int = Field(default=16, ge=1)
     """ModelDeployments that are reconciled at the same time; idle ones are half of them at most."""
     port: int = Field(default=8080, ge=0, le=65535)
     """Port of health and metrics."""

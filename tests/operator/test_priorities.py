@@ -7,11 +7,14 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
 from fakes import FakeKube
 from headgate import __main__ as process
 from headgate.api import contract
+from headgate.edges.breaker import GuardedClient
+from headgate.edges.prometheus import Prometheus
 from headgate.edges.telemetry import Telemetry
 from headgate.queue import Key
 from headgate.settings import Settings
@@ -85,9 +88,6 @@ async def leading(
 ) -> AsyncIterator[process.Leader]:
     """The leader's work, with everything but kopf."""
 
-    async def hang(*_: Any) -> None:
-        await asyncio.Event().wait()
-
     monkeypatch.setattr(process, "in_thread", hang)
     monkeypatch.setattr(process, "time", SimpleNamespace(monotonic=clock))
     election = SimpleNamespace(leading=True)
@@ -151,3 +151,26 @@ def test_a_rollout_that_runs_is_judged_first_after_a_failover(monkeypatch: pytes
         assert asked[0] == "zz-canary-0000"
 
     run(story)
+
+
+@pytest.mark.parametrize("after", [0.0, 15.0])
+def test_while_prometheus_hangs_nothing_waits_that_needs_no_metrics(
+    monkeypatch: pytest.MonkeyPatch, after: float
+) -> None:
+    """Forty rollouts ask it at the same time."""
+
+    async def story(clock: Callable[[], float]) -> None:
+        kube = await many(100, rolling_out=40)
+        url = "http://prometheus:9090"
+        client = GuardedClient(f"{url}/api/v1/query?query=time()", transport=httpx.MockTransport(hang))
+        async with leading(monkeypatch, kube, Prometheus(url, client), clock) as leader:
+            await asyncio.sleep(after)
+            acted_on = ask(kube, leader, "idle-0099", "v2")
+            assert await seconds_until(clock, acted_on) <= ACTED_ON_WITHIN
+        await client.aclose()
+
+    run(story)
+
+
+async def hang(*_: Any) -> Any:
+    await asyncio.Event().wait()

@@ -12,7 +12,7 @@ LEAST = {"HEADGATE_SERVING_IMAGE": "serving:1", "HEADGATE_ENVOY_IMAGE": "envoy:1
 def test_the_images_are_all_that_is_needed() -> None:
     found = read_settings(LEAST)
     assert (found.serving_image, found.envoy_image) == ("serving:1", "envoy:1")
-    assert (found.lease_seconds, found.workers, found.namespaces) == (15.0, 8, [])
+    assert (found.lease_seconds, found.workers, found.namespaces) == (15.0, 16, [])
 
 
 def test_every_setting_has_a_variable() -> None:

@@ -5,7 +5,9 @@ applies with field manager `headgate` through the asyncio client of the `kuberne
 not used, they refuse fields that they don't know.
 """
 
+import asyncio
 import json
+import random
 from collections.abc import Mapping, Sequence, Set
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -24,6 +26,12 @@ FIELD_MANAGER = "headgate"
 _OURS = (("fieldManager", FIELD_MANAGER),)
 REQUEST_TIMEOUT = 10.0
 """Seconds for one request."""
+
+ATTEMPTS = 3
+"""How often a request is sent that the API server has no time for."""
+
+LONGEST_PAUSE = 10.0
+"""Seconds of a Retry-After that are waited for; after that it is asked all the same."""
 
 PAGE = 500
 """Objects of one page of a list; each page has REQUEST_TIMEOUT."""
@@ -100,10 +108,11 @@ def path_of(api_version: str, kind: str, namespace: str | None, name: str = "", 
 
 
 class ApiServer:
-    """`Kube` over the network."""
+    """`Kube` over the network. Where the API server says when to come back (Retry-After), every request waits."""
 
     def __init__(self, api: kubernetes_client.ApiClient) -> None:
         self._api = api
+        self._not_before = 0.0
 
     @classmethod
     async def connect(cls) -> "ApiServer":
@@ -209,6 +218,29 @@ class ApiServer:
         body: Object | Objects | None = None,
         content: str = "application/json",
     ) -> Object:
+        for _ in range(ATTEMPTS - 1):
+            await self._paused()
+            try:
+                return await self._once(method, path, query, body, content)
+            except KubernetesError as error:
+                if error.retry_after is None:
+                    raise
+                self._pause(error.retry_after)
+        await self._paused()
+        return await self._once(method, path, query, body, content)
+
+    def _pause(self, seconds: float) -> None:
+        until = asyncio.get_running_loop().time() + min(seconds, LONGEST_PAUSE)
+        self._not_before = max(self._not_before, until)
+
+    async def _paused(self) -> None:
+        """Wait until the API server wants to be asked; not all at the same moment."""
+        if (left := self._not_before - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(left * random.uniform(1.0, 1.5))
+
+    async def _once(
+        self, method: str, path: str, query: Sequence[tuple[str, str]], body: Object | Objects | None, content: str
+    ) -> Object:
         try:
             request = await self._api.param_serialize(
                 method.upper(),
@@ -221,7 +253,9 @@ class ApiServer:
             response = await self._api.call_api(*request, _request_timeout=REQUEST_TIMEOUT)
             answer = await response.read()
             if not 200 <= response.status <= 299:
-                raise _refusal(response.status, response.reason, answer, f"{method} {path}")
+                refusal = _refusal(response.status, response.reason, answer, f"{method} {path}")
+                refusal.retry_after = _retry_after(response.status, response.headers.get("Retry-After"))
+                raise refusal
             parsed: Object = json.loads(answer)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise KubernetesError(f"{method} {path}: {cause_of(error)}") from error
@@ -231,6 +265,12 @@ class ApiServer:
 def _own_path(manifest: Object, subresource: str = "") -> str:
     meta = manifest["metadata"]
     return path_of(manifest["apiVersion"], manifest["kind"], meta["namespace"], meta["name"], subresource)
+
+
+def _retry_after(status: int, header: str | None) -> float | None:
+    """Seconds after which a request that the API server has not begun may be sent again; None: not to be repeated."""
+    busy = status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+    return float(header) if busy and header and header.isdecimal() else None
 
 
 def _refusal(status: int, reason: str, answer: bytes, request: str) -> KubernetesError:

@@ -27,6 +27,10 @@ class Telemetry:
         self.reconciled_at = Gauge(
             "headgate_reconciled_timestamp_seconds", "When a reconciliation last succeeded.", registry=self.registry
         )
+        self.prometheus_answers = Gauge(
+            "headgate_prometheus_answers", "0 while Prometheus does not answer: rollouts hold.", registry=self.registry
+        )
+        self.prometheus_answers.set(1)
         self.missed = Counter(
             "headgate_watch_missed",
             "Changes that a list has found and of which the watch had no event.",

@@ -1,7 +1,9 @@
 """The API server's client, against a small web server: paths, verbs, what errors become."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -9,7 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from fakes import connected_to
-from headgate.edges.kube import PAGE, PLURALS, ApiServer, path_of
+from headgate.edges import kube as kube_module
+from headgate.edges.kube import ATTEMPTS, PAGE, PLURALS, ApiServer, path_of
 from headgate.errors import Conflict, KubernetesError, NamespaceTerminating, NameTaken, NotFound
 
 SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "models", "name": "fraud"}}
@@ -46,6 +49,8 @@ class Server:
         self.body: Any = {"kind": "Something"}
         self.requests: list[Any] = []
         self.next_body: Callable[[], Any] | None = None
+        self.headers: dict[str, str] = {}
+        self.times: list[float] = []
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
         self.server = TestServer(app)
@@ -54,11 +59,12 @@ class Server:
         body = await request.json() if request.can_read_body else None
         query = dict(request.query)
         self.requests.append((request.method, request.path, query, request.headers.get("Content-Type"), body))
+        self.times.append(time.monotonic())
         if self.next_body:
             self.body = self.next_body()
         if isinstance(self.body, bytes):
-            return web.Response(status=self.status, body=self.body)
-        return web.json_response(self.body, status=self.status)
+            return web.Response(status=self.status, body=self.body, headers=self.headers)
+        return web.json_response(self.body, status=self.status, headers=self.headers)
 
 
 @pytest.fixture
@@ -280,3 +286,54 @@ async def test_discovery_says_which_resources_there_are(server: Server, kube: Ap
     assert "modeldeployments" in await kube.resources("headgate.dev/v1alpha1")
     assert await kube.resources("other.dev/v1") == frozenset()
     assert [r[1] for r in server.requests] == ["/apis", "/apis/headgate.dev/v1alpha1", "/apis"]
+
+
+VERBS: dict[str, Callable[[ApiServer], Any]] = {
+    "get": lambda kube: kube.get("v1", "Service", "models", "fraud"),
+    "list": lambda kube: kube.list("v1", "Service", None, {}),
+    "create": lambda kube: kube.create(SERVICE),
+    "replace": lambda kube: kube.replace(SERVICE),
+    "owned": lambda kube: kube.owned("v1", "Service", "models", "fraud", "uid-1"),
+    "apply": lambda kube: kube.apply(SERVICE),
+    "apply_status": lambda kube: kube.apply_status(SERVICE),
+    "delete": lambda kube: kube.delete("v1", "Service", "models", "fraud", "uid-1"),
+}
+PAUSE = 0.05
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("verb", VERBS)
+async def test_who_is_asked_to_come_back_later_does(
+    server: Server, kube: ApiServer, verb: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kube_module, "LONGEST_PAUSE", PAUSE)
+    answers = iter([status, status, 200])
+
+    def next_body() -> Any:
+        server.status = next(answers)
+        server.headers = {} if server.status == 200 else {"Retry-After": "1"}
+        return {"message": "too many requests"}
+
+    server.next_body = next_body
+    await VERBS[verb](kube)
+    assert min(b - a for a, b in pairwise(server.times)) >= PAUSE
+
+
+async def test_all_requests_wait_when_one_was_told_to(
+    server: Server, kube: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kube_module, "LONGEST_PAUSE", PAUSE)
+    server.status, server.headers = 429, {"Retry-After": "1"}
+    with pytest.raises(KubernetesError, match="429"):
+        await VERBS["get"](kube)
+    assert len(server.times) == ATTEMPTS, "then the caller decides when to try again"
+    server.status, told = 200, server.times[-2]
+    await VERBS["list"](kube)
+    assert server.times[-1] - told >= PAUSE
+
+
+async def test_a_refusal_without_a_time_is_not_repeated(server: Server, kube: ApiServer) -> None:
+    server.status, server.body = 503, {"message": "etcd is down"}
+    with pytest.raises(KubernetesError, match="503"):
+        await VERBS["get"](kube)
+    assert len(server.times) == 1
