@@ -9,7 +9,7 @@ export PYTHONPATH := e2e:.
 export ORT_DISABLE_TELEMETRY := 1
 CODE := operator/headgate serving/headgate_serving cli/headgate_cli tools e2e tests
 
-.PHONY: help setup demo test test-all unit e2e endurance lint fmt crds images calibration conformance bench-serving bench-hostile bench-router bench-shadow bench-standby bench-follow \
+.PHONY: help setup demo test test-all unit e2e endurance lint fmt crds images calibration conformance sbom bench-serving bench-hostile bench-router bench-shadow bench-standby bench-follow \
 	clean distclean lock cluster-up cluster-down cluster-status cluster-shell cluster-kubeconfig venv
 
 help: ## list the targets
@@ -73,6 +73,15 @@ images: setup ## build the container images, without Docker
 calibration: venv ## simulate whether alpha is kept and how soon bad versions are found: the tables of docs/evidence.md
 	@$(BIN)/python -m bench.calibration
 
+# From what the images are built from; the packages of the base image are in that one's own.
+sbom: venv ## list the Python packages of the images, with hashes, as CycloneDX: dist/sbom
+	@mkdir -p dist/sbom
+	@for image in operator serving serving-cuda; do \
+		PYTHONWARNINGS=ignore $(BIN)/uv run --quiet --no-project --isolated --with-requirements requirements/sbom.txt \
+			cyclonedx-py requirements requirements/$$image.txt --pyproject pyproject.toml --mc-type application \
+			--output-reproducible --output-format JSON --output-file dist/sbom/$$image.cdx.json || exit 1; \
+		echo "wrote dist/sbom/$$image.cdx.json"; done
+
 conformance: setup ## serve over 2,000 models that others made and compare with ONNX Runtime: docs/conformance.md (ten minutes)
 	@$(BIN)/python -m bench.conformance --write
 	@$(BIN)/python -m bench.conformance.h2spec --write
@@ -110,6 +119,7 @@ lock: venv ## pin the newest versions of all dependencies
 	@printf '%s\n' mlflow-skinny aiohttp alembic flask flask-cors numpy pandas sqlalchemy | \
 		$(PIN) - --output-file requirements/mlflow.txt
 	@echo uv | $(PIN) - --output-file requirements/uv.txt
+	@echo cyclonedx-bom | $(PIN) - --output-file requirements/sbom.txt
 	@$(PIN) bench/conformance/exporters.in --output-file bench/conformance/exporters.txt
 
 # Who starts it is noted with it: this make, or the one that has called it.
