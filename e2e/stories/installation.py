@@ -40,6 +40,7 @@ class Headgate:
         images = world.images
         values = {
             "images": {name: images[name] for name in ("operator", "serving", "envoy")},
+            "operator": {"env": [{"name": "HEADGATE_DRIFT_SECONDS", "value": "10"}]},
             "prometheus": {
                 "embedded": {"enabled": True, "image": images["prometheus"], "scrapeInterval": "1s"},
             },

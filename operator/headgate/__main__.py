@@ -71,7 +71,9 @@ class Leader:
             Order(self.informer.users_wait, self._settings.workers, APART),
         )
         plane = EnvoyDataPlane()
-        self._background = BackgroundReadings(operator.metrics, plane, self.queue.add)
+        self._background = BackgroundReadings(
+            operator.metrics, plane, self.queue.add, drift_every=self._settings.drift_seconds
+        )
         defaults = self._settings.defaults
         self.reconciler = Reconciler(
             self._kube,

@@ -6,10 +6,13 @@ for them. At most one reading of a model and a few of all models run at a time. 
 
 import asyncio
 import logging
+import random
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from headgate.api import contract
 from headgate.api.spec import Spec
@@ -17,9 +20,9 @@ from headgate.api.status import Retiring, Status
 from headgate.core.dataplane import DataPlane
 from headgate.core.model import Drift, Foreign
 from headgate.core.provenance import ModelPods, sift
-from headgate.core.statistics.counters import TARGET_POD, Series
-from headgate.core.statistics.drift import FeatureDrift, follow
-from headgate.core.statistics.history import SPAN, STEP, blocks_of
+from headgate.core.statistics.counters import TARGET_POD
+from headgate.core.statistics.difference import Floats
+from headgate.core.statistics.history import STEP, History, Profile, profile_of
 from headgate.edges.prometheus import MetricsSource
 from headgate.edges.promql import AnyOf, Labels, StartsWith
 from headgate.errors import MetricsError
@@ -29,8 +32,16 @@ from headgate.queue import Key
 
 log = logging.getLogger("headgate.background")
 
-DRIFT_EVERY = 15.0
-"""Seconds between two readings of the drift of one model's inputs."""
+DRIFT_EVERY = 300.0
+"""Seconds between two readings of the drift of one model's inputs, give or take a fifth."""
+
+DRIFT_AGAIN = 60.0
+"""Seconds after which one is tried again that failed."""
+
+_BY = ("feature", "bin", "layout")
+
+_VALUES_AT_ONCE = 40_000
+"""Numbers in one answer about drift: a few megabytes."""
 
 READING_SECONDS = 30.0
 """Seconds for one reading, whatever Prometheus does."""
@@ -61,7 +72,8 @@ class Readings:
 class _Known:
     drift: Drift | None = None
     drift_of: str = ""
-    drift_at: float = -DRIFT_EVERY
+    drift_due: float = 0.0
+    history: History | None = None
     drifted: tuple[str, ...] | None = None
     """Features, at the reading before."""
     foreign: Foreign | None = None
@@ -79,6 +91,9 @@ class BackgroundReadings:
     on_news: Callable[[Key], None]
     """Called with each model of which there is something new."""
     clock: Callable[[], float] = time.time
+    drift_every: float = DRIFT_EVERY
+    jitter: Callable[[], float] = lambda: random.uniform(0.8, 1.2)
+    """So that models are not all looked at in the same second."""
     known: KnownPods = field(default_factory=KnownPods)
     _known: dict[Key, _Known] = field(default_factory=dict)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_A_TIME))
@@ -99,7 +114,7 @@ class BackgroundReadings:
         state = self._known.setdefault(key, _Known())
         if state.reading and not state.reading.done():
             return
-        with_drift = status.stable is not None and self.clock() - state.drift_at >= DRIFT_EVERY
+        with_drift = status.stable is not None and self.clock() >= state.drift_due
         if status.retiring or with_drift:
             own = self.known.seen(key, ModelPods(self.plane.pods(key.name, pods)))
             routers = _Routers(own, self._running(key, pods))
@@ -129,11 +144,7 @@ class BackgroundReadings:
                 if status.retiring and await self._read_released(key, state, status.retiring, routers):
                     self.on_news(key)
                 if with_drift and status.stable:
-                    state.drift_at, state.drift_of = self.clock(), status.stable.revision
-                    state.drift = await self._drift(key, state.drift_of, spec.monitoring.drift.tolerance)
-                    before, state.drifted = state.drifted, tuple(f.feature for f in state.drift.features if f.drifted)
-                    if state.drifted != before:
-                        self.on_news(key)
+                    await self._read_drift(key, state, status.stable.revision, spec.monitoring.drift.tolerance)
         except (MetricsError, TimeoutError) as error:
             log.debug("%s/%s: %s", *key, error)
         except Exception:
@@ -142,6 +153,16 @@ class BackgroundReadings:
     def _running(self, key: Key, pods: Sequence[Object]) -> list[str]:
         running = [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Running"]
         return sorted(self.plane.pods(key.name, running))
+
+    async def _read_drift(self, key: Key, state: _Known, stable: str, tolerance: float) -> None:
+        if state.drift_of != stable:
+            state.drift_of, state.history = stable, None
+        state.drift_due = self.clock() + DRIFT_AGAIN
+        state.drift = await self._drift(key, state, stable, tolerance)
+        state.drift_due = self.clock() + self.drift_every * self.jitter()
+        before, state.drifted = state.drifted, tuple(f.feature for f in state.drift.features if f.drifted)
+        if state.drifted != before:
+            self.on_news(key)
 
     async def _read_released(self, key: Key, state: _Known, retiring: Sequence[Retiring], routers: "_Routers") -> bool:
         """Whether more is released than was known."""
@@ -155,29 +176,46 @@ class BackgroundReadings:
         )
         return bool(state.released - before)
 
-    async def _drift(self, key: Key, stable: str, tolerance: float) -> Drift:
+    async def _drift(self, key: Key, state: _Known, stable: str, tolerance: float) -> Drift:
         # Pods of the last day are too many to name: those of a ReplicaSet begin with the name of the Deployment.
-        labels: Labels = {**labels_of(key), contract.REVISION: stable, TARGET_POD: StartsWith(f"{stable}-")}
-        told = await self.metrics.totals(contract.FEATURE_REFERENCE, labels, ("feature", "bin", "layout"))
-        reference = {of: count for of, count in told.items() if _LAYOUT.fullmatch(of[2])}
-        if not reference:
+        whose: Labels = {**labels_of(key), contract.REVISION: stable, TARGET_POD: StartsWith(f"{stable}-")}
+        told = await self.metrics.largest(contract.FEATURE_REFERENCE, whose, _BY)
+        profile = profile_of({(f, b, layout): n for (f, b, layout), n in told.items() if _LAYOUT.fullmatch(layout)})
+        if not profile.features:
+            state.history = None
             return Drift()
-        layouts = AnyOf(tuple(sorted({layout for _, _, layout in reference})))
-        live = await self.metrics.history(contract.FEATURES, {**labels, "layout": layouts}, SPAN, STEP)
-        return Drift(tuple(_features(live, reference, tolerance)))
+        if state.history is None or state.history.fingerprint != profile.fingerprint:
+            state.history = History(profile.fingerprint, len(profile.places))
+        source = _Blocks(self.metrics, whose, profile)
+        now = await self.metrics.now()
+        ends = state.history.missing(now)
+        at_once = max(1, _VALUES_AT_ONCE // len(profile.places))
+        for at in range(0, len(ends), at_once):
+            page = ends[at : at + at_once]
+            state.history.add(page, await source.read(page, STEP))
+        newest = await source.read([now], now - state.history.end)
+        # Beside the decisions: a wide model takes a good part of a second.
+        features = await asyncio.to_thread(state.history.drift, profile, newest[:, 0], tolerance)
+        return Drift(features, profile.left_out)
 
 
-def _features(
-    live: Sequence[Series], reference: Mapping[tuple[str, ...], float], tolerance: float
-) -> list[FeatureDrift]:
-    blocks = blocks_of(live)
-    features: dict[tuple[str, str], dict[str, float]] = {}
-    for (feature, bin_, layout), count in reference.items():
-        features.setdefault((feature, layout), {})[bin_] = count
-    return [
-        follow(feature, blocks.get((feature, layout), ()), bins, tolerance, len(features))
-        for (feature, layout), bins in sorted(features.items())
-    ]
+@dataclass(frozen=True)
+class _Blocks:
+    """Where the rows of one profile's bins are read from."""
+
+    metrics: MetricsSource
+    whose: Labels
+    profile: Profile
+
+    async def read(self, ends: Sequence[float], seconds: float) -> Floats:
+        """Rows [bins, len(ends)] in the `seconds` before each of `ends`."""
+        layouts: Labels = {"layout": AnyOf(tuple(sorted({layout for _, _, layout in self.profile.places})))}
+        found = await self.metrics.gains(contract.FEATURES, self.whose, layouts, _BY, ends, seconds)
+        rows = np.zeros((len(self.profile.places), len(ends)))
+        for (feature, bin_, layout), gained in found.items():
+            if (place := self.profile.places.get((feature, bin_, layout))) is not None:
+                rows[place] = gained
+        return rows
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,8 @@ class Settings(BaseModel):
     """Samples older than this are no data. At least three scrape intervals."""
     prometheus_matchers: Json[dict[Annotated[str, Field(pattern=LABEL_NAME)], str]] = Field(default={})
     """Labels that every series must have, as a JSON object, where one Prometheus shows more than this cluster."""
+    drift_seconds: float = Field(default=300.0, ge=5)
+    """Between two looks at the drift of one model's inputs, give or take a fifth."""
     watch_namespaces: str = ""
     """Namespaces to work in, separated by commas; empty for all."""
     workers: int = Field(default=16, ge=1)

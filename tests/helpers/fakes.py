@@ -7,11 +7,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from kubernetes.aio import client
 
 from headgate.api import MODEL_LABEL
 from headgate.core.statistics.counters import Series
 from headgate.edges.kube import ApiServer
+from headgate.edges.promql import Labels
 from headgate.errors import Conflict, KubernetesError, MetricsError, NameTaken, NotFound
 from headgate.observe import Children
 
@@ -199,15 +201,27 @@ class FakeMetrics:
         if self.takes:
             await asyncio.sleep(self.takes)
 
-    async def totals(self, metric: str, labels: Mapping[str, Any], by: tuple[str, ...]) -> Any:
+    async def largest(self, metric: str, labels: Mapping[str, Any], by: tuple[str, ...]) -> Any:
         self.asked.append((metric, labels, by))
         await self._wait()
         if self.error:
             raise self.error
         return self.sums.get(metric, {})
 
-    async def history(self, metric: str, labels: Mapping[str, Any], span: float, step: float) -> tuple[Any, ...]:
-        self.asked.append((metric, labels, (span, step)))
-        if self.error:
-            raise self.error
-        return tuple(self.points)
+    async def gains(
+        self, metric: str, whose: Labels, more: Labels, by: tuple[str, ...], ends: Sequence[float], seconds: float
+    ) -> dict[tuple[str, ...], Any]:
+        self.asked.append((metric, {**whose, **more}, (tuple(ends), seconds)))
+        if self.error or len(self.asked) > self.error_after:
+            raise self.error or MetricsError("no more")
+        found: dict[tuple[str, ...], Any] = {}
+        for series in self.points:
+            gained = np.array([_height(series, end) - _height(series, end - seconds) for end in ends])
+            whose_bin = tuple(series.labels[name] for name in by)
+            found[whose_bin] = found.get(whose_bin, 0.0) + gained
+        return found
+
+
+def _height(series: Series, at: float) -> float:
+    """Of a counter that began at 0."""
+    return max((value for t, value in series.samples if t <= at), default=0.0)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,17 +14,18 @@ from fakes import FakeMetrics
 from headgate.api.contract import ROUTER_ROUTES as ROUTES
 from headgate.api.contract import ROUTER_WATCH_AGE as ALIVE
 from headgate.api.spec import Spec
-from headgate.background import AT_A_TIME, DRIFT_EVERY, READING_SECONDS, BackgroundReadings, Readings
+from headgate.background import AT_A_TIME, DRIFT_AGAIN, DRIFT_EVERY, READING_SECONDS, BackgroundReadings, Readings
 from headgate.core.dataplane.envoy import EnvoyDataPlane
 from headgate.core.model import Drift
 from headgate.core.statistics.counters import Series
 from headgate.core.statistics.drift import FeatureDrift
-from headgate.edges.promql import AnyOf
+from headgate.core.statistics.history import MOST_BINS
+from headgate.edges.promql import AnyOf, StartsWith
 from headgate.errors import MetricsError
 from headgate.queue import Key
 from model_pods import pod_of, scraped
 from virtual_time import run
-from world import LAYOUT, Behaviour, World, stable_of
+from world import LAYOUT, START, Behaviour, World, stable_of
 
 KEY = Key("models", "fraud")
 
@@ -35,7 +37,9 @@ class Scene:
         self.world, self.metrics = world, FakeMetrics()
         self.news: list[Any] = []
         self.pods: list[Any] = []
-        self.readings = BackgroundReadings(self.metrics, EnvoyDataPlane(), self.news.append, lambda: self.world.now)
+        self.readings = BackgroundReadings(
+            self.metrics, EnvoyDataPlane(), self.news.append, lambda: self.world.now, jitter=lambda: 1.0
+        )
 
     async def features(self) -> Sequence[FeatureDrift]:
         """Read once; the drift that there has to be."""
@@ -66,7 +70,7 @@ REFERENCE = {
 
 
 def counted(at: list[Any], **counts: Any) -> list[Any]:
-    """Counters of one pod at points in time, up to each of which it had counted so many rows."""
+    """Counters of one pod at points in time, up to each of which it had counted so many rows since the one before."""
     bins = {"young": ("age", "n00 [0,9]"), "old": ("age", "n01 (9,20]"), "sex": ("sex", "c00 1")}
     return [
         Series(
@@ -79,12 +83,15 @@ def counted(at: list[Any], **counts: Any) -> list[Any]:
 
 async def test_drift_is_read_from_stables_counts_of_the_last_day_in_the_profiles_layout(stable: Scene) -> None:
     stable.metrics.sums = {"headgate_feature_reference": REFERENCE}
-    stable.metrics.points = counted([0.0], young=[9000], sex=[9000])
+    stable.metrics.points = counted([START - 60], young=[9000], sex=[9000])
     age, sex = await stable.features()
     assert (age.feature, age.rows, age.distance, age.drifted) == ("age", 9000, 0.5, True)
     assert (sex.feature, sex.rows, sex.distance, sex.drifted) == ("sex", 9000, 0.0, False)
-    metric, labels, looked = stable.metrics.asked[-1]
-    assert (metric, looked) == ("headgate_feature_bin_total", (24 * 3600, 1800))
+    (_, _, (ends, seconds)), (metric, labels, (newest, since)) = stable.metrics.asked[-2:]
+    assert metric == "headgate_feature_bin_total"
+    assert (len(ends), ends[-1] - ends[0], seconds) == (48, 47 * 1800, 1800), "a day of half-hours"
+    assert (newest, since) == ((stable.metrics.time,), stable.metrics.time - ends[-1]), "and what came since"
+    assert labels["pod"] == StartsWith(f"{stable_of(stable.world.status).revision}-")
     assert labels["headgate_revision"] == stable_of(stable.world.status).revision
     assert labels["layout"] == AnyOf((LAYOUT,))
 
@@ -102,21 +109,72 @@ async def test_a_layout_that_none_has_made_enters_no_question(stable: Scene) -> 
 async def test_a_change_is_found_after_a_long_quiet_time_and_forgotten_when_it_is_over(stable: Scene) -> None:
     stable.metrics.sums = {"headgate_feature_reference": REFERENCE}
     quiet, changed = [1000] * 47, [1400]
-    at = [1800.0 * n for n in range(50)]
-    stable.metrics.points = counted(at[:48], young=[10**6, *quiet], old=[10**6, *quiet])
+    at = [START - 1800 * (47 - n) - 900 for n in range(47)]
+    stable.metrics.points = counted(at, young=quiet, old=quiet)
     assert not (await stable.features())[0].drifted
-    stable.metrics.points = counted(at[:49], young=[10**6, *quiet, *changed], old=[10**6, *quiet, 600])
+    stable.metrics.points = counted([*at, START + 1], young=[*quiet, *changed], old=[*quiet, 600])
     age = (await stable.features())[0]
     assert age.distance < age.limit
     assert age.drifted
-    healed = {"young": [10**6, *quiet, 1400, 5000], "old": [10**6, *quiet, 600, 5000]}
-    stable.metrics.points = counted(at, **healed)
+    healed = {"young": [*quiet, 1400, 5000], "old": [*quiet, 600, 5000]}
+    stable.metrics.points = counted([*at, START + 1, START + 1801], **healed)
+    await stable.read(1800)
     assert not (await stable.features())[0].drifted
+
+
+async def test_a_block_that_is_complete_is_asked_for_once(stable: Scene) -> None:
+    stable.metrics.sums = {"headgate_feature_reference": REFERENCE}
+    at = [START - 60, START + 1500, START + 2700]
+    stable.metrics.points = counted(at, young=[100, 300, 500], old=[100, 300, 500])
+    assert (await stable.features())[0].rows == 200
+    stable.metrics.asked.clear()
+    assert (await stable.read()).drift
+    assert [looked for metric, _, looked in stable.metrics.asked if "bin" in metric][:-1] == []
+    stable.metrics.asked.clear()
+    assert (await stable.features())[0].rows == 200
+    stable.world.now = START + 3000
+    stable.metrics.asked.clear()
+    assert (await stable.features())[0].rows == 1800
+    assert [looked for metric, _, looked in stable.metrics.asked if "bin" in metric][:-1] == [((START + 1800,), 1800)]
+
+
+async def test_what_was_read_before_prometheus_went_away_is_not_asked_for_again(stable: Scene) -> None:
+    stable.metrics.sums = {
+        "headgate_feature_reference": {("f", f"n{n:03} ({n},{n + 1}]", LAYOUT): 9.0 for n in range(999)}
+    }
+    stable.metrics.error_after = 2
+    assert (await stable.read()).drift is None
+    stable.metrics.error_after = math.inf
+    asked = len(stable.metrics.asked)
+    assert (await stable.read(1.0)).drift is None, "it is tried again a minute later"
+    assert (await stable.read(DRIFT_AGAIN)).drift
+    ends = [
+        looked[0] for metric, _, looked in stable.metrics.asked[:2] + stable.metrics.asked[asked:] if "bin" in metric
+    ]
+    assert sum(map(len, ends)) == 48 + 1
+
+
+async def test_more_bins_than_there_is_room_for_are_left_out_by_name(stable: Scene) -> None:
+    bins = {(f"f{f:03}", f"c{b:02} x", LAYOUT): 10.0 for f in range(MOST_BINS // 50 + 7) for b in range(50)}
+    stable.metrics.sums = {"headgate_feature_reference": bins}
+    drift = (await stable.read()).drift
+    assert drift
+    assert (len(drift.features), drift.left_out) == (MOST_BINS // 50, 7)
+    assert drift.features[-1].feature == f"f{MOST_BINS // 50 - 1:03}"
+
+
+async def test_a_new_profile_begins_anew(stable: Scene) -> None:
+    stable.metrics.sums = {"headgate_feature_reference": REFERENCE}
+    stable.metrics.points = counted([START - 60], young=[9000], sex=[9000])
+    await stable.read()
+    stable.metrics.sums = {"headgate_feature_reference": dict(list(REFERENCE.items())[:2])}
+    (age,) = await stable.features()
+    assert (age.feature, age.rows) == ("age", 9000)
 
 
 async def test_a_look_is_asked_for_when_the_drifted_features_change_and_not_otherwise(stable: Scene) -> None:
     stable.metrics.sums = {"headgate_feature_reference": REFERENCE}
-    stable.metrics.points = counted([0.0], young=[9000], sex=[9000])
+    stable.metrics.points = counted([START - 60], young=[9000], sex=[9000])
     await stable.read()
     await stable.read()
     assert stable.news == [KEY]

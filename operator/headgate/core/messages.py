@@ -8,6 +8,9 @@ from headgate.api.status import Budget, Evidence, Rollout, Status
 from headgate.core.model import Foreign, Observation, Workload
 from headgate.core.signals.evidence import compared
 
+_LISTED, _NAME_LENGTH = 20, 60
+"""Features that a message names at most, and how much of a name."""
+
 _NAMED = 5
 """Pods and revisions that a message names at most."""
 
@@ -79,6 +82,18 @@ def waiting_for_routers(revisions: Sequence[str]) -> str:
         f"The pods of {', '.join(revisions[:_NAMED])} stay until every router pod has said, in headgate_router_routes, "
         "that it sends them nothing. Is Prometheus there, and does it scrape the routers' port agent-metrics?"
     )
+
+
+def some_of(names: Sequence[str]) -> str:
+    """Names in a message: the first ones, shortened, and how many more there are."""
+    named = [name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 1]}…" for name in names[:_LISTED]]
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(named) + more
+
+
+def features_left_out(count: int) -> str:
+    """Why not every feature is looked at."""
+    return f" TooManyBins: {count} features, the last ones by name, have no room and are not looked at."
 
 
 def foreign_pods(foreign: Foreign) -> str:

@@ -164,6 +164,8 @@ class Drift:
     """The newest comparison of live inputs with the profile; empty where there is nothing to compare."""
 
     features: tuple[FeatureDrift, ...] = ()
+    left_out: int = 0
+    """Features that are too many to be looked at."""
 
 
 @dataclass(frozen=True)

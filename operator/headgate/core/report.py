@@ -184,19 +184,20 @@ def _drift(o: Observation, status: Status) -> ConditionState:
             "NoProfile",
             "Stable counts no inputs: its artifact has no profile.json, or it is not scraped.",
         )
+    left_out = messages.features_left_out(o.drift.left_out) if o.drift.left_out else ""
     drifted = sorted(f.feature for f in o.drift.features if f.drifted)
     if drifted:
         return (
             "True",
             "InputsDrifted",
             f"Live inputs have moved away from the reference profile by more than "
-            f"{o.spec.monitoring.drift.tolerance:g}: {', '.join(drifted)}. This is no reason to roll back; look at the "
-            "data, and consider training with newer rows.",
+            f"{o.spec.monitoring.drift.tolerance:g}: {messages.some_of(drifted)}. This is no reason to roll back; look "
+            f"at the data, and consider training with newer rows.{left_out}",
         )
     return (
         "False",
         "NoDrift",
-        f"All features stay within {o.spec.monitoring.drift.tolerance:g} of the profile.",
+        f"All features stay within {o.spec.monitoring.drift.tolerance:g} of the profile.{left_out}",
     )
 
 

@@ -1,18 +1,21 @@
-"""Prometheus: raw samples of the counters that decisions are made of, and totals for drift.
+"""Prometheus: raw samples of the counters that decisions are made of, and sums over pods for drift.
 
 Called by `observe` and `background`. Answers are checked with pydantic and handed to `core.statistics.counters` as they
 are.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Protocol
 
 import httpx
+import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
+from headgate.api.contract import STARTED
 from headgate.core.statistics.counters import Series
-from headgate.edges.promql import Labels, selector
+from headgate.core.statistics.difference import Floats
+from headgate.edges.promql import Labels, gained, selector
 from headgate.errors import MetricsError
 
 QUERY_TIMEOUT = 5.0
@@ -41,13 +44,18 @@ class MetricsSource(Protocol):
         `since` None: before `now`. Raises MetricsError.
         """
 
-    async def totals(self, metric: str, labels: Labels, by: tuple[str, ...]) -> dict[tuple[str, ...], float]:
-        """Current sum of `metric` for each value of the labels `by`. Raises MetricsError."""
-
-    async def history(self, metric: str, labels: Labels, span: float, step: float) -> tuple[Series, ...]:
-        """`metric` of each target at the full multiples of `step` seconds within the last `span`, and now.
+    async def largest(self, metric: str, labels: Labels, by: tuple[str, ...]) -> dict[tuple[str, ...], float]:
+        """Largest current value of `metric` for each value of the labels `by`: what each pod says of the same thing.
 
         Raises MetricsError.
+        """
+
+    async def gains(
+        self, metric: str, whose: Labels, more: Labels, by: tuple[str, ...], ends: Sequence[float], seconds: float
+    ) -> dict[tuple[str, ...], Floats]:
+        """Rows that all pods of `whose` counted in the `seconds` before each of `ends`, which are as far apart.
+
+        By the values of the labels `by`; `more` chooses among the counters. Raises MetricsError.
         """
 
 
@@ -64,10 +72,6 @@ class _Result(BaseModel):
 class _Data(BaseModel):
     resultType: Literal["matrix", "vector", "scalar", "string"]  # noqa: N815
     result: list[_Result] = []
-
-
-_Points = dict[tuple[tuple[str, str], ...], tuple[tuple[float, float], ...]]
-"""Samples by labels."""
 
 
 class _Scalar(BaseModel):
@@ -88,7 +92,6 @@ class Prometheus:
         self.url = url.rstrip("/")
         self._matchers = dict(matchers or {})
         self._client = client or httpx.AsyncClient(timeout=QUERY_TIMEOUT)
-        self._past: dict[tuple[str, float, float], tuple[float, _Points]] = {}
 
     async def close(self) -> None:
         """Close all connections."""
@@ -107,38 +110,34 @@ class Prometheus:
         data = await self._query(f"{self._selector(metrics, labels)}[{max(1, math.ceil(span))}s]", at=now)
         return tuple(Series(r.metric, tuple(r.values)) for r in data.result)
 
-    async def totals(self, metric: str, labels: Labels, by: tuple[str, ...]) -> dict[tuple[str, ...], float]:
+    async def largest(self, metric: str, labels: Labels, by: tuple[str, ...]) -> dict[tuple[str, ...], float]:
         """See `MetricsSource`."""
-        data = await self._query(f"sum by ({', '.join(by)}) ({self._selector((metric,), labels)})")
+        data = await self._query(f"max by ({', '.join(by)}) ({self._selector((metric,), labels)})")
         return {tuple(r.metric.get(b, "") for b in by): r.value[1] for r in data.result if r.value}
 
-    async def history(self, metric: str, labels: Labels, span: float, step: float) -> tuple[Series, ...]:
-        """See `MetricsSource`. The past does not change: it is read once for each step, and kept until the next."""
-        now = await self.now()
-        end = math.floor(now / step) * step
-        selector = self._selector((metric,), labels)
-        self._past = {asked: past for asked, past in self._past.items() if past[0] >= end - step}
-        cached = self._past.get((selector, span, step))
-        if cached is None or cached[0] != end:
-            cached = (end, await self._range(selector, end - span, end, step))
-            self._past[selector, span, step] = cached
-        points = dict(cached[1])
-        for result in (await self._query(selector, at=now)).result:
-            if result.value and now > end:
-                labels_of = tuple(sorted(result.metric.items()))
-                points[labels_of] = (*points.get(labels_of, ()), (now, result.value[1]))
-        return tuple(Series(dict(labels_of), samples) for labels_of, samples in points.items())
+    async def gains(
+        self, metric: str, whose: Labels, more: Labels, by: tuple[str, ...], ends: Sequence[float], seconds: float
+    ) -> dict[tuple[str, ...], Floats]:
+        """See `MetricsSource`."""
+        expression = gained(metric, STARTED, {**whose, **self._matchers}, more, by, seconds)
+        found = dict[tuple[str, ...], Floats]()
+        for result in (await self._range(expression, ends[0], ends[-1], max(1.0, seconds))).result:
+            points = found.setdefault(tuple(result.metric.get(b, "") for b in by), np.zeros(len(ends)))
+            for at, value in result.values:
+                place = round((at - ends[0]) / max(1.0, seconds))
+                if 0 <= place < len(ends):
+                    points[place] = value
+        return found
 
     def _selector(self, metrics: tuple[str, ...], labels: Labels) -> str:
         return selector(metrics, {**labels, **self._matchers})
 
-    async def _range(self, expression: str, start: float, end: float, step: float) -> _Points:
+    async def _range(self, expression: str, start: float, end: float, step: float) -> _Data:
         parameters = {"query": expression, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
         try:
-            data = _Data.model_validate(await self._raw("query_range", parameters))
+            return _Data.model_validate(await self._raw("query_range", parameters))
         except ValidationError as error:
             raise MetricsError(f"{self.url} gave an answer that is none: {error.errors()[0]['msg']}.") from error
-        return {tuple(sorted(r.metric.items())): tuple(r.values) for r in data.result}
 
     async def now(self) -> float:
         """See `MetricsSource`."""

@@ -45,8 +45,11 @@ class Server:
     async def samples(self, since: float | None = NOW - 10) -> tuple[Any, ...]:
         return await self.source.samples(("good", "bad"), LABELS, NOW, since)
 
-    async def totals(self) -> dict[Any, Any] | dict[str, Any]:
-        return await self.source.totals("bins", {"a": "b"}, ("feature", "bin"))
+    async def largest(self) -> dict[Any, Any] | dict[str, Any]:
+        return await self.source.largest("bins", {"a": "b"}, ("feature", "bin"))
+
+    async def gains(self) -> dict[Any, Any]:
+        return await self.source.gains("bins", {"a": "b"}, {"layout": "l"}, ("bin",), [NOW - 60, NOW], 60.0)
 
 
 async def test_raw_samples_are_read_by_prometheus_own_clock() -> None:
@@ -81,86 +84,33 @@ async def test_more_is_looked_back_when_asked_for(since: float | None, span: int
     assert server.asked[0][1].endswith(f"[{span}s]")
 
 
-async def test_totals_are_read_by_their_labels() -> None:
+async def test_the_largest_values_are_read_by_their_labels() -> None:
     server = Server(
         vector(
             {"metric": {"feature": "age", "bin": "n00"}, "value": [NOW, "12"]},
             {"metric": {"feature": "age"}, "value": [NOW, "3"]},
         )
     )
-    assert await server.totals() == {("age", "n00"): 12.0, ("age", ""): 3.0}
-    assert server.asked[0][1] == 'sum by (feature, bin) ({__name__=~"bins",a="b"})'
+    assert await server.largest() == {("age", "n00"): 12.0, ("age", ""): 3.0}
+    assert server.asked[0][1] == 'max by (feature, bin) ({__name__=~"bins",a="b"})'
 
 
 async def test_nothing_found_is_no_error() -> None:
     assert await Server().samples() == ()
-    assert await Server(vector()).totals() == {}
+    assert await Server(vector()).largest() == {}
+    assert await Server().gains() == {}
 
 
-class Counting:
-    """A Prometheus with one counter, or with none, whose clock the test sets."""
-
-    def __init__(self) -> None:
-        self.now, self.there = 10_000.0, True
-        self.asked: list[Any] = []
-        self.source = Prometheus("http://prometheus", httpx.AsyncClient(transport=httpx.MockTransport(self._handle)))
-
-    def _handle(self, request: Any) -> Any:
-        asked = request.url.params
-        if asked["query"] == "time()":
-            return httpx.Response(200, json={"status": "success", "data": {"result": [self.now, str(self.now)]}})
-        self.asked.append((request.url.path, dict(asked)))
-        found = [{"metric": {"bin": "n00", "pod": "p"}}] if self.there else []
-        if request.url.path.endswith("query_range"):
-            start, end, step = (float(asked[name]) for name in ("start", "end", "step"))
-            times = [start + n * step for n in range(int((end - start) / step) + 1)]
-            return httpx.Response(
-                200, json=matrix(*({**one, "values": [[t, f"{t:.0f}"] for t in times]} for one in found))
-            )
-        return httpx.Response(200, json=vector(*({**one, "value": [self.now, f"{self.now:.0f}"]} for one in found)))
-
-    async def history(self) -> tuple[Any, ...]:
-        return await self.source.history("bins", {"a": "b"}, 300.0, 100.0)
-
-
-async def test_history_is_read_at_full_steps_and_now() -> None:
-    server = Counting()
-    server.now = 10_030.0
-    (series,) = await server.history()
-    assert series.labels == {"bin": "n00", "pod": "p"}
-    assert series.samples == tuple((t, t) for t in (9700.0, 9800.0, 9900.0, 10_000.0, 10_030.0))
-    (path, asked), (_, newest) = server.asked
+async def test_gains_of_all_pods_are_read_at_equal_distances() -> None:
+    bins = [("n00", [[NOW - 60, "3"], [NOW, "5"]]), ("n01", [[NOW, "7"]]), ("n02", [[NOW + 600, "7"]])]
+    server = Server(matrix(*({"metric": {"bin": name}, "values": values} for name, values in bins)))
+    found = await server.gains()
+    assert {name: rows.tolist() for (name,), rows in found.items()} == {"n00": [3, 5], "n01": [0, 7], "n02": [0, 0]}
+    ((path, query, _),) = server.asked
     assert path == "/api/v1/query_range"
-    assert asked == {"query": '{__name__=~"bins",a="b"}', "start": "9700.000", "end": "10000.000", "step": "100.000"}
-    assert newest["query"] == asked["query"]
-    assert newest["time"] == "10030.000"
-
-
-async def test_the_past_is_read_once_for_each_step() -> None:
-    server = Counting()
-    for server.now in (10_030.0, 10_060.0, 10_099.0):
-        await server.history()
-    assert [path.rsplit("/")[-1] for path, _ in server.asked] == ["query_range", "query", "query", "query"]
-    for server.now in (10_100.0, 10_130.0):
-        (series,) = await server.history()
-    assert [path.rsplit("/")[-1] for path, _ in server.asked[4:]] == ["query_range", "query", "query"]
-    assert [t for t, _ in series.samples] == [9800, 9900, 10_000, 10_100, 10_130]
-    assert len(server.source._past) == 1
-
-
-async def test_at_a_full_step_nothing_is_there_twice() -> None:
-    server = Counting()
-    (series,) = await server.history()
-    assert [t for t, _ in series.samples] == [9700, 9800, 9900, 10_000]
-
-
-async def test_a_history_of_nothing_is_no_error_and_a_pod_may_be_new() -> None:
-    server = Counting()
-    server.there, server.now = False, 10_030.0
-    assert await server.history() == ()
-    server.there = True
-    (series,) = await server.history()
-    assert series.samples == ((10_030.0, 10_030.0),)
+    assert query.startswith("sum by (bin) (")
+    assert '{__name__=~"bins",a="b",layout="l"} offset 60s' in query
+    assert '{__name__=~"headgate_start_time_seconds",a="b"} > time() - 60' in query
 
 
 FAILURES = {
@@ -195,14 +145,12 @@ async def test_whatever_goes_wrong_with_the_samples_is_a_metrics_error(name: str
 
 
 @pytest.mark.parametrize("name", FAILURES)
-async def test_whatever_goes_wrong_with_the_history_is_a_metrics_error(name: str) -> None:
-    server = Server(FAILURES[name])
+async def test_whatever_goes_wrong_with_the_gains_is_a_metrics_error(name: str) -> None:
     with pytest.raises(MetricsError):
-        await server.source.history("bins", {}, 300.0, 100.0)
-    assert server.source._past == {}
+        await Server(FAILURES[name]).gains()
 
 
-TOTALS = {
+VALUES = {
     "no number": vector({"metric": {}, "value": [NOW, "many"]}),
     "not a number": vector({"metric": {}, "value": [NOW, "NaN"]}),
     "no end": vector({"metric": {}, "value": [NOW, "+Inf"]}),
@@ -210,10 +158,10 @@ TOTALS = {
 }
 
 
-@pytest.mark.parametrize("name", TOTALS)
-async def test_whatever_goes_wrong_with_the_totals_is_a_metrics_error(name: str) -> None:
+@pytest.mark.parametrize("name", VALUES)
+async def test_whatever_goes_wrong_with_the_values_is_a_metrics_error(name: str) -> None:
     with pytest.raises(MetricsError):
-        await Server(TOTALS[name]).totals()
+        await Server(VALUES[name]).largest()
 
 
 @pytest.mark.parametrize("result", [[], None, "x", ["x", "1"], [None, "1"], [[1], "1"], ["NaN", "1"], {}])
@@ -243,8 +191,8 @@ async def test_any_json_is_an_answer_or_a_metrics_error(body: dict[str, Any]) ->
     server = Server(httpx.Response(200, content=dumped(body)))
     try:
         await server.samples()
-        await server.totals()
-        await server.source.history("bins", {}, 300.0, 100.0)
+        await server.largest()
+        await server.gains()
     except MetricsError:
         pass
 

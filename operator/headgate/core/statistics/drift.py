@@ -19,7 +19,7 @@ the sum of the differences of all shares. A feature has drifted where one of two
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,19 +110,15 @@ def look(blocks: ArrayLike, reference: ArrayLike, categorical: bool, tolerance: 
 
 
 def follow(
-    feature: str,
-    blocks: Sequence[Mapping[str, float]],
-    reference: Mapping[str, float],
-    tolerance: float,
-    features: int = 1,
+    feature: str, bins: Sequence[str], blocks: ArrayLike, reference: ArrayLike, tolerance: float, features: int = 1
 ) -> FeatureDrift:
-    """Compare consecutive blocks of live counts by bin with the profile's: all together, and as they came.
+    """Compare consecutive blocks of live counts [W, B] with the profile's [B]: all together, and as they came.
 
-    Bins are named and ordered as in the contract.
+    `bins` [B] are named as in the contract, and may come in any order.
     """
-    bins = sorted({*reference, *(b for block in blocks for b in block)}, key=_order)
-    n = np.array([[block.get(b, 0.0) for b in bins] for block in blocks]).reshape(len(blocks), len(bins))
-    m = np.array([reference.get(b, 0.0) for b in bins])
+    order = sorted(range(len(bins)), key=lambda at: _order(bins[at]))
+    n = np.asarray(blocks, dtype=np.float64)[:, order]
+    m = np.asarray(reference, dtype=np.float64)[order]
     if n.sum() <= 0 or m.sum() <= 0:
         return FeatureDrift(feature, int(n.sum()), 0.0, 1.0)
     categorical = not any(b.startswith("n") for b in bins)

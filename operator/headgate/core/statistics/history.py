@@ -1,75 +1,109 @@
-"""From the counters of all pods at points in time to the blocks of rows in between. Called by `background` for drift.
+"""The rows that drift is judged by: how many came in each bin, in blocks of half an hour, a day back.
 
-Between two points a counter has gained its difference. Where any counter of a pod is lower than before, its process
-began anew, and all of them count from 0; so does a pod that was not there at the first point. What a pod counted
-between its last point and its end is lost: some rows fewer, of no particular kind.
-
-Of what was there at the first point of all nobody knows the age. It is the first block, and is only used while there
-is hardly anything after it: in the first half-hour of a model, or of a Prometheus that lost its data.
+Called by `background`. Prometheus adds up the pods (`edges.promql.gained`), so what is kept of a model is one array. A
+block is complete at each full multiple of `STEP`, does not change any more, and is asked for once.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from headgate.core.statistics.counters import Series
-from headgate.core.statistics.drift import FIRST_LOOK
-
-SPAN = 24 * 3600.0
-"""Seconds that are looked back: a whole day, so that every hour of the day is in it; a drift of last week is news no
-more. A Prometheus that keeps less gives less."""
+from headgate.core.statistics.difference import Floats
+from headgate.core.statistics.drift import FeatureDrift, follow
 
 STEP = 1800.0
-"""Seconds of a block: 48 of them. The detector finds what began with any block. Half as long would cost twice as much
-to read, and a change that matters lasts longer."""
+"""Seconds of a block. The detector finds what began with any block. Half as long would cost twice as much to read, and
+a change that matters lasts longer."""
 
-Block = Mapping[str, float]
-"""Rows by bin."""
+BLOCKS = 48
+"""Blocks that are looked back: a whole day, so that every hour of the day is in it; a drift of last week is news no
+more. A Prometheus that keeps less gives less."""
 
-Feature = tuple[str, str]
-"""Name and layout."""
+MOST_BINS = 10_000
+"""Bins of all features of a model together that are looked at."""
 
-
-def blocks_of(series: Iterable[Series]) -> dict[Feature, list[Block]]:
-    """The blocks of each feature in the order of time, the last of them up to now and perhaps short.
-
-    `series` have the labels feature, bin and layout, and samples at points that all of them share; a series has none
-    at a point where it was not there.
-    """
-    targets: dict[str, list[Series]] = defaultdict(list)
-    for counter in series:
-        if counter.samples:
-            targets[counter.target].append(counter)
-    times = sorted({t for of_target in targets.values() for counter in of_target for t, _ in counter.samples})
-    place = {t: at for at, t in enumerate(times)}
-    features: dict[Feature, list[dict[str, float]]] = {}
-    for of_target in targets.values():
-        for counter, gains in zip(of_target, _gains(of_target, place), strict=True):
-            labels, bin_ = counter.labels, counter.labels.get("bin", "")
-            blocks = features.setdefault((labels.get("feature", ""), labels.get("layout", "")), [{} for _ in times])
-            for at in np.flatnonzero(gains).tolist():
-                blocks[at][bin_] = blocks[at].get(bin_, 0.0) + float(gains[at])
-    return {feature: _known(blocks) for feature, blocks in features.items()}
+Bin = tuple[str, str, str]
+"""Feature, bin, layout."""
 
 
-def _gains(target: list[Series], place: Mapping[float, int]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """What each counter of one pod gained up to each point [series, points]."""
-    values = np.full((len(target), len(place)), np.nan)
-    for row, counter in enumerate(target):
-        for t, value in counter.samples:
-            values[row, place[t]] = value
-    there = np.flatnonzero(~np.isnan(values).all(axis=0))
-    present = np.nan_to_num(values[:, there])
-    gained = np.diff(present, axis=1, prepend=0.0)
-    anew = (gained < 0).any(axis=0)
-    gained[:, anew] = present[:, anew]
-    result = np.zeros(values.shape)
-    result[:, there] = gained
-    return result
+@dataclass(frozen=True)
+class Profile:
+    """The counts of a reference, and in which order bins are kept."""
+
+    places: Mapping[Bin, int]
+    counts: Floats
+    """[bins]"""
+    features: tuple[tuple[str, tuple[str, ...], int], ...]
+    """Name, bins, and where they begin."""
+    left_out: int = 0
+    """Features beyond MOST_BINS: the last ones by name."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for profiles with the same bins."""
+        return hashlib.sha256(repr(list(self.places)).encode()).hexdigest()
 
 
-def _known(blocks: list[dict[str, float]]) -> list[Block]:
-    """Without the first block, if the others say enough."""
-    later = blocks[1:]
-    return list(later if sum(sum(block.values()) for block in later) >= FIRST_LOOK else blocks)
+def profile_of(counts: Mapping[Bin, float]) -> Profile:
+    """The features of a reference by name, as many as there is room for."""
+    features: dict[tuple[str, str], list[str]] = {}
+    for feature, bin_, layout in sorted(counts):
+        features.setdefault((feature, layout), []).append(bin_)
+    places: dict[Bin, int] = {}
+    kept = list[tuple[str, tuple[str, ...], int]]()
+    for (feature, layout), bins in features.items():
+        if len(places) + len(bins) > MOST_BINS:
+            break
+        kept.append((feature, tuple(bins), len(places)))
+        places |= {(feature, bin_, layout): len(places) + at for at, bin_ in enumerate(bins)}
+    reference = np.array([counts[bin_] for bin_ in places], dtype=np.float64)
+    return Profile(places, reference, tuple(kept), len(features) - len(kept))
+
+
+@dataclass
+class History:
+    """The complete blocks of one model up to `end`."""
+
+    fingerprint: str
+    bins: int
+    end: float = -math.inf
+    """Seconds since the epoch, by Prometheus' clock."""
+    _counts: NDArray[np.float32] = field(init=False)
+    """[bins, BLOCKS], the newest last. Exact up to 16 million rows of a bin in a block."""
+
+    def __post_init__(self) -> None:
+        self._counts = np.zeros((self.bins, BLOCKS), dtype=np.float32)
+
+    def missing(self, now: float) -> Sequence[float]:
+        """The ends of complete blocks that are not known yet, in the order of time."""
+        last = math.floor(now / STEP)
+        first = last - BLOCKS + 1 if self.end == -math.inf else max(round(self.end / STEP) + 1, last - BLOCKS + 1)
+        return [at * STEP for at in range(first, last + 1)]
+
+    def add(self, ends: Sequence[float], gained: Floats) -> None:
+        """Take in the next complete blocks, with their rows [bins, len(ends)]."""
+        gone = BLOCKS if self.end == -math.inf else min(BLOCKS, round((ends[-1] - self.end) / STEP))
+        self._counts = np.roll(self._counts, -gone, axis=1)
+        self._counts[:, BLOCKS - gone :] = 0
+        self._counts[:, BLOCKS - len(ends) :] = gained
+        self.end = ends[-1]
+
+    def drift(self, profile: Profile, newest: Floats, tolerance: float) -> tuple[FeatureDrift, ...]:
+        """Each feature's verdict; `newest` [bins] are the rows since `end`, of a block that is not complete yet."""
+        blocks = np.concatenate([self._counts, newest[:, None]], axis=1, dtype=np.float64).T
+        blocks = blocks[np.argmax(blocks.any(axis=1)) :]
+        return tuple(
+            follow(
+                feature,
+                bins,
+                blocks[:, at : at + len(bins)],
+                profile.counts[at : at + len(bins)],
+                tolerance,
+                len(profile.features),
+            )
+            for feature, bins, at in profile.features
+        )

@@ -1,7 +1,7 @@
 """Drift: the band, the distance in the bins' own order, and what counts as beyond it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -10,10 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headgate.core.statistics import drift
 from headgate.core.statistics.detector import threshold
-from headgate.core.statistics.drift import FeatureDrift, band, follow, look, reference_error
+from headgate.core.statistics.drift import FeatureDrift, band, look, reference_error
 
 BINS = ("below", "n00 [0,1]", "n01 (1,2]", "n02 (2,3]", "above")
+
+
+def follow(
+    feature: str, blocks: Sequence[Mapping[str, float]], reference: Mapping[str, float], tolerance: float
+) -> FeatureDrift:
+    """Blocks and reference by the names of their bins."""
+    bins = sorted({*reference, *(b for block in blocks for b in block)}, reverse=True)
+    rows = np.array([[block.get(b, 0.0) for b in bins] for block in blocks]).reshape(len(blocks), len(bins))
+    return drift.follow(feature, bins, rows, [reference.get(b, 0.0) for b in bins], tolerance)
 
 
 def compare(feature: str, live: Mapping[str, float], reference: Mapping[str, float], tolerance: float) -> FeatureDrift:

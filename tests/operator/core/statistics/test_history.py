@@ -1,79 +1,83 @@
-"""Blocks of rows from the counters of pods that come, go and begin anew."""
+"""A day of blocks in one array."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.core.statistics.counters import Series
-from headgate.core.statistics.history import blocks_of
+from headgate.core.statistics.history import BLOCKS, MOST_BINS, STEP, History, Profile, profile_of
 
-AGE = ("age", "l1")
-
-
-def counter(
-    pod: str, bin_: str, samples: dict[Any, Any] | dict[str, Any], feature: str = "age", layout: str = "l1"
-) -> Series:
-    labels = {"feature": feature, "layout": layout, "bin": bin_, "instance": pod}
-    return Series(labels, tuple((float(t), float(v)) for t, v in samples.items()))
+NOW = 1_800_000_000.0
+YOUNG, OLD, SEX = ("age", "n00 [0,9]", "l"), ("age", "n01 (9,20]", "l"), ("sex", "c00 1", "l")
+PROFILE = profile_of({SEX: 2000.0, OLD: 1000.0, YOUNG: 1000.0})
 
 
-def test_between_two_points_a_counter_gains_its_difference() -> None:
-    a = counter("p", "a", {0: 1000, 60: 1100, 120: 1150})
-    b = counter("p", "b", {0: 500, 60: 500, 120: 700})
-    assert blocks_of([a, b]) == {AGE: [{"a": 100}, {"a": 50, "b": 200}]}
+def history(profile: Profile = PROFILE) -> History:
+    return History(profile.fingerprint, len(profile.places))
 
 
-def test_pods_are_added_up_and_layouts_and_features_kept_apart() -> None:
-    found = blocks_of(
-        [
-            counter("p", "a", {0: 0, 60: 100}),
-            counter("q", "a", {0: 0, 60: 50}),
-            counter("p", "a", {0: 0, 60: 300}, layout="l2"),
-            counter("p", "a", {0: 0, 60: 400}, feature="sex"),
-        ]
-    )
-    assert found == {AGE: [{"a": 150}], ("age", "l2"): [{"a": 300}], ("sex", "l1"): [{"a": 400}]}
+def rows(found: History, *newest: float) -> list[Any]:
+    """Rows by feature."""
+    return [feature.rows for feature in found.drift(PROFILE, np.array(newest or [0.0] * 3), 0.1)]
 
 
-def test_when_a_process_began_anew_all_its_counters_count_from_zero() -> None:
-    """The bin that is higher than before, by chance, too."""
-    a = counter("p", "a", {0: 1000, 60: 900})
-    b = counter("p", "b", {0: 100, 60: 110})
-    untouched = counter("q", "b", {0: 100, 60: 110})
-    assert blocks_of([a, b, untouched]) == {AGE: [{"a": 900, "b": 110 + 10}]}
+def test_a_profile_has_its_features_by_name_with_their_bins_side_by_side() -> None:
+    assert PROFILE.places == {YOUNG: 0, OLD: 1, SEX: 2}
+    assert PROFILE.counts.tolist() == [1000.0, 1000.0, 2000.0]
+    assert PROFILE.features == (("age", ("n00 [0,9]", "n01 (9,20]"), 0), ("sex", ("c00 1",), 2))
 
 
-def test_a_pod_that_comes_later_counts_from_zero_and_one_that_goes_is_no_drop() -> None:
-    stays = counter("p", "a", {0: 0, 60: 100, 120: 200})
-    comes = counter("q", "a", {60: 40, 120: 50})
-    goes = counter("r", "a", {0: 70, 60: 80})
-    assert blocks_of([stays, comes, goes]) == {AGE: [{"a": 100 + 40 + 10}, {"a": 100 + 10}]}
+def test_the_same_bins_are_the_same_profile_whatever_their_counts() -> None:
+    same = profile_of({YOUNG: 1.0, OLD: 2.0, SEX: 3.0})
+    assert same.fingerprint == PROFILE.fingerprint
+    assert profile_of({YOUNG: 1.0, OLD: 2.0}).fingerprint != PROFILE.fingerprint
+    assert profile_of({(f, b, "l2"): 1.0 for f, b, _ in (YOUNG, OLD, SEX)}).fingerprint != PROFILE.fingerprint
 
 
-def test_a_hole_in_the_points_loses_nothing() -> None:
-    seen = counter("p", "a", {0: 0, 60: 100, 240: 400})
-    other = counter("q", "a", {0: 0, 60: 0, 120: 0, 180: 0, 240: 0})
-    assert blocks_of([seen, other]) == {AGE: [{"a": 100}, {}, {}, {"a": 300}]}
+def test_no_profile_has_more_bins_than_there_is_room_for() -> None:
+    wide = profile_of({(f"f{f:03}", f"c{b:04}", "l"): 1.0 for f in range(12) for b in range(1000)})
+    assert (len(wide.features), len(wide.places), wide.left_out) == (10, MOST_BINS, 2)
+    assert profile_of({("f", f"c{b:05}", "l"): 1.0 for b in range(MOST_BINS + 1)}).left_out == 1
 
 
-def test_what_was_counted_before_the_first_point_is_used_while_there_is_nothing_else() -> None:
-    assert blocks_of([counter("p", "a", {0: 5000})]) == {AGE: [{"a": 5000}]}
-    assert blocks_of([counter("p", "a", {0: 5000, 60: 5099})]) == {AGE: [{"a": 5000}, {"a": 99}]}
-    assert blocks_of([counter("p", "a", {0: 5000, 60: 5100})]) == {AGE: [{"a": 100}]}
+def test_at_first_a_day_is_missing_and_then_what_has_become_complete() -> None:
+    found = history()
+    ends = found.missing(NOW + 100)
+    assert (len(ends), ends[-1], ends[0]) == (BLOCKS, NOW, NOW - (BLOCKS - 1) * STEP)
+    found.add(ends, np.zeros((3, BLOCKS)))
+    assert found.missing(NOW + STEP - 1) == []
+    assert found.missing(NOW + 2 * STEP) == [NOW + STEP, NOW + 2 * STEP]
+    assert len(found.missing(NOW + 1000 * STEP)) == BLOCKS
 
 
-def test_no_series_are_no_blocks() -> None:
-    assert blocks_of([]) == {}
-    assert blocks_of([counter("p", "a", {})]) == {}
+def test_blocks_leave_after_a_day() -> None:
+    found = history()
+    found.add(found.missing(NOW), np.ones((3, BLOCKS)))
+    assert rows(found) == [2 * BLOCKS, BLOCKS]
+    found.add([NOW + STEP], np.array([[10.0], [0.0], [10.0]]))
+    assert rows(found, 1, 1, 2) == [2 * (BLOCKS - 1) + 12, BLOCKS - 1 + 12]
+    found.add(found.missing(NOW + 1000 * STEP)[-1:], np.zeros((3, 1)))
+    assert rows(found) == [0, 0]
 
 
-@given(st.lists(st.lists(st.integers(0, 50), min_size=4, max_size=4), min_size=2, max_size=20))
-def test_without_restarts_the_blocks_add_up_to_what_was_gained(gains: list[Any]) -> None:
-    totals = np.cumsum(np.array(gains), axis=0)
-    series = [counter("p", f"b{at}", dict(enumerate(totals[:, at]))) for at in range(4)]
-    (blocks,) = blocks_of(series).values()
-    gained = totals[-1] - totals[0]
-    expected = gained if gained.sum() >= 100 else totals[-1]
-    assert [sum(block.get(f"b{at}", 0) for block in blocks) for at in range(4)] == expected.tolist()
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=8), st.integers(1, 7))
+def test_however_the_blocks_are_read_the_last_day_is_there(pauses: Sequence[int], page: int) -> None:
+    found, now = history(), NOW
+    for pause in pauses:
+        now += pause * STEP
+        ends = found.missing(now)
+        for at in range(0, len(ends), page):
+            part = ends[at : at + page]
+            found.add(part, np.tile([end / STEP - NOW / STEP + 10_000 for end in part], (3, 1)))
+    expected = [now / STEP - NOW / STEP + 10_000 - back for back in range(BLOCKS)]
+    assert rows(found)[1] == sum(expected)
+    assert not math.isinf(found.end)
+
+
+def test_what_a_model_costs_is_one_array() -> None:
+    bins = profile_of({(f"f{f:02}", f"n{b:02} x", "l"): 1.0 for f in range(20) for b in range(13)})
+    found = history(bins)
+    assert found._counts.nbytes == 260 * BLOCKS * 4 < 50 * 1024

@@ -1,0 +1,1 @@
+"""What the operator costs: memory and CPU for each model."""
