@@ -237,6 +237,31 @@ class LabelSelector(SpecModel):
     """All of these hold."""
 
 
+Cidr = Annotated[str, Field(pattern=r"^[0-9a-fA-F:.]{2,45}/[0-9]{1,3}$", max_length=49)]
+
+
+class IpBlock(SpecModel):
+    """Addresses."""
+
+    cidr: Cidr
+    """A range, such as 10.0.0.0/8."""
+    except_: Annotated[list[Cidr], Field(max_length=20)] | None = Field(default=None, alias="except")
+    """Ranges in it that are left out."""
+
+
+class NetworkPeer(SpecModel):
+    """Who connects: pods, or addresses."""
+
+    RULES = (pod_rules.SELECTORS_OR_ADDRESSES,)
+
+    podSelector: LabelSelector | None = None  # noqa: N815
+    """Pods by their labels, of the model's namespace unless namespaceSelector says otherwise."""
+    namespaceSelector: LabelSelector | None = None  # noqa: N815
+    """Pods of which namespaces."""
+    ipBlock: IpBlock | None = None  # noqa: N815
+    """Addresses outside of the cluster."""
+
+
 class PodTerm(SpecModel):
     """Near to, or far from which pods."""
 
@@ -297,6 +322,7 @@ _BY_NAME = Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernet
 
 Resources = Annotated[dict[str, Any], ReadAs(ResourceRequirements)]
 Toleration = Annotated[dict[str, Any], ReadAs(TolerationOfTaint)]
+Peer = Annotated[dict[str, Any], ReadAs(NetworkPeer)]
 Affinity = Annotated[dict[str, Any], ReadAs(PodPlaces)]
 PullSecrets = Annotated[
     list[Annotated[dict[str, Any], ReadAs(PullSecret)]], Field(max_length=20), _BY_NAME, AfterValidator(_names_differ)

@@ -84,6 +84,12 @@ LABEL_KEYS = Rule(
     message="must have keys that labels can have: at most 63 characters, perhaps behind a DNS name and a slash",
 )
 
+SELECTORS_OR_ADDRESSES = Rule(
+    cel="has(self.ipBlock) != (has(self.podSelector) || has(self.namespaceSelector))",
+    holds=lambda peer: (peer.ipBlock is None) != (peer.podSelector is None and peer.namespaceSelector is None),
+    message="must have a podSelector, a namespaceSelector or both, or else an ipBlock",
+)
+
 ONE_VALUE = Rule(
     cel="!has(self.valueFrom) || !has(self.value) || self.value == ''",
     holds=lambda variable: variable.valueFrom is None or not variable.value,

@@ -15,6 +15,7 @@ from headgate.api.pod_parts import (
     Labels,
     ObjectName,
     OptionalName,
+    Peer,
     PullSecrets,
     Resources,
     Toleration,
@@ -264,6 +265,9 @@ class Traffic(SpecModel):
     """Encrypt connections to the routers."""
     authentication: Authentication | None = None
     """Ask clients who they are."""
+    clients: Annotated[list[Peer], Field(max_length=20)] = []
+    """Who may connect to the routers, as in a NetworkPolicy; everybody where nobody is named. The cluster's network
+    enforces it, where the chart's networkPolicies are on."""
     accessLog: Literal["All", "Errors"] = "All"  # noqa: N815
     """Which requests the routers log, a line each, without what is in them."""
     fallback: Annotated[list[Fallback], Field(max_length=4)] = []

@@ -50,6 +50,18 @@ def test_everybody_reaches_the_routers_and_the_routers_alone_reach_the_pods(engi
     assert all(reaches(objects, router, runtime, port) for port in (8000, 8001))
 
 
+def test_with_named_clients_nobody_else_reaches_the_routers() -> None:
+    shop = {"podSelector": {"matchLabels": {"app": "shop"}}}
+    gateway = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "gateway"}}}
+    _, objects, router, runtime = observed(NAMED, traffic={"clients": [shop, gateway]})
+    for source in (NEIGHBOUR, Pod("gateway")):
+        assert reaches(objects, source, router, 8080)
+        assert not reaches(objects, source, router, 8003)
+        assert not reaches(objects, source, runtime, 8000)
+    for source in (STRANGER, SCRAPER, OTHERS_ROUTER, Pod("tenant", NEIGHBOUR.labels)):
+        assert not reaches(objects, source, router, 8080)
+
+
 def test_samples_for_a_monitor_come_from_the_models_own_routers() -> None:
     _, objects, router, runtime = observed(NAMED, runtime=CUSTOM)
     assert reaches(objects, router, runtime, 8002)

@@ -1,7 +1,7 @@
 """Who may connect to a model's routers and to its pods: NetworkPolicies, enforced where the cluster's network does so.
 
-Users reach the routers alone, so that whoever is to be let in, counted and limited is; the model's pods take requests
-of no one but their own routers. Kubelets' probes come from the node, which policies let through.
+Users reach the routers alone, and can't pass by what these ask, limit and count; the model's pods take requests of no
+one but their own routers. Kubelets' probes come from the node, which policies let through.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ def network_policies(o: Observation) -> list[Manifest]:
             o,
             router_name(o),
             contract.ROUTER_COMPONENT,
-            _let_in(_EVERYBODY, contract.ROUTER_HTTP_PORT),
+            _let_in(o.spec.traffic.clients, contract.ROUTER_HTTP_PORT),
             _let_in(access.scrapers, contract.ROUTER_METRICS_PORT, contract.AGENT_PORT),
         ),
         _policy(
