@@ -20,6 +20,7 @@ from headgate.api.status import RevisionRef, Status
 from headgate.background import DRIFT_EVERY, BackgroundReadings
 from headgate.core.dataplane.envoy import EnvoyDataPlane
 from headgate.edges.prometheus import Prometheus
+from headgate.edges.prometheus_access import Access
 from headgate.queue import Key
 
 WIDTHS = (20, 100, 500)
@@ -84,7 +85,7 @@ class Models:
         self.answers = Answers(features)
         client = httpx.AsyncClient(transport=httpx.MockTransport(self._handle))
         self.readings = BackgroundReadings(
-            Prometheus("http://prometheus", client),
+            Prometheus(Access(("http://prometheus",)), lambda *_, **__: client),
             EnvoyDataPlane(),
             lambda _: None,
             lambda: self.answers.now,
@@ -117,11 +118,13 @@ async def measured(features: int, models: int) -> list[str]:
     scene.readings.forget(Key("models", "warm"))
     first = [await scene.look("timed")]
     later = []
-    watch = Watch()
-    watching = asyncio.create_task(watch.run())
     for _ in range(7):  # one of them takes in a complete half-hour
         scene.answers.now += DRIFT_EVERY
         later.append(await scene.look("timed"))
+    watch = Watch()
+    watching = asyncio.create_task(watch.run())
+    scene.answers.now += DRIFT_EVERY
+    await scene.look("timed")
     watching.cancel()
     with suppress(asyncio.CancelledError):
         await watching
@@ -152,7 +155,15 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the table into docs/benchmarks.md")
     args = parser.parse_args()
     rows = [asyncio.run(measured(features, args.models)) for features in WIDTHS]
-    head = ("features", "bins", "KiB held", "CPU ms, first look", "CPU ms, later looks", "CPU ms/s", "loop at a time, ms")
+    head = (
+        "features",
+        "bins",
+        "KiB held",
+        "CPU ms, first look",
+        "CPU ms, later looks",
+        "CPU ms/s",
+        "loop at a time, ms",
+    )
     text = table(head, rows)
     print(text)
     if args.write:

@@ -24,7 +24,7 @@ from headgate.edges.breaker import GuardedClient
 from headgate.edges.health import Health, application, listening
 from headgate.edges.kube import ApiServer, Kube
 from headgate.edges.lease import Connect, Election, LeaseSettings
-from headgate.edges.prometheus import QUERY_TIMEOUT, Prometheus
+from headgate.edges.prometheus import Prometheus
 from headgate.edges.telemetry import Telemetry
 from headgate.errors import HeadgateError, NotFound, WatchesBroken, cause_of, described
 from headgate.handlers import register, watch
@@ -167,12 +167,8 @@ class Operator:
         self.settings = settings
         self.kube = kube
         self.telemetry = Telemetry()
-        self._guarded = GuardedClient(
-            f"{settings.prometheus_url.rstrip('/')}/api/v1/query?query=time()",
-            lambda is_open: self.telemetry.prometheus_answers.set(not is_open),
-            timeout=QUERY_TIMEOUT,
-        )
-        self.metrics = Prometheus(settings.prometheus_url, self._guarded, settings.prometheus_matchers)
+        self._guarded: dict[str, GuardedClient] = {}
+        self.metrics = Prometheus(settings.prometheus, self._connect_guarded)
         self._gained, self._lost = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         self.election = Election(
@@ -183,6 +179,18 @@ class Operator:
         )
         self._leader: Leader | None = None
         self._waits_for = "has not asked for its CustomResourceDefinitions yet"
+
+    def _connect_guarded(self, url: str, **options: Any) -> GuardedClient:
+        def changed(_: bool) -> None:
+            self.telemetry.prometheus_answers.set(not self._is_silent)
+
+        self._guarded[url] = GuardedClient(f"{url}/api/v1/query?query=time()", changed, **options)
+        return self._guarded[url]
+
+    @property
+    def _is_silent(self) -> bool:
+        """Whether no Prometheus answers, of all that were asked."""
+        return bool(self._guarded) and all(client.is_open for client in self._guarded.values())
 
     def _elected(self, leading: bool) -> None:
         (self._gained if leading else self._lost).set()
@@ -196,7 +204,7 @@ class Operator:
         """The readiness probe: leads and knows what there is, or could take over at once."""
         if self._leader:
             ready = self._leader.ready()
-            silent = "; Prometheus does not answer: rollouts hold" if self._guarded.is_open else ""
+            silent = "; Prometheus does not answer: rollouts hold" if self._is_silent else ""
             return Health(ready.well, ready.detail + silent)
         return Health(not self._waits_for, self._waits_for or "stands by")
 

@@ -10,6 +10,7 @@
     ├── Unreadable               an object is not what this version of Headgate writes and reads
     ├── RecordsUnknown           ModelRevisions in use that can't be asked for, or can't be read
     ├── MetricsError             Prometheus said no, or nothing: hold
+    │   └── TooMuchData          it has more to say than is read at once
     ├── NotLeading               the lease is not ours for certain: nothing may be written
     ├── NotSynced                what there is in the cluster is not listed yet
     ├── WatchesBroken            the watches ended, or miss events: they begin anew
@@ -78,6 +79,10 @@ class MetricsError(HeadgateError):
     """Prometheus could not be asked, or did not answer with what was asked for."""
 
     reason = "MetricsUnavailable"
+
+
+class TooMuchData(MetricsError):
+    """Prometheus has more to say than is read at once."""
 
 
 class RecordsUnknown(HeadgateError):

@@ -3,15 +3,19 @@
 import os
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 
 from headgate.api.rules import DNS_NAME
 from headgate.core.model import Defaults, NetworkAccess
+from headgate.edges.prometheus_access import Access
 from headgate.errors import SettingsError
 
 LABEL_NAME = "^[a-zA-Z_][a-zA-Z0-9_]*$"
+HEADER_NAME = "^[A-Za-z0-9-]+$"
+HeaderValue = Annotated[str, Field(pattern="^[ -~]*$")]
 
 PREFIX = "HEADGATE_"
 
@@ -38,8 +42,16 @@ class Settings(BaseModel):
     """Pull policy of those images."""
     image_pull_secrets: str = Field(default="", pattern=rf"^({DNS_NAME}(,{DNS_NAME})*)?$")
     """Secrets to pull those images with, by name in the namespaces of the ModelDeployments; separated by commas."""
-    prometheus_url: str = "http://headgate-prometheus:9090"
-    """The Prometheus that scrapes routers and runtimes."""
+    prometheus_url: str = Field(
+        default="http://headgate-prometheus:9090", pattern=r"^https?://[^\s,@]+(,https?://[^\s,@]+)*$"
+    )
+    """The Prometheus that scrapes routers and runtimes; of several, separated by commas, the first that answers."""
+    prometheus_auth: Path | None = None
+    """A folder with `token`, or `username` and `password`, and perhaps `tls.crt` and `tls.key`, to show to it."""
+    prometheus_ca: Path | None = None
+    """A file with the certificates to trust of it."""
+    prometheus_headers: Json[dict[Annotated[str, Field(pattern=HEADER_NAME)], HeaderValue]] = Field(default={})
+    """Further headers for it, such as the tenant, as a JSON object."""
     network_policies: Json[NetworkPolicies] | None = None
     """Who may read metrics, as a JSON object, where models get NetworkPolicies; without it they get none."""
     metrics_stale_seconds: float = Field(default=30.0, gt=0)
@@ -71,6 +83,17 @@ class Settings(BaseModel):
         secrets = tuple(filter(None, self.image_pull_secrets.split(",")))
         network = NetworkAccess(tuple(self.network_policies.scrapers)) if self.network_policies else None
         return Defaults(self.serving_image, self.envoy_image, self.image_pull_policy, secrets, network)
+
+    @property
+    def prometheus(self) -> Access:
+        """How Prometheus is reached."""
+        return Access(
+            tuple(self.prometheus_url.split(",")),
+            self.prometheus_matchers,
+            self.prometheus_headers,
+            self.prometheus_auth,
+            self.prometheus_ca,
+        )
 
     @property
     def namespaces(self) -> list[str]:

@@ -11,6 +11,7 @@ import yaml
 
 from chart_objects import CHART, NAMESPACE, Objects, Render, of_kind
 from headgate.api import contract
+from headgate.settings import read_settings
 
 REPOSITORY = CHART.parents[1]
 EMBEDDED: dict[str, Any] = {"prometheus": {"embedded": {"enabled": True}}}
@@ -223,6 +224,20 @@ def test_what_is_scraped_can_not_say_whose_it_is_nor_fill_the_embedded_prometheu
     )
 
 
+def test_what_prometheus_is_shown_comes_from_secrets_that_are_mounted(render: Render) -> None:
+    shown = {"auth": {"secretName": "prom-auth"}, "caSecret": "prom-ca", "headers": {"X-Scope-OrgID": "team"}}
+    found = render({"prometheus": {**OWN["prometheus"], **shown, "matchers": {"cluster": "a"}}})
+    (pod,) = [pod for name, pod in pods(found) if name == "headgate"]
+    mounted = {each["name"]: each["mountPath"] for each in pod["containers"][0]["volumeMounts"]}
+    secrets = {each["name"]: each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each}
+    assert secrets == {"prometheus-auth": "prom-auth", "prometheus-ca": "prom-ca"}
+    variables = {name: value for name, value in environment(found).items() if isinstance(value, str)}
+    access = read_settings(variables).prometheus
+    assert str(access.credentials) == mounted["prometheus-auth"]
+    assert str(access.ca) == f"{mounted['prometheus-ca']}/ca.crt"
+    assert (access.matchers, access.headers) == ({"cluster": "a"}, {"X-Scope-OrgID": "team"})
+
+
 def test_a_volume_claim_comes_only_when_asked_for(render: Render) -> None:
     values = {"prometheus": {"embedded": {"enabled": True, "storage": {"size": "5Gi", "storageClass": "fast"}}}}
     (claim,) = of_kind(render(values), "PersistentVolumeClaim")
@@ -240,8 +255,9 @@ def test_a_volume_claim_comes_only_when_asked_for(render: Render) -> None:
         (with_values(EMBEDDED, imagePullPolicy="Sometimes"), "imagePullPolicy"),
         (with_values(EMBEDDED, images={"operator": ""}), "operator"),
         ({"prometheus": {"embedded": {"enabled": True, "scrapeInterval": "often"}}}, "scrapeInterval"),
+        ({"prometheus": {"url": "http://user:password@metrics.example"}}, "url"),
     ],
-    ids=["no Prometheus", "two of them", "negative", "unknown", "no policy", "no image", "no duration"],
+    ids=["no Prometheus", "two of them", "negative", "unknown", "no policy", "no image", "no duration", "a password"],
 )
 def test_values_that_cannot_be_right_are_refused(
     helm: Helm, tmp_path: Path, values: dict[str, Any], complaint: str

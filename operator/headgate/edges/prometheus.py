@@ -5,8 +5,8 @@ are.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Protocol
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal, Protocol, TypeVar
 
 import httpx
 import numpy as np
@@ -15,8 +15,9 @@ from pydantic import BaseModel, Field, ValidationError
 from headgate.api.contract import STARTED
 from headgate.core.statistics.counters import Series
 from headgate.core.statistics.difference import Floats
+from headgate.edges.prometheus_access import Access, host_of
 from headgate.edges.promql import Labels, gained, selector
-from headgate.errors import MetricsError
+from headgate.errors import MetricsError, TooMuchData
 
 QUERY_TIMEOUT = 5.0
 """Seconds for one query."""
@@ -74,9 +75,38 @@ class _Data(BaseModel):
     result: list[_Result] = []
 
 
+class _Success(BaseModel):
+    status: Literal["success"]
+    warnings: list[str] = []
+
+
+class _Answer(_Success):
+    data: _Data
+
+
 class _Scalar(BaseModel):
     result: tuple[_Number, _Number]
 
+
+class _Time(_Success):
+    data: _Scalar
+
+
+class _Refusal(BaseModel):
+    status: Literal["error"]
+    error: str = ""
+
+
+_Shape = TypeVar("_Shape", bound=_Success)
+
+Connect = Callable[..., httpx.AsyncClient]
+"""Makes the client for an address, with httpx's options as keywords."""
+
+MOST_BYTES = 8 << 20
+"""Of one answer. Reading them takes the event loop a part of a second, and some hundred megabytes."""
+
+_LONGEST_REASON = 200
+"""Characters of what Prometheus says that a message repeats."""
 
 LONGEST_RANGE = 6 * 3600.0
 """Seconds; older samples are not asked for."""
@@ -85,17 +115,17 @@ LONGEST_RANGE = 6 * 3600.0
 class Prometheus:
     """`MetricsSource` over Prometheus' HTTP API."""
 
-    def __init__(
-        self, url: str, client: httpx.AsyncClient | None = None, matchers: Mapping[str, str] | None = None
-    ) -> None:
-        """`matchers` are labels that every series must have, such as the cluster's, where several are in one view."""
-        self.url = url.rstrip("/")
-        self._matchers = dict(matchers or {})
-        self._client = client or httpx.AsyncClient(timeout=QUERY_TIMEOUT)
+    def __init__(self, access: Access, connect: Connect = lambda _, **options: httpx.AsyncClient(**options)) -> None:
+        """`connect` makes the client for an address, with httpx's options; anew when certificates have changed."""
+        self._access = access
+        self._connect = connect
+        self._clients: dict[str, tuple[tuple[float, ...], httpx.AsyncClient]] = {}
+        self._urls = [url.rstrip("/") for url in access.urls]
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        for _, client in self._clients.values():
+            await client.aclose()
 
     async def samples(
         self,
@@ -119,7 +149,7 @@ class Prometheus:
         self, metric: str, whose: Labels, more: Labels, by: tuple[str, ...], ends: Sequence[float], seconds: float
     ) -> dict[tuple[str, ...], Floats]:
         """See `MetricsSource`."""
-        expression = gained(metric, STARTED, {**whose, **self._matchers}, more, by, seconds)
+        expression = gained(metric, STARTED, {**whose, **self._access.matchers}, more, by, seconds)
         found = dict[tuple[str, ...], Floats]()
         for result in (await self._range(expression, ends[0], ends[-1], max(1.0, seconds))).result:
             points = found.setdefault(tuple(result.metric.get(b, "") for b in by), np.zeros(len(ends)))
@@ -130,38 +160,85 @@ class Prometheus:
         return found
 
     def _selector(self, metrics: tuple[str, ...], labels: Labels) -> str:
-        return selector(metrics, {**labels, **self._matchers})
+        return selector(metrics, {**labels, **self._access.matchers})
 
     async def _range(self, expression: str, start: float, end: float, step: float) -> _Data:
         parameters = {"query": expression, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
-        try:
-            return _Data.model_validate(await self._raw("query_range", parameters))
-        except ValidationError as error:
-            raise MetricsError(f"{self.url} gave an answer that is none: {error.errors()[0]['msg']}.") from error
+        return (await self._ask("query_range", parameters, _Answer)).data
 
     async def now(self) -> float:
         """See `MetricsSource`."""
-        try:
-            return _Scalar.model_validate(await self._raw("query", {"query": "time()"})).result[0]
-        except ValidationError as error:
-            raise MetricsError(f"{self.url} gave no time.") from error
+        return (await self._ask("query", {"query": "time()"}, _Time)).data.result[0]
 
     async def _query(self, expression: str, at: float | None = None) -> _Data:
         parameters = {"query": expression, **({"time": f"{at:.3f}"} if at else {})}
-        try:
-            return _Data.model_validate(await self._raw("query", parameters))
-        except ValidationError as error:
-            raise MetricsError(f"{self.url} gave an answer that is none: {error.errors()[0]['msg']}.") from error
+        return (await self._ask("query", parameters, _Answer)).data
 
-    async def _raw(self, endpoint: str, parameters: dict[str, str]) -> dict[str, Any]:
+    async def _ask(self, endpoint: str, parameters: dict[str, str], shape: type[_Shape]) -> _Shape:
+        """The answer of the first address that has one, which is the first one asked from now on."""
+        failures = list[MetricsError]()
+        for url in list(self._urls):
+            try:
+                answer = await self._ask_one(url, endpoint, parameters, shape)
+            except TooMuchData:
+                raise
+            except MetricsError as error:
+                failures.append(error)
+                continue
+            self._urls.sort(key=lambda each: each != url)
+            return answer
+        raise MetricsError(" ".join(map(str, failures)))
+
+    async def _ask_one(self, url: str, endpoint: str, parameters: dict[str, str], shape: type[_Shape]) -> _Shape:
+        host = host_of(url)
         try:
-            response = await self._client.get(f"{self.url}/api/v1/{endpoint}", params=parameters)
-            body = response.json()
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            cause = str(error) or type(error).__name__
-            raise MetricsError(f"Prometheus at {self.url} can't be asked ({cause}).") from error
-        if not isinstance(body, dict) or body.get("status") != "success" or not isinstance(body.get("data"), dict):
-            detail = body.get("error", response.status_code) if isinstance(body, dict) else response.status_code
-            raise MetricsError(f"Prometheus at {self.url} refused the query: {detail}.")
-        data: dict[str, Any] = body["data"]
-        return data
+            status, body = await self._body(url, endpoint, parameters)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            raise MetricsError(f"Prometheus at {host} can't be asked ({_cause(error, url, host)}).") from error
+        try:
+            answer = shape.model_validate_json(body)
+        except ValidationError as error:
+            raise MetricsError(_refusal(host, status, body, error)) from error
+        if answer.warnings:
+            raise MetricsError(f"Prometheus at {host} answered in part only: {answer.warnings[0][:_LONGEST_REASON]}.")
+        return answer
+
+    async def _body(self, url: str, endpoint: str, parameters: dict[str, str]) -> tuple[int, bytes]:
+        """Status and body. What is too long is not read to its end."""
+        body = bytearray()
+        # Thanos would leave out what it can't reach, and call that a success.
+        asked = {**parameters, "partial_response": "false"}
+        client = await self._client(url)
+        async with client.stream("GET", f"{url}/api/v1/{endpoint}", params=asked) as response:
+            async for part in response.aiter_bytes():
+                body += part
+                if len(body) > MOST_BYTES:
+                    raise TooMuchData(f"Prometheus at {host_of(url)} has more to say than {MOST_BYTES >> 20} MiB.")
+        return response.status_code, bytes(body)
+
+    async def _client(self, url: str) -> httpx.AsyncClient:
+        stamp = self._access.stamp()
+        known = self._clients.get(url)
+        if known and known[0] == stamp:
+            return known[1]
+        client = self._connect(url, **self._access.options(QUERY_TIMEOUT))
+        self._clients[url] = stamp, client
+        if known:
+            await known[1].aclose()
+        return client
+
+
+def _refusal(host: str, status: int, body: bytes, error: ValidationError) -> str:
+    """What an answer says that is not what was asked for."""
+    try:
+        told = _Refusal.model_validate_json(body)
+    except ValidationError:
+        what = f"HTTP status {status}" if status != httpx.codes.OK else str(error.errors()[0]["msg"])
+        return f"Prometheus at {host} gave an answer that is none: {what}."
+    return f"Prometheus at {host} refused the query: {told.error[:_LONGEST_REASON] or status}."
+
+
+def _cause(error: Exception, url: str, host: str) -> str:
+    """In words that hold nothing of the address but the host."""
+    text = str(error) or type(error).__name__
+    return text.replace(url, host)[:_LONGEST_REASON]

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.edges.prometheus import LONGEST_RANGE, LOOK_BACK, Prometheus
-from headgate.edges.promql import AnyOf
-from headgate.errors import MetricsError
+from headgate.edges.prometheus import LONGEST_RANGE, LOOK_BACK, MOST_BYTES, Prometheus
+from headgate.edges.prometheus_access import Access
+from headgate.edges.promql import AnyOf, Labels
+from headgate.errors import MetricsError, TooMuchData
 
 NOW = 1_800_000_000.0
-LABELS = {"namespace": "models", "headgate_model": "fraud", "headgate_revision": AnyOf(("fraud-a", "fraud-b"))}
+LABELS: Labels = {"namespace": "models", "headgate_model": "fraud", "headgate_revision": AnyOf(("fraud-a", "fraud-b"))}
 TIME = {"status": "success", "data": {"resultType": "scalar", "result": [NOW, str(NOW)]}}
 
 
@@ -31,7 +32,7 @@ class Server:
         self.answer, self.time = answer or matrix(), time
         self.asked: list[Any] = []
         client = httpx.AsyncClient(transport=httpx.MockTransport(self._handle))
-        self.source = Prometheus("http://prometheus:9090/", client)
+        self.source = Prometheus(Access(("http://prometheus:9090/",)), lambda *_, **__: client)
 
     def _handle(self, request: Any) -> Any:
         query = request.url.params["query"]
@@ -205,5 +206,38 @@ def dumped(body: dict[str, Any]) -> bytes:
 
 async def test_closing_closes_the_client() -> None:
     server = Server()
+    await server.samples()
     await server.source.close()
-    assert server.source._client.is_closed
+    assert (await server.source._client("http://prometheus:9090")).is_closed
+
+
+class Endless(httpx.AsyncByteStream):
+    """A body without an end."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    async def __aiter__(self) -> Any:
+        while True:
+            self.sent += 1 << 16
+            yield b"1" * (1 << 16)
+
+
+async def test_an_answer_without_end_is_read_to_a_bound() -> None:
+    body = Endless()
+    with pytest.raises(TooMuchData, match="http://prometheus:9090 has more to say than 8 MiB"):
+        await Server(httpx.Response(200, stream=body)).samples()
+    assert body.sent <= MOST_BYTES + (1 << 17)
+
+
+async def test_an_answer_in_part_is_none() -> None:
+    server = Server({**matrix(), "warnings": ["store eu-1 is not reachable"]})
+    with pytest.raises(MetricsError, match="answered in part only: store eu-1 is not reachable"):
+        await server.samples()
+
+
+async def test_what_prometheus_says_is_repeated_in_short() -> None:
+    server = Server(httpx.Response(400, json={"status": "error", "error": "x" * 10_000}))
+    with pytest.raises(MetricsError) as raised:
+        await server.samples()
+    assert len(str(raised.value)) < 400

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from headgate.edges.prometheus import Prometheus
+from headgate.edges.prometheus_access import Access
 from headgate.edges.promql import AnyOf, StartsWith, quoted, selector
 from real_prometheus import parsed, prometheus
 
@@ -89,6 +90,6 @@ async def test_what_is_asked_of_prometheus_is_one_selector(namespace: str, clust
         return httpx.Response(200, json={"status": "success", "data": {"resultType": "matrix", "result": []}})
 
     client = httpx.AsyncClient(transport=httpx.MockTransport(handle))
-    source = Prometheus("http://prometheus", client, {"cluster": cluster})
+    source = Prometheus(Access(("http://prometheus",), {"cluster": cluster}), lambda *_, **__: client)
     await source.samples(("good",), {"namespace": namespace}, 100.0, None)
     assert asked == [f'{{__name__=~"good",namespace={quoted(namespace)},cluster={quoted(cluster)}}}[60s]']
