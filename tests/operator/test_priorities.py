@@ -15,6 +15,7 @@ from headgate import __main__ as process
 from headgate.api import contract
 from headgate.edges.breaker import GuardedClient
 from headgate.edges.prometheus import Prometheus
+from headgate.edges.prometheus_access import Access
 from headgate.edges.telemetry import Telemetry
 from headgate.queue import Key
 from headgate.settings import Settings
@@ -163,7 +164,7 @@ def test_while_prometheus_hangs_nothing_waits_that_needs_no_metrics(
         kube = await many(100, rolling_out=40)
         url = "http://prometheus:9090"
         client = GuardedClient(f"{url}/api/v1/query?query=time()", transport=httpx.MockTransport(hang))
-        async with leading(monkeypatch, kube, Prometheus(url, client), clock) as leader:
+        async with leading(monkeypatch, kube, Prometheus(Access((url,)), lambda *_, **__: client), clock) as leader:
             await asyncio.sleep(after)
             acted_on = ask(kube, leader, "idle-0099", "v2")
             assert await seconds_until(clock, acted_on) <= ACTED_ON_WITHIN

@@ -301,10 +301,10 @@ async def test_a_decision_keeps_its_evidence_though_the_cache_of_revisions_lags(
 def test_a_rollback_does_not_wait_for_what_decides_nothing() -> None:
     async def story(clock: Any) -> None:
         cluster = await Cluster().canary()
-        for question in ("totals", "history"):
+        for question in ("largest", "gains"):
             setattr(cluster.metrics, question, hang)
         await cluster.reconciler.reconcile(KEY)
-        cluster.background._known[KEY].drift_at = -1e9
+        cluster.background._known[KEY].drift_due = 0.0
         await cluster.reconciler.reconcile(KEY)
         cluster.serve(candidate=(10, 90))
         cluster.now += 1
