@@ -14,7 +14,7 @@ from stories.installation import Headgate
 from tools.setup.cache import REPOSITORY
 
 HEADGATE = Path(sys.executable).with_name("headgate")
-TABLE = REPOSITORY / "tests" / "manifest_cases.py"
+TABLE = REPOSITORY / "tests" / "helpers" / "manifest_cases.py"
 
 Json = dict[str, Any]
 
