@@ -1,5 +1,7 @@
 """The operator's health and metrics on one port: `/metrics`, `/healthz` (alive), `/readyz` (leading, or waiting to)."""
 
+import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -9,6 +11,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 SHUTDOWN_SECONDS = 1.0
 """For requests that are being answered when the server ends."""
+
+SHOWN_FOR = 1.0
+"""Seconds that a text of all metrics is handed out for."""
+
+SHOWN_FOR_TIMES = 20
+"""The same as a multiple of how long it took to make it: whoever asks without end gets a twentieth of the process."""
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -21,14 +29,32 @@ class Health:
     detail: str = "ok"
 
 
+class Shown:
+    """The text of all metrics, made once a second at most: with thousands of models it takes a second itself."""
+
+    def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic) -> None:
+        self._registry, self._clock = registry, clock
+        self._text, self._until = b"", -math.inf
+
+    def text(self) -> bytes:
+        """In Prometheus' form; made anew when it is older than SHOWN_FOR."""
+        began = self._clock()
+        if began >= self._until:
+            self._text = generate_latest(self._registry)
+            ended = self._clock()
+            self._until = ended + max(SHOWN_FOR, SHOWN_FOR_TIMES * (ended - began))
+        return self._text
+
+
 def application(
     registry: CollectorRegistry, healthy: Callable[[], Health], ready: Callable[[], Health]
 ) -> web.Application:
     """The paths, and what answers them."""
 
+    shown = Shown(registry)
+
     async def metrics(_: web.Request) -> web.Response:
-        body = generate_latest(registry)
-        return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        return web.Response(body=shown.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     app = web.Application()
     app.router.add_get("/metrics", metrics)

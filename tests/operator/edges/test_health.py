@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
-from headgate.edges.health import Health, application, listening
+from headgate.edges.health import Health, Shown, application, listening
 from headgate.edges.telemetry import Telemetry
 from ports import free_port
 
@@ -29,6 +30,39 @@ async def test_a_probe_says_why(client: TestClient[Any, Any]) -> None:
         answer = await client.get(path)
         assert (answer.status, answer.content_type, await answer.json()) == (status, "application/json", body)
     assert (await client.get("/nothing")).status == 404
+
+
+class Slow(CollectorRegistry):
+    """Needs time for its samples, by a clock of its own."""
+
+    def __init__(self, takes: float) -> None:
+        super().__init__()
+        self.takes, self.now, self.collected = takes, 0.0, 0
+
+    def collect(self) -> Any:
+        self.collected += 1
+        self.now += self.takes
+        return super().collect()
+
+
+@pytest.mark.parametrize(("takes", "at_most"), [(0.001, 10), (0.5, 2)])
+def test_who_asks_for_metrics_without_end_gets_a_small_part_of_the_process(takes: float, at_most: int) -> None:
+    registry = Slow(takes)
+    shown = Shown(registry, lambda: registry.now)
+    for _ in range(1000):
+        assert shown.text() is not None
+        registry.now += 0.01
+    assert 1 <= registry.collected <= at_most
+
+
+def test_metrics_are_no_older_than_a_second_where_they_cost_little() -> None:
+    registry = Slow(0.001)
+    shown, gauge = Shown(registry, lambda: registry.now), Gauge("headgate_x", "X.", registry=registry)
+    gauge.set(1)
+    assert b"headgate_x 1.0" in shown.text()
+    gauge.set(2)
+    registry.now += 1.1
+    assert b"headgate_x 2.0" in shown.text()
 
 
 async def test_metrics_are_in_prometheus_form(client: TestClient[Any, Any]) -> None:
