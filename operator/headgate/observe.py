@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -39,8 +40,9 @@ from headgate.core.statistics.counters import TARGET_NAMESPACE, Series
 from headgate.core.times import seconds_since
 from headgate.edges.prometheus import LOOK_BACK, MetricsSource
 from headgate.edges.promql import AnyOf, Labels
-from headgate.errors import MetricsError
+from headgate.errors import MetricsError, TooMuchData
 from headgate.known_pods import KnownPods
+from headgate.pages import PAGE_SECONDS, next_page
 from headgate.queue import Key
 
 log = logging.getLogger("headgate.observe")
@@ -134,26 +136,38 @@ class Observer:
             **labels_of(Key(meta["namespace"], meta["name"])),
             contract.REVISION: AnyOf((compared.stable, compared.candidate)),
         }
-        if reading is Reading.PAIRS:
-            series = await source.samples(self.plane.pair_series, both, now, cursor)
-            return readings.new_samples(
-                self.plane.read_pairs(series, now, cursor, compared, self.stale_after), reading, None
-            )
         names = (*self.plane.comparison_series, *(name for signal in SIGNALS for name in signal.series))
-        if reading is Reading.COMPARISON:
-            series = await source.samples(names, both, now, cursor)
-            return readings.new_samples(self.plane.read(series, now, cursor, compared, self.stale_after), reading, None)
+        if reading is not Reading.OPENING:
+            read_by, names = (
+                (self.plane.read_pairs, self.plane.pair_series)
+                if reading is Reading.PAIRS
+                else (self.plane.read, names)
+            )
+            page = await next_page(
+                partial(source.samples, names, both),
+                lambda series, until, since: read_by(series, until, since, compared, self.stale_after),
+                now,
+                cursor,
+            )
+            return readings.new_samples(page.result, reading, None, page.uncounted_since)
         # What another object of this name did is not the history of this one.
         created = meta.get("creationTimestamp")
         age = seconds_since(created, now) if created else HISTORY_SECONDS
         of_stable: Labels = {**both, contract.REVISION: compared.stable}
         series, before = await asyncio.gather(
             source.samples(names, both, now, None),
-            source.samples(self.plane.history_series, of_stable, now, None, min(HISTORY_SECONDS, max(1.0, age))),
+            self._before(source, of_stable, now, min(HISTORY_SECONDS, max(1.0, age))),
         )
         read = self.plane.read(series, now, None, compared, self.stale_after)
         history = self.plane.history(before, read.cursor, compared) if isinstance(read, Read) else None
         return readings.new_samples(read, reading, history)
+
+    async def _before(self, source: "_OwnSeries", of_stable: Labels, now: float, seconds: float) -> tuple[Series, ...]:
+        """Stable's series of the last `seconds`; of the last few minutes where that is too much to read."""
+        try:
+            return await source.samples(self.plane.history_series, of_stable, now, None, seconds)
+        except TooMuchData:
+            return await source.samples(self.plane.history_series, of_stable, now, None, min(seconds, PAGE_SECONDS))
 
 
 @dataclass

@@ -42,7 +42,7 @@ def decide(o: Observation, now: float) -> Plan:
         revisions=records,
         replicas=dict.fromkeys(sorted(keep), replicas),
         forget=revisions.forgettable(o, keep | {desired}),
-        events=report.events(o.status, status),
+        events=(*report.events(o.status, status), *report.gaps(o)),
         requeue_after=phases.requeue_after(status),
     )
 

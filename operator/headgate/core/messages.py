@@ -84,6 +84,14 @@ def waiting_for_routers(revisions: Sequence[str]) -> str:
     )
 
 
+def went_on_without_counting(since: str, until: str) -> str:
+    """Why evidence may be missing."""
+    return (
+        f"Went on without counting what happened from {since} to {until}: it was longer ago than is read, or more than "
+        "can be read. The evidence from before and from now on counts."
+    )
+
+
 def some_of(names: Sequence[str]) -> str:
     """Names in a message: the first ones, shortened, and how many more there are."""
     named = [name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 1]}…" for name in names[:_LISTED]]

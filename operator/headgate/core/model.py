@@ -123,6 +123,8 @@ class NewSamples:
     """Routers that have sent stable more than what the candidate had failed."""
     reading: Reading = Reading.COMPARISON
     """What was read."""
+    uncounted_since: float | None = None
+    """When a time began that was passed over, up to the cursor: what happened in it counts for nobody."""
 
 
 @dataclass(frozen=True)

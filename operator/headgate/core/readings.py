@@ -7,9 +7,15 @@ from headgate.core.signals.signal import History
 
 
 def new_samples(
-    read: Read | NoNewSamples | MetricsUnavailable, reading: Reading, history: History | None
+    read: Read | NoNewSamples | MetricsUnavailable,
+    reading: Reading,
+    history: History | None,
+    uncounted_since: float | None = None,
 ) -> NewSamples | NoNewSamples | MetricsUnavailable:
-    """Each signal's block, and with a `history` what is known of stable from before."""
+    """Each signal's block, and with a `history` what is known of stable from before.
+
+    `uncounted_since` is when something began that was passed over.
+    """
     if not isinstance(read, Read):
         return read
     kind = Reading.PAIRS if reading is Reading.PAIRS else Reading.COMPARISON
@@ -17,4 +23,4 @@ def new_samples(
     baselines = (
         {signal.name: signal.baseline(history, blocks.get(signal.name)) for signal in SIGNALS} if history else {}
     )
-    return NewSamples(read.cursor, blocks, baselines, read.interval, read.behind, reading)
+    return NewSamples(read.cursor, blocks, baselines, read.interval, read.behind, reading, uncounted_since)

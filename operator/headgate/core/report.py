@@ -9,7 +9,7 @@ from headgate.api import MODEL_LABEL, REVISION_LABEL
 from headgate.api.status import Condition, RevisionRef, Rollout, Status
 from headgate.core import messages
 from headgate.core.children import is_own_fault
-from headgate.core.model import ConditionState, Event, MetricsUnavailable, Observation, Workload
+from headgate.core.model import ConditionState, Event, MetricsUnavailable, NewSamples, Observation, Workload
 from headgate.core.phases import PHASES, phase_name, phase_of
 from headgate.core.signals.evidence import compared
 from headgate.core.times import seconds_since, stamp
@@ -73,6 +73,14 @@ def events(before: Status, after: Status) -> tuple[Event, ...]:
         elif c.type == "RolloutHealthy" and _compares(c.reason) and earlier and earlier.reason == "MetricsUnavailable":
             posted.append(Event("Normal", "MetricsAvailable", "The metrics are back; the rollout goes on."))
     return tuple(posted)
+
+
+def gaps(o: Observation) -> tuple[Event, ...]:
+    """An event for a time of which nothing was counted."""
+    if not isinstance(o.metrics, NewSamples) or o.metrics.uncounted_since is None:
+        return ()
+    message = messages.went_on_without_counting(stamp(o.metrics.uncounted_since), stamp(o.metrics.cursor))
+    return (Event("Warning", "WentOnWithoutCounting", message),)
 
 
 def _rollout_event(before: Rollout | None, after: Rollout | None) -> Event | None:
