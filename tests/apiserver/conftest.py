@@ -1,0 +1,40 @@
+"""A real API server with the chart installed, and the operator as a process of its own."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import empty_prometheus
+import real_apiserver
+from chart_objects import CHART
+from operator_process import Operator
+from real_apiserver import ACCOUNT, Cluster
+from tools.setup import tools
+
+
+@pytest.fixture(scope="module")
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """With what the module's VALUES render."""
+    folder = tmp_path_factory.mktemp("apiserver")
+    values = folder / "values.yaml"
+    values.write_text(yaml.safe_dump(getattr(request.module, "VALUES", {})))
+    helm = (str(tools.ensure("helm") / "helm"), "template", "headgate", str(CHART), "--namespace=headgate-system")
+    rendered = subprocess.run((*helm, f"--values={values}"), check=True, capture_output=True, text=True).stdout
+    objects: list[dict[str, Any]] = [each for each in yaml.safe_load_all(rendered) if each]
+    with real_apiserver.running(folder, ACCOUNT) as found:
+        real_apiserver.install(found, objects, "headgate-system", "models")
+        yield found
+
+
+@pytest.fixture
+def operator(cluster: Cluster, tmp_path: Path) -> Iterator[Operator]:
+    """The operator, with the rights of its ServiceAccount."""
+    with empty_prometheus.answering() as prometheus:
+        found = Operator(tmp_path, cluster.url, cluster.tokens[ACCOUNT], sys.executable, prometheus)
+        yield found
+        found.stop()
