@@ -188,7 +188,7 @@ class Reconciler:
         for name, view in o.revisions.items():
             written = self._recorded.get((o.namespace, name))
             lags = written and (
-                len(written.decisions) > len(view.status.decisions)
+                written.decided > view.status.decided
                 or (written.baseline is not None and view.status.baseline is None)
             )
             if written and lags:

@@ -78,13 +78,21 @@ class DecisionRecord(Stored):
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)
 class RevisionStatus(Stored):
-    """Where the revision stands, and the append-only record of decisions."""
+    """Where the revision stands, and the record of decisions."""
 
     state: RevisionState = "Candidate"
     digest: str | None = None
     """SHA-256 of the artifact, as verified by the fetcher."""
     baseline: Baseline | None = None
     decisions: list[DecisionRecord] = field(default_factory=list)
+    """The last twenty, the newest last."""
+    earlierDecisions: int = 0  # noqa: N815
+    """How many there were before those."""
+
+    @property
+    def decided(self) -> int:
+        """How often it was decided about the revision."""
+        return self.earlierDecisions + len(self.decisions)
 
     @property
     def kept(self) -> "RevisionStatus":

@@ -8,6 +8,9 @@ from headgate.api.status import Budget, Evidence, Rollout, Status
 from headgate.core.model import Foreign, Observation, Workload
 from headgate.core.signals.evidence import compared
 
+_LONGEST = 1000
+"""Characters of a message in a status."""
+
 _LISTED, _NAME_LENGTH = 20, 60
 """Features that a message names at most, and how much of a name."""
 
@@ -82,6 +85,11 @@ def waiting_for_routers(revisions: Sequence[str]) -> str:
         f"The pods of {', '.join(revisions[:_NAMED])} stay until every router pod has said, in headgate_router_routes, "
         "that it sends them nothing. Is Prometheus there, and does it scrape the routers' port agent-metrics?"
     )
+
+
+def shortened(text: str) -> str:
+    """As much of a text as a status has room for: what the API server or a container says may be long."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def went_on_without_counting(since: str, until: str) -> str:

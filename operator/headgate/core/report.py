@@ -232,7 +232,7 @@ def _condition(o: Observation, type_: str, value: str, reason: str, message: str
             "type": type_,
             "status": value,
             "reason": reason,
-            "message": message,
+            "message": messages.shortened(message),
             "lastTransitionTime": since,
             "observedGeneration": o.generation,
         }

@@ -22,6 +22,9 @@ from headgate.core.model import Observation, RevisionView
 HISTORY_LIMIT = 10
 """ModelRevisions that are kept besides those in use."""
 
+DECISIONS_KEPT = 20
+"""Of a ModelRevision, with their evidence; more than the history of the ModelDeployment has."""
+
 _NOT_A_REVISION = {"replicas", "autoscaling"}
 
 
@@ -129,7 +132,11 @@ def _record_decisions(view: RevisionView, o: Observation, status: Status) -> Rev
         for entry in reversed(status.history)
         if entry.revision == view.name and (entry.time, entry.decision) not in recorded
     ]
-    return replace(view.status, decisions=[*view.status.decisions, *new]) if new else view.status
+    if not new:
+        return view.status
+    decisions = [*view.status.decisions, *new]
+    earlier = max(0, len(decisions) - DECISIONS_KEPT)
+    return replace(view.status, decisions=decisions[earlier:], earlierDecisions=view.status.earlierDecisions + earlier)
 
 
 def forgettable(o: Observation, keep: frozenset[str]) -> tuple[str, ...]:

@@ -19,9 +19,13 @@ from headgate.api.status import (
     Status,
     TrafficTarget,
 )
+from headgate.core.messages import shortened
 from headgate.core.times import seconds_since, stamp
 
 HISTORY_LENGTH = 10
+MOST_RETIRING = 10
+"""Revisions whose pods may stay because a router has not said that it has left them. The oldest of more than that go:
+a router that still follows the eleventh last change follows nothing."""
 DRAIN_SECONDS = 8.0
 """How long pods outlive their last route at least, if all routers say that they have followed."""
 
@@ -153,6 +157,8 @@ def drained(status: Status, released: Collection[str], now: float) -> Status:
     """
     drains = {r.revision for r in status.retiring if seconds_since(r.since, now) < DRAIN_SECONDS}
     still = [r for r in status.retiring if r.revision in drains or r.revision not in released]
+    too_many = [r.revision for r in still if r.revision not in drains][: max(0, len(still) - MOST_RETIRING)]
+    still = [r for r in still if r.revision not in too_many]
     rollout = status.rollout
     if rollout and rollout.phase == "RollingBack" and rollout.revision not in drains:
         status = enter(status, "RolledBack", rollout.reason, rollout.message, now)
@@ -181,7 +187,7 @@ def _both(status: Status) -> tuple[Rollout, RevisionRef]:
 def enter(status: Status, phase: Phase, reason: str, message: str, now: float) -> Status:
     """The rollout is in another phase from now on."""
     rollout, _ = _both(status)
-    changed = replace(rollout, phase=phase, since=stamp(now), reason=reason, message=message)
+    changed = replace(rollout, phase=phase, since=stamp(now), reason=reason, message=shortened(message))
     return replace(status, rollout=changed)
 
 
@@ -193,7 +199,7 @@ def _decided(status: Status, decision: DecisionKind, reason: str, message: str, 
         revision=rollout.revision,
         decision=decision,
         reason=reason,
-        message=message,
+        message=shortened(message),
         candidateRequests=rollout.candidateRequests,
         seconds=seconds_since(rollout.exposedAt, now) if rollout.exposedAt else 0.0,
     )

@@ -34,6 +34,12 @@ from headgate.core.statistics.shares import Answers, Shares
 
 NOT_ANSWERS = frozenset({"missing"})
 
+MOST_EVENTS = 160
+"""Of all outputs together: the evidence is kept in the status, which has to stay small."""
+
+LONGEST_NAME = 120
+"""Characters of an output or a bin. The monitor's own names of bins are half as long."""
+
 MOST_WAITING = 64
 """Bins that wait, at most; no layout that Headgate makes has as many. What is more is let go, so the status stays
 small whatever a pod counts."""
@@ -128,6 +134,8 @@ class PredictionState:
     candidateAnswers: int = 0  # noqa: N815
     stableAnswers: int = 0  # noqa: N815
     outputs: list[OutputState] = field(default_factory=list)
+    leftOut: list[str] = field(default_factory=list)  # noqa: N815
+    """Some of the outputs that have no room: the last ones by name, or with too many bins."""
     expected: bool = False
     """Whether stable counts its answers now, so that the candidate has to be compared with it."""
 
@@ -138,6 +146,7 @@ def fold(state: PredictionState, blocks: list[PredictionBlock], margin: float, s
     `margin` is a difference of shares, such as 0.05.
     """
     earlier = {(o.output, o.layout): o for o in state.outputs}
+    blocks, left_out = _with_room(state, blocks)
     outputs, gains = [], []
     for block in blocks:
         before = earlier.pop((block.output, block.layout), None)
@@ -148,7 +157,7 @@ def fold(state: PredictionState, blocks: list[PredictionBlock], margin: float, s
         outputs.append(output)
     outputs += earlier.values()
     if not outputs:
-        return state
+        return replace(state, leftOut=left_out)
     events = [(o, e) for o in outputs for e in o.events]
     largest = max(events, key=lambda oe: abs(_shift(*oe)), default=None)
     nothing_yet = [0.0 for o in outputs if not o.events]
@@ -161,7 +170,37 @@ def fold(state: PredictionState, blocks: list[PredictionBlock], margin: float, s
         candidateAnswers=outputs[0].candidateAnswers + _answers(outputs[0].candidateWaiting),
         stableAnswers=outputs[0].stableAnswers + _answers(outputs[0].stableWaiting),
         outputs=outputs,
+        leftOut=left_out,
     )
+
+
+def _with_room(state: PredictionState, blocks: list[PredictionBlock]) -> tuple[list[PredictionBlock], list[str]]:
+    """The blocks that are compared, and some names of outputs that are not.
+
+    What an output can add is known from its bins, whatever was counted in them, so who is compared does not depend on
+    the evidence. An output that has its place keeps it; one whose bins become more than there is room for goes no
+    further, and so passes nothing.
+    """
+    used = {(o.output, o.layout): _size(o.events, o.candidateWaiting, o.stableWaiting) for o in state.outputs}
+    room = MOST_EVENTS - sum(used.values())
+    kept, left_out = [], list[str]()
+    for block in sorted(blocks, key=lambda b: (b.output, b.layout)):
+        before = used.get((block.output, block.layout), 0)
+        bins = {*block.candidate, *block.stable}
+        known = next((o for o in state.outputs if (o.output, o.layout) == (block.output, block.layout)), None)
+        named = {e.event for e in known.events} if known else set[str]()
+        waits = {*known.candidateWaiting, *known.stableWaiting} if known else set[str]()
+        grows = max(before, len(named | set(events_of(sorted(bins | waits))))) - before
+        if grows <= room and all(len(name) <= LONGEST_NAME for name in (block.output, *bins)):
+            room -= grows
+            kept.append(block)
+        else:
+            left_out.append(block.output[:LONGEST_NAME])
+    return kept, sorted(left_out)[:3]
+
+
+def _size(events: list[EventState], candidate: Mapping[str, int], stable: Mapping[str, int]) -> int:
+    return max(len(events), len(events_of(sorted({*candidate, *stable}))))
 
 
 def events_of(bins: list[str]) -> dict[str, list[str]]:
@@ -334,6 +373,15 @@ class PredictionShift(Signal[PredictionState, Predictions]):
         outputs = list(block.outputs) if block else []
         folded = fold(state, outputs, fraction(spec.rollout.margins.predictions), seconds)
         return replace(folded, expected=bool(block and block.expected))
+
+    def note(self, state: PredictionState, spec: Spec) -> str:
+        """That not all outputs are compared."""
+        if not state.leftOut:
+            return ""
+        return (
+            f" TooManyBins: there is room for {MOST_EVENTS} events of predictions, and some outputs are not compared: "
+            f"{', '.join(state.leftOut)}."
+        )
 
     def is_due(self, state: PredictionState) -> bool:
         """Not before both versions count in the same layout; while only stable counts the candidate can't pass."""
