@@ -263,8 +263,10 @@ class Operator:
             if why != self._waits_for:
                 log.warning("%s; asking again every %g s", why, AGAIN_AFTER)
             self._waits_for = why
+            self.telemetry.waits_for_crds.set(1)
             await asyncio.sleep(AGAIN_AFTER)
         self._waits_for = ""
+        self.telemetry.waits_for_crds.set(0)
 
     async def _missing(self) -> str:
         """Why there is nothing to work on; empty if there is. kopf goes by discovery, which may be later than lists."""

@@ -91,8 +91,10 @@ async def test_installed_before_its_crds_it_says_so_and_works_when_they_are_ther
         assert not operator.ready().well
         assert operator.healthy().well, "to start again would not help"
         assert cluster.watching == 0
+        await until(lambda: operator.telemetry.registry.get_sample_value("headgate_waits_for_crds") == 1)
         cluster.installed = True
         await until(lambda: leads(operator))
+        assert operator.telemetry.registry.get_sample_value("headgate_waits_for_crds") == 0
         assert (operator.ready().well, cluster.watching) == (True, 1)
 
 

@@ -27,6 +27,11 @@ class Telemetry:
         self.reconciled_at = Gauge(
             "headgate_reconciled_timestamp_seconds", "When a reconciliation last succeeded.", registry=self.registry
         )
+        self.waits_for_crds = Gauge(
+            "headgate_waits_for_crds",
+            "1 while the CustomResourceDefinitions are missing or can't be listed.",
+            registry=self.registry,
+        )
         self.prometheus_answers = Gauge(
             "headgate_prometheus_answers", "0 while Prometheus does not answer: rollouts hold.", registry=self.registry
         )
