@@ -5,7 +5,7 @@ are.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Literal, Protocol, TypeVar
 
 import httpx
@@ -138,7 +138,7 @@ class Prometheus:
         """See `MetricsSource`."""
         span = look_back if since is None else min(now - since + look_back, LONGEST_RANGE)
         data = await self._query(f"{self._selector(metrics, labels)}[{max(1, math.ceil(span))}s]", at=now)
-        return tuple(Series(r.metric, tuple(r.values)) for r in data.result)
+        return series_of((r.metric, r.values) for r in data.result)
 
     async def largest(self, metric: str, labels: Labels, by: tuple[str, ...]) -> dict[tuple[str, ...], float]:
         """See `MetricsSource`."""
@@ -226,6 +226,14 @@ class Prometheus:
         if known:
             await known[1].aclose()
         return client
+
+
+def series_of(results: Iterable[tuple[Mapping[str, str], Sequence[tuple[float, float]]]]) -> tuple[Series, ...]:
+    """Each series once, its samples once and in the order of time, whatever a server between has made of them."""
+    found = dict[tuple[tuple[str, str], ...], dict[float, float]]()
+    for labels, values in results:
+        found.setdefault(tuple(sorted(labels.items())), {}).update(values)
+    return tuple(Series(dict(labels), tuple(sorted(samples.items()))) for labels, samples in found.items())
 
 
 def _refusal(host: str, status: int, body: bytes, error: ValidationError) -> str:

@@ -230,6 +230,13 @@ async def test_an_answer_without_end_is_read_to_a_bound() -> None:
     assert body.sent <= MOST_BYTES + (1 << 17)
 
 
+async def test_a_series_counts_once_with_each_sample_once_in_the_order_of_time() -> None:
+    one = {"metric": {"a": "1", "b": "2"}, "values": [[NOW, "3"], [NOW - 4, "1"], [NOW - 2, "2"], [NOW - 2, "2"]]}
+    server = Server(matrix(one, {"metric": {"b": "2", "a": "1"}, "values": [[NOW, "3"]]}))
+    (series,) = await server.samples()
+    assert series.samples == ((NOW - 4, 1.0), (NOW - 2, 2.0), (NOW, 3.0))
+
+
 async def test_an_answer_in_part_is_none() -> None:
     server = Server({**matrix(), "warnings": ["store eu-1 is not reachable"]})
     with pytest.raises(MetricsError, match="answered in part only: store eu-1 is not reachable"):
