@@ -188,8 +188,7 @@ class Reconciler:
         for name, view in o.revisions.items():
             written = self._recorded.get((o.namespace, name))
             lags = written and (
-                written.decided > view.status.decided
-                or (written.baseline is not None and view.status.baseline is None)
+                written.decided > view.status.decided or (written.baseline is not None and view.status.baseline is None)
             )
             if written and lags:
                 views[name] = replace(view, status=written)
