@@ -8,11 +8,14 @@ nothing.
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable
 from typing import Any
 
 import httpx
+
+log = logging.getLogger("headgate.breaker")
 
 SUSPECT_AFTER = 0.5
 """Seconds without an answer after which a probe asks."""
@@ -41,6 +44,7 @@ class GuardedClient(httpx.AsyncClient):
     async def send(self, request: httpx.Request, **how: Any) -> httpx.Response:
         """As httpx does. Raises httpx.TimeoutException, at once while the circuit is open."""
         if self.is_open:
+            self._suspect()  # whatever has ended the last probe
             raise httpx.ConnectTimeout(_OPEN, request=request)
         suspicion = asyncio.get_running_loop().call_later(SUSPECT_AFTER, self._suspect)
         limit = asyncio.timeout(None)
@@ -80,6 +84,9 @@ class GuardedClient(httpx.AsyncClient):
             async with asyncio.timeout(PROBE_SECONDS):
                 response = await super().send(self.build_request("GET", self._question))
         except (TimeoutError, httpx.HTTPError):
+            return False
+        except Exception:  # such as credentials that can't be read now: the probe must live, or the circuit stays open
+            log.warning("The probe can't ask; it tries again.", exc_info=True)
             return False
         return not response.is_server_error
 

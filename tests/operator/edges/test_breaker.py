@@ -21,6 +21,7 @@ class Server:
     def __init__(self) -> None:
         self.hangs = self.refuses = False
         self.slow, self.status = 0.0, 200
+        self.error: Exception | None = None
         self.asked: list[str] = []
         self.told: list[bool] = []
 
@@ -31,6 +32,8 @@ class Server:
         self.asked.append(str(request.url))
         if self.refuses:
             raise httpx.ConnectError("refused", request=request)
+        if self.error:
+            raise self.error
         if self.hangs:
             await asyncio.Event().wait()
         if "time" not in str(request.url):
@@ -129,5 +132,36 @@ def test_a_server_that_refuses_is_known_as_well(how: str) -> None:
             await client.get(QUESTION)
         await asyncio.sleep(0.1)
         assert client.is_open
+
+    played(story)
+
+
+@pytest.mark.parametrize("error", [UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), OSError("gone")])
+def test_a_probe_that_can_not_ask_asks_again(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    async def story(server: Server, client: GuardedClient, clock: Callable[[], float]) -> None:
+        server.hangs = True
+        await fails(client)
+        server.hangs, server.error = False, error
+        await asyncio.sleep(2 * LONGEST_DELAY)
+        assert client.is_open
+        server.error = None
+        await asyncio.sleep(2 * LONGEST_DELAY)
+        assert (await client.get(QUESTION)).status_code == 200
+        assert "The probe can't ask" in caplog.text
+
+    played(story)
+
+
+def test_a_question_to_an_open_circuit_makes_a_probe_ask_where_none_does() -> None:
+    async def story(server: Server, client: GuardedClient, clock: Callable[[], float]) -> None:
+        server.hangs = True
+        await fails(client)
+        assert client._probing
+        client._probing.cancel()
+        server.hangs = False
+        await asyncio.sleep(0)
+        await fails(client)
+        await asyncio.sleep(PROBE_SECONDS)
+        assert (await client.get(QUESTION)).status_code == 200
 
     played(story)
