@@ -14,6 +14,7 @@ from headgate.core.decide import decide
 from headgate.core.phases import transitions
 from headgate.core.phases.transitions import DRAIN_SECONDS, MOST_RETIRING
 from headgate.core.revisions import DECISIONS_KEPT
+from headgate.core.signals import predictions
 from headgate.core.signals.predictions import (
     LONGEST_NAME,
     MOST_EVENTS,
@@ -115,6 +116,17 @@ def test_bins_that_come_one_after_another_do_not_fill_it_either() -> None:
     assert events(state) <= MOST_EVENTS
     assert state.leftOut == ["label"]
     assert state.logSafe < 0, "nor does it pass"
+
+
+def test_evidence_from_before_there_was_a_bound_goes_on_without_growing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(predictions, "MOST_EVENTS", 10**9)
+        state = fold(PredictionState(), outputs(10, 22), 0.05)
+    counted, many = state.candidateAnswers, events(state)
+    assert many > MOST_EVENTS
+    state = fold(state, [*outputs(10, 22), *outputs(1, 22, name="new")], 0.05)
+    assert (state.candidateAnswers, events(state)) == (2 * counted, many)
+    assert state.leftOut == ["new-000"], "only what is new has no room"
 
 
 def test_names_without_end_are_left_out() -> None:
