@@ -1,6 +1,6 @@
 """Have inputs drifted from the reference profile? A band for all rows together, and a detector for a recent change.
 
-Called by `background` with the counts of the last hours and by `headgate drift` with those of a file. Drift hits stable
+Called by `history` with the counts of the last day and by `headgate drift` with those of a file. Drift hits stable
 and candidate alike, so it alerts and never rolls back.
 
 The distance of a number is that of Kolmogorov and Smirnov between live rows and profile, by bins; of a category half
