@@ -149,7 +149,7 @@ class Observer:
                 now,
                 cursor,
             )
-            return readings.new_samples(page.result, reading, None, page.uncounted_since)
+            return readings.new_samples(page.result, reading, None, page.uncounted_since, last=page.last)
         # What another object of this name did is not the history of this one.
         created = meta.get("creationTimestamp")
         age = seconds_since(created, now) if created else HISTORY_SECONDS

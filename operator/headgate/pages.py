@@ -37,6 +37,8 @@ class Page:
 
     result: Result
     uncounted_since: float | None = None
+    last: bool = True
+    """Whether there is none after it."""
 
 
 async def next_page(ask: Ask, understand: Understand, now: float, cursor: float | None) -> Page:
@@ -58,7 +60,7 @@ async def next_page(ask: Ask, understand: Understand, now: float, cursor: float 
         # By the newest sample's time: that nothing came after it, in the past, does not make it stale.
         newest = max((s.samples[-1][0] for s in series if s.samples), default=cursor)
         if newest > cursor and isinstance(result := understand(series, newest, cursor), Read):
-            return Page(result)
+            return Page(result, last=False)
         empty_until, span = end, 2 * span
     result = understand(await ask(now, None), now, None)
     return Page(result, cursor if isinstance(result, Read) else None)

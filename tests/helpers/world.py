@@ -85,6 +85,10 @@ class World:
     now: float = START
     blind: bool = False
     quiet: bool = False
+    unread: bool = False
+    """Whether Prometheus has more than what is read at a time, as after an outage."""
+    passed_over: bool = False
+    """Whether a part of it was too much to be read."""
     crashed: frozenset[str] = frozenset()
     drift: Drift | None = None
     edge: float | None = 200.0
@@ -212,7 +216,11 @@ class World:
             return NoNewSamples()
         if self.blind:
             return MetricsUnavailable(BLIND)
-        return NoNewSamples() if self.quiet else self._new(reading, rollout, stable)
+        if self.quiet:
+            return NoNewSamples()
+        gap = self.now - 1 if self.passed_over else None
+        samples = self._new(reading, rollout, stable)
+        return replace(samples, caught_up=not (self.unread or self.passed_over), uncounted_since=gap)
 
     def _new(self, reading: Reading, rollout: Rollout, stable: RevisionRef) -> NewSamples:
         """What there is to learn in this phase."""

@@ -80,6 +80,7 @@ async def test_after_an_outage_of_the_operator_everything_counts_a_page_at_a_tim
     pages, gained = await caught_up(samples, NOW - 3600)
     assert gained == 7200
     assert len(pages) == 3600 / PAGE_SECONDS
+    assert [page.last for page in pages] == [False] * (len(pages) - 1) + [True]
     assert max(samples.asked) <= 4 * (PAGE_SECONDS + 60) / EVERY
     assert all(page.uncounted_since is None for page in pages)
 

@@ -43,7 +43,7 @@ def decide(o: Observation, now: float) -> Plan:
         replicas=dict.fromkeys(sorted(keep), replicas),
         forget=revisions.forgettable(o, keep | {desired}),
         events=(*report.events(o.status, status), *report.gaps(o)),
-        requeue_after=phases.requeue_after(status),
+        requeue_after=phases.requeue_after(o, status),
     )
 
 

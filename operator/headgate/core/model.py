@@ -125,6 +125,9 @@ class NewSamples:
     """What was read."""
     uncounted_since: float | None = None
     """When a time began that was passed over, up to the cursor: what happened in it counts for nobody."""
+    caught_up: bool = True
+    """Whether there is nothing after `cursor` that has not been read, and nothing was passed over: else what has been
+    read may be old, and no rollout goes on by it. It can still end by it."""
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,12 @@ def new_samples(
     reading: Reading,
     history: History | None,
     uncounted_since: float | None = None,
+    *,
+    last: bool = True,
 ) -> NewSamples | NoNewSamples | MetricsUnavailable:
     """Each signal's block, and with a `history` what is known of stable from before.
 
-    `uncounted_since` is when something began that was passed over.
+    `uncounted_since` is when something began that was passed over; `last` if there is nothing newer to be read.
     """
     if not isinstance(read, Read):
         return read
@@ -23,4 +25,5 @@ def new_samples(
     baselines = (
         {signal.name: signal.baseline(history, blocks.get(signal.name)) for signal in SIGNALS} if history else {}
     )
-    return NewSamples(read.cursor, blocks, baselines, read.interval, read.behind, reading, uncounted_since)
+    caught_up = last and uncounted_since is None
+    return NewSamples(read.cursor, blocks, baselines, read.interval, read.behind, reading, uncounted_since, caught_up)

@@ -348,6 +348,41 @@ def test_a_candidate_that_turns_bad_while_soaking_is_rolled_back() -> None:
 
 
 @pytest.mark.parametrize("phase", ["Canary", "Promoting", "Soaking"])
+def test_by_old_samples_no_rollout_goes_on_but_it_can_end(phase: str) -> None:
+    """After an outage what is newer may say that the candidate fails, and is read a part at a time."""
+    world = serving()
+    world.ask("v2").until(phase)
+    weight, since = world.weight, rollout_of(world.status).since
+    world.unread = True
+    for plan in world.looks(4, seconds=600):
+        assert (plan.status.phase, world.weight, rollout_of(plan.status).since) == (phase, weight, since)
+        assert plan.requeue_after <= 0.1, "the rest is read at once"
+    world.behaviours["v2"] = Behaviour(failing=0.9)
+    world.until("RollingBack", limit=100, seconds=600)
+    assert world.routed() == {"v1": 100}
+
+
+def test_a_shadow_does_not_end_by_old_pairs() -> None:
+    world = serving()
+    world.rollout = {"shadow": {"fraction": "10%"}}
+    world.ask("v2").until("Shadow")
+    world.unread = True
+    assert all(plan.status.phase == "Shadow" for plan in world.looks(60, seconds=10))
+    world.unread = False
+    world.until("Canary")
+
+
+def test_time_that_was_passed_over_is_none_of_the_soak() -> None:
+    world = serving()
+    world.ask("v2").until("Soaking")
+    world.passed_over = True
+    assert all(plan.status.phase == "Soaking" for plan in world.looks(3, seconds=3600))
+    world.passed_over = False
+    assert all(plan.status.phase == "Soaking" for plan in world.looks(11, seconds=50))
+    world.until("Stable", limit=20, seconds=5)
+
+
+@pytest.mark.parametrize("phase", ["Canary", "Promoting", "Soaking"])
 def test_a_candidate_whose_pods_crash_is_rolled_back(phase: str) -> None:
     world = serving()
     world.ask("v2")

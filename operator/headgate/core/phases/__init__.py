@@ -32,6 +32,10 @@ from headgate.core.signals import rate
 from headgate.core.signals.errors import ERRORS
 from headgate.core.signals.evidence import carrier, opened, updated
 from headgate.core.signals.rate import RateState
+from headgate.core.times import stamp
+
+READ_ON_SECONDS = 0.1
+"""Seconds to the next reconciliation where there is more to read: what the rest says may have to end the rollout."""
 
 PHASES: dict[str, Phase] = {
     phase.name: phase
@@ -145,9 +149,20 @@ def give_up(o: Observation, status: Status, now: float) -> Status | None:
 
 
 def advance(o: Observation, status: Status, now: float) -> Status:
-    """One step further, if what the phase waits for is there."""
+    """One step further, if what the phase waits for is there, and by all that there is to know."""
     rollout = status.rollout
-    return phase_of(rollout).advance(o, status, rollout, now) if rollout else status
+    if rollout is None:
+        return status
+    if isinstance(o.metrics, NewSamples) and not o.metrics.caught_up:
+        return _not_yet(status, rollout, o.metrics, now)
+    return phase_of(rollout).advance(o, status, rollout, now)
+
+
+def _not_yet(status: Status, rollout: Rollout, samples: NewSamples, now: float) -> Status:
+    """What was passed over is no time in which a promoted version has shown anything: that begins anew."""
+    if samples.uncounted_since is None or phase_of(rollout).outcome != "promoted":
+        return status
+    return replace(status, rollout=replace(rollout, since=stamp(now)))
 
 
 def needed(status: Status) -> frozenset[str]:
@@ -156,7 +171,9 @@ def needed(status: Status) -> frozenset[str]:
     return frozenset([*refs, *(t.revision for t in status.traffic), *(r.revision for r in status.retiring)])
 
 
-def requeue_after(status: Status) -> float:
+def requeue_after(o: Observation, status: Status) -> float:
     """Seconds until the next reconciliation, if no event comes before."""
+    if isinstance(o.metrics, NewSamples) and not o.metrics.caught_up:
+        return READ_ON_SECONDS
     soonest = 2.0 if status.retiring else IDLE_SECONDS
     return min(soonest, PHASES[status.phase].requeue_after)
