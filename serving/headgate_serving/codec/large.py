@@ -96,6 +96,8 @@ class LongArray:
             if codes is None:
                 piece, after = b"".join((b"[", text[at:end], b"]")), depth
                 more = parsed(piece)
+                if not more:  # two commas, or one behind the last value, just where the text was cut
+                    raise MalformedRequest("json", "the request is no valid JSON: a comma without a value behind it")
             else:
                 depths = depth + np.cumsum(_STEP[codes])
                 after = int(depths[-1]) if len(depths) else depth

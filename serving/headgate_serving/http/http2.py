@@ -469,10 +469,15 @@ class Connection(Carrier):
         self._dismiss_the_last(stream)
 
     def _pairs(self, block: bytes) -> Pairs:
+        """The fields of a head or of trailers. A block that changes the table changes what others mean."""
+        before = self._table.state
         try:
-            return cast("Pairs", self._decoder.decode(block, raw=True))
+            pairs = cast("Pairs", self._decoder.decode(block, raw=True))
         except hpack.HPACKError as error:
             raise ProtocolError(COMPRESSION_ERROR, f"headers that can't be decompressed: {error}") from error
+        if self._table.state != before:
+            self._known.clear()
+        return pairs
 
     def _decoded(self, block: bytes) -> tuple[Headers, str]:
         """A request's headers, and what is wrong with them."""
@@ -480,9 +485,8 @@ class Connection(Carrier):
         pairs = self._pairs(block)
         headers = dict(pairs)
         fault = fault_of_head(pairs, headers)
-        if self._table.state != before:
-            self._known.clear()
-        elif not fault and len(self._known) < _KNOWN_BLOCKS and len(block) <= _KNOWN_LENGTH:
+        unchanged = self._table.state == before
+        if unchanged and not fault and len(self._known) < _KNOWN_BLOCKS and len(block) <= _KNOWN_LENGTH:
             self._known[block] = headers
         return headers, fault
 

@@ -315,6 +315,25 @@ async def test_trailers_end_a_request(client: Client) -> None:
     assert (await client.reply(number)).data == b"hello"
 
 
+async def test_trailers_change_what_a_known_head_means(rude: Rude, echo: Echo) -> None:
+    """They may add to the table that heads refer to, of other calls of the connection too (RFC 7541, 2.3.3)."""
+
+    def added(name: bytes, value: bytes) -> bytes:
+        return bytes([0x40, len(name)]) + name + bytes([len(value)]) + value
+
+    start = bytes([0x83, 0x86, 0x84])  # POST, http, /
+    by_index = start + bytes([0x80 | 62])
+    last = END_STREAM | END_HEADERS
+    await rude.send(frame(HEADERS, last, 1, start + added(b"x-user", b"alice")))
+    await rude.send(frame(HEADERS, last, 3, by_index))
+    await rude.send(frame(HEADERS, END_HEADERS, 5, start))
+    await rude.send(frame(HEADERS, last, 5, added(b"x-user", b"mallory")))
+    await rude.send(frame(HEADERS, last, 7, by_index))
+    await until(lambda: len(echo.streams) == 4)
+    users = [stream.headers.get(b"x-user") for stream in echo.streams]
+    assert users == [b"alice", b"alice", None, b"mallory"]
+
+
 async def test_ping(client: Client) -> None:
     client.h2.ping(b"12345678")
     await client.flush()

@@ -99,6 +99,14 @@ def bodies(draw: st.DrawFn) -> tuple[str, bytes]:
 QUICK = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+@pytest.mark.parametrize("data", ["1,2,3,4,5,6,7,8,]", f"1,2,3,4,5,6,7,,{28 * ' '}8]", ",1,2,3,4,5,6,7,8]"])
+@pytest.mark.usefixtures("small_pieces")
+def test_a_comma_without_a_value_is_refused_wherever_the_text_is_cut(echo: dict[str, Model], data: str) -> None:
+    for blanks in range(40):
+        text = f'{{"inputs":[{{"name":"IN","datatype":"FP32","shape":[4,2],"data":[{" " * blanks}{data}}}]}}'
+        assert both(text.encode(), echo["FP32"]) == ["malformed", "malformed"]
+
+
 @QUICK
 @given(bodies())
 def test_in_pieces_it_is_the_same(echo: dict[str, Model], small_pieces: None, body: tuple[str, bytes]) -> None:
