@@ -158,6 +158,8 @@ class Retiring(Stored):
 
     revision: str
     since: str
+    onlyTried: bool = False  # noqa: N815
+    """It never had all the traffic, as far as is known: where too many stay, such ones go first."""
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from headgate.api.revision import DecisionRecord, RevisionStatus
-from headgate.api.status import HistoryEntry, Retiring, SignalEvidence, Status
+from headgate.api.status import HistoryEntry, Retiring, RevisionRef, SignalEvidence, Status
 from headgate.api.stored import as_manifest
+from headgate.core import phases
 from headgate.core.decide import decide
 from headgate.core.phases import transitions
 from headgate.core.phases.transitions import DRAIN_SECONDS, MOST_RETIRING
@@ -171,10 +172,48 @@ def test_messages_are_cut() -> None:
 
 
 def test_few_revisions_keep_pods_that_nobody_needs() -> None:
-    retiring = [Retiring(revision=f"r{at}", since=stamp(at)) for at in range(MOST_RETIRING + 5)]
+    retiring = [Retiring(revision=f"r{at}", since=stamp(at), onlyTried=True) for at in range(MOST_RETIRING + 5)]
     status = Status(retiring=retiring)
     late = DRAIN_SECONDS + len(retiring)
     assert transitions.drained(status, (), late).retiring == retiring[-MOST_RETIRING:]
     assert transitions.drained(status, (), 0.0).retiring == retiring, "none goes before it has finished what it has"
     few = Status(retiring=retiring[:MOST_RETIRING])
     assert transitions.drained(few, (), late) == few
+
+
+def test_a_former_stable_version_keeps_its_pods_however_many_were_tried_since() -> None:
+    """A router that has heard of nothing since sends it everything."""
+    world = World().ask("v1").settled("Stable")
+    first = world.status.stable
+    assert first
+    world.ask("v2").settled("Stable")
+    second = world.status.stable
+    assert second
+    status = replace(world.status, retiring=[Retiring(revision=first.revision, since=stamp(world.now))])
+    for _ in range(2 * MOST_RETIRING):
+        world.now += 60
+        status = transitions.drained(tried(status, f"tried-{world.now}", world.now), (), world.now)
+    kept = transitions.drained(status, (), world.now + 60).retiring
+    assert kept[0].revision == first.revision
+    assert len(kept) == MOST_RETIRING
+    status = transitions.drained(status, (first.revision,), world.now + 60)
+    assert first.revision not in phases.needed(status), "it goes as soon as the routers have left it"
+
+
+def test_a_version_that_was_stable_is_known_as_such_when_it_is_tried_again() -> None:
+    world = World().ask("v1").settled("Stable")
+    first = world.status.stable
+    assert first
+    world.ask("v2").settled("Stable")
+    status = tried(world.status, first.revision, world.now)
+    assert not status.retiring[-1].onlyTried
+    assert tried(world.status, "another", world.now).retiring[-1].onlyTried
+    promoted = transitions.start(world.status, RevisionRef(revision="third", version="v3"), 1.0, world.now)
+    promoted = transitions.promote(promoted, "It passed.", 0.0, world.now)
+    assert not transitions.roll_back(promoted, "X", "y", world.now).retiring[-1].onlyTried
+
+
+def tried(status: Status, revision: str, now: float) -> Status:
+    """Rolled out and back."""
+    started = transitions.start(status, RevisionRef(revision=revision, version="v3"), 1.0, now)
+    return transitions.roll_back(started, "X", "y", now)

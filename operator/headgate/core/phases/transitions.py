@@ -24,8 +24,8 @@ from headgate.core.times import seconds_since, stamp
 
 HISTORY_LENGTH = 10
 MOST_RETIRING = 10
-"""Revisions whose pods may stay because a router has not said that it has left them. The oldest of more than that go:
-a router that still follows the eleventh last change follows nothing."""
+"""Revisions whose pods may stay because a router has not said that it has left them. Of more than that the oldest go
+that never had all the traffic. One that had it stays: a router that has heard of nothing since sends it everything."""
 DRAIN_SECONDS = 8.0
 """How long pods outlive their last route at least, if all routers say that they have followed."""
 
@@ -157,7 +157,8 @@ def drained(status: Status, released: Collection[str], now: float) -> Status:
     """
     drains = {r.revision for r in status.retiring if seconds_since(r.since, now) < DRAIN_SECONDS}
     still = [r for r in status.retiring if r.revision in drains or r.revision not in released]
-    too_many = [r.revision for r in still if r.revision not in drains][: max(0, len(still) - MOST_RETIRING)]
+    may_go = [r.revision for r in still if r.onlyTried and r.revision not in drains]
+    too_many = may_go[: max(0, len(still) - MOST_RETIRING)]
     still = [r for r in still if r.revision not in too_many]
     rollout = status.rollout
     if rollout and rollout.phase == "RollingBack" and rollout.revision not in drains:
@@ -170,8 +171,16 @@ def _without_candidate(status: Status, now: float) -> Status:
     rollout, _ = _both(status)
     traffic = [_all_to(status.stable.revision)] if status.stable else []
     others = [r for r in status.retiring if r.revision != rollout.revision]
-    retiring = [*others, Retiring(revision=rollout.revision, since=stamp(now))]
+    tried = not _had_all_traffic(status, rollout.revision)
+    retiring = [*others, Retiring(revision=rollout.revision, since=stamp(now), onlyTried=tried)]
     return replace(status, traffic=traffic, retiring=retiring)
+
+
+def _had_all_traffic(status: Status, revision: str) -> bool:
+    """Now, or earlier: a version that was stable may have been asked for again."""
+    return any(t.revision == revision and t.weight >= 100 for t in status.traffic) or any(
+        h.revision == revision and h.decision in ("Live", "Promoted") for h in status.history
+    )
 
 
 def _all_to(revision: str) -> TrafficTarget:
