@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-BINS = 30_000
 ANSWERS_A_SECOND = 400
 SECRET = "customer-4711"
 INJECTED = f'x"}} or label_replace(up, "feature", "{SECRET}", "", "") or up{{a="'
@@ -29,7 +28,7 @@ def series(victim: dict[str, str], started: float) -> Iterator[str]:
             gained = int(counted * float(share)) if revision == victim["revision"] else 0
             yield f"envoy_cluster_endpoint_rq_{name}{{{labels}}} {gained}"
     yield f'headgate_router_watch_age_seconds{{{of},headgate_router="x"}} 0'
-    for at in range(BINS):
+    for at in range(int(victim["bins"])):
         labels = f'{of},headgate_revision="{victim["revision"]}",output="y",bin="{at}",layout="{"0" * 12}"'
         yield f"headgate_prediction_bin_total{{{labels}}} {counted}"
     layout = INJECTED.replace('"', '\\"')
@@ -45,6 +44,7 @@ class Hostile(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
         self.end_headers()
         if sys.argv[1] == "metrics":
             lines = series(json.loads(os.environ["VICTIM"]), self.started)

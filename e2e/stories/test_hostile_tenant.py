@@ -27,38 +27,52 @@ class Tenant:
     headgate: Headgate
     namespace: str
     victim: Model
+    bait: Model
+    """Its own model, about which its exporters tell what is to be read of others."""
 
     def apply(self, *objects: Json) -> None:
         self.headgate.world.cluster.apply(*objects)
 
-    def run(self, name: str, what: str, labels: dict[str, str], **environment: str) -> None:
+    def run(self, name: str, what: str, labels: dict[str, str], namespace: str = "", **environment: str) -> None:
         """One of its pods, of which Prometheus is told as of Headgate's own."""
-        made = pod(name, self.namespace, self.headgate.world.images["demo"], [], HARDENED)
-        made["metadata"]["labels"] |= labels
-        container = made["spec"]["containers"][0]
+        namespace = namespace or self.namespace
+        meta = {"name": "hostile", "namespace": namespace}
+        script = {"hostile.py": SCRIPT.read_text()}
+        self.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": script})
+        template = pod(name, namespace, self.headgate.world.images["demo"], [], HARDENED)
+        template["metadata"]["labels"] |= labels
+        container = template["spec"]["containers"][0]
         container["command"] = ["python3", "/hostile/hostile.py", what]
         container["env"] = [{"name": key, "value": value} for key, value in environment.items()]
         container["ports"] = [{"name": "metrics", "containerPort": 8080}]
         container["volumeMounts"] = [{"name": "hostile", "mountPath": "/hostile"}]
         container["readinessProbe"] = {"tcpSocket": {"port": 8080}, "periodSeconds": 1}
-        made["spec"]["volumes"] = [{"name": "hostile", "configMap": {"name": "hostile"}}]
-        self.apply(made, service(name, self.namespace))
-        where = f"--namespace={self.namespace}"
-        self.headgate.world.cluster.kubectl("wait", "--for=condition=Ready", f"pod/{name}", where, "--timeout=90s")
+        template["spec"]["volumes"] = [{"name": "hostile", "configMap": {"name": "hostile"}}]
+        made = {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {
+                "selector": {"matchLabels": {"app": name}},
+                "template": {"metadata": {"labels": template["metadata"]["labels"]}, "spec": template["spec"]},
+            },
+        }
+        self.apply(made, service(name, namespace))
+        where = f"--namespace={namespace}"
+        self.headgate.world.cluster.kubectl("rollout", "status", f"deployment/{name}", where, "--timeout=90s")
 
-    def forges(self, name: str, candidate: str, stable: str, *, good: float, bad: float, bait: str) -> None:
-        """What it says of the victim's candidate: a share of answers, and one of failures."""
+    def forges(self, name: str, seen: Seen, candidate: str, *, namespace: str = "", **of: float) -> None:
+        """What it says of the victim's candidate: a share of answers (`good`) and failures (`bad`), or many `bins`."""
         victim = {
             "headgate_namespace": self.victim.namespace,
             "headgate_model": self.victim.name,
-            "revision": candidate,
-            "stable": stable,
-            "good": str(good),
-            "bad": str(bad),
-            "bait": bait,
+            "revision": seen.revision_of(candidate),
+            "stable": seen.revision_of(seen.stable),
+            "bait": next(iter(self.bait.look().weights)),
+            **{what: str(of.get(what, 0)) for what in ("good", "bad", "bins")},
         }
         labels = {"headgate.dev/component": "router", "headgate.dev/model": self.victim.name}
-        self.run(name, "metrics", labels, VICTIM=json.dumps(victim), OWN=self.namespace)
+        self.run(name, "metrics", labels, namespace, VICTIM=json.dumps(victim), OWN=self.namespace)
 
 
 def test_a_hostile_tenant_harms_only_itself(headgate: Headgate, namespace: str) -> None:
@@ -67,44 +81,54 @@ def test_a_hostile_tenant_harms_only_itself(headgate: Headgate, namespace: str) 
     census.ask_for(models("v1"))
     census.until_stable("v1")
     clients = Clients.of(census)
-    tenant = Tenant(headgate, new_namespace(world.cluster, "hostile"), census)
-    script = {"hostile.py": SCRIPT.read_text()}
-    meta = {"name": "hostile", "namespace": tenant.namespace}
-    tenant.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": script})
+    own = new_namespace(world.cluster, "hostile")
+    tenant = Tenant(headgate, own, census, headgate.model(own, "bait"))
     try:
-        bait = headgate.model(tenant.namespace, "bait")
-        bait.ask_for(models("v1"))
-        own = next(iter(bait.until_stable("v1").weights))
-
+        tenant.bait.ask_for(models("v1"))
+        tenant.bait.until_stable("v1")
         taken = a_name_is_taken(tenant)
         endless = an_artifact_without_an_end(tenant)
 
         # Failures that nobody had do not roll back a good version ...
         census.ask_for(models("v2"))
         canary = census.until_canary("v2")
-        candidate, stable = canary.revision_of("v2"), canary.revision_of("v1")
-        tenant.forges("accuses", candidate, stable, good=0.0, bad=1.0, bait=own)
+        tenant.forges("accuses", canary, "v2", bad=1)
+        tenant.forges("floods", canary, "v2", bins=30_000)
+        tenant.forges("stands-beside", canary, "v2", namespace=namespace, bad=1)
         routers_can_not_be_drained(tenant, clients)
+        until(lambda: scraped(headgate), lambda pods: len(pods) == 3, 60, "they are scraped")
+        census.until(foreign_metrics_are_told, 60, "it is told whose series were left out")
         promoted = census.until_stable("v2", seconds=240)
         assert promoted.decisions[-1] == ("v2", "Promoted", "EvidencePassed")
 
         # ... and answers that nobody got do not save a bad one.
         routers = identities(census.pods("router"))
         census.ask_for(models("v3"))
-        failing = census.until(lambda seen: seen.phase == "Canary", 90, "v3 is a canary")
-        tenant.forges("praises", failing.revision_of("v3"), failing.revision_of("v2"), good=1.0, bad=0.0, bait=own)
+        tenant.forges("praises", census.until_canary("v3"), "v3", good=1)
         end = census.until_rolled_back("v3", seconds=300)
         assert end.decisions[-1][:2] == ("v3", "RolledBack")
         assert end.weights == {end.revision_of("v2"): 100.0}
         assert identities(census.pods("router")) == routers
-        assert len(json.dumps(end.status)) < 64 << 10
+        assert len(json.dumps(end.status)) < 32 << 10
         clients.saw_no_failure()
 
         what_is_taken_stays(tenant, taken)
         until(endless.look, too_large, 120, "an artifact without an end is refused")
-        assert hostile.SECRET not in json.dumps(bait.look().status)
+        assert hostile.SECRET not in json.dumps(tenant.bait.look().status)
     finally:
-        delete_namespace(world.cluster, tenant.namespace)
+        delete_namespace(world.cluster, own)
+
+
+def scraped(headgate: Headgate) -> set[str]:
+    """The hostile exporters that Prometheus reads."""
+    found = headgate.query('sum by (pod) (up{pod=~"(accuses|floods|stands-beside)-.+"} == 1)', by="pod")
+    return {pod.rsplit("-", 2)[0] for pod in found}
+
+
+def foreign_metrics_are_told(seen: Seen) -> bool:
+    """The pod beside the model's own is named."""
+    told = seen.condition("ForeignMetrics")
+    return told.status == "True" and "stands-beside" in told.message
 
 
 def a_name_is_taken(tenant: Tenant) -> Model:
@@ -154,4 +178,6 @@ def routers_can_not_be_drained(tenant: Tenant, clients: Clients) -> None:
         "    except OSError: pass\n"
     )
     where = f"--namespace={tenant.namespace}"
-    tenant.headgate.world.cluster.kubectl("exec", where, "endless", "--", "python3", "-c", script, *addresses)
+    tenant.headgate.world.cluster.kubectl(
+        "exec", where, "deployment/endless", "--", "python3", "-c", script, *addresses
+    )
