@@ -73,7 +73,7 @@ MAX_BYTES_VARIABLE = "HEADGATE_MAX_BYTES"
 PUBLISHED_FILE = "state.json"
 
 
-# Where a router's agent listens for its preStop hook: a Unix socket in the folder that it shares with Envoy.
+# Where a router's agent listens for its preStop hook: a Unix socket in the folder that it shares with the proxy.
 DRAIN_SOCKET = "drain.sock"
 
 

@@ -362,9 +362,9 @@ def test_answers_without_counterpart_do_not_wait_for_longer_than_half_an_hour() 
 
 def test_bins_that_nobody_knows_do_not_wait() -> None:
     """A pod may count whatever it likes; the status is written all the same."""
-    seen = told([answers({}, {f"c{i:05d} {i}": 1}) for i in range(1000)])
+    seen = told([answers({}, {f"c{i:05d} {i}": 1}) for i in range(predictions.MOST_EVENTS)])
     assert len(seen.outputs[0].stableWaiting) <= predictions.MOST_WAITING
-    assert seen.stableAnswers == 1000
+    assert seen.stableAnswers == predictions.MOST_EVENTS
 
 
 @pytest.mark.parametrize("name", ['a "quoted" one', "naïve 東京", "is: {x}, 3", "\\"])
