@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from headgate.api import API_VERSION
+from headgate.api import API_VERSION, COMPONENT_LABEL
 from headgate.api.revision import RevisionStatus
 from headgate.api.stored import as_manifest
 from headgate.background import BackgroundReadings
@@ -234,11 +234,13 @@ class Reconciler:
         """Everything else. What is refused stops nothing but itself, and is raised at the end."""
         errors = list[HeadgateError]()
 
-        async def attempt(step: Awaitable[None]) -> None:
+        async def attempt(step: Awaitable[None]) -> bool:
             try:
                 await step
             except KubernetesError as error:
                 errors.append(error)
+                return False
+            return True
 
         for event in plan.events:
             await self._post(Key(o.namespace, o.name), o.uid, event)
@@ -248,8 +250,14 @@ class Reconciler:
         manifests = self._children(o, plan, unknown)
         due = [manifest for manifest in manifests if self._is_due(manifest)]
         standing = await self._owned.standing(due)
+        unprotected = set[str]()
         for manifest in due:
-            await attempt(self._apply(manifest, standing))
+            component = manifest["metadata"]["labels"][COMPONENT_LABEL]
+            if component in unprotected:
+                continue
+            applied = await attempt(self._apply(manifest, standing))
+            if not applied and self.observer.plane.protects(o, manifest):
+                unprotected.add(component)
         await attempt(self._remove_unwanted(o, self._unwanted(o, plan, manifests)))
         for revision in sorted(set(o.workloads) - set(plan.replicas)):
             await attempt(self._remove_revision(o, revision))

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from headgate.core.manifests.metadata import Manifest
 from headgate.core.model import NetworkAccess
-from headgate.errors import NameTaken
+from headgate.errors import KubernetesError, NameTaken
 from small_cluster import Cluster
 from world import DEFAULTS
 
@@ -62,3 +63,25 @@ async def test_one_that_others_made_stays_and_the_model_is_served(cluster: Clust
     switch(cluster, None)
     await cluster.look()
     assert cluster.kube.find("NetworkPolicy", name) == before
+
+
+async def test_routers_that_only_some_may_reach_are_not_there_without_their_policy(cluster: Cluster) -> None:
+    apply = cluster.kube.apply
+
+    async def refusing(manifest: Manifest, force: bool = True) -> Manifest:
+        if manifest["kind"] == "NetworkPolicy" and manifest["metadata"]["name"] == "fraud-router":
+            raise KubernetesError("422 spec.ingress[0].from[0].ipBlock: except is no part of cidr")
+        return await apply(manifest, force)
+
+    cluster.kube.apply = refusing  # type: ignore[method-assign]
+    peer = {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["192.168.0.0/16"]}}
+    cluster.ask("v1", traffic={"clients": [peer]})
+    for _ in range(3):
+        with suppress(KubernetesError):
+            await cluster.look(15)
+    assert not cluster.kube.find("Service", "fraud")
+    assert not cluster.kube.find("Deployment", "fraud-router")
+    cluster.ask("v1")
+    with suppress(KubernetesError):
+        await cluster.look(15)
+    assert cluster.kube.find("Deployment", "fraud-router"), "without `clients` the policy is no condition"

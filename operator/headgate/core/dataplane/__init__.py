@@ -97,6 +97,10 @@ class DataPlane(ABC):
     def unwanted(self, o: Observation) -> Sequence[ChildName]:
         """Children that an earlier spec asked for and this one doesn't."""
 
+    def protects(self, o: Observation, manifest: Manifest) -> bool:
+        """Whether nothing of the same component may be there without this child, for this spec."""
+        return False
+
     @abstractmethod
     def manifests(self, o: Observation) -> Sequence[Manifest]:
         """Everything that routes to the model, whatever its versions."""

@@ -65,6 +65,11 @@ class EnvoyDataPlane(DataPlane):
         scaling = ChildName("autoscaling/v2", "HorizontalPodAutoscaler", router_name(o))
         return [*([] if o.spec.traffic.routerAutoscaling else [scaling]), *unwanted_policies(o)]
 
+    def protects(self, o: Observation, manifest: Manifest) -> bool:
+        """Routers that only some may reach are not there before that is so."""
+        named = manifest["kind"] == "NetworkPolicy" and manifest["metadata"]["name"] == router_name(o)
+        return named and bool(o.spec.traffic.clients)
+
     def manifests(self, o: Observation) -> Sequence[Manifest]:
         stable = o.status.stable
         # The policies first: no pod is there before its own.
