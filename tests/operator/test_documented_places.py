@@ -74,3 +74,12 @@ def test_every_decision_is_in_the_table_by_its_number_and_title() -> None:
         (title, path.name) for title, path in zip(titles, DECISION_FILES, strict=True)
     ]
     assert [number for number, *_ in rows] == [f"{number:02}" for number in range(1, len(rows) + 1)]
+
+
+def test_the_tests_that_security_names_are_there() -> None:
+    said = re.findall(r"\[((?:test_\w+(?:\.py)?(?:, )?)+)\]", (ROOT / "docs" / "security.md").read_text())
+    named = {name for names in said for name in names.split(", ")}
+    files = [path for folder in ("tests", "e2e") for path in (ROOT / folder).rglob("test_*.py")]
+    functions = {name for path in files for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.M)}
+    assert len(named) > 20
+    assert named - functions - {path.name for path in files} == set()

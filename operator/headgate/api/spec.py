@@ -266,8 +266,9 @@ class Traffic(SpecModel):
     authentication: Authentication | None = None
     """Ask clients who they are."""
     clients: Annotated[list[Peer], Field(max_length=20)] = []
-    """Who may connect to the routers, as in a NetworkPolicy; everybody where nobody is named. The cluster's network
-    enforces it, where the chart's networkPolicies are on."""
+    """Who may connect to the routers, as in a NetworkPolicy; everybody where nobody is named. Routers of the same
+    namespace may always, for models that fall back to this one. The cluster's network enforces it, where the chart's
+    networkPolicies are on."""
     accessLog: Literal["All", "Errors"] = "All"  # noqa: N815
     """Which requests the routers log, a line each, without what is in them."""
     fallback: Annotated[list[Fallback], Field(max_length=4)] = []

@@ -7,7 +7,7 @@ one but their own routers. Kubelets' probes come from the node, which policies l
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headgate.api import contract
+from headgate.api import COMPONENT_LABEL, contract
 from headgate.core.dataplane import ChildName
 from headgate.core.dataplane.envoy.router import router_name
 from headgate.core.manifests.metadata import Manifest, metadata, selector
@@ -30,7 +30,7 @@ def network_policies(o: Observation) -> list[Manifest]:
             o,
             router_name(o),
             contract.ROUTER_COMPONENT,
-            _let_in(o.spec.traffic.clients, contract.ROUTER_HTTP_PORT),
+            _let_in(_clients(o), contract.ROUTER_HTTP_PORT),
             _let_in(access.scrapers, contract.ROUTER_METRICS_PORT, contract.AGENT_PORT),
         ),
         _policy(
@@ -46,6 +46,13 @@ def network_policies(o: Observation) -> list[Manifest]:
 def unwanted_policies(o: Observation) -> list[ChildName]:
     """Both, where the operator's settings want none."""
     return [] if o.defaults.network else [ChildName(_API_VERSION, _KIND, name) for name in (router_name(o), o.name)]
+
+
+def _clients(o: Observation) -> Sequence[Mapping[str, Any]]:
+    """Who may ask the routers: those that the spec names, and routers of models beside it that fall back to this one."""
+    named = o.spec.traffic.clients
+    beside = {"podSelector": {"matchLabels": {COMPONENT_LABEL: contract.ROUTER_COMPONENT}}}
+    return [*named, beside] if named else _EVERYBODY
 
 
 def _scrapers_and(routers: Sequence[Mapping[str, Any]], access: NetworkAccess) -> Sequence[Mapping[str, Any]]:
