@@ -7,7 +7,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ from headgate.core.model import (
     Foreign,
     Metrics,
     MetricsUnavailable,
+    NewSamples,
     NoNewSamples,
     Observation,
     Reading,
@@ -44,6 +45,7 @@ from headgate.errors import MetricsError, TooMuchData
 from headgate.known_pods import KnownPods
 from headgate.pages import PAGE_SECONDS, next_page
 from headgate.queue import Key
+from headgate.shares import Ask, Share, read_in_shares
 
 log = logging.getLogger("headgate.observe")
 
@@ -51,6 +53,16 @@ Object = Mapping[str, Any]
 
 METRICS_SECONDS = 6.0
 """For all queries of one reconciliation together."""
+
+SPARE_SECONDS = 1.0
+"""Of those that must be left when what a rollout can be judged without is read in shares: else it is left out."""
+
+SHARED_SECONDS = 75.0
+"""Of samples that may be read in shares. Where more are too much a shorter time is read first."""
+
+SETTLED_SECONDS = 3.0
+"""So old are the newest samples that are read in shares: one scrape writes several series at about the same time, and
+all questions have to see it, or none."""
 
 HISTORY_SECONDS = 1800.0
 """Of stable before the rollout: long enough for a few hundred bad answers of a busy model and for rare bursts to show;
@@ -119,10 +131,12 @@ class Observer:
         if reading is Reading.NOTHING:
             return NoNewSamples(), None
         compared = self.plane.compared(spec, stable.revision, rollout.revision)
-        source = _OwnSeries(self.metrics, self.plane, own)
+        spare = asyncio.get_running_loop().time() + METRICS_SECONDS - SPARE_SECONDS
+        source = _OwnSeries(self.metrics, self.plane, own, spare)
         try:
             async with asyncio.timeout(METRICS_SECONDS):
-                return await self._samples(source, meta, reading, compared, rollout.cursor), source.foreign
+                found = await self._samples(source, meta, reading, compared, rollout.cursor)
+                return _without_unread(found, source.left_out), source.foreign
         except MetricsError as error:
             return MetricsUnavailable(str(error)), None
         except TimeoutError:
@@ -167,7 +181,12 @@ class Observer:
         try:
             return await source.samples(self.plane.history_series, of_stable, now, None, seconds)
         except TooMuchData:
-            return await source.samples(self.plane.history_series, of_stable, now, None, min(seconds, PAGE_SECONDS))
+            shorter = min(seconds, PAGE_SECONDS)
+        try:
+            return await source.samples(self.plane.history_series, of_stable, now, None, shorter)
+        except TooMuchData:
+            shorter = min(seconds, LOOK_BACK)
+        return await source.samples(self.plane.history_series, of_stable, now, None, shorter)
 
 
 @dataclass
@@ -177,16 +196,54 @@ class _OwnSeries:
     metrics: MetricsSource
     plane: DataPlane
     own: ModelPods
+    spare: float
+    """Until when there is time for what is needed less, by the event loop's clock."""
     foreign: Foreign = field(default_factory=Foreign)
+    left_out: frozenset[str] = frozenset()
+    """Names of series that were too much even in shares."""
 
     async def samples(
         self, names: tuple[str, ...], labels: Labels, now: float, since: float | None, look_back: float = LOOK_BACK
     ) -> tuple[Series, ...]:
-        """As `MetricsSource.samples`."""
-        found = await self.metrics.samples(names, labels, now, since, look_back)
-        kept, foreign = sift(found, self.own, self.plane, now)
-        self.foreign += foreign
-        return kept
+        """As `MetricsSource.samples`. Of a short time what is too much for one answer is read in shares."""
+
+        async def ask(share: Share, until: float = now - SETTLED_SECONDS) -> tuple[Series, ...]:
+            found = await self.metrics.samples(share.names, share.labels, until, since, look_back)
+            kept, foreign = sift(found, self.own, self.plane, until)
+            self.foreign += foreign
+            return kept
+
+        self.left_out -= set(names)
+        try:
+            return await ask(Share(names, labels), now)
+        except TooMuchData:
+            if (look_back if since is None else now - since) > SHARED_SECONDS:
+                raise
+        more = tuple(name for name in names if name in _OF_SIGNALS)
+        needed = Share(tuple(name for name in names if name not in more), labels)
+        found = await read_in_shares(ask, needed, self.own)
+        return (*found, *(await self._less_needed(ask, Share(more, labels)) if more else ()))
+
+    async def _less_needed(self, ask: Ask, share: Share) -> tuple[Series, ...]:
+        """All of a share or nothing: of one version alone it would say what is not so."""
+        try:
+            async with asyncio.timeout_at(self.spare):
+                return await read_in_shares(ask, share, self.own)
+        except (TooMuchData, TimeoutError):
+            self.left_out |= set(share.names)
+            return ()
+
+
+_OF_SIGNALS = frozenset(name for signal in SIGNALS for name in signal.series)
+"""What data planes count is needed to see whether a candidate fails; these are not."""
+
+
+def _without_unread(found: Metrics, left_out: frozenset[str]) -> Metrics:
+    """Signals know which of them could not be read."""
+    if not isinstance(found, NewSamples):
+        return found
+    unread = {s.name: s.unread() for s in SIGNALS if left_out.intersection(s.series) and s.name in found.blocks}
+    return replace(found, blocks={**found.blocks, **unread}) if unread else found
 
 
 def labels_of(key: Key) -> Labels:

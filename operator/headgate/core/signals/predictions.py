@@ -62,6 +62,8 @@ class Predictions:
     expected: bool = False
     """Whether the candidate must be compared: stable counts."""
     outputs: tuple[PredictionBlock, ...] = ()
+    unread: bool = False
+    """They were too much to be read."""
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -138,6 +140,8 @@ class PredictionState:
     """Some of the outputs that have no room: the last ones by name, or with too many bins."""
     expected: bool = False
     """Whether stable counts its answers now, so that the candidate has to be compared with it."""
+    unread: bool = False
+    """Whether the newest ones were too much to be read."""
 
 
 def fold(state: PredictionState, blocks: list[PredictionBlock], margin: float, seconds: float = 0.0) -> PredictionState:
@@ -364,6 +368,10 @@ class PredictionShift(Signal[PredictionState, Predictions]):
         )
         return Predictions(expected, blocks)
 
+    def unread(self) -> Predictions:
+        """Nobody knows whether stable counts, so the candidate does not pass unseen."""
+        return Predictions(expected=True, unread=True)
+
     def wanted(self, spec: Spec, block: Predictions | None, can: Capabilities) -> bool:
         return block is not None and block.expected
 
@@ -372,10 +380,16 @@ class PredictionShift(Signal[PredictionState, Predictions]):
     ) -> PredictionState:
         outputs = list(block.outputs) if block else []
         folded = fold(state, outputs, fraction(spec.rollout.margins.predictions), seconds)
-        return replace(folded, expected=bool(block and block.expected))
+        return replace(folded, expected=bool(block and block.expected), unread=bool(block and block.unread))
 
     def note(self, state: PredictionState, spec: Spec) -> str:
-        """That not all outputs are compared."""
+        """That not all outputs are compared, or that none could be read."""
+        if state.unread:
+            return (
+                " TooManyPredictions: Prometheus has more series of predictions than can be read at once; they are not "
+                "compared, and the rollout is judged by the rest and does not end well without them. Have fewer pods "
+                "while a version is rolled out, or fewer outputs and bins in profile.json."
+            )
         if not state.leftOut:
             return ""
         return (

@@ -121,6 +121,10 @@ class Signal(ABC, Generic[State, Block]):
     def block(self, samples: Samples) -> Block | None:
         """What it takes from new samples; None: nothing can be compared."""
 
+    def unread(self) -> Block | None:
+        """The block of a time in which its own series were too much to be read."""
+        return None
+
     @abstractmethod
     def wanted(self, spec: Spec, block: Block | None, can: Capabilities) -> bool:
         """Whether a rollout that begins now gives it a share of alpha. `can`: what the data plane can do."""
