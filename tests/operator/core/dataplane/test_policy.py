@@ -76,7 +76,8 @@ SHADOW: dict[str, list[tuple[Any, Policy]]] = {
         ),
     ],
 }
-ELSEWHERE = {"clients",
+ELSEWHERE = {
+    "clients",
     # Arguments and mounts of the routers' pods: docs/decisions/08-protection-as-arguments.md.
     *("tls", "authentication", "accessLog", "routers", "routerAutoscaling", "routerResources"),
     # Needs a fallback: a test of its own.
