@@ -2,10 +2,6 @@
 
 import json
 
-from told import signals
-from world import Behaviour
-from world import World as AnyWorld
-
 from headgate.api.generate import crd_files
 from headgate.api.spec import Spec
 from headgate.core.dataplane import Read
@@ -20,6 +16,9 @@ from headgate.simulate.policy import policy_of
 from headgate.simulate.rollout import simulate
 from headgate.simulate.summary import summarise
 from headgate.simulate.world import World
+from told import signals
+from world import Behaviour
+from world import World as AnyWorld
 
 MODEL = {"version": "v1", "uri": "pvc://models/fraud/v1"}
 

@@ -49,7 +49,7 @@ def unwanted_policies(o: Observation) -> list[ChildName]:
 
 
 def _clients(o: Observation) -> Sequence[Mapping[str, Any]]:
-    """Who may ask the routers: those that the spec names, and routers of models beside it, which may fall back to it."""
+    """Who may ask the routers: those that the spec names, and routers of models beside it that may fall back to it."""
     named = o.spec.traffic.clients
     beside = {"podSelector": {"matchLabels": {COMPONENT_LABEL: contract.ROUTER_COMPONENT}}}
     return [*named, beside] if named else _EVERYBODY
