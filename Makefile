@@ -9,7 +9,7 @@ export PYTHONPATH := e2e:.
 export ORT_DISABLE_TELEMETRY := 1
 CODE := operator/headgate serving/headgate_serving cli/headgate_cli tools e2e tests
 
-.PHONY: help setup demo test test-all unit e2e endurance lint fmt crds images calibration conformance sbom bench-serving bench-hostile bench-router bench-shadow bench-standby bench-follow \
+.PHONY: help setup demo test test-all unit outages e2e endurance lint fmt crds images calibration conformance sbom bench-serving bench-hostile bench-router bench-shadow bench-standby bench-follow \
 	clean distclean lock cluster-up cluster-down cluster-status cluster-shell cluster-kubeconfig venv
 
 help: ## list the targets
@@ -37,6 +37,7 @@ test: setup lint unit ## lint, unit tests, and the stories on a real cluster, wh
 test-all: ## everything: `make test`, the conformance of models, endurance, and the tables of docs/evidence.md
 	@$(MAKE) --no-print-directory test
 	@$(MAKE) --no-print-directory conformance
+	@$(MAKE) --no-print-directory outages
 	@was_up=$$($(PYTHON) -m tools.cluster status >/dev/null 2>&1 && echo yes); export CLUSTER_OWNER="make test-all:$$$$"; \
 	$(MAKE) --no-print-directory endurance; result=$$?; \
 	[ -n "$$was_up" ] || $(MAKE) --no-print-directory cluster-down || result=1; \
@@ -45,7 +46,10 @@ test-all: ## everything: `make test`, the conformance of models, endurance, and 
 
 # By files, for tests of one file mostly share what is slow to start. How many at a time: tests/conftest.py.
 unit: venv ## unit tests
-	@$(BIN)/python -m pytest tests -q --numprocesses auto --dist loadfile
+	@$(BIN)/python -m pytest tests -q --numprocesses auto --dist loadfile --ignore=tests/apiserver/test_outages.py
+
+outages: setup ## a real API server that closes, truncates, delays and refuses by turns: the operator stays (a minute)
+	@$(BIN)/python -m pytest tests/apiserver/test_outages.py
 
 e2e: images cluster-up ## the stories on a real cluster, which stays up
 	@$(BIN)/python -m pytest e2e/stories

@@ -6,7 +6,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import Any
 
-from aiohttp import ClientSession, TCPConnector, web
+from aiohttp import ClientResponse, ClientSession, TCPConnector, web
 from aiohttp.test_utils import TestServer
 
 FAULTS = ("close", "truncate", "delay", "429", "410", "500", "503")
@@ -21,7 +21,7 @@ class FaultyProxy:
         self.met: Counter[str] = Counter()
         """How many requests have met each fault."""
         self._upstream = upstream
-        self._watches: set[web.StreamResponse] = set()
+        self._watches: dict[web.StreamResponse, ClientResponse] = {}
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._server = TestServer(app)
@@ -32,8 +32,10 @@ class FaultyProxy:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for watch in self._watches:
+        for watch, answer in self._watches.items():
             _abort(watch)
+            if answer.connection and answer.connection.transport:
+                answer.connection.transport.abort()  # one with TLS would be closed later than the test ends
         await self._server.close()
         await self._session.close()
 
@@ -88,15 +90,15 @@ class FaultyProxy:
                 _abort(response)
             return response
 
-    async def _watch(self, request: web.Request, answer: Any) -> web.StreamResponse:
+    async def _watch(self, request: web.Request, answer: ClientResponse) -> web.StreamResponse:
         response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
         await response.prepare(request)
-        self._watches.add(response)
+        self._watches[response] = answer
         try:
             async for chunk in answer.content.iter_any():
                 await response.write(chunk)
         finally:
-            self._watches.discard(response)
+            self._watches.pop(response, None)
         return response
 
 
