@@ -221,7 +221,7 @@ class Connection(Carrier):
         """So many bytes more are in memory; whether there is room for them."""
         server = self._server
         server.held += size
-        return server.held <= server.most(stream.held + stream.beyond)
+        return server.has_room(0, stream.held + stream.beyond)
 
     def _keep(self, size: int) -> None:
         """The same, for parts of frames and of heads, which belong to no stream yet."""
@@ -398,7 +398,7 @@ class Connection(Carrier):
             stream.heard = server.now
             stream.ended = bool(flags & END_STREAM)
             most = server.window if stream.on_data else server.limits.body + 5
-            if stream.held > most or server.held > server.most(stream.held):
+            if stream.held > most or not server.has_room(0, stream.held):
                 which = "this one has" if stream.held > most else "all of them together have"
                 server.too_large(stream, f"too many bytes of requests are in memory: {which} more than is taken")
                 return

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Generic, Protocol, TypeVar
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,11 @@ class Limits:
     body: int
     held: int
     connections: int = 4096
+
+    @cached_property
+    def for_all(self) -> int:
+        """Of the bytes that may be held those that large bodies may take; the rest is for small ones alone."""
+        return self.held - self.held // _FOR_SMALL
 
 
 class Client(Protocol):
@@ -46,7 +52,6 @@ class Listener(Generic[C]):
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._for_all = limits.held - limits.held // _FOR_SMALL
         self.held = 0
         self.now = 0.0
         self.draining = False
@@ -81,13 +86,8 @@ class Listener(Generic[C]):
 
     def has_room(self, more: int, size: int) -> bool:
         """Whether so many bytes more may be held for a request that takes `size`; the largest alone always fits."""
-        held = self.held + more
-        return held <= self._for_all or held <= self.most(size)
-
-    def most(self, size: int) -> int:
-        """Bytes that may be held with a request that takes so many."""
-        limits = self.limits
-        return limits.held if size <= _SMALL else max(self._for_all, min(limits.body, limits.held))
+        held, limits = self.held + more, self.limits
+        return held <= limits.for_all or held <= (limits.held if size <= _SMALL else min(limits.body, limits.held))
 
     def beyond(self) -> int:
         """How many connections there are beyond the limit; the log says so once in a while."""

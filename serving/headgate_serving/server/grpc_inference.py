@@ -41,6 +41,17 @@ class _GrpcInference(Inference):
 
     __slots__ = ("id",)
 
+    def begin_by_size(self, size: int, packed: bool) -> None:
+        """At once, or in pieces where the message is large, or compressed (`packed`)."""
+        if size < LARGE and not packed:
+            super().begin()
+        else:
+            self.begin_in_pieces(self.read_in_pieces(), soon=size < _MUCH and not packed)
+
+    def read_in_pieces(self) -> Generator[None, None, InferRequest]:
+        """What `read` does, with pauses."""
+        raise NotImplementedError
+
     def understood(self, message: bytes, deferred: Deferred | None = None) -> InferRequest:
         """The request in a ModelInferRequest's bytes; with `deferred` without values that take long."""
         asked = parsed(_Request, message)
@@ -102,17 +113,13 @@ class ModelInfer(_GrpcInference):
     def begin(self) -> None:
         """In pieces where the body is large."""
         body = self._stream.body
-        size, packed = sum(map(len, body)), bool(body and body[0][0])  # the first byte says whether it is compressed
-        if size < LARGE and not packed:
-            super().begin()
-        else:
-            self.begin_in_pieces(self._reading(), soon=size < _MUCH and not packed)
+        self.begin_by_size(sum(map(len, body)), bool(body and body[0][0]))  # the first byte says whether it is packed
 
     def read(self) -> InferRequest:
         """From the whole body."""
         return self.understood(Reader(self._stream, self._max_body).only())
 
-    def _reading(self) -> Generator[None, None, InferRequest]:
+    def read_in_pieces(self) -> Generator[None, None, InferRequest]:
         message = yield from Reader(self._stream, self._max_body).only_in_pieces()
         return (yield from self.reading(message, self._stream.hold))
 
@@ -208,13 +215,9 @@ class _Message(_GrpcInference):
 
     def begin(self) -> None:
         """In pieces where it is large, or compressed."""
-        size, packed = len(self._message.data), self._message.packed
-        if size < LARGE and not packed:
-            super().begin()
-        else:
-            self.begin_in_pieces(self._reading(), soon=size < _MUCH and not packed)
+        self.begin_by_size(len(self._message.data), self._message.packed)
 
-    def _reading(self) -> Generator[None, None, InferRequest]:
+    def read_in_pieces(self) -> Generator[None, None, InferRequest]:
         plain = yield from self._call.plain(self._taken(), self._hold)
         return (yield from self.reading(plain, self._hold))
 
