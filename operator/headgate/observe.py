@@ -7,18 +7,19 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from headgate.api import REVISION_LABEL, contract
+from headgate.api import contract
 from headgate.api.revision import RevisionSpec, RevisionStatus
 from headgate.api.spec import Spec
 from headgate.api.status import Status
 from headgate.core import phases, readings
-from headgate.core.children import workload_of
+from headgate.core.children import revision_of, workload_of
 from headgate.core.commands import commands_of
 from headgate.core.dataplane import DataPlane, Read
 from headgate.core.model import (
@@ -178,15 +179,10 @@ class Observer:
 
     async def _before(self, source: "_OwnSeries", of_stable: Labels, now: float, seconds: float) -> tuple[Series, ...]:
         """Stable's series of the last `seconds`; of the last few minutes where that is too much to read."""
-        try:
-            return await source.samples(self.plane.history_series, of_stable, now, None, seconds)
-        except TooMuchData:
-            shorter = min(seconds, PAGE_SECONDS)
-        try:
-            return await source.samples(self.plane.history_series, of_stable, now, None, shorter)
-        except TooMuchData:
-            shorter = min(seconds, LOOK_BACK)
-        return await source.samples(self.plane.history_series, of_stable, now, None, shorter)
+        for span in (seconds, min(seconds, PAGE_SECONDS)):
+            with suppress(TooMuchData):
+                return await source.samples(self.plane.history_series, of_stable, now, None, span)
+        return await source.samples(self.plane.history_series, of_stable, now, None, min(seconds, LOOK_BACK))
 
 
 @dataclass
@@ -253,18 +249,14 @@ def labels_of(key: Key) -> Labels:
 
 def _workloads(children: Children) -> dict[str, Workload]:
     return {
-        revision: workload_of(deployment, [p for p in children.pods if _label(p, REVISION_LABEL) == revision])
+        revision: workload_of(deployment, [p for p in children.pods if revision_of(p) == revision])
         for deployment in children.deployments
-        if (revision := _label(deployment, REVISION_LABEL))
+        if (revision := revision_of(deployment))
     }
 
 
 def _without_revision(pods: Iterable[Object]) -> list[Object]:
-    return [pod for pod in pods if not _label(pod, REVISION_LABEL)]
-
-
-def _label(obj: Object, label: str) -> str:
-    return str((obj["metadata"].get("labels") or {}).get(label, ""))
+    return [pod for pod in pods if not revision_of(pod)]
 
 
 def revision_view(raw: Object) -> RevisionView:

@@ -7,12 +7,11 @@ by `reconcile`.
 """
 
 import asyncio
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from headgate.api import REVISION_LABEL
+from headgate.core.children import deployment_of, revision_of
 from headgate.core.dataplane import ChildName
 from headgate.core.manifests.metadata import Manifest
 from headgate.edges.kube import Kube
@@ -133,7 +132,7 @@ def own(children: Children, owner: str) -> Children:
     return replace(
         children,
         deployments=deployments,
-        pods=[pod for pod in children.pods if not _revision(pod) or _made_by(pod) in names],
+        pods=[pod for pod in children.pods if not revision_of(pod) or deployment_of(pod) in names],
         revisions=[revision for revision in children.revisions if is_owned(revision, owner)],
     )
 
@@ -145,18 +144,7 @@ def is_owned(item: Mapping[str, Any], owner: str) -> bool:
 
 
 def _is_what_it_says(deployment: Mapping[str, Any]) -> bool:
-    return _revision(deployment) in ("", deployment["metadata"]["name"])
-
-
-def _revision(item: Mapping[str, Any]) -> str:
-    return str((item["metadata"].get("labels") or {}).get(REVISION_LABEL, ""))
-
-
-def _made_by(pod: Mapping[str, Any]) -> str:
-    """The Deployment that made a pod, by the name of its ReplicaSet; empty for one that none made."""
-    owners = pod["metadata"].get("ownerReferences") or ()
-    sets = (str(owner.get("name")) for owner in owners if owner.get("controller") and owner.get("kind") == "ReplicaSet")
-    return next((re.sub("-[a-z0-9]+$", "", name) for name in sets), "")
+    return revision_of(deployment) in ("", deployment["metadata"]["name"])
 
 
 def _owner(manifest: Manifest) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from headgate.api import REVISION_LABEL
 from headgate.core.model import Address, Problem, Workload
 
 Object = Mapping[str, Any]
@@ -74,16 +75,21 @@ def workload_of(deployment: Object | None, pods: Iterable[Object]) -> Workload:
     )
 
 
+def revision_of(obj: Object) -> str:
+    """The revision that an object says it is of, by its label; empty for those of all revisions, such as routers."""
+    return str((obj["metadata"].get("labels") or {}).get(REVISION_LABEL, ""))
+
+
 def made_by(deployment: str, pods: Iterable[Object]) -> frozenset[str]:
     """Names of those pods that a ReplicaSet of this Deployment controls: labels alone anybody can copy."""
-    return frozenset(pod["metadata"]["name"] for pod in pods if _is_made_by(deployment, pod))
+    return frozenset(pod["metadata"]["name"] for pod in pods if deployment_of(pod) == deployment)
 
 
-def _is_made_by(deployment: str, pod: Object) -> bool:
-    return any(
-        owner.get("controller") and owner.get("kind") == "ReplicaSet" and owner["name"].rpartition("-")[0] == deployment
-        for owner in pod["metadata"].get("ownerReferences") or []
-    )
+def deployment_of(pod: Object) -> str:
+    """The Deployment that made a pod, by the name of the ReplicaSet that controls it; empty where none does."""
+    owners = pod["metadata"].get("ownerReferences") or ()
+    sets = (owner["name"] for owner in owners if owner.get("controller") and owner.get("kind") == "ReplicaSet")
+    return str(next(sets, "")).rpartition("-")[0]
 
 
 def _is_ending(pod: Object) -> bool:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headgate.api import REVISION_LABEL, contract
-from headgate.core.children import made_by
+from headgate.api import contract
+from headgate.core.children import made_by, revision_of
 from headgate.core.dataplane import DataPlane
 from headgate.core.model import Foreign
 from headgate.core.signals import SIGNALS
@@ -40,10 +40,13 @@ class ModelPods:
 def pods_of(name: str, deployments: Iterable[Object], pods: Iterable[Object], plane: DataPlane) -> ModelPods:
     """The pods that there are: those of the data plane, and those of each revision's own Deployment."""
     present = list(pods)
-    revisions = [each["metadata"]["name"] for each in deployments if _revision(each) == each["metadata"]["name"]]
+    revisions = [each["metadata"]["name"] for each in deployments if revision_of(each) == each["metadata"]["name"]]
     return ModelPods(
         plane.pods(name, present),
-        {revision: made_by(revision, (pod for pod in present if _revision(pod) == revision)) for revision in revisions},
+        {
+            revision: made_by(revision, (pod for pod in present if revision_of(pod) == revision))
+            for revision in revisions
+        },
     )
 
 
@@ -76,7 +79,3 @@ def is_own(labels: Mapping[str, str], pods: ModelPods, plane: DataPlane) -> bool
     if name in OF_RUNTIMES:
         return serves
     return (name == contract.STARTED and serves) or plane.is_own(labels, pods.routers)
-
-
-def _revision(obj: Object) -> str:
-    return str((obj["metadata"].get("labels") or {}).get(REVISION_LABEL, ""))
