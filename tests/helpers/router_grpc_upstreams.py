@@ -58,6 +58,15 @@ class GrpcUpstream(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
         return service_pb2.ModelInferResponse(model_name=self.name, id=request.id)
 
 
+async def start_grpc(servicer: service_pb2_grpc.GRPCInferenceServiceServicer) -> tuple[grpc.aio.Server, int]:
+    """A server for it, and the port."""
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
+    await server.start()
+    return server, port
+
+
 @asynccontextmanager
 async def serving_grpc(*upstreams: GrpcUpstream) -> AsyncIterator[None]:
     """Each on a port of its own, until the end of the block; nobody is at the port of who refuses."""
@@ -66,10 +75,7 @@ async def serving_grpc(*upstreams: GrpcUpstream) -> AsyncIterator[None]:
         if upstream.behaviour == "refused":
             upstream.grpc_port = free_port()
             continue
-        server = grpc.aio.server()
-        upstream.grpc_port = server.add_insecure_port("127.0.0.1:0")
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(upstream, server)
-        await server.start()
+        server, upstream.grpc_port = await start_grpc(upstream)
         servers.append(server)
     try:
         yield

@@ -13,6 +13,7 @@ from aiohttp import web
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from headgate_serving.router.policy.endpoints import Endpoint
+from router_grpc_upstreams import start_grpc
 
 INFER = "/v2/models/fraud/infer"
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -95,10 +96,7 @@ async def serving_models(*models: Model) -> AsyncIterator[None]:
         await site.start()
         model.port = runner.addresses[0][1]
         runners.append(runner)
-        server = grpc.aio.server()
-        model.grpc_port = server.add_insecure_port("127.0.0.1:0")
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(model, server)
-        await server.start()
+        server, model.grpc_port = await start_grpc(model)
         servers.append(server)
     try:
         yield

@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from headgate.core.model import Problem
 from world import Behaviour, World
@@ -97,7 +97,6 @@ class AnyWorld(RuleBasedStateMachine):
                 assert (entry.time, entry.decision) in {(d.time, d.decision) for d in view.status.decisions}
 
 
-TestAnyWorld = AnyWorld.TestCase
-TestAnyWorld.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-)
+def test_it_holds_in_every_world() -> None:
+    many = settings(max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
+    run_state_machine_as_test(AnyWorld, settings=many)
