@@ -14,6 +14,7 @@ REVISION_LABEL = f"{GROUP}/revision"
 COMPONENT_LABEL = f"{GROUP}/component"
 RUNTIME_COMPONENT = "runtime"
 ROUTER_COMPONENT = "router"
+PREFLIGHT_COMPONENT = "preflight"
 
 # Ports, and the names of those that are found by name.
 RUNTIME_HTTP_PORT, RUNTIME_GRPC_PORT, RUNTIME_METRICS_PORT = 8000, 8001, 8002
@@ -135,3 +136,26 @@ class FetchArgument:
     BASELINE_URI = "--baseline-uri"
     BASELINE_TO = "--baseline-to"
     BASELINE_DIGEST = "--baseline-digest"
+    ONLY = "--only"
+    """A file of the artifact that is brought where it is there, and others are not; several times for several."""
+
+
+class PreflightArgument:
+    """Of `headgate-preflight`."""
+
+    MODEL = "--model"
+    """The model's name in requests."""
+    CANDIDATE = "--candidate"
+    """URL of the version that is looked at."""
+    STABLE = "--stable"
+    """URL of the version that has the traffic; left out where there is none."""
+    ARTIFACT = "--artifact"
+    """Folder with what the fetcher brought of the candidate's artifact: samples, profile, evaluation."""
+    BASELINE = "--baseline"
+    """The same of stable's."""
+    CHECK = "--check"
+    """NAME=MODE, once for each check that differs from its default."""
+    TIMEOUT = "--timeout"
+    """Seconds that one answer may take."""
+    SECONDS = "--seconds"
+    """For all checks together."""
