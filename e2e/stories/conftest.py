@@ -9,6 +9,7 @@ import pytest
 
 from stories.idle import Idle
 from stories.installation import Headgate
+from stories.rights import Rights
 from stories.world import World, clear, delete_namespace, new_namespace
 from tools.cluster import Cluster
 
@@ -26,11 +27,11 @@ AFTER_IDLE = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Stories that disturb nothing, the idle model, and then the others."""
+    """Stories that disturb nothing, the idle model, then the others, and last what all of them have used."""
+    places = {"test_idle.py": 1, **dict.fromkeys(AFTER_IDLE, 2), "test_rights_are_used.py": 3}
 
     def place(item: pytest.Item) -> int:
-        name = item.path.name
-        return 2 if name in AFTER_IDLE else 1 if name == "test_idle.py" else 0
+        return places.get(item.path.name, 0)
 
     items.sort(key=place)
 
@@ -47,17 +48,32 @@ def cluster() -> Cluster:
 
 
 @pytest.fixture(scope="session")
-def headgate(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Headgate]:
-    """Headgate, installed with its chart, and models to fetch. It stays installed."""
+def world(cluster: Cluster) -> Iterator[World]:
+    """The cluster with all images, and models to fetch."""
     clear(cluster)
-    world = World.on(cluster)
+    found = World.on(cluster)
+    yield found
+    delete_namespace(cluster, found.place)
+
+
+@pytest.fixture(scope="session")
+def rights(world: World) -> Rights | None:
+    """What Headgate asks the API server for in this session. The log of a cluster of the user's own is not ours."""
+    layout = world.cluster.layout
+    return Rights(world, layout.audit_log) if layout else None
+
+
+@pytest.fixture(scope="session")
+def headgate(world: World, rights: Rights | None, request: pytest.FixtureRequest) -> Iterator[Headgate]:
+    """Headgate, installed with its chart. It stays installed. At the end: it was refused nothing."""
     installed = Headgate.install(world)
     idle = any("idle" in getattr(item, "fixturenames", ()) for item in request.session.items)
     request.session.stash[_IDLE] = Idle.left_alone(installed) if idle else None
     yield installed
     if found := request.session.stash[_IDLE]:
-        delete_namespace(cluster, found.model.namespace)
-    delete_namespace(cluster, world.place)
+        delete_namespace(world.cluster, found.model.namespace)
+    if rights:
+        rights.nobody_was_refused()
 
 
 _IDLE = pytest.StashKey[Idle | None]()

@@ -13,7 +13,7 @@ import empty_prometheus
 import real_apiserver
 from chart_objects import CHART
 from operator_process import Operator
-from real_apiserver import ACCOUNT, Cluster
+from real_apiserver import ACCOUNT, ROUTER, Cluster
 from tools.setup import tools
 
 
@@ -26,7 +26,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     helm = (str(tools.ensure("helm") / "helm"), "template", "headgate", str(CHART), "--namespace=headgate-system")
     rendered = subprocess.run((*helm, f"--values={values}"), check=True, capture_output=True, text=True).stdout
     objects: list[dict[str, Any]] = [each for each in yaml.safe_load_all(rendered) if each]
-    with real_apiserver.running(folder, ACCOUNT) as found:
+    with real_apiserver.running(folder, ACCOUNT, ROUTER) as found:
         real_apiserver.install(found, objects, "headgate-system", "models")
         yield found
 

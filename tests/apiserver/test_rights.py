@@ -14,31 +14,20 @@ from models_there import DEPLOYMENTS, GROUP, MERGE, ask, names, pods_are_ready, 
 from operator_process import Operator
 from patience import until
 from real_apiserver import ACCOUNT, ADMIN, Cluster
+from stories.rights import ASKED_FOR_BY_ADMISSION, HANDED_ON
+from tools.cluster import audit
 
 VALUES = {"prometheus": {"url": "http://127.0.0.1:1"}, "admission": {"bindOperator": {"enabled": True}}}
 
-USER = f"system:serviceaccount:{ACCOUNT}"
 SERVICES = "/api/v1/namespaces/models/services"
 AUTOSCALERS = "/apis/autoscaling/v2/namespaces/models/horizontalpodautoscalers"
 POLICIES = "/apis/networking.k8s.io/v1/namespaces/models/networkpolicies"
 
-NEVER_USED = {
-    ("get", "endpointslices"): "a router's Role grants it, and nobody may grant what he has not",
-    ("list", "endpointslices"): "the same",
-    ("watch", "endpointslices"): "the same",
-    (
-        "update",
-        "modeldeployments/finalizers",
-    ): "asked for by OwnerReferencesPermissionEnforcement",
-}
 
-
-def granted(cluster: Cluster) -> set[tuple[str, str]]:
-    """Verb and resource of each rule of the operator's roles."""
-    role = cluster.request("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles/headgate-system-headgate")
-    lease = cluster.request("GET", "/apis/rbac.authorization.k8s.io/v1/namespaces/headgate-system/roles/headgate-lease")
-    rules = [*role["rules"], *lease["rules"]]
-    return {(verb, resource) for rule in rules for verb in rule["verbs"] for resource in rule["resources"]}
+def granted(cluster: Cluster) -> set[audit.Right]:
+    """Each right of the operator's roles."""
+    paths = ("clusterroles/headgate-system-headgate", "namespaces/headgate-system/roles/headgate-lease")
+    return audit.granted(*(cluster.request("GET", f"/apis/rbac.authorization.k8s.io/v1/{path}") for path in paths))
 
 
 async def test_the_operator_is_refused_nothing_and_uses_what_it_is_granted(
@@ -79,19 +68,10 @@ async def test_the_operator_is_refused_nothing_and_uses_what_it_is_granted(
     await until(operator.leads)
     await until(lambda: not names(cluster, POLICIES))
 
-    calls = cluster.audited(USER)
-    refused = {(c["verb"], c["requestURI"]) for c in calls if c["responseStatus"]["code"] == 403}
-    assert not refused
-    used = {verb for call in calls if "resource" in call.get("objectRef", {}) for verb in _verbs(call)}
-    assert granted(cluster) - used == set(NEVER_USED)
-    assert used <= granted(cluster)
-
-
-def _verbs(call: Any) -> set[tuple[str, str]]:
-    """What a request needed: an apply that creates needs the right to create as well."""
-    about = call["objectRef"]
-    resource = "/".join(filter(None, (about["resource"], about.get("subresource"))))
-    return {(call["verb"], resource)} | ({("create", resource)} if call["responseStatus"]["code"] == 201 else set())
+    calls = cluster.audited(ACCOUNT)
+    assert not audit.forbidden(calls)
+    assert granted(cluster) - audit.used(calls) == set(HANDED_ON | ASKED_FOR_BY_ADMISSION)
+    assert audit.used(calls) <= granted(cluster)
 
 
 @pytest.fixture(scope="module")

@@ -26,21 +26,15 @@ from kubernetes.aio import client
 from headgate.edges.kube import ApiServer
 from patience import PATIENCE
 from ports import free_ports
+from tools.cluster import audit
 from tools.setup import tools
 
 ADMIN = "system:masters"
 ACCOUNT = "headgate-system:headgate"
 """The operator's ServiceAccount, as the chart names it."""
+ROUTER = "models:fraud-router"
+"""The ServiceAccount of a model's routers, as the operator names it."""
 _UNVERIFIED = ssl._create_unverified_context()  # its certificate is its own, and the connection on loopback
-_AUDIT = {
-    "apiVersion": "audit.k8s.io/v1",
-    "kind": "Policy",
-    "omitStages": ["RequestReceived", "ResponseStarted"],
-    "rules": [
-        {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
-        {"level": "None"},
-    ],
-}
 
 
 @dataclass
@@ -70,17 +64,20 @@ class Cluster:
         """An object in a collection, by its path."""
         return self.request("POST", collection, body)
 
-    def kube(self, who: str = ADMIN) -> ApiServer:
-        """The operator's client, as a user."""
+    def client(self, who: str = ADMIN) -> client.ApiClient:
+        """What the operator's and the routers' clients are made of, as a user."""
         configuration = client.Configuration()
         configuration.host, configuration.verify_ssl = self.url, False
         configuration.api_key = {"BearerToken": f"Bearer {self.tokens[who]}"}
-        return ApiServer(client.ApiClient(configuration))
+        return client.ApiClient(configuration)
 
-    def audited(self, user: str) -> list[Any]:
-        """What a user has asked for so far, as audit events."""
-        lines = (self.folder / "audit.log").read_text().splitlines()
-        return [event for event in map(json.loads, lines) if event["user"]["username"] == user]
+    def kube(self, who: str = ADMIN) -> ApiServer:
+        """The operator's client, as a user."""
+        return ApiServer(self.client(who))
+
+    def audited(self, account: str) -> list[audit.Event]:
+        """What a ServiceAccount has asked for so far."""
+        return audit.by(audit.events(self.folder / "audit.log"), account)
 
 
 @contextmanager
@@ -94,7 +91,7 @@ def running(folder: Path, *service_accounts: str) -> Iterator[Cluster]:
     cluster = Cluster(folder, port, {each: secrets.token_hex(16) for each in users})
     lines = [f'{cluster.tokens[each]},{name},{name},"{groups}"' for each, (name, groups) in users.items()]
     (folder / "tokens.csv").write_text("\n".join(lines))
-    (folder / "audit.yaml").write_text(yaml.safe_dump(_AUDIT))
+    (folder / "audit.yaml").write_text(yaml.safe_dump(audit.POLICY))
     key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )
@@ -109,7 +106,7 @@ def running(folder: Path, *service_accounts: str) -> Iterator[Cluster]:
          "--authorization-mode=RBAC", f"--token-auth-file={folder / 'tokens.csv'}",
          "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={folder / 'key'}",
          f"--service-account-signing-key-file={folder / 'key'}", "--watch-cache=true",
-         f"--audit-policy-file={folder / 'audit.yaml'}", f"--audit-log-path={folder / 'audit.log'}"),
+         *audit.arguments(folder / "audit.yaml", folder / "audit.log")),
     )  # fmt: skip
     started = list[subprocess.Popen[bytes]]()
     try:

@@ -15,6 +15,7 @@ import yaml
 from tools.setup import packages, tools
 from tools.setup.errors import Missing
 
+from . import audit
 from .layout import (
     API_PORT,
     DNS_IP,
@@ -40,6 +41,9 @@ COREFILE = """.:53 {{
 """
 
 
+AUDIT_POLICY = "audit.yaml"
+
+
 @dataclass(frozen=True)
 class Component:
     """One process of the cluster."""
@@ -60,7 +64,7 @@ def components(layout: Layout) -> list[Component]:
     return [
         Component("etcd", (kube, "etcd", *_etcd(state))),
         Component("containerd", (_program("containerd"), "--config", str(config / "containerd.toml"))),
-        Component("kube-apiserver", (kube, "kube-apiserver", *_apiserver(pki))),
+        Component("kube-apiserver", (kube, "kube-apiserver", *_apiserver(layout))),
         Component("kube-controller-manager", (kube, "kube-controller-manager", *_controller_manager(pki))),
         Component(
             "kube-scheduler",
@@ -101,7 +105,8 @@ def _etcd(state: Path) -> list[str]:
     ]
 
 
-def _apiserver(pki: Path) -> list[str]:
+def _apiserver(layout: Layout) -> list[str]:
+    pki = layout.certificates
     return [
         f"--etcd-servers={ETCD_URL}",
         f"--bind-address={NODE_IP}",
@@ -130,6 +135,7 @@ def _apiserver(pki: Path) -> list[str]:
         f"--proxy-client-key-file={pki / 'front-proxy-client.key'}",
         "--enable-aggregator-routing=true",
         "--allow-privileged=true",
+        *audit.arguments(layout.config / AUDIT_POLICY, layout.audit_log),
     ]
 
 
@@ -161,6 +167,7 @@ def configuration(layout: Layout, pause_image: str) -> dict[Path, str]:
         config / "kubelet.yaml": yaml.safe_dump(_kubelet(layout)),
         config / "kube-proxy.yaml": yaml.safe_dump(_kube_proxy(layout)),
         config / "Corefile": corefile,
+        config / AUDIT_POLICY: yaml.safe_dump(audit.POLICY),
         config / "resolv.conf": f"nameserver {DNS_IP}\n",
         config / "cni" / "10-headgate.conflist": json.dumps(_cni(layout), indent=2),
     }

@@ -72,6 +72,11 @@ class Layout:
         return self.state / "logs"
 
     @property
+    def audit_log(self) -> Path:
+        """What service accounts asked the API server for; `audit.py` reads it."""
+        return self.logs / "audit.log"
+
+    @property
     def containerd_socket(self) -> Path:
         return self.state / "containerd.sock"
 

@@ -524,7 +524,7 @@ def test_routers_scale_by_what_envoy_does() -> None:
 
 def test_the_router_may_read_its_own_model_and_endpoints_and_write_nothing() -> None:
     role = children(serving())["Role", "fraud-router"]
-    assert {v for r in role["rules"] for v in r["verbs"]} == {"get", "list", "watch"}
+    assert {v for r in role["rules"] for v in r["verbs"]} == {"list", "watch"}
     (own,) = (r for r in role["rules"] if r["resources"] == ["modeldeployments"])
     assert own["resourceNames"] == ["fraud"]
 

@@ -79,12 +79,12 @@ def _role(o: Observation) -> Manifest:
                 "apiGroups": [contract.GROUP],
                 "resources": [contract.DEPLOYMENTS],
                 "resourceNames": [o.name],
-                "verbs": ["get", "list", "watch"],
+                "verbs": ["list", "watch"],
             },
             {
                 "apiGroups": ["discovery.k8s.io"],
                 "resources": ["endpointslices"],
-                "verbs": ["get", "list", "watch"],
+                "verbs": ["list", "watch"],
             },
         ],
     }
