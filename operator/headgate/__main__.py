@@ -21,9 +21,10 @@ from headgate.api import API_VERSION, contract
 from headgate.background import BackgroundReadings
 from headgate.core.dataplane.envoy import EnvoyDataPlane
 from headgate.edges.breaker import GuardedClient
-from headgate.edges.health import Health, application, listening
+from headgate.edges.health import Admit, Health, application, everybody, listening
 from headgate.edges.kube import ApiServer, Kube
 from headgate.edges.lease import Connect, Election, LeaseSettings
+from headgate.edges.metrics_access import MetricsAccess
 from headgate.edges.prometheus import Prometheus
 from headgate.edges.telemetry import Telemetry
 from headgate.errors import HeadgateError, NotFound, WatchesBroken, cause_of, described
@@ -213,7 +214,8 @@ class Operator:
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        async with listening(application(self.telemetry.registry, self.healthy, self.ready), self.settings.port):
+        app = application(self.telemetry.registry, self.healthy, self.ready, self._who_reads_metrics())
+        async with listening(app, self.settings.port):
             stop = asyncio.create_task(stopped.wait(), name="signal")
             work = asyncio.create_task(self._work(), name="work")
             try:
@@ -222,6 +224,11 @@ class Operator:
                 await _end({work, stop}, 2 * ENDS_WITHIN)
                 await self.metrics.close()
         return 0
+
+    def _who_reads_metrics(self) -> Admit:
+        if self.settings.metrics_authentication:
+            return MetricsAccess(self.kube.create, self.settings.metrics_audience).admit
+        return everybody
 
     async def _work(self) -> None:
         """Stand for election, once there is something to do, and lead whenever the lease is ours, for ever."""

@@ -66,6 +66,10 @@ class Settings(BaseModel):
     """ModelDeployments that are reconciled at the same time; idle ones are half of them at most."""
     port: int = Field(default=8080, ge=0, le=65535)
     """Port of health and metrics."""
+    metrics_authentication: bool = False
+    """Whether who reads `/metrics` has to show a token that the API server knows, of a user who may."""
+    metrics_audience: str = ""
+    """Whom such a token has to be for; empty for the API server itself."""
     lease_name: str = "headgate"
     """Name of the Lease, in the operator's namespace."""
     lease_seconds: float = Field(default=15.0, ge=3)

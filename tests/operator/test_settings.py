@@ -24,6 +24,8 @@ def test_every_setting_has_a_variable() -> None:
             "HEADGATE_PROMETHEUS_URL": "http://prometheus",
             "HEADGATE_NETWORK_POLICIES": '{"scrapers": [{"podSelector": {}}]}',
             "HEADGATE_METRICS_STALE_SECONDS": "45",
+            "HEADGATE_METRICS_AUTHENTICATION": "true",
+            "HEADGATE_METRICS_AUDIENCE": "headgate-metrics",
             "HEADGATE_WATCH_NAMESPACES": "a, b,,",
             "HEADGATE_WORKERS": "8",
             "HEADGATE_PORT": "9000",
@@ -38,6 +40,7 @@ def test_every_setting_has_a_variable() -> None:
     assert (found.metrics_stale_seconds, found.workers, found.port) == (45.0, 8, 9000)
     assert (found.identity, found.pod_namespace, found.log_level) == ("operator-0", "system", "DEBUG")
     assert found.image_pull_policy == "Never"
+    assert (found.metrics_authentication, found.metrics_audience) == (True, "headgate-metrics")
     network = NetworkAccess(({"podSelector": {}},))
     assert found.defaults == Defaults("serving:1", "envoy:1", "Never", ("registry", "my.other"), network)
 

@@ -18,7 +18,28 @@ SHOWN_FOR = 1.0
 SHOWN_FOR_TIMES = 20
 """The same as a multiple of how long it took to make it: whoever asks without end gets a twentieth of the process."""
 
+METRICS = "/metrics"
+
 Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Whether somebody may read metrics: an HTTP status, and words for him where it is not 200."""
+
+    status: int
+    words: str = ""
+
+
+ADMITTED = Admission(200)
+
+Admit = Callable[[str], Awaitable[Admission]]
+"""Answers a header `Authorization`, or the empty string where there is none."""
+
+
+async def everybody(_: str) -> Admission:
+    """Admits without a question."""
+    return ADMITTED
 
 
 @dataclass(frozen=True)
@@ -47,20 +68,31 @@ class Shown:
 
 
 def application(
-    registry: CollectorRegistry, healthy: Callable[[], Health], ready: Callable[[], Health]
+    registry: CollectorRegistry,
+    healthy: Callable[[], Health],
+    ready: Callable[[], Health],
+    admit: Admit = everybody,
 ) -> web.Application:
-    """The paths, and what answers them."""
+    """The paths, and what answers them. `admit` says who may read metrics; probes answer everybody."""
 
     shown = Shown(registry)
 
-    async def metrics(_: web.Request) -> web.Response:
+    async def metrics(request: web.Request) -> web.Response:
+        admission = await admit(request.headers.get("Authorization", ""))
+        if admission != ADMITTED:
+            return _refusing(admission)
         return web.Response(body=shown.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     app = web.Application()
-    app.router.add_get("/metrics", metrics)
+    app.router.add_get(METRICS, metrics)
     app.router.add_get("/healthz", _answering(healthy))
     app.router.add_get("/readyz", _answering(ready))
     return app
+
+
+def _refusing(admission: Admission) -> web.Response:
+    challenge = {"WWW-Authenticate": "Bearer"} if admission.status == 401 else {}
+    return web.Response(status=admission.status, text=f"{admission.words}\n", headers=challenge)
 
 
 def _answering(probe: Callable[[], Health]) -> Handler:

@@ -49,6 +49,8 @@ PLURALS = {
     ("rbac.authorization.k8s.io/v1", "Role"): "roles",
     ("rbac.authorization.k8s.io/v1", "RoleBinding"): "rolebindings",
     ("coordination.k8s.io/v1", "Lease"): "leases",
+    ("authentication.k8s.io/v1", "TokenReview"): "tokenreviews",
+    ("authorization.k8s.io/v1", "SubjectAccessReview"): "subjectaccessreviews",
     (API_VERSION, "ModelDeployment"): contract.DEPLOYMENTS,
     (API_VERSION, "ModelRevision"): "modelrevisions",
 }
@@ -69,7 +71,7 @@ class Kube(Protocol):
         """The plurals of a group's resources that the API server has in its discovery; empty without the group."""
 
     async def create(self, manifest: Object) -> Object:
-        """Create an object. Raises Conflict where it exists."""
+        """Create an object, in its namespace if it has one. Raises Conflict where it exists."""
 
     async def replace(self, manifest: Object) -> Object:
         """Replace an object, if its resourceVersion is still the newest. Raises Conflict."""
@@ -166,7 +168,7 @@ class ApiServer:
 
     async def create(self, manifest: Object) -> Object:
         """See `Kube`."""
-        path = path_of(manifest["apiVersion"], manifest["kind"], manifest["metadata"]["namespace"])
+        path = path_of(manifest["apiVersion"], manifest["kind"], manifest["metadata"].get("namespace"))
         return await self._request("post", path, body=manifest, query=_OURS)
 
     async def replace(self, manifest: Object) -> Object:

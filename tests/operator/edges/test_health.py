@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
-from headgate.edges.health import Health, Shown, application, listening
+from headgate.edges.health import ADMITTED, Admission, Health, Shown, application, listening
 from headgate.edges.telemetry import Telemetry
 from ports import free_port
 
@@ -30,6 +30,22 @@ async def test_a_probe_says_why(client: TestClient[Any, Any]) -> None:
         answer = await client.get(path)
         assert (answer.status, answer.content_type, await answer.json()) == (status, "application/json", body)
     assert (await client.get("/nothing")).status == 404
+
+
+@pytest.mark.parametrize(("status", "challenge"), [(401, "Bearer"), (403, None), (503, None)])
+async def test_who_may_not_read_metrics_is_told_why_and_probes_answer_all_the_same(
+    status: int, challenge: str | None
+) -> None:
+    async def admit(authorization: str) -> Admission:
+        return ADMITTED if authorization == "Bearer x" else Admission(status, "because")
+
+    app = application(Telemetry().registry, lambda: Health(True), lambda: Health(True), admit)
+    async with TestClient(TestServer(app)) as client:
+        answer = await client.get("/metrics")
+        assert (answer.status, await answer.text()) == (status, "because\n")
+        assert answer.headers.get("WWW-Authenticate") == challenge
+        assert (await client.get("/metrics", headers={"Authorization": "Bearer x"})).status == 200
+        assert [(await client.get(path)).status for path in ("/healthz", "/readyz")] == [200, 200]
 
 
 class Slow(CollectorRegistry):
