@@ -18,8 +18,8 @@ from headgate.api import contract
 from headgate.api.revision import RevisionSpec, RevisionStatus
 from headgate.api.spec import Spec
 from headgate.api.status import Status
-from headgate.core import phases, readings
-from headgate.core.children import revision_of, workload_of
+from headgate.core import phases, preflight, readings
+from headgate.core.children import component_of, revision_of, workload_of
 from headgate.core.commands import commands_of
 from headgate.core.dataplane import DataPlane, Read
 from headgate.core.model import (
@@ -115,7 +115,8 @@ class Observer:
             commands=commands_of(name, spec),
             revisions={v.name: v for v in _readable(children.revisions)},
             workloads=workloads,
-            router=self.plane.workload(name, children.deployments, _without_revision(children.pods)),
+            router=self.plane.workload(name, children.deployments, _of_routers(children.pods)),
+            preflight=preflight.reported(status.rollout, children.pods),
             metrics=metrics,
             foreign=foreign,
             capabilities=self.plane.capabilities,
@@ -255,8 +256,8 @@ def _workloads(children: Children) -> dict[str, Workload]:
     }
 
 
-def _without_revision(pods: Iterable[Object]) -> list[Object]:
-    return [pod for pod in pods if not revision_of(pod)]
+def _of_routers(pods: Iterable[Object]) -> list[Object]:
+    return [pod for pod in pods if not revision_of(pod) and component_of(pod) != contract.PREFLIGHT_COMPONENT]
 
 
 def revision_view(raw: Object) -> RevisionView:

@@ -28,6 +28,7 @@ from headgate.core.decide import decide
 from headgate.core.manifests.metadata import Manifest
 from headgate.core.manifests.resource import revision_manifest
 from headgate.core.model import Event, Observation, Plan, Problem, RevisionView
+from headgate.core.preflight import preflight_manifests
 from headgate.core.provenance import together
 from headgate.core.revision_pods import runtime_children, runtime_manifests
 from headgate.core.revisions import revision_name
@@ -64,6 +65,9 @@ REFUSED_AFTER = 10.0
 
 RECORD_SECONDS = 2.0
 """For asking for a ModelRevision that the cache lacks."""
+
+UNCHANGEABLE = frozenset({"Job"})
+"""Kinds of children whose pods are made once, as the spec was then."""
 
 _ABSENT = ""
 """Content of a child that must not be there."""
@@ -188,7 +192,9 @@ class Reconciler:
         for name, view in o.revisions.items():
             written = self._recorded.get((o.namespace, name))
             lags = written and (
-                written.decided > view.status.decided or (written.baseline is not None and view.status.baseline is None)
+                written.decided > view.status.decided
+                or (written.baseline is not None and view.status.baseline is None)
+                or (written.preflight is not None and view.status.preflight is None)
             )
             if written and lags:
                 views[name] = replace(view, status=written)
@@ -307,7 +313,11 @@ class Reconciler:
             if name in plan.revisions and name not in unknown
             for m in runtime_manifests(o, plan.revisions[name], replicas)
         ]
-        return [*self.observer.plane.manifests(replace(o, status=plan.status)), *serving]
+        return [
+            *self.observer.plane.manifests(replace(o, status=plan.status)),
+            *serving,
+            *preflight_manifests(o, plan.status, plan.revisions),
+        ]
 
     def _is_due(self, manifest: Manifest) -> bool:
         """Whether something else was applied before, or the same a long time ago."""
@@ -321,6 +331,9 @@ class Reconciler:
         if isinstance(uid, KubernetesError):
             raise uid
         if ident.name in blocked(standing):
+            return
+        if uid and ident.kind in UNCHANGEABLE:
+            self._applied[ident] = _Applied(_digest(manifest), self.clock(), 0)
             return
         self._must_lead()
         applied = await self._owned.apply(manifest, uid)
@@ -427,4 +440,4 @@ def _is_child(key: Key, ident: Ident) -> bool:
 
 def _is_of(child: str, model: str) -> bool:
     """Whether a child has one of the names that a model's children have."""
-    return re.fullmatch(rf"{re.escape(model)}(-router|-[0-9a-f]{{8}})?", child) is not None
+    return re.fullmatch(rf"{re.escape(model)}(-router|-[0-9a-f]{{8}}(-[0-9a-f]{{5}})?)?", child) is not None

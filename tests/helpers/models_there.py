@@ -18,7 +18,7 @@ def ask(cluster: Cluster, name: str, version: str, **spec: Any) -> None:
         "apiVersion": "headgate.dev/v1alpha1",
         "kind": "ModelDeployment",
         "metadata": {"name": name},
-        "spec": {"model": model, **spec},
+        "spec": {"model": model, **spec, "rollout": {"preflight": {"enabled": False}, **spec.get("rollout", {})}},
     }
     try:
         cluster.create(f"{GROUP}/modeldeployments", body)

@@ -25,6 +25,7 @@ class Cluster:
         self.plane = plane or EnvoyDataPlane()
         self.kube, self.metrics, self.telemetry = FakeKube(), FakeMetrics(), Telemetry()
         self.now, self.leading, self.defaults = START, True, DEFAULTS
+        self.preflight = False
         self.reconciler = self.restarted()
         self.ask("v1")
 
@@ -47,12 +48,13 @@ class Cluster:
         meta = {"namespace": "models", "name": "fraud"}
         before = self.kube.find("ModelDeployment", "fraud") or {}
         model = {"version": version, "uri": f"file:///models/{version}"}
+        rollout = {"preflight": {"enabled": self.preflight}, **spec.get("rollout", {})}
         self.kube.put(
             {
                 "apiVersion": API_VERSION,
                 "kind": "ModelDeployment",
                 "metadata": meta,
-                "spec": {"model": model, **spec},
+                "spec": {"model": model, **spec, "rollout": rollout},
                 "status": before.get("status", {}),
             }
         )

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from headgate.api.preflight import Report
 from headgate.api.revision import RevisionStatus
 from headgate.api.spec import Spec
 from headgate.api.status import Budget, RevisionRef, Rollout, Status
@@ -90,6 +91,9 @@ class World:
     passed_over: bool = False
     """Whether a part of it was too much to be read."""
     crashed: frozenset[str] = frozenset()
+    preflight: bool = False
+    """Whether a version is looked at before it gets traffic; `report` is what is found then."""
+    report: Report | Problem | None = field(default_factory=Report)
     drift: Drift | None = None
     edge: float | None = 200.0
     """Milliseconds: the routers' edge nearest to the threshold of slow answers."""
@@ -114,7 +118,8 @@ class World:
         """The user asks for a version; keywords are further parts of the spec."""
         self.behaviours[version] = behaviour or self.behaviours.get(version, Behaviour())
         model = {"version": version, "uri": f"pvc://models/fraud/{version}"}
-        self.spec = {"model": model, "rollout": dict(self.rollout), **spec}
+        rollout = {"preflight": {"enabled": self.preflight}, **self.rollout}
+        self.spec = {"model": model, "rollout": rollout, **spec}
         self.generation += 1
         return self
 
@@ -163,6 +168,7 @@ class World:
             revisions=dict(self.revisions),
             workloads={name: self._workload(name) for name in self._started},
             router=self.router,
+            preflight=self.report,
             metrics=self._metrics(),
             drift=self.drift,
             released=frozenset(r.revision for r in self.status.retiring) if self.routers_follow else frozenset(),

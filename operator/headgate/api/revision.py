@@ -7,6 +7,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from headgate.api.pod_parts import Resources
+from headgate.api.preflight import Report
 from headgate.api.ruled import SpecModel
 from headgate.api.spec import EngineName, Governance, Model, PodTemplate, Words
 from headgate.api.status import DecisionKind, Evidence
@@ -84,6 +85,8 @@ class RevisionStatus(Stored):
     digest: str | None = None
     """SHA-256 of the artifact, as verified by the fetcher."""
     baseline: Baseline | None = None
+    preflight: Report | None = None
+    """What the newest preflight found."""
     decisions: list[DecisionRecord] = field(default_factory=list)
     """The last twenty, the newest last."""
     earlierDecisions: int = 0  # noqa: N815

@@ -21,6 +21,7 @@ from headgate.api.pod_parts import (
     Toleration,
 )
 from headgate.api.policy import CookieName, HeaderName, ModelName, RequestValue, Tolerance
+from headgate.api.preflight import Mode
 from headgate.api.quantities import DURATION_PATTERN, PERCENT_PATTERN, SIZE_PATTERN
 from headgate.api.ruled import SpecModel, obey, ruled
 from headgate.api.rules import Rule
@@ -334,6 +335,24 @@ class Shadow(SpecModel):
     """The outputs that are compared. Without it those of whole numbers, booleans or text; all if there are none."""
 
 
+class Preflight(SpecModel):
+    """What is looked at before a version gets any traffic, copies of requests included. Required: a version that fails
+    it is not let in. Advisory: it is only told. Off: it is not looked at."""
+
+    enabled: bool = True
+    """Whether there is a preflight."""
+    samples: Mode = "Required"
+    """The version answers the artifact's golden samples (samples.json) as it did when they were made, and gives a good
+    answer to stable's."""
+    edgeCases: Mode = "Required"  # noqa: N815
+    """It neither crashes, hangs nor answers NaN to odd requests that stable takes: no rows, many rows, NaN, the largest
+    and smallest values, unseen categories, long text."""
+    robustness: Mode = "Advisory"
+    """Its answers hardly change with a little noise, and do not depend on the order of the rows."""
+    evaluation: Mode = "Required"
+    """What the artifact's evaluation.json states holds: each metric is within its bound."""
+
+
 class Rollout(SpecModel):
     """How a new version earns its traffic."""
 
@@ -347,6 +366,11 @@ class Rollout(SpecModel):
     """An explicit ladder of weights, instead of the largest weight that the risk budget allows."""
     margins: Margins = Margins()
     """By how much the candidate may differ."""
+    preflight: Preflight = Preflight()
+    """What is looked at before any traffic."""
+    schemaChange: Literal["Refused", "Allowed"] = "Refused"  # noqa: N815
+    """Whether inputs and outputs may differ from stable's in a way that breaks its clients. The preflight compares
+    them."""
     shadow: Shadow | None = None
     """Begin with copies of requests, whose answers nobody gets. Without it a rollout begins with the canary."""
     latency: Latency | None = None

@@ -9,9 +9,12 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from headgate.api.preflight import Report
 from headgate.api.stored import CONFIG, Stored
 
-Phase = Literal["Pending", "Shadow", "Canary", "Promoting", "Soaking", "Stable", "RollingBack", "RolledBack"]
+Phase = Literal[
+    "Pending", "Preflight", "Shadow", "Canary", "Promoting", "Soaking", "Stable", "RollingBack", "RolledBack"
+]
 Role = Literal["stable", "candidate"]
 Verdict = Literal["Pass", "Fail", "Inconclusive"]
 DecisionKind = Literal["Live", "Promoted", "RolledBack", "Superseded"]
@@ -133,6 +136,8 @@ class Rollout(Stored):
     """When that step began."""
     candidateRequests: int = 0  # noqa: N815
     """Attempts that the candidate's pods have had."""
+    preflight: Report | None = None
+    """What was found before the version got any traffic."""
     evidence: Evidence = field(default_factory=Evidence)
     budget: Budget | None = None
 

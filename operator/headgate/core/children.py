@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from headgate.api import REVISION_LABEL
+from headgate.api import COMPONENT_LABEL, REVISION_LABEL
 from headgate.core.model import Address, Problem, Workload
 
 Object = Mapping[str, Any]
@@ -78,6 +78,11 @@ def workload_of(deployment: Object | None, pods: Iterable[Object]) -> Workload:
 def revision_of(obj: Object) -> str:
     """The revision that an object says it is of, by its label; empty for those of all revisions, such as routers."""
     return str((obj["metadata"].get("labels") or {}).get(REVISION_LABEL, ""))
+
+
+def component_of(obj: Object) -> str:
+    """What an object says that it is a part of, by its label."""
+    return str((obj["metadata"].get("labels") or {}).get(COMPONENT_LABEL, ""))
 
 
 def made_by(deployment: str, pods: Iterable[Object]) -> frozenset[str]:
@@ -179,6 +184,15 @@ def _ended(container: Object, terminated: Object) -> Problem:
 
 def _problem(reason: str, message: str) -> Problem:
     return Problem(reason, " ".join(t for t in (message.strip(), _HINTS.get(reason, "")) if t))
+
+
+def last_words(pod: Object, container: str) -> dict[str, Any]:
+    """What a container of a pod said when it ended well, as JSON; empty where it did not."""
+    for each in (pod.get("status") or {}).get("containerStatuses") or []:
+        end = (each.get("state") or {}).get("terminated") or {}
+        if each.get("name") == container and end.get("exitCode") == 0:
+            return _termination_message(end)
+    return {}
 
 
 def _fetched_digest(pod: Object) -> str | None:

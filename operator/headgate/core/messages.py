@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from headgate.api.spec import Spec
 from headgate.api.status import Budget, Evidence, Rollout, Status
-from headgate.core.model import Foreign, Observation, Workload
+from headgate.core import preflight
+from headgate.core.model import Foreign, Observation, Problem, Workload
 from headgate.core.signals.evidence import compared
 
 _LONGEST = 1000
@@ -50,6 +51,15 @@ def still_pending(o: Observation, status: Status, rollout: Rollout) -> str:
             "judge it by: it gets no traffic before there are."
         )
     return f"The pods of {rollout.version} were not ready within {o.spec.rollout.deadline}: kubectl describe them."
+
+
+def preflight_late(o: Observation, rollout: Rollout) -> str:
+    """Why nobody knows yet what a preflight found."""
+    why = o.preflight.message if isinstance(o.preflight, Problem) else "its pod does not start"
+    return (
+        f"The preflight of {rollout.version} has brought no report: {why} Look at the Job "
+        f"{preflight.job_name(rollout)}, or set spec.rollout.preflight.enabled to false to go on without it."
+    )
 
 
 def still_soaking(o: Observation, rollout: Rollout) -> str:

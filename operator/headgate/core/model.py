@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Literal
 
+from headgate.api.preflight import Report
 from headgate.api.revision import RevisionSpec, RevisionStatus
 from headgate.api.spec import Spec
 from headgate.api.status import Status
@@ -214,6 +215,8 @@ class Observation:
     """None: not read this time."""
     foreign: Foreign | None = None
     """What was left out of the metrics; None: none were read this time."""
+    preflight: Report | Problem | None = None
+    """What the preflight of the running rollout reports, or why it does not yet."""
     refused: Problem | None = None
     """What the API server has said for some time to a child that it does not take."""
     released: frozenset[str] = frozenset()

@@ -11,6 +11,7 @@ from headgate.core import messages
 from headgate.core.children import is_own_fault
 from headgate.core.model import ConditionState, Event, MetricsUnavailable, NewSamples, Observation, Workload
 from headgate.core.phases import PHASES, phase_name, phase_of
+from headgate.core.preflight import told
 from headgate.core.signals.evidence import compared
 from headgate.core.times import seconds_since, stamp
 
@@ -53,7 +54,8 @@ def with_observations(o: Observation, status: Status, now: float) -> Status:
 
 def events(before: Status, after: Status) -> tuple[Event, ...]:
     """Kubernetes events for what changed between two statuses."""
-    posted = [e for e in (_rollout_event(before.rollout, after.rollout),) if e]
+    of_rollout = (_rollout_event(before.rollout, after.rollout), _preflight_event(before.rollout, after.rollout))
+    posted = [e for e in of_rollout if e]
     recorded = {(h.time, h.decision, h.revision) for h in before.history}
     for entry in reversed(after.history):
         if (entry.time, entry.decision, entry.revision) not in recorded:
@@ -90,6 +92,16 @@ def _rollout_event(before: Rollout | None, after: Rollout | None) -> Event | Non
     return Event("Normal", reason, f"{after.version}: {after.message}") if reason else None
 
 
+def _preflight_event(before: Rollout | None, after: Rollout | None) -> Event | None:
+    """What a preflight found that lets the version go on; one that doesn't has the rollback's own event."""
+    if after is None or after.preflight is None or (before and before.preflight == after.preflight):
+        return None
+    failed = [check for check in after.preflight.checks if check.outcome == "Failed"]
+    if failed:
+        return Event("Warning", "PreflightFound", f"{after.version}: {told(failed)}")
+    return Event("Normal", "PreflightPassed", f"{after.version}: {told(after.preflight.checks)}")
+
+
 def _counted(o: Observation, ref: RevisionRef | None) -> RevisionRef | None:
     if ref is None:
         return None
@@ -104,7 +116,7 @@ def _ready(o: Observation, status: Status) -> ConditionState:
         problem = o.workloads.get(rollout.revision, Workload()).problem if rollout else None
         if problem:
             return "False", problem.reason, problem.message
-        return "False", status.phase, rollout.message if rollout and status.traffic else _NOT_YET
+        return "False", status.phase, rollout.message if rollout and (status.traffic or rollout.preflight) else _NOT_YET
     taken_over = rollout and phase_of(rollout).outcome == "promoted"
     serving = status.candidate if taken_over and status.candidate else status.stable
     if serving.ready == 0 or o.router.ready == 0:

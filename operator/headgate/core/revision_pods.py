@@ -5,6 +5,7 @@ of role restarts a pod. What runs in it is the engine's.
 """
 
 import json
+from collections.abc import Sequence
 
 from headgate.api import GROUP, contract
 from headgate.api.stored import as_manifest
@@ -28,6 +29,12 @@ REVISION_COPY = f"{GROUP}/revision-copy"
 
 _REQUESTS = {"cpu": "100m", "memory": "128Mi"}
 
+ARTIFACT_FOLDER, BASELINE_FOLDER = "/artifact", "/baseline"
+MOUNTS: Sequence[Manifest] = (
+    {"name": "artifact", "mountPath": ARTIFACT_FOLDER},
+    {"name": "baseline", "mountPath": BASELINE_FOLDER},
+)
+
 DRAIN_SECONDS = 5
 """Between a pod's end being known and its SIGTERM, so that all routers have forgotten it."""
 
@@ -49,6 +56,50 @@ def runtime_children(revision: str) -> list[ChildName]:
         ("apps/v1", "Deployment"),
     )
     return [ChildName(api_version, kind, revision) for api_version, kind in kinds]
+
+
+def placed(view: RevisionView) -> Manifest:
+    """The fields of a pod that say where and as whom a revision's pods run."""
+    template = as_manifest(view.spec.runtime.podTemplate)
+    template.pop("env", None)
+    return {k: v for k, v in template.items() if v}
+
+
+def fetcher(
+    o: Observation, view: RevisionView, image: str, more: Sequence[str], mounts: Sequence[Manifest], disk: Disk
+) -> Manifest:
+    """The container that brings a revision's artifact, and what there is of its baseline's. `more`: arguments."""
+    model, baseline = view.spec.model, view.status.baseline
+    arguments = [contract.FetchArgument.URI, model.uri, contract.FetchArgument.TO, ARTIFACT_FOLDER, *more]
+    if model.digest:
+        arguments += [contract.FetchArgument.DIGEST, model.digest]
+    if baseline:
+        arguments += [contract.FetchArgument.BASELINE_URI, baseline.uri]
+        arguments += [contract.FetchArgument.BASELINE_TO, BASELINE_FOLDER]
+        arguments += [contract.FetchArgument.BASELINE_DIGEST, baseline.digest] if baseline.digest else []
+    return {
+        "name": "fetch",
+        "image": image,
+        "imagePullPolicy": o.defaults.pull_policy,
+        "command": ["headgate-fetch"],
+        "args": arguments,
+        "env": [*disk.environment, *view.spec.runtime.podTemplate.env],
+        "securityContext": container_security(),
+        "resources": {
+            "requests": {"cpu": "50m", "memory": "64Mi", **disk.requests},
+            "limits": {"memory": "512Mi", **disk.limits},
+        },
+        "volumeMounts": [*mounts, *_claim_mounts(view)],
+    }
+
+
+def volumes(view: RevisionView, disk: Disk) -> list[Manifest]:
+    """Of a pod with a `fetcher`."""
+    claims = (
+        {"name": volume, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+        for volume, claim in _claims(view).items()
+    )
+    return [*disk.volumes, *claims]
 
 
 def _deployment(o: Observation, view: RevisionView, replicas: int | None) -> Manifest:
@@ -75,70 +126,24 @@ def _deployment(o: Observation, view: RevisionView, replicas: int | None) -> Man
 
 
 def _pod(o: Observation, view: RevisionView) -> Manifest:
-    template = as_manifest(view.spec.runtime.podTemplate)
-    template.pop("env", None)
-    claims = _claims(view)
-    mounts = [{"name": "artifact", "mountPath": "/artifact"}, {"name": "baseline", "mountPath": "/baseline"}]
-    read_only = [{**m, "readOnly": True} for m in mounts]
+    read_only = [{**m, "readOnly": True} for m in MOUNTS]
     engine = engine_of(view.spec.runtime.engine)
     writable = [{"name": folder.strip("/").replace("/", "-"), "mountPath": folder} for folder in engine.writes]
     disk = disk_of(view.spec, [m["name"] for m in writable])
-    claim_mounts = [{"name": volume, "mountPath": f"/pvc/{c}", "readOnly": True} for volume, c in claims.items()]
+    image = view.spec.runtime.tools or view.spec.runtime.image
     return {
-        **{k: v for k, v in template.items() if v},
+        **placed(view),
         **pull_secrets(o, *view.spec.runtime.podTemplate.imagePullSecrets),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": pod_security(),
         "terminationGracePeriodSeconds": 30 + DRAIN_SECONDS,
         "initContainers": [
-            _fetcher(o, view, [*mounts, *claim_mounts], disk),
+            fetcher(o, view, image, engine.fetcher_arguments(), MOUNTS, disk),
             *engine.sidecars(o, view, read_only),
         ],
         "containers": [_server(o, view, [*read_only, *writable], disk)],
-        "volumes": [
-            *disk.volumes,
-            *(
-                {"name": volume, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
-                for volume, claim in claims.items()
-            ),
-        ],
-    }
-
-
-def _fetcher(o: Observation, view: RevisionView, mounts: list[Manifest], disk: Disk) -> Manifest:
-    model, baseline = view.spec.model, view.status.baseline
-    engine = engine_of(view.spec.runtime.engine)
-    arguments = [
-        contract.FetchArgument.URI,
-        model.uri,
-        contract.FetchArgument.TO,
-        "/artifact",
-        *engine.fetcher_arguments(),
-    ]
-    if model.digest:
-        arguments += [contract.FetchArgument.DIGEST, model.digest]
-    if baseline:
-        arguments += [
-            contract.FetchArgument.BASELINE_URI,
-            baseline.uri,
-            contract.FetchArgument.BASELINE_TO,
-            "/baseline",
-        ]
-        arguments += [contract.FetchArgument.BASELINE_DIGEST, baseline.digest] if baseline.digest else []
-    return {
-        "name": "fetch",
-        "image": view.spec.runtime.tools or view.spec.runtime.image,
-        "imagePullPolicy": o.defaults.pull_policy,
-        "command": ["headgate-fetch"],
-        "args": arguments,
-        "env": [*disk.environment, *view.spec.runtime.podTemplate.env],
-        "securityContext": container_security(),
-        "resources": {
-            "requests": {"cpu": "50m", "memory": "64Mi", **disk.requests},
-            "limits": {"memory": "512Mi", **disk.limits},
-        },
-        "volumeMounts": mounts,
+        "volumes": volumes(view, disk),
     }
 
 
@@ -174,6 +179,10 @@ def _service(o: Observation, view: RevisionView) -> Manifest:
             ],
         },
     }
+
+
+def _claim_mounts(view: RevisionView) -> list[Manifest]:
+    return [{"name": volume, "mountPath": f"/pvc/{c}", "readOnly": True} for volume, c in _claims(view).items()]
 
 
 def _claims(view: RevisionView) -> dict[str, str]:

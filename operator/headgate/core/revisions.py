@@ -97,6 +97,8 @@ def _status_after(o: Observation, status: Status, view: RevisionView) -> Revisio
         digest=(workload.digest if workload else None) or view.status.digest,
     )
     rollout = status.rollout
+    if rollout and rollout.revision == view.name and rollout.preflight:
+        after = replace(after, preflight=rollout.preflight)
     if rollout and rollout.revision == view.name and phases.phase_of(rollout).starts_pods and status.stable:
         stable = status.stable
         baseline = Baseline(revision=stable.revision, uri=stable.uri, digest=stable.digest)

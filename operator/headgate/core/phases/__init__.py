@@ -1,12 +1,13 @@
 """The phases of a rollout, and what is asked of all of them. Called by `decide`, `observe` and `report`.
 
-    Pending --ready--> Canary --evidence passed--> Promoting --routers followed--> Soaking --time--> Stable
-       |                 |                             |                              |
-       +--deadline-------+--------evidence failed------+------------------------------+--> RollingBack --> RolledBack
+    Pending --ready--> Preflight --> Canary --evidence passed--> Promoting --routers followed--> Soaking --> Stable
+       |                   |           |                             |                              |
+       +--deadline---------+-----------+------evidence failed--------+------------------------------+--> RollingBack
+                                                                                                    --> RolledBack
 
-Where the spec asks for it, Shadow comes between Pending and Canary: copies of requests, whose answers nobody gets. It
-ends when enough pairs agree, or as a canary does. The first version of a model goes from Pending to Stable, when its
-pods are ready and a router sends them requests.
+Where the spec asks for it, Shadow comes between Preflight and Canary: copies of requests, whose answers nobody gets. It
+ends when enough pairs agree, or as a canary does. The first version of a model goes from Preflight to Stable,
+when a router sends it requests.
 
 To add a phase: a module here, a line in `PHASES`, its name in `api.status.Phase`, and the step that leads into it.
 """
@@ -25,6 +26,7 @@ from headgate.core.phases.canary import Canary
 from headgate.core.phases.ended import RolledBack, RollingBack, Stable
 from headgate.core.phases.pending import Pending
 from headgate.core.phases.phase import IDLE_SECONDS, Phase
+from headgate.core.phases.preflight import Preflight
 from headgate.core.phases.promoting import Promoting
 from headgate.core.phases.shadow import Shadow
 from headgate.core.phases.soaking import Soaking
@@ -39,7 +41,17 @@ READ_ON_SECONDS = 0.1
 
 PHASES: dict[str, Phase] = {
     phase.name: phase
-    for phase in (Pending(), Shadow(), Canary(), Promoting(), Soaking(), Stable(), RollingBack(), RolledBack())
+    for phase in (
+        Pending(),
+        Preflight(),
+        Shadow(),
+        Canary(),
+        Promoting(),
+        Soaking(),
+        Stable(),
+        RollingBack(),
+        RolledBack(),
+    )
 }
 
 

@@ -1,16 +1,14 @@
-"""Pending: the candidate's pods start. Leads to Shadow or Canary; the first version of a model becomes Stable."""
+"""Pending: the candidate's pods start. Leads to Preflight, or, where there is none, to where that leads."""
 
 from typing import ClassVar
 
-from headgate.api.quantities import routed_percent
 from headgate.api.spec import Spec
 from headgate.api.status import Rollout, Status
-from headgate.core import messages
-from headgate.core.model import ConditionState, NewSamples, Observation, Reading, Workload
+from headgate.core import messages, preflight
+from headgate.core.model import ConditionState, Observation, Reading, Workload
 from headgate.core.phases import transitions
-from headgate.core.phases.canary import open_canary
 from headgate.core.phases.phase import Phase, is_past_deadline
-from headgate.core.signals.evidence import opened
+from headgate.core.phases.preflight import let_in
 
 
 class Pending(Phase):
@@ -30,17 +28,9 @@ class Pending(Phase):
         workload = o.workloads.get(rollout.revision, Workload())
         if not workload.rolled_out:
             return status
-        if status.stable is None:
-            # Routers get ready by the first version that they route to.
-            followed = status.traffic and o.router.available
-            return transitions.go_live(status, now) if followed else transitions.route_first(status, now)
-        policy = o.spec.rollout.shadow if o.capabilities.shadow else None
-        if not isinstance(o.metrics, NewSamples) or o.metrics.reading is not Reading.OPENING:
-            return status
-        if policy:
-            evidence = opened(o.spec, Reading.PAIRS, o.metrics, rollout.evidence, o.capabilities)
-            return transitions.open_shadow(status, routed_percent(policy.fraction), evidence, o.metrics.cursor, now)
-        return open_canary(o, status, rollout, now)
+        if preflight.is_wanted(o.spec) and rollout.preflight is None:
+            return transitions.look_first(status, now)
+        return let_in(o, status, rollout, now)
 
     def reason_to_give_up(self, o: Observation, rollout: Rollout, now: float) -> tuple[str, str] | None:
         workload = o.workloads.get(rollout.revision, Workload())

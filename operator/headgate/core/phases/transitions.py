@@ -7,6 +7,7 @@ import math
 from collections.abc import Collection
 from dataclasses import replace
 
+from headgate.api.preflight import Report
 from headgate.api.status import (
     Budget,
     DecisionKind,
@@ -47,13 +48,26 @@ def start(status: Status, candidate: RevisionRef, risk_budget: float, now: float
     return replace(status, rollout=rollout, candidate=candidate, retiring=retiring)
 
 
+def look_first(status: Status, now: float) -> Status:
+    """The pods are ready: the version is looked at before anybody sends it requests."""
+    rollout, _ = _both(status)
+    message = f"{rollout.version} is ready, and is looked at before it gets any traffic."
+    return enter(status, "Preflight", "Preflight", message, now)
+
+
+def looked_at(status: Status, report: Report) -> Status:
+    """The preflight is over."""
+    rollout, _ = _both(status)
+    return replace(status, rollout=replace(rollout, preflight=report))
+
+
 def route_first(status: Status, now: float) -> Status:
     """The first version is ready: the routers may follow. It is not live before one of them does."""
     rollout, _ = _both(status)
     if status.traffic:
         return status
     message = f"{rollout.version} is ready; waiting for a router that sends it requests."
-    return replace(enter(status, "Pending", "RoutersFollow", message, now), traffic=[_all_to(rollout.revision)])
+    return replace(enter(status, rollout.phase, "RoutersFollow", message, now), traffic=[_all_to(rollout.revision)])
 
 
 def go_live(status: Status, now: float) -> Status:

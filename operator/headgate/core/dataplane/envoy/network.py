@@ -24,6 +24,7 @@ def network_policies(o: Observation) -> list[Manifest]:
     if access is None:
         return []
     routers = [{"podSelector": {"matchLabels": selector(o.name, contract.ROUTER_COMPONENT)}}]
+    preflights = [{"podSelector": {"matchLabels": selector(o.name, contract.PREFLIGHT_COMPONENT)}}]
     # A custom engine's monitor takes its samples at the port of its metrics.
     return [
         _policy(
@@ -38,6 +39,7 @@ def network_policies(o: Observation) -> list[Manifest]:
             o.name,
             contract.RUNTIME_COMPONENT,
             _let_in(routers, *_INFERENCE),
+            _let_in(preflights, contract.RUNTIME_HTTP_PORT),
             _let_in(_scrapers_and(routers, access), contract.RUNTIME_METRICS_PORT),
         ),
     ]

@@ -1,0 +1,89 @@
+"""Preflight: the version is looked at, and nobody sends it requests. Leads to Shadow or Canary, or takes it back.
+
+The first version of a model becomes Stable; one that fails stays in this phase until the spec asks for another one, or
+asks for less.
+"""
+
+from dataclasses import replace
+from typing import ClassVar
+
+from headgate.api.preflight import Check, Report
+from headgate.api.quantities import routed_percent
+from headgate.api.spec import Spec
+from headgate.api.status import Rollout, Status
+from headgate.core import messages, preflight
+from headgate.core.model import ConditionState, NewSamples, Observation, Problem, Reading
+from headgate.core.phases import transitions
+from headgate.core.phases.canary import open_canary
+from headgate.core.phases.phase import Phase, is_past_deadline
+from headgate.core.signals.evidence import opened
+from headgate.core.times import seconds_since
+
+FAILED = "PreflightFailed"
+_LONG = 60.0
+"""Seconds after which it is said that there is no report yet, and why."""
+
+
+class Preflight(Phase):
+    name: ClassVar = "Preflight"
+    requeue_after: ClassVar = 2.0
+    outcome: ClassVar = "undecided"
+    judged: ClassVar = True
+    event: ClassVar = "PreflightStarted"
+
+    def reading(self, spec: Spec, status: Status, rollout: Rollout, rolled_out: bool) -> Reading:
+        return Reading.OPENING if rolled_out and status.stable else Reading.NOTHING
+
+    def waits_for_metrics(self, status: Status) -> bool:
+        return status.stable is not None
+
+    def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
+        report = rollout.preflight or (o.preflight if isinstance(o.preflight, Report) else None)
+        if not preflight.is_wanted(o.spec):
+            return let_in(o, status, rollout, now)
+        if report is None:
+            return status
+        status = transitions.looked_at(status, report)
+        failed = preflight.failed(o.spec, report)
+        if not failed:
+            return let_in(o, status, replace(rollout, preflight=report), now)
+        if status.stable:
+            return transitions.roll_back(status, FAILED, _told(rollout, failed), now)
+        if rollout.reason == FAILED:
+            return status
+        return transitions.enter(status, "Preflight", FAILED, f"{_told(rollout, failed)} It gets no traffic.", now)
+
+    def reason_to_give_up(self, o: Observation, rollout: Rollout, now: float) -> tuple[str, str] | None:
+        if rollout.preflight or not is_past_deadline(o, rollout, now):
+            return None
+        return "PreflightUnknown", messages.preflight_late(o, rollout)
+
+    def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> ConditionState | None:
+        if rollout.preflight and (failed := preflight.failed(o.spec, rollout.preflight)):
+            return "True", FAILED, f"{_told(rollout, failed)} It gets no traffic."
+        if rollout.preflight and is_past_deadline(o, rollout, now):
+            return "True", "DeadlineExceeded", messages.still_pending(o, status, rollout)
+        if rollout.preflight is None and seconds_since(rollout.since, now) > _LONG:
+            reason = o.preflight.reason if isinstance(o.preflight, Problem) else "PreflightUnknown"
+            return "True", reason, messages.preflight_late(o, rollout)
+        return None
+
+
+def let_in(o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
+    """The first traffic for a version that may have it: copies of requests, or a part of them; all, if it is the first
+    version."""
+    if status.stable is None:
+        # Routers get ready by the first version that they route to.
+        followed = status.traffic and o.router.available
+        return transitions.go_live(status, now) if followed else transitions.route_first(status, now)
+    policy = o.spec.rollout.shadow if o.capabilities.shadow else None
+    if not isinstance(o.metrics, NewSamples) or o.metrics.reading is not Reading.OPENING:
+        return status
+    if policy:
+        evidence = opened(o.spec, Reading.PAIRS, o.metrics, rollout.evidence, o.capabilities)
+        return transitions.open_shadow(status, routed_percent(policy.fraction), evidence, o.metrics.cursor, now)
+    return open_canary(o, status, rollout, now)
+
+
+def _told(rollout: Rollout, failed: list[Check]) -> str:
+    return f"{rollout.version} failed its preflight: {preflight.told(failed)}."

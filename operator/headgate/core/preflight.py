@@ -1,0 +1,177 @@
+"""The preflight of a version: a Job that looks at it before it gets any traffic, and what its report decides.
+
+`phases.preflight` asks `failed`; `reconcile` makes the Job of `preflight_manifests`; `observe` reads the report with
+`reported`, from the pod that the Job made. What is looked at, and how, is `headgate_serving.preflight`.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from headgate.api import contract
+from headgate.api.preflight import REPORTED, Check, Mode, Report
+from headgate.api.quantities import seconds, size_bytes
+from headgate.api.spec import Spec
+from headgate.api.status import Rollout, Status
+from headgate.core.children import component_of, last_words, problem_of
+from headgate.core.manifests.disk import Disk
+from headgate.core.manifests.metadata import Manifest, container_security, metadata, pod_security, pull_secrets
+from headgate.core.model import Observation, Problem, RevisionView
+from headgate.core.revision_pods import ARTIFACT_FOLDER, BASELINE_FOLDER, MOUNTS, fetcher, placed, volumes
+
+FILES = ("samples.json", "profile.json", "evaluation.json")
+"""Of an artifact: what the checks need besides the version itself."""
+
+CHECK_SECONDS = 60
+"""For all checks together."""
+_TRIES, _JOB_SECONDS = 4, 300
+"""How often the pod is started again where there is no report, and for how long at most. A Job that has ended goes
+after ten minutes; where it brought no report another one begins."""
+_KEPT_SECONDS = 600
+_DISK = "256Mi"
+_CONTAINER = "preflight"
+
+
+def is_wanted(spec: Spec) -> bool:
+    """Whether a version is looked at before it gets traffic."""
+    return spec.rollout.preflight.enabled
+
+
+def failed(spec: Spec, report: Report) -> list[Check]:
+    """The checks that a version has failed and has to pass, by what the spec asks for now."""
+    return [check for check in report.checks if check.outcome == "Failed" and _mode(spec, check) == "Required"]
+
+
+def told(checks: Iterable[Check]) -> str:
+    """What was found, in one line."""
+    return "; ".join(f"{check.name}: {check.message}" for check in checks)
+
+
+def reported(rollout: Rollout | None, pods: Iterable[Mapping[str, Any]]) -> Report | Problem | None:
+    """What the pods of the rollout's preflight say; None where they have not said anything."""
+    if rollout is None or rollout.phase != "Preflight":
+        return None
+    problem = None
+    for pod in pods:
+        if component_of(pod) != contract.PREFLIGHT_COMPONENT or _job_of(pod) != job_name(rollout):
+            continue
+        found = _report_in(pod)
+        if isinstance(found, Report):
+            return found
+        problem = found or problem
+    return problem
+
+
+def job_name(rollout: Rollout) -> str:
+    """Of the Job of a rollout: another rollout of the same revision has another one."""
+    return f"{rollout.revision}-{hashlib.sha256(rollout.startedAt.encode()).hexdigest()[:5]}"
+
+
+def preflight_manifests(o: Observation, status: Status, revisions: Mapping[str, RevisionView]) -> list[Manifest]:
+    """The Job, while its report is missing."""
+    rollout = status.rollout
+    if rollout is None or rollout.phase != "Preflight" or rollout.preflight or not is_wanted(o.spec):
+        return []
+    view = revisions.get(rollout.revision)
+    return [_job(o, view, rollout)] if view else []
+
+
+def _mode(spec: Spec, check: Check) -> Mode:
+    if check.name == "schema":
+        return "Required" if spec.rollout.schemaChange == "Refused" else "Advisory"
+    mode: Mode = getattr(spec.rollout.preflight, check.name)
+    return mode
+
+
+def _job(o: Observation, view: RevisionView, rollout: Rollout) -> Manifest:
+    about = metadata(o, job_name(rollout), contract.PREFLIGHT_COMPONENT)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": about,
+        "spec": {
+            "backoffLimit": _TRIES,
+            "activeDeadlineSeconds": _JOB_SECONDS,
+            "ttlSecondsAfterFinished": _KEPT_SECONDS,
+            "template": {"metadata": {"labels": about["labels"]}, "spec": _pod(o, view)},
+        },
+    }
+
+
+def _pod(o: Observation, view: RevisionView) -> Manifest:
+    size = size_bytes(_DISK)
+    disk = Disk(
+        [{"name": mount["name"], "emptyDir": {"sizeLimit": _DISK}} for mount in MOUNTS],
+        {"ephemeral-storage": _DISK},
+        {"ephemeral-storage": "1Gi"},
+        [{"name": contract.MAX_BYTES_VARIABLE, "value": str(size // 2)}],
+    )
+    only = [text for name in FILES for text in (contract.FetchArgument.ONLY, name)]
+    image = o.defaults.serving_image
+    return {
+        **placed(view),
+        **pull_secrets(o, *view.spec.runtime.podTemplate.imagePullSecrets),
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pod_security(),
+        "terminationGracePeriodSeconds": 5,
+        "initContainers": [fetcher(o, view, image, [contract.FetchArgument.ANY_MODEL, *only], MOUNTS, disk)],
+        "containers": [
+            {
+                "name": _CONTAINER,
+                "image": image,
+                "imagePullPolicy": o.defaults.pull_policy,
+                "command": ["headgate-preflight"],
+                "args": _arguments(o, view),
+                "securityContext": container_security(),
+                "resources": {
+                    "requests": {"cpu": "100m", "memory": "128Mi", **disk.requests},
+                    "limits": {"memory": "512Mi", **disk.limits},
+                },
+                "volumeMounts": [{**mount, "readOnly": True} for mount in MOUNTS],
+            }
+        ],
+        "volumes": volumes(view, disk),
+    }
+
+
+def _arguments(o: Observation, view: RevisionView) -> Sequence[str]:
+    argument, baseline = contract.PreflightArgument, view.status.baseline
+    wanted = o.spec.rollout.preflight
+    return [
+        *(argument.MODEL, o.name),
+        *(argument.CANDIDATE, _url(o, view.name)),
+        *((argument.STABLE, _url(o, baseline.revision)) if baseline else ()),
+        *(argument.ARTIFACT, ARTIFACT_FOLDER),
+        *((argument.BASELINE, BASELINE_FOLDER) if baseline else ()),
+        *(argument.TIMEOUT, f"{seconds(o.spec.traffic.timeout):g}"),
+        *(argument.SECONDS, str(CHECK_SECONDS)),
+        *(
+            text
+            for name, mode in wanted.model_dump(exclude={"enabled"}).items()
+            for text in (argument.CHECK, f"{name}={mode}")
+        ),
+    ]
+
+
+def _url(o: Observation, revision: str) -> str:
+    return f"http://{revision}.{o.namespace}.svc:{contract.RUNTIME_HTTP_PORT}"
+
+
+def _job_of(pod: Mapping[str, Any]) -> str:
+    """The Job that controls a pod; empty where none does."""
+    owners = pod["metadata"].get("ownerReferences") or ()
+    return next((owner["name"] for owner in owners if owner.get("controller") and owner.get("kind") == "Job"), "")
+
+
+def _report_in(pod: Mapping[str, Any]) -> Report | Problem | None:
+    words = last_words(pod, _CONTAINER)
+    if words.get("reason") != REPORTED:
+        return problem_of(pod)
+    try:
+        return Report.read(words)
+    except ValidationError as error:
+        return Problem("ReportUnreadable", f"The report of the preflight can't be read: {error.errors()[0]['msg']}")
