@@ -24,7 +24,7 @@ from stories.seen import counts
 from stories.waiting import until
 
 # v1 and v2 give the same label to 94 of 100 people, v1 and v4 to 55.
-SHADOW = {"fraction": "100%", "minPairs": 350, "minAgreement": "85%"}
+SHADOW = {"enabled": True, "fraction": "100%", "minPairs": 350, "minAgreement": "85%"}
 RECORDED = 300
 
 

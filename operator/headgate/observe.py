@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from headgate.api import contract
 from headgate.api.revision import RevisionSpec, RevisionStatus
 from headgate.api.spec import Spec
-from headgate.api.status import Status
+from headgate.api.status import Rollout, Status
 from headgate.core import phases, preflight, readings
 from headgate.core.children import component_of, revision_of, workload_of
 from headgate.core.commands import commands_of
@@ -37,6 +37,7 @@ from headgate.core.model import (
 from headgate.core.provenance import ModelPods, pods_of, sift
 from headgate.core.revision_pods import REVISION_COPY
 from headgate.core.signals import SIGNALS
+from headgate.core.signals.latency import slow_after
 from headgate.core.signals.signal import Comparison
 from headgate.core.statistics.counters import TARGET_NAMESPACE, Series
 from headgate.core.times import seconds_since
@@ -116,7 +117,7 @@ class Observer:
             revisions={v.name: v for v in _readable(children.revisions)},
             workloads=workloads,
             router=self.plane.workload(name, children.deployments, _of_routers(children.pods)),
-            preflight=preflight.reported(status.rollout, children.pods),
+            preflight=preflight.reported(status.rollout, children.pods) if phases.is_looked_at(status) else None,
             metrics=metrics,
             foreign=foreign,
             capabilities=self.plane.capabilities,
@@ -137,7 +138,7 @@ class Observer:
         source = _OwnSeries(self.metrics, self.plane, own, spare)
         try:
             async with asyncio.timeout(METRICS_SECONDS):
-                found = await self._samples(source, meta, reading, compared, rollout.cursor)
+                found = await self._samples(source, meta, spec, reading, compared, rollout)
                 return _without_unread(found, source.left_out), source.foreign
         except MetricsError as error:
             return MetricsUnavailable(str(error)), None
@@ -145,9 +146,16 @@ class Observer:
             return MetricsUnavailable(f"Prometheus did not answer within {METRICS_SECONDS:g} seconds."), None
 
     async def _samples(
-        self, source: "_OwnSeries", meta: Object, reading: Reading, compared: Comparison, cursor: float | None
+        self,
+        source: "_OwnSeries",
+        meta: Object,
+        spec: Spec,
+        reading: Reading,
+        compared: Comparison,
+        rollout: Rollout,
     ) -> Metrics:
         now = await self.metrics.now()
+        compared = replace(compared, slow_after=slow_after(spec, rollout.evidence))
         both: Labels = {
             **labels_of(Key(meta["namespace"], meta["name"])),
             contract.REVISION: AnyOf((compared.stable, compared.candidate)),
@@ -163,7 +171,7 @@ class Observer:
                 partial(source.samples, names, both),
                 lambda series, until, since: read_by(series, until, since, compared, self.stale_after),
                 now,
-                cursor,
+                rollout.cursor,
             )
             return readings.new_samples(page.result, reading, None, page.uncounted_since, last=page.last)
         # What another object of this name did is not the history of this one.
@@ -175,8 +183,11 @@ class Observer:
             self._before(source, of_stable, now, min(HISTORY_SECONDS, max(1.0, age))),
         )
         read = self.plane.read(series, now, None, compared, self.stale_after)
-        history = self.plane.history(before, read.cursor, compared) if isinstance(read, Read) else None
-        return readings.new_samples(read, reading, history)
+        if not isinstance(read, Read):
+            return readings.new_samples(read, reading, None)
+        history = self.plane.history(before, read.cursor, compared)
+        compared = replace(compared, slow_after=slow_after(spec, rollout.evidence, history))
+        return readings.new_samples(replace(read, samples=replace(read.samples, compared=compared)), reading, history)
 
     async def _before(self, source: "_OwnSeries", of_stable: Labels, now: float, seconds: float) -> tuple[Series, ...]:
         """Stable's series of the last `seconds`; of the last few minutes where that is too much to read."""

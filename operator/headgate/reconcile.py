@@ -316,7 +316,7 @@ class Reconciler:
         return [
             *self.observer.plane.manifests(replace(o, status=plan.status)),
             *serving,
-            *preflight_manifests(o, plan.status, plan.revisions),
+            *(preflight_manifests(o, plan.status, plan.revisions) if phases.is_looked_at(plan.status) else ()),
         ]
 
     def _is_due(self, manifest: Manifest) -> bool:

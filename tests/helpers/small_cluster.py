@@ -48,7 +48,8 @@ class Cluster:
         meta = {"namespace": "models", "name": "fraud"}
         before = self.kube.find("ModelDeployment", "fraud") or {}
         model = {"version": version, "uri": f"file:///models/{version}"}
-        rollout = {"preflight": {"enabled": self.preflight}, **spec.get("rollout", {})}
+        off = {"preflight": {"enabled": self.preflight}, "shadow": {"enabled": False}}
+        rollout = {**off, **spec.get("rollout", {})}
         self.kube.put(
             {
                 "apiVersion": API_VERSION,

@@ -41,6 +41,9 @@ class NoHistory:
     def slow_answers(self, edge: Any) -> Any:
         return BaselineRate()
 
+    def time_of(self, part: float) -> float | None:
+        return None
+
 
 class Gateway(DataPlane):
     capabilities = Capabilities(shadow=False, weight_step=1.0)

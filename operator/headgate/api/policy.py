@@ -93,6 +93,8 @@ class Agreement:
 
     tolerance: Tolerance = 0.01
     outputs: Annotated[tuple[ComparedOutput, ...], Field(max_length=50)] = ()
+    same_outputs: bool = True
+    """Whether an answer is a bad one that lacks an output of stable's, or has it in another shape."""
 
 
 @dataclass(frozen=True, config=_CONFIG)

@@ -207,11 +207,12 @@ def eighths_waited_for(traffic: Any) -> int:
 
 
 SLOW_BEFORE_GIVEN_UP = Rule(
-    cel="!has(self.rollout.latency) || duration(self.rollout.latency.threshold).getMilliseconds() * 8 "
+    cel="!has(self.rollout.latency) || !has(self.rollout.latency.threshold) "
+    "|| duration(self.rollout.latency.threshold).getMilliseconds() * 8 "
     "< duration(self.traffic.timeout).getMilliseconds() * (self.traffic.retryOnStable "
     "? (self.traffic.fallback.size() > 0 ? 3 : 4) : (self.traffic.fallback.size() > 0 ? 6 : 8))",
     holds=lambda spec: (
-        spec.rollout.latency is None
+        spec.rollout.latency.threshold is None
         or _milliseconds(spec.rollout.latency.threshold) * 8
         < _milliseconds(spec.traffic.timeout) * eighths_waited_for(spec.traffic)
     ),

@@ -305,8 +305,11 @@ class Margins(SpecModel):
 class Latency(SpecModel):
     """When an answer is slow, and how much more often the candidate's may be."""
 
-    threshold: AnswerTime
-    """An answer that takes longer is a slow one."""
+    enabled: bool = True
+    """Whether slow answers are compared. If not, only an answer beyond the latency budget is a bad one."""
+    threshold: AnswerTime | None = None
+    """An answer that takes longer is a slow one. Without it: twice the time within which stable gave 99% of its answers
+    in the half hour before, and at least 5ms."""
     margin: Margin = "1%"
     """Slow answers: percentage points above stable's rate."""
 
@@ -321,14 +324,22 @@ class ShadowOutput(SpecModel):
 
 
 class Shadow(SpecModel):
-    """Ask the candidate what users ask stable, and compare the answers, before anyone gets its answers."""
+    """Ask the candidate what users ask stable, and compare the answers, before anyone gets its answers.
 
-    fraction: Share = "10%"
-    """Part of the requests that the candidate gets copies of."""
-    minPairs: Annotated[int, Field(ge=1, le=1_000_000)] = 500  # noqa: N815
-    """So many requests have to be compared at least."""
-    minAgreement: Agreement = "98%"  # noqa: N815
-    """Part of the requests that both versions have to answer alike."""
+    A candidate goes that fails requests which stable answers, or leaves out what stable's answers have. With
+    minAgreement it also has to give the same answers.
+    """
+
+    enabled: bool = True
+    """Whether there is a shadow, where stable has requests."""
+    fraction: Share | None = None
+    """Part of the requests that the candidate gets copies of. Without it: about twenty a second."""
+    maxDuration: Period = "2m"  # noqa: N815
+    """Without minAgreement: how long it lasts at most. Where there is little traffic the canary begins then."""
+    minPairs: Annotated[int, Field(ge=1, le=1_000_000)] | None = None  # noqa: N815
+    """So many requests have to be compared at least. Without it: 500 with minAgreement, else as many as it takes."""
+    minAgreement: Agreement | None = None  # noqa: N815
+    """Part of the requests that both versions have to answer alike. Without it, it is only told how many they are."""
     tolerance: Tolerance = 0.01
     """Floating outputs a and b are alike if they differ by at most this times max(1, |a|, |b|)."""
     outputs: Annotated[list[ShadowOutput], Field(max_length=50)] = []
@@ -371,10 +382,10 @@ class Rollout(SpecModel):
     schemaChange: Literal["Refused", "Allowed"] = "Refused"  # noqa: N815
     """Whether inputs and outputs may differ from stable's in a way that breaks its clients. The preflight compares
     them."""
-    shadow: Shadow | None = None
-    """Begin with copies of requests, whose answers nobody gets. Without it a rollout begins with the canary."""
-    latency: Latency | None = None
-    """Compare how many answers are slow. Without it, only an answer beyond the latency budget is a bad one."""
+    shadow: Shadow = Shadow()
+    """Begin with copies of requests, whose answers nobody gets."""
+    latency: Latency = Latency()
+    """Slow answers, and how many more of them the candidate may give."""
     soak: Pause = "10m"
     """How long the old version stays warm after promotion; until then a rollback is one write."""
     deadline: Period = "2h"

@@ -8,6 +8,7 @@ from headgate.api.status import Budget, Evidence, Rollout, Status
 from headgate.core import preflight
 from headgate.core.model import Foreign, Observation, Problem, Workload
 from headgate.core.signals.evidence import compared
+from headgate.core.signals.shadow import SHADOW
 
 _LONGEST = 1000
 """Characters of a message in a status."""
@@ -32,8 +33,18 @@ def canary_undecided(o: Observation) -> str:
 def shadow_undecided(o: Observation) -> str:
     """What can be done about a shadow that finds no verdict."""
     return (
-        f"{_undecided(o)} send more traffic, raise spec.rollout.shadow.fraction, lower its minAgreement, or take the "
-        "shadow out."
+        f"{_undecided(o)} send more traffic, raise spec.rollout.shadow.fraction, lower its minAgreement, or set its "
+        "enabled to false."
+    )
+
+
+def shadow_over(o: Observation, rollout: Rollout) -> str:
+    """Why a canary begins though the copies have shown little."""
+    state = SHADOW.state_in(rollout.evidence)
+    pairs = state.pairs if state else 0
+    return (
+        f"There were {pairs} copies within {o.spec.rollout.shadow.maxDuration}, too few for a verdict; nothing spoke "
+        "against the candidate. The canary begins."
     )
 
 

@@ -31,7 +31,6 @@ _TRIES, _JOB_SECONDS = 4, 300
 after ten minutes; where it brought no report another one begins."""
 _KEPT_SECONDS = 600
 _DISK = "256Mi"
-_CONTAINER = "preflight"
 
 
 def is_wanted(spec: Spec) -> bool:
@@ -51,7 +50,7 @@ def told(checks: Iterable[Check]) -> str:
 
 def reported(rollout: Rollout | None, pods: Iterable[Mapping[str, Any]]) -> Report | Problem | None:
     """What the pods of the rollout's preflight say; None where they have not said anything."""
-    if rollout is None or rollout.phase != "Preflight":
+    if rollout is None:
         return None
     problem = None
     for pod in pods:
@@ -70,9 +69,9 @@ def job_name(rollout: Rollout) -> str:
 
 
 def preflight_manifests(o: Observation, status: Status, revisions: Mapping[str, RevisionView]) -> list[Manifest]:
-    """The Job, while its report is missing."""
+    """The Job of a version that is being looked at, while its report is missing."""
     rollout = status.rollout
-    if rollout is None or rollout.phase != "Preflight" or rollout.preflight or not is_wanted(o.spec):
+    if rollout is None or rollout.preflight or not is_wanted(o.spec):
         return []
     view = revisions.get(rollout.revision)
     return [_job(o, view, rollout)] if view else []
@@ -121,7 +120,7 @@ def _pod(o: Observation, view: RevisionView) -> Manifest:
         "initContainers": [fetcher(o, view, image, [contract.FetchArgument.ANY_MODEL, *only], MOUNTS, disk)],
         "containers": [
             {
-                "name": _CONTAINER,
+                "name": contract.PREFLIGHT_COMPONENT,
                 "image": image,
                 "imagePullPolicy": o.defaults.pull_policy,
                 "command": ["headgate-preflight"],
@@ -168,7 +167,7 @@ def _job_of(pod: Mapping[str, Any]) -> str:
 
 
 def _report_in(pod: Mapping[str, Any]) -> Report | Problem | None:
-    words = last_words(pod, _CONTAINER)
+    words = last_words(pod, contract.PREFLIGHT_COMPONENT)
     if words.get("reason") != REPORTED:
         return problem_of(pod)
     try:

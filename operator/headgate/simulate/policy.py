@@ -1,22 +1,32 @@
 """The part of `spec.rollout` that a simulation follows."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from headgate.api.quantities import fraction, seconds
-from headgate.api.spec import Spec
+from headgate.api.spec import Shadow, Spec
 from headgate.core.signals import SIGNALS
 from headgate.core.signals.errors import ERRORS
 from headgate.core.signals.rate import RateSignal
+from headgate.core.signals.shadow import MIN_PAIRS, PAIRS_PER_SECOND
 
 
 @dataclass(frozen=True)
 class ShadowPolicy:
     """What `spec.rollout.shadow` says. Shares of 1."""
 
-    fraction: float = 0.1
-    min_pairs: int = 500
-    min_agreement: float = 0.98
+    fraction: float | None = 0.1
+    """None: as the operator chooses it."""
+    min_pairs: int = MIN_PAIRS
+    min_agreement: float | None = 0.98
+    """None: the answers need not agree, but they have to be good ones."""
+    seconds: float = math.inf
+    """How long it lasts at most."""
+
+    def fraction_at(self, requests_per_second: float) -> float:
+        """Part of the requests that are copied."""
+        return self.fraction or min(1.0, max(0.01, PAIRS_PER_SECOND / max(requests_per_second, 1e-3)))
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,13 @@ def _further_margins(spec: Spec) -> Iterator[tuple[str, float]]:
             yield signal.name, fraction(margin)
 
 
+def _shadow(shadow: Shadow) -> ShadowPolicy:
+    part = fraction(shadow.fraction) if shadow.fraction else None
+    if shadow.minAgreement:
+        return ShadowPolicy(part, shadow.minPairs or MIN_PAIRS, fraction(shadow.minAgreement))
+    return ShadowPolicy(part, shadow.minPairs or 1, None, seconds(shadow.maxDuration))
+
+
 def policy_of(spec: Spec) -> Policy:
     """What the manifest says."""
     rollout, shadow = spec.rollout, spec.rollout.shadow
@@ -76,7 +93,5 @@ def policy_of(spec: Spec) -> Policy:
         steps=tuple((step.weight, seconds(step.hold)) for step in rollout.steps),
         retry_on_stable=spec.traffic.retryOnStable,
         margins={**Policy().margins, **dict(_further_margins(spec))},
-        shadow=ShadowPolicy(fraction(shadow.fraction), shadow.minPairs, fraction(shadow.minAgreement))
-        if shadow
-        else None,
+        shadow=_shadow(shadow) if shadow.enabled else None,
     )

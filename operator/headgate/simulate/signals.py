@@ -13,7 +13,7 @@ from headgate.core.signals.errors import ERRORS
 from headgate.core.signals.evidence import AnySignal, ceiling
 from headgate.core.signals.predictions import PREDICTION_SHIFT
 from headgate.core.signals.rate import RateSignal
-from headgate.core.signals.shadow import SHADOW
+from headgate.core.signals.shadow import ANSWERED_WELL, SHADOW
 from headgate.core.statistics import agreement, rates, shares
 from headgate.core.statistics.agreement import Agreement
 from headgate.core.statistics.difference import Floats, log_mean
@@ -171,10 +171,12 @@ class SimulatedShadow(Simulated):
         """The pairs of one scrape of those rollouts that are in their shadow; the block is the others'."""
         if self.policy.shadow is None:
             return
-        expected = self.world.rps * self.world.scrape * self.policy.shadow.fraction
+        shadow, world = self.policy.shadow, self.world
+        expected = world.rps * world.scrape * shadow.fraction_at(world.rps)
         pairs = np.where(self.compares, self.rng.poisson(expected, len(self.compares)), 0)
-        agreed = self.rng.binomial(pairs, self.world.agreement)
-        minimum = self.policy.shadow.min_agreement
+        good = 1 - world.candidate_errors if shadow.min_agreement is None else world.agreement
+        agreed = self.rng.binomial(pairs, good)
+        minimum = ANSWERED_WELL if shadow.min_agreement is None else shadow.min_agreement
         self.state = agreement.fold(self.state, pairs.astype(np.float64), agreed.astype(np.float64), minimum)
 
     def take(self, rows: Rows) -> None:

@@ -1,4 +1,4 @@
-"""Preflight: the candidate is left alone for a few seconds before its first traffic. Leads to Canary."""
+"""Holding: the candidate is left alone for a few seconds before its first traffic. Leads to Canary."""
 
 from typing import ClassVar
 
@@ -10,12 +10,12 @@ from headgate.core.phases.phase import Phase
 from headgate.core.times import seconds_since
 
 
-class Preflight(Phase):
-    name: ClassVar = "Preflight"
+class Holding(Phase):
+    name: ClassVar = "Holding"
     requeue_after: ClassVar = 1.0
     outcome: ClassVar = "undecided"
     compares: ClassVar = True
-    event: ClassVar = "PreflightStarted"
+    event: ClassVar = "HoldingStarted"
 
     def reading(self, spec: Spec, status: Status, rollout: Rollout, rolled_out: bool) -> Reading:
         return Reading.OPENING

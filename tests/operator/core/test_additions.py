@@ -43,24 +43,24 @@ ADDED = {
                 ("(ERRORS, LATENCY, SHADOW, ", "REFUSALS, "),
             ],
             "api/spec.py": [
-                ("    latency: Latency | None = None\n", '    refusals: Margin | None = None\n    """New."""\n')
+                ("    latency: Latency = Latency()\n", '    refusals: Margin | None = None\n    """New."""\n')
             ],
         },
         ("docs/evidence.md",),
     ),
     "phase": Addition(
-        "core/phases/preflight.py",
+        "core/phases/holding.py",
         {
             "core/phases/__init__.py": [
-                ("import Pending\n", "from headgate.core.phases.preflight import Preflight\n"),
-                ("(Pending(), ", "Preflight(), "),
+                ("import Pending\n", "from headgate.core.phases.holding import Holding\n"),
+                ("        Pending(),\n", "        Holding(),\n"),
             ],
-            "api/status.py": [('Literal["Pending", ', '"Preflight", ')],
+            "api/status.py": [('    "Pending", ', '"Holding", ')],
             "core/phases/pending.py": [
                 (
-                    "evidence, o.metrics.cursor, now)\n",
+                    "look_first(status, now)\n",
                     "        if o.metrics:\n"
-                    '            return transitions.enter(status, "Preflight", "Preflight", "Wait.", now)\n',
+                    '            return transitions.enter(status, "Holding", "Holding", "Wait.", now)\n',
                 )
             ],
         },
@@ -72,7 +72,7 @@ ADDED = {
                 ("from headgate.api.status import Status\n", "from headgate.core.commands.pause import Pause\n"),
                 ("    return (", "Pause.from_spec(spec), "),
             ],
-            "api/spec.py": [("    latency: Latency | None = None\n", '    paused: bool = False\n    """New."""\n')],
+            "api/spec.py": [("    latency: Latency = Latency()\n", '    paused: bool = False\n    """New."""\n')],
         },
     ),
     "engine": Addition(

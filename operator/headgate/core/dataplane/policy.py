@@ -18,18 +18,23 @@ def resolved(name: str, spec: user.Spec) -> api.Policy:
     return api.Policy(
         timeout_ms=_milliseconds(traffic.timeout),
         retry_on_stable=traffic.retryOnStable,
-        slow_ms=_milliseconds(rollout.latency.threshold) if rollout.latency else None,
+        slow_ms=_slow_ms(rollout.latency),
         matches=tuple(map(_match, traffic.match)),
         affinity=_selector(traffic.affinity) if traffic.affinity else None,
         max_body_bytes=size_bytes(traffic.maxBody),
         rate_limit=_rate_limit(traffic.rateLimit) if traffic.rateLimit else None,
-        agreement=_agreement(rollout.shadow) if rollout.shadow else api.Agreement(),
+        agreement=_agreement(rollout),
         fallback=_fallback(name, traffic.fallback, traffic.fallbackOnLowConfidence),
     )
 
 
 def _milliseconds(duration: str) -> int:
     return nanoseconds(duration) // 1_000_000
+
+
+def _slow_ms(latency: user.Latency) -> int | None:
+    """Where the routers' histogram needs an edge; None: one of those that it has anyway will do."""
+    return _milliseconds(latency.threshold) if latency.enabled and latency.threshold else None
 
 
 def _selector(selector: user.Selector) -> api.Selector:
@@ -50,12 +55,13 @@ def _rate_limit(limit: user.RateLimit) -> api.RateLimit:
     return api.RateLimit(limit.requests, SECONDS[limit.unit], limit.header.lower() if limit.header else None)
 
 
-def _agreement(shadow: user.Shadow) -> api.Agreement:
+def _agreement(rollout: user.Rollout) -> api.Agreement:
+    shadow = rollout.shadow
     outputs = (
         api.ComparedOutput(each.name, shadow.tolerance if each.tolerance is None else each.tolerance)
         for each in shadow.outputs
     )
-    return api.Agreement(shadow.tolerance, tuple(outputs))
+    return api.Agreement(shadow.tolerance, tuple(outputs), same_outputs=rollout.schemaChange == "Refused")
 
 
 def _fallback(name: str, fallbacks: Iterable[user.Fallback], on_low_confidence: bool) -> api.Fallback:

@@ -75,6 +75,11 @@ def needed_reading(spec: Spec, status: Status, workload: Workload) -> Reading:
     return phase_of(rollout).reading(spec, status, rollout, workload.rolled_out)
 
 
+def is_looked_at(status: Status) -> bool:
+    """Whether the version that is rolled out is being looked at."""
+    return status.rollout is not None and phase_of(status.rollout).looks
+
+
 def with_new_evidence(o: Observation, status: Status) -> Status:
     """The status with the blocks of `o.metrics` folded into the evidence, and the cursor moved past them."""
     rollout, samples = status.rollout, o.metrics

@@ -37,6 +37,8 @@ class Phase(ABC):
     """What it needs to see of the metrics, where that is always the same."""
     starts_pods: ClassVar[bool] = False
     """Whether the candidate's pods begin in it: what they start with may still change."""
+    looks: ClassVar[bool] = False
+    """Whether it waits for the report of a preflight."""
     event: ClassVar[str] = ""
     """Reason of the event when a rollout enters it; empty where the decision has an event of its own."""
 

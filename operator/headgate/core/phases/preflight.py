@@ -8,15 +8,16 @@ from dataclasses import replace
 from typing import ClassVar
 
 from headgate.api.preflight import Check, Report
-from headgate.api.quantities import routed_percent
 from headgate.api.spec import Spec
 from headgate.api.status import Rollout, Status
 from headgate.core import messages, preflight
-from headgate.core.model import ConditionState, NewSamples, Observation, Problem, Reading
+from headgate.core.model import BaselineRate, ConditionState, NewSamples, Observation, Problem, Reading
 from headgate.core.phases import transitions
 from headgate.core.phases.canary import open_canary
 from headgate.core.phases.phase import Phase, is_past_deadline
+from headgate.core.signals.errors import ERRORS
 from headgate.core.signals.evidence import opened
+from headgate.core.signals.shadow import copied
 from headgate.core.times import seconds_since
 
 FAILED = "PreflightFailed"
@@ -29,6 +30,7 @@ class Preflight(Phase):
     requeue_after: ClassVar = 2.0
     outcome: ClassVar = "undecided"
     judged: ClassVar = True
+    looks: ClassVar = True
     event: ClassVar = "PreflightStarted"
 
     def reading(self, spec: Spec, status: Status, rollout: Rollout, rolled_out: bool) -> Reading:
@@ -76,13 +78,17 @@ def let_in(o: Observation, status: Status, rollout: Rollout, now: float) -> Stat
         # Routers get ready by the first version that they route to.
         followed = status.traffic and o.router.available
         return transitions.go_live(status, now) if followed else transitions.route_first(status, now)
-    policy = o.spec.rollout.shadow if o.capabilities.shadow else None
     if not isinstance(o.metrics, NewSamples) or o.metrics.reading is not Reading.OPENING:
         return status
-    if policy:
-        evidence = opened(o.spec, Reading.PAIRS, o.metrics, rollout.evidence, o.capabilities)
-        return transitions.open_shadow(status, routed_percent(policy.fraction), evidence, o.metrics.cursor, now)
-    return open_canary(o, status, rollout, now)
+    policy = o.spec.rollout.shadow
+    before = o.metrics.baselines.get(ERRORS.name, BaselineRate())
+    # Where there are no requests to copy nothing would come of it. One that is asked for waits for them.
+    if not (policy.enabled and o.capabilities.shadow) or not (before.attempts or policy.minAgreement):
+        without = replace(o, capabilities=replace(o.capabilities, shadow=False))
+        return open_canary(without, status, rollout, now)
+    evidence = opened(o.spec, Reading.PAIRS, o.metrics, rollout.evidence, o.capabilities)
+    percent = copied(policy, before.attempts / before.seconds if before.seconds else 0.0)
+    return transitions.open_shadow(status, percent, evidence, o.metrics.cursor, now)
 
 
 def _told(rollout: Rollout, failed: list[Check]) -> str:

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from headgate.api.quantities import routed_percent
+from headgate.api.quantities import routed_percent, seconds
 from headgate.api.spec import Spec
 from headgate.api.status import Rollout, Status
 from headgate.core import messages
@@ -11,6 +11,7 @@ from headgate.core.phases import transitions
 from headgate.core.phases.canary import open_canary
 from headgate.core.phases.phase import Phase, is_past_deadline
 from headgate.core.signals.shadow import SHADOW
+from headgate.core.times import seconds_since
 
 
 class Shadow(Phase):
@@ -27,9 +28,13 @@ class Shadow(Phase):
 
     def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
         policy = o.spec.rollout.shadow
-        if policy is None or _is_over(o.spec, rollout):
+        if _is_over(o.spec, rollout):
             return open_canary(o, status, rollout, now)
         if isinstance(o.metrics, MetricsUnavailable):
+            return status
+        if not policy.minAgreement and seconds_since(rollout.since, now) > seconds(policy.maxDuration):
+            return transitions.end_shadow(status, messages.shadow_over(o, rollout), now)
+        if policy.fraction is None:
             return status
         return transitions.set_shadow(status, routed_percent(policy.fraction))
 
@@ -40,6 +45,7 @@ class Shadow(Phase):
 
 
 def _is_over(spec: Spec, rollout: Rollout) -> bool:
-    """Whether the candidate has passed, or nobody asks for its shadow any more."""
+    """Whether the candidate has passed, its time is over, or nobody asks for its shadow any more."""
     state = SHADOW.state_in(rollout.evidence)
-    return spec.rollout.shadow is None or (state is not None and SHADOW.is_enough(state, spec))
+    over = not spec.rollout.shadow.enabled or rollout.reason == transitions.SHADOW_OVER
+    return over or (state is not None and SHADOW.is_enough(state, spec))

@@ -23,6 +23,9 @@ from headgate.api.status import (
 from headgate.core.messages import shortened
 from headgate.core.times import seconds_since, stamp
 
+SHADOW_OVER = "ShadowOver"
+"""Reason of a rollout whose shadow has lasted as long as it may."""
+
 HISTORY_LENGTH = 10
 MOST_RETIRING = 10
 """Revisions whose pods may stay because a router has not said that it has left them. Of more than that the oldest go
@@ -95,6 +98,11 @@ def set_shadow(status: Status, percent: float) -> Status:
         raise ValueError("a shadow needs a stable revision that answers")
     copies = TrafficTarget(revision=rollout.revision, role="candidate", weight=0.0, shadow=percent)
     return replace(status, traffic=[_all_to(status.stable.revision), copies])
+
+
+def end_shadow(status: Status, message: str, now: float) -> Status:
+    """There is too little traffic for a verdict by copies: the canary may begin."""
+    return enter(status, "Shadow", SHADOW_OVER, message, now)
 
 
 def open_canary(

@@ -1,14 +1,43 @@
-"""Slow answers, where the spec says what is slow: are more of the candidate's than of stable's?"""
+"""Slow answers: are more of the candidate's slow than of stable's?
+
+What is slow the spec says, or stable does: twice the time within which it gave nearly all of its answers before the
+rollout. That time is fixed when the candidate gets its first requests, so nothing that happens later moves it.
+"""
 
 from dataclasses import replace
 from typing import ClassVar
 
 from headgate.api.quantities import seconds
 from headgate.api.spec import Spec
-from headgate.core.model import BaselineRate
+from headgate.api.status import Evidence
+from headgate.core.model import BaselineRate, Capabilities
 from headgate.core.signals.rate import RateSignal, RateState
 from headgate.core.signals.signal import History, Samples, SlowAnswers, share
 from headgate.core.statistics.rates import AttemptBlock
+
+USUAL = 0.99
+"""The part of stable's answers whose time is the usual one."""
+
+TIMES_USUAL, LEAST_MS = 2.0, 5.0
+"""Without a threshold in the spec an answer is slow that takes so many times the usual time, and so many milliseconds
+at least: below that, what a machine does besides is all that one sees."""
+
+
+def slow_after(spec: Spec, evidence: Evidence, history: History | None = None) -> float | None:
+    """Seconds after which an answer is slow, in a rollout with this evidence; None: not compared, or not known.
+
+    `history` is what stable did before, when the candidate is about to get its first requests.
+    """
+    wanted = spec.rollout.latency
+    if not wanted.enabled:
+        return None
+    if wanted.threshold:
+        return seconds(wanted.threshold)
+    state = LATENCY.state_in(evidence)
+    if state and state.edge:
+        return seconds(state.edge)
+    usual = history.time_of(USUAL) if history else None
+    return None if usual is None else max(LEAST_MS, TIMES_USUAL * usual) / 1000
 
 
 class Latency(RateSignal[SlowAnswers]):
@@ -21,7 +50,12 @@ class Latency(RateSignal[SlowAnswers]):
         return samples.slow_answers()
 
     def margin(self, spec: Spec) -> str | None:
-        return spec.rollout.latency.margin if spec.rollout.latency else None
+        return spec.rollout.latency.margin if spec.rollout.latency.enabled else None
+
+    def wanted(self, spec: Spec, block: SlowAnswers | None, can: Capabilities) -> bool:
+        """Not where nobody says what is slow: no stable answers were timed before."""
+        known = block is not None or spec.rollout.latency.threshold is not None
+        return known and super().wanted(spec, block, can)
 
     def answers(self, block: SlowAnswers) -> AttemptBlock:
         return block.answers
@@ -30,6 +64,8 @@ class Latency(RateSignal[SlowAnswers]):
         return history.slow_answers(block.edge) if block else BaselineRate()
 
     def begin(self, spec: Spec, baseline: BaselineRate, block: SlowAnswers | None) -> RateState | None:
+        if block is None and spec.rollout.latency.threshold is None:
+            return None
         state = super().begin(spec, baseline, block)
         return replace(state, edge=_edge(block)) if state and block else state
 
@@ -56,11 +92,11 @@ class Latency(RateSignal[SlowAnswers]):
 
     def note(self, state: RateState, spec: Spec) -> str:
         """What to know about the threshold; empty where it is what was asked for."""
-        if spec.rollout.latency is None:
-            return ""
         if not state.edge:
             return " Slow answers are not compared yet: the routers have timed none."
         threshold = spec.rollout.latency.threshold
+        if threshold is None:
+            return f" Slow is what takes longer than {state.edge}, about {TIMES_USUAL:g} times what stable needs."
         if seconds(state.edge) == seconds(threshold):
             return ""
         return f" Slow is what takes longer than {state.edge}: the routers don't measure {threshold} itself."

@@ -9,13 +9,37 @@ from typing import ClassVar
 import numpy as np
 from pydantic.dataclasses import dataclass
 
-from headgate.api.quantities import fraction
+from headgate.api.quantities import fraction, routed_percent
+from headgate.api.spec import Shadow as Policy
 from headgate.api.spec import Spec
 from headgate.api.stored import CONFIG
 from headgate.core.model import Capabilities, Reading
 from headgate.core.signals.signal import PASS, PairBlock, Samples, Signal, share
 from headgate.core.statistics import agreement
 from headgate.core.statistics.agreement import Agreement
+
+MIN_PAIRS = 500
+"""That have to be compared where answers have to agree, and the spec does not say how many."""
+
+ANSWERED_WELL = 0.95
+"""The part of the requests that a candidate has to answer well where nobody asks for more. What fails more often is
+found with a handful of copies, and what fails less often than that the canary finds, where stable rescues each
+request."""
+
+PAIRS_PER_SECOND = 20.0
+"""Copies for which the fraction is chosen where the spec names none: a verdict takes some ninety."""
+
+
+def least(policy: Policy) -> float:
+    """The part of the pairs that have to be good ones."""
+    return fraction(policy.minAgreement) if policy.minAgreement else ANSWERED_WELL
+
+
+def copied(policy: Policy, requests_per_second: float) -> float:
+    """Percent of the requests of which the candidate gets copies, at so many requests per second."""
+    if policy.fraction is not None:
+        return routed_percent(policy.fraction)
+    return min(100.0, max(1.0, round(100 * PAIRS_PER_SECOND / max(requests_per_second, 1e-3), 1)))
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -46,20 +70,20 @@ class Shadow(Signal[PairState, PairBlock]):
         return samples.pairs()
 
     def wanted(self, spec: Spec, block: PairBlock | None, can: Capabilities) -> bool:
-        return spec.rollout.shadow is not None and can.shadow
+        return spec.rollout.shadow.enabled and can.shadow
 
     def fold(self, state: PairState, block: PairBlock | None, spec: Spec, seconds: float, ceiling: float) -> PairState:
         policy = spec.rollout.shadow
-        if policy is None or block is None:
+        if not policy.enabled or block is None:
             return state
         pairs, agreed = state.pairs + block.pairs, state.agreed + block.agreed
-        folded = agreement.fold(
-            Agreement.start(1), np.array([float(pairs)]), np.array([float(agreed)]), fraction(policy.minAgreement)
-        )
+        failed = state.failed + block.failed
+        good = agreed if policy.minAgreement else pairs - failed
+        folded = agreement.fold(Agreement.start(1), np.array([float(pairs)]), np.array([float(good)]), least(policy))
         return PairState(
             pairs=pairs,
             agreed=agreed,
-            failed=state.failed + block.failed,
+            failed=failed,
             logHarm=round(float(folded.log_harm[0]), 4),
             logSafe=round(float(folded.log_safe[0]), 4),
         )
@@ -67,7 +91,8 @@ class Shadow(Signal[PairState, PairBlock]):
     def is_enough(self, state: PairState, spec: Spec) -> bool:
         """Whether it is shown that enough of the answers agree, or nobody asks for that any more."""
         policy = spec.rollout.shadow
-        return policy is None or (state.pairs >= policy.minPairs and state.logSafe >= PASS)
+        pairs = policy.minPairs or (MIN_PAIRS if policy.minAgreement else 1)
+        return not policy.enabled or (state.pairs >= pairs and state.logSafe >= PASS)
 
     def counts(self, state: PairState) -> Mapping[str, float]:
         return {"pairs": state.pairs, "agreed": state.agreed, "failed": state.failed}
@@ -75,17 +100,21 @@ class Shadow(Signal[PairState, PairBlock]):
     def summary(self, state: PairState, stable: str) -> str:
         return (
             f"Of {state.pairs} requests that {stable} answered, the candidate answered "
-            f"{share(state.agreed, state.pairs)} alike and {share(state.failed, state.pairs)} not at all"
+            f"{share(state.agreed, state.pairs)} alike and {share(state.failed, state.pairs)} not at all, or not as a "
+            "client of stable needs it"
         )
 
     def harm(self, state: PairState, spec: Spec, stable: str, strength: str) -> tuple[str, str]:
         policy = spec.rollout.shadow
-        least = policy.minAgreement if policy else "what was asked for"
+        if not policy.minAgreement:
+            fewer = f"fewer good answers than {least(policy):.0%}"
+            return "ShadowFailing", f"{self.summary(state, stable)}: {fewer}. No user got its answers. {strength}"
         mostly_failed = 2 * state.failed > state.pairs - state.agreed
         return (
             "ShadowFailing" if mostly_failed else "ShadowDisagrees",
-            f"{self.summary(state, stable)}: fewer alike than {least}. No user got its answers. {strength} If the "
-            "difference is intended, lower spec.rollout.shadow.minAgreement, or raise its tolerance.",
+            f"{self.summary(state, stable)}: fewer alike than {policy.minAgreement}. No user got its "
+            f"answers. {strength} If the difference is intended, lower spec.rollout.shadow.minAgreement, or raise its "
+            "tolerance.",
         )
 
     def passed(self, state: PairState, spec: Spec) -> str:
@@ -93,13 +122,16 @@ class Shadow(Signal[PairState, PairBlock]):
 
     def note(self, state: PairState, spec: Spec) -> str:
         policy = spec.rollout.shadow
-        if policy is None:
-            return ""
         if not state.pairs:
             return " None has been compared yet."
+        if not policy.minAgreement:
+            return (
+                f" The canary begins when {least(policy):.0%} of them are shown to be answered well, and after "
+                f"{policy.maxDuration} at most."
+            )
         return (
-            f" The canary begins when {policy.minAgreement} of at least {policy.minPairs} are shown to be answered "
-            "alike."
+            f" The canary begins when {policy.minAgreement} of at least {policy.minPairs or MIN_PAIRS} are shown to be "
+            "answered alike."
         )
 
 

@@ -103,6 +103,10 @@ class History(Protocol):
     def slow_answers(self, edge: float) -> BaselineRate:
         """Its answers later than `edge` milliseconds."""
 
+    def time_of(self, part: float) -> float | None:
+        """Milliseconds within which it gave this part (0 to 1) of its answers, as far as the data plane measures them;
+        None where it gave none."""
+
 
 class Signal(ABC, Generic[State, Block]):
     """One signal. `State` is what it keeps in the status between two blocks, a pydantic dataclass with defaults."""

@@ -19,7 +19,7 @@ from headgate.api.policy import Agreement
 from headgate_serving.codec.http_message import MAX_BODY, Message
 from headgate_serving.codec.lenient import Tensors, Unreadable, grpc_message, outputs_of
 from headgate_serving.codec.oip_messages import MESSAGES
-from headgate_serving.router.mirror.comparison import agree, compared
+from headgate_serving.router.mirror.comparison import agree, compared, is_fit
 from headgate_serving.router.mirror.exchange import INFERENCE_OK, Exchange, Unusable
 from headgate_serving.router.mirror.series import Verdict
 from headgate_serving.router.policy.endpoints import Endpoint
@@ -87,7 +87,7 @@ class Candidate:
             return "error", time.monotonic() - started
         seconds = time.monotonic() - started
         found = await self._read(answer, exchange.is_grpc)
-        if found is None:
+        if found is None or not is_fit(stable, found, self.agreement):
             return "error", seconds
         return "yes" if agree(stable, found, self.agreement) else "no", seconds
 

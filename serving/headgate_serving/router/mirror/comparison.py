@@ -1,4 +1,4 @@
-"""PURE: do two answers to the same request agree? Called by `candidate` with stable's outputs and the candidate's.
+"""PURE: is the candidate's answer as good as stable's to the same request, and do they agree? Called by `candidate`.
 
 A pair is a request: it agrees when all rows of all compared outputs do. Whole numbers, booleans and text have to be
 equal; floating ones close enough. Where the user names no outputs and the model has some of the first kind, its
@@ -18,6 +18,22 @@ def compared(stable: Tensors, agreement: Agreement) -> dict[str, float]:
         return {output.name: output.tolerance for output in agreement.outputs if output.name in stable}
     classes = {name for name, output in stable.items() if not output.is_float}
     return dict.fromkeys(classes or stable, agreement.tolerance)
+
+
+def is_fit(stable: Tensors, candidate: Tensors, agreement: Agreement) -> bool:
+    """Whether a client that reads stable's answer can read the candidate's: no output is missing or has another shape,
+    and none is NaN or infinite where stable's is not. That is asked of all outputs, whatever is compared."""
+    if agreement.same_outputs and any(
+        name not in candidate or candidate[name].shape != output.shape for name, output in stable.items()
+    ):
+        return False
+    return all(
+        _is_finite(output) or (name in stable and not _is_finite(stable[name])) for name, output in candidate.items()
+    )
+
+
+def _is_finite(output: Tensor) -> bool:
+    return not output.is_float or bool(np.isfinite(output.values.astype(np.float64)).all())
 
 
 def agree(stable: Tensors, candidate: Tensors, agreement: Agreement) -> bool:

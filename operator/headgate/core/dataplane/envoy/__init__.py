@@ -42,8 +42,7 @@ class EnvoyDataPlane(DataPlane):
         return pairs.read_pairs(series, now, cursor, compared, stale_after)
 
     def compared(self, spec: Spec, stable: str, candidate: str) -> Comparison:
-        slow_after = seconds(spec.rollout.latency.threshold) if spec.rollout.latency else None
-        return Comparison(stable, candidate, give_up_after(spec.traffic), slow_after)
+        return Comparison(stable, candidate, give_up_after(spec.traffic))
 
     def history(self, series: Iterable[Series], cursor: float, compared: Comparison) -> EnvoyHistory:
         return EnvoyHistory(list(series), cursor, compared)

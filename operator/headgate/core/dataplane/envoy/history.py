@@ -4,6 +4,7 @@ Bets on harm are the better, the more is known of stable's own rate, and they ar
 bad answers cluster.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,6 +58,16 @@ class EnvoyHistory:
         answers = _answers(timed, windows, give_up_edge(common_edges(timed), self.compared.give_up_after))
         slow = np.clip(answers - _answers(timed, windows, edge), 0, answers)
         return BaselineRate(round(float(answers.sum())), round(float(slow.sum())), dispersion(answers, slow))
+
+    def time_of(self, part: float) -> float | None:
+        stable = self._stable()
+        windows = _windows(stable, self.cursor)
+        if windows is None:
+            return None
+        edges = [edge for edge in common_edges(stable) if math.isfinite(edge)]
+        answers = float(_answers(stable, windows, None).sum())
+        enough = (edge for edge in edges if float(_answers(stable, windows, edge).sum()) >= part * answers)
+        return next(enough, None) if answers else None
 
     def _stable(self) -> list[Series]:
         return [s for s in self.series if s.samples and s.labels.get(REVISION) == self.compared.stable]
