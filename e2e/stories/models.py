@@ -26,7 +26,7 @@ SPEC: Json = {
         "margins": {"errors": "2%", "predictions": "15%"},
         "soak": "5s",
         "deadline": "10m",
-        **dict.fromkeys(("preflight", "shadow", "latency"), {"enabled": False}),
+        **{name: {"enabled": False} for name in ("preflight", "shadow", "latency")},
     },
 }
 

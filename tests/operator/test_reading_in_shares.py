@@ -196,9 +196,9 @@ async def test_a_good_candidate_whose_predictions_can_not_be_read_waits_and_says
 def test_what_can_not_be_read_has_to_be_compared_and_does_not_pass() -> None:
     spec = Spec.model_validate({"model": {"version": "v1", "uri": "file:///m"}})
     state = PREDICTION_SHIFT.fold(PredictionState(), PREDICTION_SHIFT.unread(), spec, 5.0, 1.0)
-    assert (PREDICTION_SHIFT.is_due(state), state.logSafe, state.unread) == (True, 0.0, True)
+    assert (PREDICTION_SHIFT.is_due(state, spec), state.logSafe, state.unread) == (True, 0.0, True)
     state = PREDICTION_SHIFT.fold(state, Predictions(), spec, 5.0, 1.0)
-    assert (PREDICTION_SHIFT.is_due(state), PREDICTION_SHIFT.note(state, spec)) == (False, "")
+    assert (PREDICTION_SHIFT.is_due(state, spec), PREDICTION_SHIFT.note(state, spec)) == (False, "")
 
 
 PODS = ModelPods(

@@ -59,7 +59,7 @@ ADDED = {
             "core/phases/pending.py": [
                 (
                     "look_first(status, now)\n",
-                    "        if o.metrics:\n"
+                    "        if status.stable:\n"
                     '            return transitions.enter(status, "Holding", "Holding", "Wait.", now)\n',
                 )
             ],

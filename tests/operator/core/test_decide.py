@@ -231,10 +231,19 @@ def test_a_threshold_that_is_taken_back_no_longer_holds_a_candidate_up() -> None
     world = serving(rollout=LATENCY, edge=None)
     world.ask("v2")
     world.until("Canary")
-    world.rollout = {}
+    world.rollout = {"latency": {"enabled": False}}
     world.ask("v2")
     world.until("Promoting")
     assert signals(rollout_of(world.status).evidence).latency is None
+
+
+def test_without_a_threshold_and_times_of_stable_nothing_is_waited_for() -> None:
+    world = serving(rollout=LATENCY, edge=None)
+    world.ask("v2")
+    world.until("Canary")
+    world.rollout = {}
+    world.ask("v2")
+    world.until("Promoting")
 
 
 def test_a_threshold_that_comes_later_is_for_the_next_rollout() -> None:

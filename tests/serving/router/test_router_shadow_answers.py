@@ -19,7 +19,7 @@ from headgate_serving.codec.datatypes import BY_NAME
 from headgate_serving.codec.http_message import Message
 from headgate_serving.codec.lenient import Tensor, Unreadable, outputs_of
 from headgate_serving.router.mirror.bounds import ByteBudget, RateLimiter
-from headgate_serving.router.mirror.comparison import agree, compared
+from headgate_serving.router.mirror.comparison import agree, compared, is_fit
 from headgate_serving.router.mirror.exchange import Exchange, ProcessingRequest, Unusable
 
 NAN, INF = float("nan"), float("inf")
@@ -209,3 +209,31 @@ def copied(**parts: Any) -> Any:
 
 def headers(**pseudo: Any) -> Any:
     return {"headers": [{"key": f":{name}", "raw_value": value.encode()} for name, value in pseudo.items()]}
+
+
+SCORE = numbers(0.5, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("stable", "candidate", "fit"),
+    [
+        ({"score": SCORE}, {"score": SCORE}, True),
+        ({"score": SCORE}, {"score": numbers(0.9, 0.1)}, True),
+        ({"score": SCORE}, {"score": SCORE, "more": text("a")}, True),
+        ({"score": SCORE}, {"points": SCORE}, False),
+        ({"score": SCORE, "label": text("a", "b")}, {"score": SCORE}, False),
+        ({"score": SCORE}, {"score": numbers(0.5, 0.25, shape=(2, 1))}, False),
+        ({"score": SCORE}, {"score": numbers(0.5, NAN)}, False),
+        ({"score": SCORE}, {"score": numbers(0.5, INF)}, False),
+        ({"score": numbers(0.5, NAN)}, {"score": numbers(NAN, NAN)}, True),
+        ({"label": text("a")}, {"label": text("a"), "score": numbers(NAN)}, False),
+    ],
+)
+def test_an_answer_is_fit_for_a_client_of_stable(stable: Any, candidate: Any, fit: bool) -> None:
+    assert is_fit(stable, candidate, Agreement()) is fit
+
+
+def test_outputs_may_be_others_where_the_schema_may_change_but_not_nan() -> None:
+    allowed = Agreement(same_outputs=False)
+    assert is_fit({"score": SCORE}, {"points": numbers(1, 2, 3)}, allowed)
+    assert not is_fit({"score": SCORE}, {"points": numbers(1, NAN)}, allowed)

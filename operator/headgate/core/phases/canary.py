@@ -37,7 +37,7 @@ class Canary(Phase):
             status, climbed = _climb(o, status, rollout, now)
         elif attempts.candidate_attempts + attempts.stable_attempts:
             status = _ramp(o, status, rollout, o.metrics)
-        if climbed and _passed(rollout):
+        if climbed and _passed(o.spec, rollout):
             errors = _errors(rollout)
             upper = exposure.upper_rate(errors.stableFailures, errors.stableAttempts, o.spec.rollout.alpha)
             return transitions.promote(status, messages.passed(o.spec, rollout.evidence), round(float(upper), 6), now)
@@ -62,12 +62,12 @@ def _errors(rollout: Rollout) -> RateState:
     return ERRORS.state_in(rollout.evidence) or RateState()
 
 
-def _passed(rollout: Rollout) -> bool:
+def _passed(spec: Spec, rollout: Rollout) -> bool:
     """Whether every signal that is compared has shown that the candidate is not worse by its margin."""
     due = [
         entry.logSafe
         for signal, entry, state in compared(rollout.evidence)
-        if signal.reading is Reading.COMPARISON and signal.is_due(state)
+        if signal.reading is Reading.COMPARISON and signal.is_due(state, spec)
     ]
     return bool(due) and bool(judge.passed(due))
 

@@ -57,6 +57,10 @@ class Latency(RateSignal[SlowAnswers]):
         known = block is not None or spec.rollout.latency.threshold is not None
         return known and super().wanted(spec, block, can)
 
+    def is_due(self, state: RateState, spec: Spec) -> bool:
+        """Not where the spec says no longer what is slow, and stable did not either when it could."""
+        return bool(state.edge) or spec.rollout.latency.threshold is not None
+
     def answers(self, block: SlowAnswers) -> AttemptBlock:
         return block.answers
 

@@ -397,7 +397,7 @@ class PredictionShift(Signal[PredictionState, Predictions]):
             f"{', '.join(state.leftOut)}."
         )
 
-    def is_due(self, state: PredictionState) -> bool:
+    def is_due(self, state: PredictionState, spec: Spec) -> bool:
         """Not before both versions count in the same layout; while only stable counts the candidate can't pass."""
         return bool(state.outputs) or state.expected
 

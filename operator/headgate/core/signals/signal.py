@@ -153,7 +153,7 @@ class Signal(ABC, Generic[State, Block]):
         """Whether a rollout that compares it goes on without it, for the spec asks for it no more."""
         return False
 
-    def is_due(self, state: State) -> bool:
+    def is_due(self, state: State, spec: Spec) -> bool:
         """Whether the candidate has to pass it: there is, or should be, something to compare."""
         return True
 

@@ -66,7 +66,10 @@ TRAFFIC: dict[str, list[tuple[Any, Policy]]] = {
         ([{"static": {"outputs": [LABEL]}}], Policy(fallback=Fallback((), StaticAnswer("static", READ.outputs)))),
     ],
 }
-LATENCY: dict[str, list[tuple[Any, Policy]]] = {"threshold": [("150ms", Policy(slow_ms=150))]}
+LATENCY: dict[str, list[tuple[Any, Policy]]] = {
+    "threshold": [("150ms", Policy(slow_ms=150)), (None, Policy())],
+    "enabled": [(False, Policy())],
+}
 SHADOW: dict[str, list[tuple[Any, Policy]]] = {
     "tolerance": [(0, Policy(agreement=Agreement(0.0))), (0.5, Policy(agreement=Agreement(0.5)))],
     "outputs": [
@@ -83,7 +86,7 @@ ELSEWHERE = {
     # Needs a fallback: a test of its own.
     "fallbackOnLowConfidence",
     # What the operator itself counts by, or, as a weight, in status.traffic.
-    *("margin", "fraction", "minPairs", "minAgreement"),
+    *("margin", "fraction", "minPairs", "minAgreement", "maxDuration"),
 }
 
 
@@ -114,6 +117,10 @@ def test_what_agrees_is_resolved(shadow: dict[str, Any], policy: Policy) -> None
 def test_an_unsure_answer_may_be_the_fallbacks_matter() -> None:
     traffic = {"fallback": [SAFE], "fallbackOnLowConfidence": True}
     assert policy_of(traffic=traffic).fallback == Fallback((), READ, on_low_confidence=True)
+
+
+def test_outputs_may_be_others_where_the_schema_may_change() -> None:
+    assert not policy_of(rollout={"schemaChange": "Allowed"}).agreement.same_outputs
 
 
 def test_every_field_that_is_the_routers_business_has_a_case() -> None:
