@@ -21,6 +21,7 @@ VALUES = {"prometheus": {"url": "http://127.0.0.1:1"}, "admission": {"bindOperat
 
 SERVICES = "/api/v1/namespaces/models/services"
 AUTOSCALERS = "/apis/autoscaling/v2/namespaces/models/horizontalpodautoscalers"
+JOBS = "/apis/batch/v1/namespaces/models/jobs"
 POLICIES = "/apis/networking.k8s.io/v1/namespaces/models/networkpolicies"
 
 
@@ -47,6 +48,13 @@ async def test_the_operator_is_refused_nothing_and_uses_what_it_is_granted(
         return bool((status(cluster, "fraud").get("candidate") or {}).get("version") == version)
 
     scaled = {"runtime": {"autoscaling": {"maxReplicas": 3}}}
+    ask(cluster, "fraud", "v1", rollout={"preflight": {"enabled": True}}, **scaled)
+
+    def is_looked_at() -> bool:
+        pods_are_ready(cluster)
+        return bool(names(cluster, JOBS))
+
+    await until(is_looked_at)
     ask(cluster, "fraud", "v1", **scaled)
     await stable("v1")
     assert names(cluster, AUTOSCALERS)

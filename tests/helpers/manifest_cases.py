@@ -384,6 +384,7 @@ GOOD: dict[str, Manifest] = {
             _static({"name": "y", "datatype": "FP32", "shape": [-1, 2, 1, 5], "data": [0.5] * 10}),
         )
     ),
+    "slow answers without a threshold": manifest(("spec.rollout.latency", {"margin": "1%"})),
     "a threshold that is null": manifest(("spec.rollout.latency", None)),
     "affinity by a cookie": manifest(("spec.traffic.affinity", {"cookie": "session", "header": None})),
     "as few pods as many": manifest(("spec.runtime.autoscaling", {"minReplicas": 3, "maxReplicas": 3})),
@@ -783,13 +784,6 @@ BAD: tuple[Bad, ...] = (
         "spec",
         "below all of it without traffic.retryOnStable",
         "rule",
-    ),
-    _bad(
-        "slow answers without a threshold",
-        "spec.rollout.latency",
-        {"margin": "1%"},
-        "Field required",
-        field="spec.rollout.latency.threshold",
     ),
     _bad(
         "a threshold of nothing",

@@ -175,3 +175,12 @@ def test_a_router_that_started_anew_did_not_stand_still() -> None:
     told = Series({**good.labels, "__name__": "envoy_server_uptime"}, tuple(uptime))
     found = before([Series(good.labels, tuple(fallen)), told], CURSOR, WHO)
     assert found.attempts == 5 * (SCRAPES - 2) + 2500
+
+
+def test_the_time_of_nearly_all_answers_is_the_first_edge_that_holds_them() -> None:
+    timed = times({"5": flat(50) - at(*range(0, 900, 10), n=10.0), "25": flat(50) - at(7), "+Inf": flat(50)})
+    history = EnvoyDataPlane().history([*pod("a", flat(50), flat(0)), *timed], CURSOR, WHO)
+    assert history.time_of(0.97) == 5.0
+    assert history.time_of(0.99) == 25.0
+    assert history.time_of(1.0) is None, "the last of them was later than the last edge"
+    assert EnvoyDataPlane().history([], CURSOR, WHO).time_of(0.99) is None
