@@ -11,8 +11,9 @@ from headgate.api import contract
 
 from ..errors import ArtifactError
 from ..termination import write_termination_log
+from .digest import PROFILE
 from .download import MAX_BYTES, Tools
-from .fetch import fetch, fetch_baseline_profile
+from .fetch import fetch, fetch_only
 from .web import new_client
 
 logger = logging.getLogger(__name__)
@@ -26,27 +27,41 @@ def main(argv: Sequence[str] | None = None, wait: Callable[[float], None] = time
     with new_client() as client:
         tools = Tools(client, wait, args.pvc_root, args.attempts, args.max_bytes)
         try:
-            fetched = fetch(args.uri, args.to, args.digest, tools, any_model=args.any_model)
+            digest = _fetched(args, tools)
         except ArtifactError as error:
             logger.error("%s: %s", error.reason, error)  # noqa: TRY400 - a message, not a trace
             write_termination_log(error.reason, str(error))
             return error.exit_status
-        logger.info("brought %d files, %d bytes, %s", fetched.files, fetched.size, fetched.digest)
         warning = _baseline(args, tools)
-    write_termination_log("Fetched", warning, digest=fetched.digest)
+    write_termination_log("Fetched", warning, **({"digest": digest} if digest else {}))
     return 0
 
 
+def _fetched(args: argparse.Namespace, tools: Tools) -> str:
+    """Bring the artifact or the files of it that were asked for; its digest."""
+    if args.only:
+        part = fetch_only(args.uri, args.to, args.digest, tools, args.only)
+        logger.info("brought %s of %s", ", ".join(part.files) or "no file", part.digest or "an artifact")
+        if args.digest and not part.digest:
+            logger.warning("the digest was not compared: without a manifest that takes all files of the artifact")
+        return part.digest
+    fetched = fetch(args.uri, args.to, args.digest, tools, any_model=args.any_model)
+    logger.info("brought %d files, %d bytes, %s", fetched.files, fetched.size, fetched.digest)
+    return fetched.digest
+
+
 def _baseline(args: argparse.Namespace, tools: Tools) -> str:
-    """Fetch the baseline's profile; what goes wrong is a warning, for a model can be served without it."""
+    """Fetch files of the baseline; what goes wrong is a warning, for a model can be served without them."""
     if not args.baseline_uri:
         return ""
+    wanted = args.only or [PROFILE]
     try:
-        if fetch_baseline_profile(args.baseline_uri, args.baseline_to, args.baseline_digest, tools):
+        part = fetch_only(args.baseline_uri, args.baseline_to, args.baseline_digest, tools, wanted)
+        if PROFILE in part.files or PROFILE not in wanted:
             return ""
         warning = "the baseline has no profile.json: the two versions can't be compared in the baseline's bins"
     except (ArtifactError, OSError) as error:
-        warning = f"the baseline's profile could not be had: {error}"
+        warning = f"the baseline's files could not be had: {error}"
     logger.warning("%s", warning)
     return warning
 
@@ -60,9 +75,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(contract.FetchArgument.DIGEST, default=None, help="sha256:…; what the artifact has to be")
     parser.add_argument(contract.FetchArgument.ANY_MODEL, action="store_true", help="a folder need not hold model.onnx")
+    parser.add_argument(
+        contract.FetchArgument.ONLY,
+        action="append",
+        metavar="NAME",
+        help="a file that is brought where it is there, and others are not; several times for several. "
+        "Of the baseline: profile.json, if there is none",
+    )
     parser.add_argument(contract.FetchArgument.TO, required=True, type=Path, help="the folder to bring it to")
     parser.add_argument(
-        contract.FetchArgument.BASELINE_URI, default=None, help="the artifact whose profile.json is brought as well"
+        contract.FetchArgument.BASELINE_URI, default=None, help="the artifact of which profile.json is brought as well"
     )
     parser.add_argument(contract.FetchArgument.BASELINE_DIGEST, default=None)
     parser.add_argument(contract.FetchArgument.BASELINE_TO, default=Path("/baseline"), type=Path)

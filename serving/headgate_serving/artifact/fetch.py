@@ -1,18 +1,18 @@
 """Bring an artifact to a folder: streamed, verified, and there as a whole or not at all.
 
-`command.py` calls `fetch` once per pod, and `fetch_baseline_profile` for the profile of the version that this
-one was born to replace. Files are written to a hidden folder beside their place, hashed while they pass, and
+`command.py` calls `fetch` once per pod; `fetch_only` where a few files are enough, such as the profile of the version
+that this one was born to replace. Files are written to a hidden folder beside their place, hashed while they pass, and
 moved when every one of them is what the manifest (or the digest) promises.
 """
 
 import json
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import ArtifactNotFound, ArtifactTruncated, ArtifactUnreachable, DigestMismatch, ModelMissing
-from .digest import MANIFEST, MODEL, PROFILE, RECORD, FileEntry, Manifest, parse_digest
+from .digest import MANIFEST, MODEL, RECORD, FileEntry, Manifest, parse_digest
 from .download import Tools, bring, check_size, retrying
 from .onnx_file import check_external_data
 from .source import Listing, Source
@@ -22,7 +22,7 @@ from .web import without_query
 _STAGING = ".fetching"
 
 MAX_PROFILE = 64 << 20
-"""Bytes of a baseline's profile."""
+"""Bytes of the files together that `fetch_only` brings."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,14 @@ class Fetched:
     size: int
 
 
+@dataclass(frozen=True)
+class Part:
+    """Files that were brought of an artifact, and its digest; "" where only all of its files would tell it."""
+
+    files: tuple[str, ...]
+    digest: str
+
+
 def fetch(uri: str, to: Path, digest: str | None, tools: Tools, *, any_model: bool = False) -> Fetched:
     """Bring the artifact at `uri` to the folder `to`; ArtifactError if it is not right.
 
@@ -43,48 +51,68 @@ def fetch(uri: str, to: Path, digest: str | None, tools: Tools, *, any_model: bo
     source = source_for(uri, tools.client, tools.pvc_root)
     listing = retrying(source.listing, tools)
     if listing is not None:
-        check_size(without_query(uri), _promised(listing), tools.max_bytes)
+        check_size(without_query(uri), sum(_sizes(listing).values()), tools.max_bytes)
     try:
         staging = _fresh(to)
         if listing is None:
             fetched = _fetch_single(uri, source, staging, expected, tools)
         else:
             if not any_model:
-                _check_model_listed(uri, listing.files if isinstance(listing, Manifest) else listing.sizes)
+                _check_model_listed(uri, _sizes(listing))
             fetched = _fetch_folder(uri, source, listing, staging, expected, tools)
         if (staging / MODEL).exists():
             check_external_data(staging)
         (staging / RECORD).write_text(json.dumps({"uri": without_query(uri), "digest": fetched.digest}))
         _move_in(staging, to)
     except OSError as error:
-        raise ArtifactUnreachable(f"can't write below {to}: {error}; is there enough room on the volume?") from error
+        raise _not_written(to, error) from error
     finally:
         shutil.rmtree(to / _STAGING, ignore_errors=True)
     return fetched
 
 
-def fetch_baseline_profile(uri: str, to: Path, digest: str | None, tools: Tools) -> bool:
-    """Bring only `profile.json` of another artifact, verified by its manifest; False if it lacks one of the two."""
+def fetch_only(uri: str, to: Path, digest: str | None, tools: Tools, names: Collection[str]) -> Part:
+    """Bring only the files `names` of an artifact, those that are there; ArtifactError if one of them is not right.
+
+    A manifest says what each has to be, and `digest` what the manifest has to be. Where a place lists its files
+    without a manifest, `digest` can't be compared: that takes all files. A single file has none beside it.
+    """
     expected = parse_digest(digest) if digest else None
     source = source_for(uri, tools.client, tools.pvc_root)
-    manifest = retrying(source.listing, tools)
-    if not isinstance(manifest, Manifest) or PROFILE not in manifest.files:
-        return False
-    _check_digest(uri, manifest.digest, expected)
+    listing = retrying(source.listing, tools)
+    if listing is None:
+        return Part((), "")
+    found = listing.digest if isinstance(listing, Manifest) else ""
+    if found:
+        _check_digest(uri, found, expected)
+    sizes = _sizes(listing)
+    chosen = {name: sizes[name] for name in names if name in sizes}
+    limited = replace(tools, max_bytes=min(tools.max_bytes, MAX_PROFILE))
+    check_size(", ".join(chosen), sum(chosen.values()), limited.max_bytes)
     try:
         staging = _fresh(to)
-        _bring(source, PROFILE, manifest.files[PROFILE], staging, replace(tools, max_bytes=MAX_PROFILE))
+        for name, size in chosen.items():
+            if isinstance(listing, Manifest):
+                _bring(source, name, listing.files[name], staging, limited)
+            else:
+                _bring_listed(source, name, size, staging, limited)
         _move_in(staging, to)
+    except OSError as error:
+        raise _not_written(to, error) from error
     finally:
         shutil.rmtree(to / _STAGING, ignore_errors=True)
-    return True
+    return Part(tuple(chosen), found)
 
 
-def _promised(listing: Manifest | Listing) -> int:
-    """Bytes of all files together."""
+def _not_written(to: Path, error: OSError) -> ArtifactUnreachable:
+    return ArtifactUnreachable(f"can't write below {to}: {error}; is there enough room on the volume?")
+
+
+def _sizes(listing: Manifest | Listing) -> Mapping[str, int]:
+    """Bytes of each file."""
     if isinstance(listing, Manifest):
-        return sum(entry.size for entry in listing.files.values())
-    return sum(listing.sizes.values())
+        return {path: entry.size for path, entry in listing.files.items()}
+    return listing.sizes
 
 
 def _check_digest(uri: str, found: str, expected: str | None) -> None:

@@ -112,6 +112,14 @@ def test_without_a_manifest_a_wrong_byte_is_found_by_the_digest(store: Store, tm
     assert (run.code, run.said["reason"], run.files) == (15, "DigestMismatch", [])
 
 
+def test_brings_only_some_of_what_is_listed(store: Store, tmp_path: Path, fetch: Fetch) -> None:
+    source = make_artifact(tmp_path / "source")
+    fill(store, source, manifest=False)
+    options = ["--only", "profile.json", "--only", "samples.json", "--digest", digest_of(source)]
+    run = fetch(f"{store.scheme}://models/fraud/1", *options)
+    assert (run.code, run.said, run.files) == (0, {"reason": "Fetched"}, ["profile.json"])
+
+
 def test_brings_a_single_object(store: Store, fetch: Fetch) -> None:
     store.put("fraud/some model.onnx", b"the model")
     run = fetch(f"{store.scheme}://models/fraud/some model.onnx")
