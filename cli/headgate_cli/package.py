@@ -25,6 +25,7 @@ def add_parser(subparsers: "Subparsers") -> None:
     parser.add_argument("--model", required=True, type=Path, help="an .onnx file, or a folder with model.onnx")
     reference.add_options(parser)
     parser.add_argument("--card", type=Path, help="what people should know of the model, as Markdown")
+    parser.add_argument("--evaluation", type=Path, help="metrics that have to hold, as JSON: see docs/artifacts.md")
     parser.add_argument("--to", required=True, metavar="URI", help="a path, s3://…, gs://…, oci://HOST/REPOSITORY:TAG")
     parser.add_argument("--overwrite", action="store_true", help="replace another artifact that is there")
     parser.add_argument("--name", help="of the ModelDeployment in the YAML (default: from the URI)")
@@ -60,7 +61,16 @@ def _made(args: argparse.Namespace, into: Path) -> "Packaged":
 
     names = reference.columns_of(args)
     with reference.told("package") as progress:
-        return package(args.model, args.data, into, names=names, label=args.labels, card=args.card, progress=progress)
+        return package(
+            args.model,
+            args.data,
+            into,
+            names=names,
+            label=args.labels,
+            card=args.card,
+            evaluation=args.evaluation,
+            progress=progress,
+        )
 
 
 class _Unfit(Exception):

@@ -20,6 +20,10 @@ HeadgateServingError
 ├── ModelInvalid               ONNX Runtime can't load it, or it has inputs that the protocol can't carry
 │   └── OpsetUnsupported       it needs a newer ONNX Runtime
 ├── DeviceUnavailable          a GPU was asked for, and there is none that works
+├── PreflightError             there is no report of a preflight
+│   ├── CandidateUnreachable   the version that is to be looked at does not answer
+│   ├── StableUnreachable      the version that it is compared with does not answer
+│   └── PreflightBroken        a check has ended with an error of its own
 ├── ProfileInvalid             profile.json can't be read, or belongs to another model
 └── RequestError               one request failed; the process goes on
     ├── MalformedRequest       `kind` says which part: json, tensor, datatype, shape, data, output, binary,
@@ -186,6 +190,28 @@ class ProfileInvalid(HeadgateServingError):
     """A reference profile can't be read, or belongs to another model."""
 
     reason = "ProfileInvalid"
+
+
+class PreflightError(HeadgateServingError):
+    """There is no report of a preflight."""
+
+
+class CandidateUnreachable(PreflightError):
+    """The version that is to be looked at does not answer, or is not ready."""
+
+    reason = "CandidateUnreachable"
+
+
+class StableUnreachable(PreflightError):
+    """The version that it is to be compared with does not answer, or is not ready."""
+
+    reason = "StableUnreachable"
+
+
+class PreflightBroken(PreflightError):
+    """A check has ended with an error that is not the version's."""
+
+    reason = "PreflightBroken"
 
 
 class RequestError(HeadgateServingError):

@@ -55,6 +55,18 @@ def package(laptop: Path) -> Package:
     return run
 
 
+def test_an_evaluation_goes_along_and_a_malformed_one_does_not(package: Package, tmp_path: Path) -> None:
+    given = tmp_path / "evaluated.json"
+    given.write_text('{"format": 1, "metrics": [{"name": "accuracy", "value": 0.95, "min": 0.93}]}')
+    assert package(str(tmp_path / "to"), "--evaluation", str(given)) == 0
+    manifest = json.loads((tmp_path / "to" / "manifest.json").read_text())
+    assert "evaluation.json" in manifest["files"]
+    assert (tmp_path / "to" / "evaluation.json").read_bytes() == given.read_bytes()
+    given.write_text('{"format": 1, "metrics": [{"name": "accuracy"}]}')
+    assert package(str(tmp_path / "other"), "--evaluation", str(given)) == 2
+    assert not (tmp_path / "other").exists()
+
+
 def printed(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str, str]:
     out, err = capsys.readouterr()
     return yaml.safe_load(out), out, err

@@ -20,6 +20,7 @@ MANIFEST = "manifest.json"
 RECORD = ".headgate.json"  # the fetcher's own note beside the files; part of no digest
 MODEL = "model.onnx"
 PROFILE = "profile.json"
+SAMPLES = "samples.json"
 
 _CHUNK = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")

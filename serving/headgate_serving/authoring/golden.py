@@ -22,7 +22,6 @@ from ..codec.tensor import TensorSpec
 from ..runtime.model import Model, load_model
 from .reference import examples_of
 
-SAMPLES = "samples.json"
 COUNT = 8
 _TOLERANCE = {"relative": 1e-3, "absolute": 1e-5}
 
