@@ -110,6 +110,16 @@ async def test_who_has_the_operators_token_changes_nothing_that_no_model_owns(
     assert cluster.request("GET", f"{SERVICES}/theirs") == theirs
 
 
+async def test_what_who_has_the_operators_token_can_do_even_so(cluster: Cluster) -> None:
+    """The policy binds objects by the owner that they name, and statuses not at all: docs/security.md says so."""
+    ask(cluster, "bound", "v1")
+    path = f"{GROUP}/modeldeployments/bound/status"
+    changed = cluster.request("PATCH", path, {"status": {"phase": "Pending"}}, MERGE, who=ACCOUNT)
+    assert changed["status"]["phase"] == "Pending"
+    claimed = {"metadata": {"name": "claimed", "ownerReferences": OWNER}, "spec": PORTS}
+    assert cluster.request("POST", SERVICES, claimed, who=ACCOUNT)["metadata"]["name"] == "claimed"
+
+
 async def test_whose_an_object_is_is_told_by_the_real_api_server(cluster: Cluster, theirs: Any) -> None:
     admin, operator = cluster.kube(ADMIN), cluster.kube(ACCOUNT)
     manifest: dict[str, Any] = {
