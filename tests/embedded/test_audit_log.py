@@ -49,6 +49,15 @@ def test_a_refusal_counts_until_the_accounts_rights_are_deleted() -> None:
     assert audit.forbidden([refusal(6), everything, refusal(6, others)]) == []
 
 
+def test_an_api_server_that_knows_no_roles_yet_refuses_nothing_for_good() -> None:
+    def ask(second: int) -> dict[str, Any]:
+        return event(second, "list", "secrets")
+
+    assert audit.forbidden([ask(0), refusal(1), ask(2)]) == []
+    for found in ([refusal(1), ask(2)], [ask(0), refusal(1)], [event(0, "list", "pods"), refusal(1), ask(2)]):
+        assert audit.forbidden(found) == [f"{ROUTER}: list /secrets"]
+
+
 def test_an_apply_that_creates_uses_the_right_to_create_as_well() -> None:
     found = [event(0, "patch", "services", code=201), event(0, "patch", "modeldeployments/status"), refusal(1)]
     assert audit.used(found) == {("patch", "services"), ("create", "services"), ("patch", "modeldeployments/status")}

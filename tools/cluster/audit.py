@@ -6,7 +6,7 @@ The log has one event for each request, without bodies. It is turned over when i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,18 +74,47 @@ def by(found: Iterable[Event], *accounts: str) -> list[Event]:
 def forbidden(found: Iterable[Event]) -> list[str]:
     """Each request that an account had no right to, in words, but those after its Role or RoleBinding was deleted.
 
-    A 403 of an admission plugin, such as in a namespace that is being deleted, is no question of rights.
+    A 403 of an admission plugin, such as in a namespace that is being deleted, is no question of rights. Nor is a
+    refusal of what the account was allowed before and after: an API server that has just started knows no roles yet.
     """
-    ended = dict[str, str]()
+    in_order = sorted(found, key=lambda each: str(each["requestReceivedTimestamp"]))
+    allowed = _allowed(in_order)
+    ended = set[str]()
     refusals = set[str]()
-    for event in sorted(found, key=lambda each: str(each["requestReceivedTimestamp"])):
+    for event in in_order:
         about, who = event.get("objectRef", {}), account(event)
         if event["verb"].startswith("delete") and about.get("resource") in ("roles", "rolebindings"):
-            place = f"{about['namespace']}:{about.get('name', '')}"
-            ended.setdefault(place, event["requestReceivedTimestamp"])
-        elif _is_refused(event) and not ended.keys() & {who, f"{who.partition(':')[0]}:"}:
+            ended.add(f"{about['namespace']}:{about.get('name', '')}")
+        elif _is_refused(event) and not (_was_allowed(event, allowed) or _has_ended(who, ended)):
             refusals.add(f"{who}: {event['verb']} {event['requestURI']}")
     return sorted(refusals)
+
+
+def _has_ended(who: str, ended: Container[str]) -> bool:
+    namespace, _, _ = who.partition(":")
+    return who in ended or f"{namespace}:" in ended
+
+
+def _allowed(in_order: Iterable[Event]) -> dict[tuple[str, ...], tuple[str, str]]:
+    """When each request was allowed for the first and for the last time."""
+    times = dict[tuple[str, ...], tuple[str, str]]()
+    for event in in_order:
+        if not _is_refused(event):
+            at, request = str(event["requestReceivedTimestamp"]), _request(event)
+            times[request] = (times.get(request, (at, at))[0], at)
+    return times
+
+
+def _was_allowed(event: Event, allowed: Mapping[tuple[str, ...], tuple[str, str]]) -> bool:
+    first, last = allowed.get(_request(event), ("~", ""))
+    return bool(first < event["requestReceivedTimestamp"] < last)
+
+
+def _request(event: Event) -> tuple[str, ...]:
+    """Who asked for what."""
+    about = event.get("objectRef", {})
+    parts = ("apiGroup", "resource", "subresource", "namespace", "name")
+    return account(event), event["verb"], *(about.get(part, "") for part in parts)
 
 
 def _is_refused(event: Event) -> bool:

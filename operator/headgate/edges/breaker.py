@@ -23,6 +23,9 @@ SUSPECT_AFTER = 0.5
 PROBE_SECONDS = 1.0
 """For the answer to the probe."""
 
+PROBE_BYTES = 64 << 10
+"""Of the answer to the probe, at most; a time takes a hundred."""
+
 FIRST_DELAY, LONGEST_DELAY = 1.0, 15.0
 """Seconds between two probes while the circuit is open: at first, and at most."""
 
@@ -82,13 +85,13 @@ class GuardedClient(httpx.AsyncClient):
     async def _answers(self) -> bool:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                response = await super().send(self.build_request("GET", self._question))
+                response = await super().send(self.build_request("GET", self._question), stream=True)
+                return await _is_small(response) and not response.is_server_error
         except (TimeoutError, httpx.HTTPError):
             return False
         except Exception:  # such as credentials that can't be read now: the probe must live, or the circuit stays open
             log.warning("The probe can't ask; it tries again.", exc_info=True)
             return False
-        return not response.is_server_error
 
     def _open(self) -> None:
         self._set(True)
@@ -101,3 +104,16 @@ class GuardedClient(httpx.AsyncClient):
         if is_open != self.is_open:
             self.is_open = is_open
             self._on_change(is_open)
+
+
+async def _is_small(response: httpx.Response) -> bool:
+    """Read the answer to its end, or until it is too long."""
+    read = 0
+    try:
+        async for piece in response.aiter_bytes():
+            read += len(piece)
+            if read > PROBE_BYTES:
+                return False
+        return True
+    finally:
+        await response.aclose()

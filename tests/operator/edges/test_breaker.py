@@ -1,14 +1,14 @@
 """A server that hangs, beside one whose questions are slow: who waits, for how long, and when it is asked again."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
 
-from headgate.edges.breaker import LONGEST_DELAY, PROBE_SECONDS, SUSPECT_AFTER, GuardedClient
+from headgate.edges.breaker import LONGEST_DELAY, PROBE_BYTES, PROBE_SECONDS, SUSPECT_AFTER, GuardedClient
 from virtual_time import run
 
 PROBE = "http://prometheus/api/v1/query?query=time()"
@@ -22,6 +22,8 @@ class Server:
         self.hangs = self.refuses = False
         self.slow, self.status = 0.0, 200
         self.error: Exception | None = None
+        self.endless = False
+        self.sent = 0
         self.asked: list[str] = []
         self.told: list[bool] = []
 
@@ -38,7 +40,12 @@ class Server:
             await asyncio.Event().wait()
         if "time" not in str(request.url):
             await asyncio.sleep(self.slow)
-        return httpx.Response(self.status, json={})
+        return httpx.Response(self.status, content=self._without_end() if self.endless else b"{}")
+
+    async def _without_end(self) -> AsyncIterator[bytes]:
+        while True:
+            self.sent += 4096
+            yield bytes(4096)
 
 
 Story = Callable[[Server, GuardedClient, Callable[[], float]], Any]
@@ -148,6 +155,20 @@ def test_a_probe_that_can_not_ask_asks_again(error: Exception, caplog: pytest.Lo
         await asyncio.sleep(2 * LONGEST_DELAY)
         assert (await client.get(QUESTION)).status_code == 200
         assert "The probe can't ask" in caplog.text
+
+    played(story)
+
+
+def test_the_answer_to_a_probe_is_read_no_further_than_a_time_is_long() -> None:
+    async def story(server: Server, client: GuardedClient, clock: Callable[[], float]) -> None:
+        server.hangs = True
+        await fails(client)
+        server.hangs, server.endless, before = False, True, len(server.asked)
+        await asyncio.sleep(2 * LONGEST_DELAY)
+        probes = len(server.asked) - before
+        assert client.is_open
+        assert probes
+        assert server.sent <= probes * (PROBE_BYTES + 4096)
 
     played(story)
 
