@@ -38,6 +38,7 @@ def add_parser(subparsers: Any) -> None:
     world = parser.add_argument_group("the traffic")
     world.add_argument("--stable-errors", type=_rate, default=0.005, help="failure rate of stable (0.005 or 0.5%%)")
     world.add_argument("--candidate-errors", type=_rate, help="failure rate of the candidate (default: stable's)")
+    world.add_argument("--candidate-refusals", type=_rate, default=0.0, help="share refused that stable answers")
     world.add_argument("--rps", type=_positive, default=50.0, help="requests per second (default 50)")
     world.add_argument("--scrape", type=_duration, default=1.0, help="between two scrapes (default 1s)")
     world.add_argument("--errors", type=_bursts, default=1, metavar="independent|bursty:SIZE")
@@ -145,6 +146,7 @@ def _world(args: argparse.Namespace) -> World:
     return World(
         stable_errors=args.stable_errors,
         candidate_errors=candidate,
+        candidate_refusals=args.candidate_refusals,
         rps=args.rps,
         scrape=args.scrape,
         burst=args.errors,

@@ -114,6 +114,15 @@ def test_a_share_is_a_number_or_a_percentage(told: Told) -> None:
     assert told(*QUICK, "--candidate-errors", "5%") == told(*QUICK, "--candidate-errors", "0.05")
 
 
+def test_refusals_are_failures_where_stable_answers_and_no_attempts_where_it_is_not_asked(told: Told) -> None:
+    words = [*QUICK, "--stable-errors", "0", "--candidate-refusals", "100%"]
+    asked, alone = told(*words), told(*words, "--no-retry-on-stable", "--max-time", "20s")
+    assert (asked["rolled_back"], asked["rolled_back_by"]["errors"]) == (1, 1)
+    assert asked["bad_answers_seen"]["p95"] == 0
+    assert (alone["rolled_back"], alone["promoted"]) == (0, 0)
+    assert alone["bad_answers_seen"]["mean"] == alone["candidate_requests"]["mean"] > 0
+
+
 def test_without_more_the_candidate_fails_as_often_as_stable(told: Told) -> None:
     words = [*QUICK, "--stable-errors", "2%"]
     assert told(*words) == told(*words, "--candidate-errors", "2%")

@@ -9,10 +9,13 @@ from typing import Any, Literal, TypeAlias
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from headgate.api import contract
 from headgate_serving.router.policy.endpoints import Endpoint
 from ports import free_port
 
-Behaviour: TypeAlias = Literal["ok", "hang", "slow", "refused", "late error", "late refusal"] | grpc.StatusCode
+Behaviour: TypeAlias = (
+    Literal["ok", "hang", "slow", "refused", "late error", "late refusal", "invalid"] | grpc.StatusCode
+)
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -54,6 +57,8 @@ class GrpcUpstream(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
             await context.send_initial_metadata((("begun", "yes"),))
             code = grpc.StatusCode.INTERNAL if self.behaviour == "late error" else grpc.StatusCode.INVALID_ARGUMENT
             await context.abort(code, f"{self.name} does not want to")
+        if self.behaviour == "invalid":
+            await context.send_initial_metadata(((contract.INVALID_HEADER, "true"),))
         await asyncio.sleep({"hang": 3600, "slow": self.delay}.get(str(self.behaviour), 0))
         return service_pb2.ModelInferResponse(model_name=self.name, id=request.id)
 

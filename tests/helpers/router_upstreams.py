@@ -11,7 +11,20 @@ from typing import Literal, TypeVar
 from headgate_serving.router.policy.endpoints import Endpoint
 
 Behaviour = Literal[
-    "ok", "error", "reset", "hang", "slow", "refused", "bad request", "overloaded", "cut", "stuck", "garbage", "large"
+    "ok",
+    "error",
+    "reset",
+    "hang",
+    "slow",
+    "refused",
+    "bad request",
+    "overloaded",
+    "cut",
+    "stuck",
+    "garbage",
+    "large",
+    "invalid",
+    "large invalid",
 ]
 
 T = TypeVar("T")
@@ -73,8 +86,9 @@ class Upstream:
             "bad request": b"400 Bad Request",
             "overloaded": b"429 Too Many Requests",
         }.get(self.behaviour, b"200 OK")
-        body = self.name.encode() * (LARGE // len(self.name) if self.behaviour == "large" else 1)
-        writer.write(b"HTTP/1.1 %s\r\ncontent-length: %d\r\n\r\n%s" % (status, len(body), body))
+        body = self.name.encode() * (LARGE // len(self.name) if self.behaviour.startswith("large") else 1)
+        marks = b"x-headgate-invalid: true\r\n" if self.behaviour.endswith("invalid") else b""
+        writer.write(b"HTTP/1.1 %s\r\n%scontent-length: %d\r\n\r\n%s" % (status, marks, len(body), body))
         await writer.drain()
         return True
 

@@ -57,6 +57,8 @@ class Behaviour:
     """What a version does once its pods run."""
 
     failing: float = 0.0
+    refusing: float = 0.0
+    """Share of the requests that it refuses, or answers invalidly, where the other version answers."""
     slow: float = 0.0
     """Share of its answers that are slow."""
     agreeing: float = 1.0
@@ -260,10 +262,11 @@ class World:
         shares = {t.role: t.weight / 100 for t in self.status.traffic}
         total = int(random.poisson(self.requests * seconds))
         n_c = int(random.binomial(total, shares.get("candidate", 0.0)))
-        attempts, answers, timed = {}, {}, []
+        attempts, answers, refused, timed = {}, {}, dict[str, int](), []
         for name, n in ((candidate, n_c), (stable, total - n_c)):
             behaviour = self.behaviours[self.version_of(name)]
-            failed = int(random.binomial(n, behaviour.failing))
+            refused[name] = int(random.binomial(n, behaviour.refusing))
+            failed = refused[name] + int(random.binomial(n - refused[name], behaviour.failing))
             positive = int(random.binomial(n - failed, behaviour.positive or 0.0))
             attempts[name] = (n, failed)
             timed += [n - failed, int(random.binomial(n - failed, behaviour.slow))]
@@ -271,7 +274,7 @@ class World:
         blocks: tuple[PredictionBlock, ...] = ()
         if self._profiled(candidate) and self._profiled(stable):
             blocks = (PredictionBlock("label", LAYOUT, answers[candidate], answers[stable]),)
-        block = AttemptBlock(*attempts[candidate], *attempts[stable])
+        block = AttemptBlock(*attempts[candidate], *attempts[stable], refused[candidate])
         slow = self._slow(AttemptBlock(*timed))
         return compared(self.now, block, blocks, self._profiled(stable), slow)
 

@@ -44,6 +44,11 @@ SHADOW_PAIRS = "headgate_shadow_pairs_total"
 ROUTER_WEIGHT = "headgate_router_weight"
 ROUTER_ROUTES = "headgate_router_routes"
 ROUTER_WATCH_AGE = "headgate_router_watch_age_seconds"
+REFUSED = "inference_refused"
+"""Of a router's proxy, which puts its own name before it: requests that pods whose attempts count have refused, and
+whose users got that."""
+REJECTED = "inference_rejected"
+"""Likewise: requests that a candidate has refused or answered invalidly, and stable was asked. See `Rejection`."""
 
 # Headers.
 OWN_HEADERS = "x-headgate-"
@@ -57,6 +62,10 @@ FALLBACK_HEADER = f"{OWN_HEADERS}fallback"
 """Of an answer: the fallback that gave it."""
 LOW_CONFIDENCE_HEADER = f"{OWN_HEADERS}low-confidence"
 """Of an answer: the model is not sure of it."""
+INVALID_HEADER = f"{OWN_HEADERS}invalid"
+"""Of an answer: a number in it is NaN or infinite."""
+REJECTED_HEADER = f"{OWN_HEADERS}rejected"
+"""Of an answer, inside a router only: stable is to be asked too."""
 CLIENT_HEADER = f"{OWN_HEADERS}client"
 """Of a request: the name of a client that has proved who it is."""
 SHADOW_HEADER = f"{OWN_HEADERS}shadow"
@@ -76,6 +85,20 @@ PUBLISHED_FILE = "state.json"
 
 # Where a router's agent listens for its preStop hook: a Unix socket in the folder that it shares with the proxy.
 DRAIN_SOCKET = "drain.sock"
+
+
+class Rejection:
+    """Labels of REJECTED, and their values."""
+
+    REASON = "reason"
+    REFUSAL, INVALID = "refusal", "invalid"
+    OUTCOME = "outcome"
+    ANSWERED = "answered"
+    """Stable gave a good answer."""
+    ALIKE = "alike"
+    """Stable's answer is invalid as well."""
+    UNDECIDED = "undecided"
+    """Stable has refused or failed, or nobody has waited for it."""
 
 
 class AgentArgument:

@@ -138,11 +138,15 @@ class _Run:
         n_c, y_c = self.candidate.serve(self.rng, requests * self.weight / 100, p_c)
         n_s, y_s = self.stable.serve(self.rng, requests * (1 - self.weight / 100), p_s)
         block = Counts(*(part.sum(axis=1) for part in (n_c, y_c, n_s, y_s)))
-        bad = block.y_c
-        if self.policy.retry_on_stable:
-            bad = self.rng.binomial(block.y_c.astype(np.int64), p_s).astype(np.float64)
-        self.bad[self.alive] += bad
         self.requests[self.alive] += block.n_c
+        refuses = self.world.candidate_refusals if now >= self.world.late_onset else 0.0
+        refused = self.rng.binomial((block.n_c - block.y_c).astype(np.int64), refuses).astype(np.float64)
+        if self.policy.retry_on_stable:
+            block = block._replace(y_c=block.y_c + refused)
+            self.bad[self.alive] += self.rng.binomial(block.y_c.astype(np.int64), p_s)
+        else:
+            self.bad[self.alive] += block.y_c + refused
+            block = block._replace(n_c=block.n_c - refused)
         self.seconds[self.alive] = now
         return without_restarted(self.rng, block, self.world)
 

@@ -45,7 +45,11 @@ def summarise(world: World, policy: Policy, outcome: Outcome) -> dict[str, Any]:
     bound = None
     if policy.fixed_weight is not None:
         bound = wald_bound(
-            world.stable_errors, world.candidate_errors, policy.fixed_weight, policy.alpha, policy.margin
+            world.stable_errors,
+            world.candidate_failing(policy.retry_on_stable),
+            policy.fixed_weight,
+            policy.alpha,
+            policy.margin,
         )
     ratio = None
     if bound and np.mean(rolled_back) >= ENOUGH:

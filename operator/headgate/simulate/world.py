@@ -38,6 +38,9 @@ class World:
     """Requests in a burst of failures on one pod; 1: failures are independent."""
     season: bool = False
     outage_at: float | None = None
+    candidate_refusals: float = 0.0
+    """Share of the requests that the candidate refuses, or answers invalidly, of those that it has not failed. Stable
+    answers them."""
     late_onset: float = 0.0
     """Until then the candidate fails as often as stable."""
     missed_scrapes: float = 0.0
@@ -55,6 +58,11 @@ class World:
     `latency`, by its name. A signal that is not named is not compared."""
     agreement: float = 1.0
     """Share of the copies of requests that the candidate answers as stable does, where there is a shadow."""
+
+    def candidate_failing(self, retry_on_stable: bool) -> float:
+        """Share of the candidate's attempts that are bad. What stable is not asked about is no attempt."""
+        refused = self.candidate_refusals if retry_on_stable else 0.0
+        return self.candidate_errors + (1 - self.candidate_errors) * refused
 
     def rates(self, time: float, phase: Floats) -> tuple[Floats, Floats]:
         """Failure rates of candidate and stable at `time`; `phase` is where in the day each rollout began."""

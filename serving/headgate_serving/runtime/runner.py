@@ -20,6 +20,7 @@ from ..codec.tensor import Tensor
 from ..errors import DeadlineExceeded, ExecutionFailed, Overloaded, RequestError
 from ..monitor import Monitor
 from .confidence import Confidence
+from .finite import floating, has_invalid
 from .joining import Joining, Proof, joinable
 from .model import Model, Run
 from .pace import LARGE, Pace
@@ -38,12 +39,12 @@ class Job:
     """One request's run: `done` is called once, on the loop, unless `cancelled` was set before.
 
     `deadline` is a time of `time.monotonic`, or None; `unsure` counts the rows whose answer has little confidence;
-    `in_company` if others waited as well when it was taken.
+    `invalid` if a number of the answer is NaN or infinite; `in_company` if others waited as well when it was taken.
     """
 
     __slots__ = (
-        *("cancelled", "deadline", "expiry", "finished", "in_company", "inputs", "outputs", "queued", "rows"),
-        "unsure",
+        *("cancelled", "deadline", "expiry", "finished", "in_company", "inputs", "invalid", "outputs", "queued"),
+        *("rows", "unsure"),
     )
 
     def __init__(self) -> None:
@@ -56,6 +57,7 @@ class Job:
         self.cancelled = False
         self.finished = False
         self.unsure = 0
+        self.invalid = False
         self.in_company = False
 
     def done(self, outcome: Outcome) -> None:
@@ -98,6 +100,7 @@ class Runner:
         self._pace = Pace(row_seconds)
         self._by_elements = may_be_longer(model)  # else by rows: what a run takes
         self._everything = model.output_names
+        self._floating = floating(model.outputs)
         self._required = len(model.inputs)
         self._alike = self._required == 1 and not model.optional and all(dim > 0 for dim in model.inputs[0].assumed[1:])
         self._confidence = confidence
@@ -254,7 +257,9 @@ class Runner:
         return _split(batch, results)
 
     def _look_at(self, batch: list[Job], inputs: Results, results: Results, rows: int) -> None:
-        """Count what goes in and out, and which jobs got an answer that the model is not sure of."""
+        """Count what goes in and out, and which jobs got an invalid answer, or one that the model is not sure of."""
+        if has_invalid(results, self._floating):
+            mark_invalid(batch, results, self._floating)
         if self._monitor:
             self._monitor.observe(inputs, results, rows)
         if self._confidence and (unsure := self._confidence.unsure(results, rows)) is not None:
@@ -292,6 +297,13 @@ class Runner:
             job.finished = True
             self._telemetry.drop("deadline")
             job.done(DeadlineExceeded("the request's deadline passed before the model had answered"))
+
+
+def mark_invalid(batch: list[Job], results: Results, floats: Iterable[str]) -> None:
+    """Whose answer it is: of a run for several requests each has its own rows."""
+    parts = [results] if len(batch) == 1 else _split(batch, results)
+    for job, part in zip(batch, parts, strict=True):
+        job.invalid = has_invalid(part, [name for name in floats if name in job.outputs])
 
 
 def _elements(batch: list[Job]) -> int:

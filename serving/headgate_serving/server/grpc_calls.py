@@ -29,7 +29,13 @@ _PREFIX = 5  # bytes before a message: a flag and the message's length
 
 _BEGIN = ((b":status", b"200"), _TYPE, (b"grpc-accept-encoding", b"identity,deflate,gzip"))
 HEAD = header_block(*_BEGIN)
-HEAD_UNSURE = header_block(*_BEGIN, (contract.LOW_CONFIDENCE_HEADER.encode(), b"true"))
+_UNSURE, _INVALID = ((mark.encode(), b"true") for mark in (contract.LOW_CONFIDENCE_HEADER, contract.INVALID_HEADER))
+MARKED = {
+    (unsure, invalid): header_block(*_BEGIN, *[_UNSURE] * unsure, *[_INVALID] * invalid)
+    for unsure in (False, True)
+    for invalid in (False, True)
+}
+"""How an answer begins that the model is not sure of, and one in which a number is NaN or infinite."""
 GOOD = header_block((b"grpc-status", b"0"))
 _REFUSAL = header_block((b":status", b"200"), _TYPE)
 

@@ -15,7 +15,7 @@ from ..runtime.runner import Results
 from .grpc_calls import (
     GOOD,
     HEAD,
-    HEAD_UNSURE,
+    MARKED,
     Message,
     Reader,
     Size,
@@ -125,7 +125,7 @@ class ModelInfer(_GrpcInference):
 
     def tell(self, response: Any) -> None:
         """As the call's only message."""
-        self._stream.answer(HEAD_UNSURE if self.unsure else HEAD, framed(response), GOOD)
+        self._stream.answer(MARKED[self.unsure > 0, self.invalid], framed(response), GOOD)
 
     def refuse(self, error: RequestError) -> None:
         """As the call's status."""

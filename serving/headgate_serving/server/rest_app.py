@@ -29,6 +29,7 @@ _HEADER_LENGTH = b"inference-header-content-length"
 _BINARY = b"content-type: application/octet-stream\r\ninference-header-content-length: %d\r\n"
 _LOW_CONFIDENCE = {"low_confidence": True}
 _LOW_CONFIDENCE_HEADER = f"{contract.LOW_CONFIDENCE_HEADER}: true\r\n".encode()
+_INVALID_HEADER = f"{contract.INVALID_HEADER}: true\r\n".encode()
 _RETRY = b"retry-after: 1\r\n"
 
 
@@ -169,6 +170,8 @@ class _Inference(Inference):
         headers = JSON if encoded.header_length is None else _BINARY % encoded.header_length
         if self.unsure:
             headers += _LOW_CONFIDENCE_HEADER
+        if self.invalid:
+            headers += _INVALID_HEADER
         return Answer(200, headers, encoded.body)
 
     def refuse(self, error: RequestError) -> None:

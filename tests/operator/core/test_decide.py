@@ -536,6 +536,17 @@ def test_a_ladder_is_climbed_step_by_step() -> None:
     assert held[50] >= 10
 
 
+def test_a_candidate_whose_input_was_renamed_is_rolled_back_and_the_message_says_why() -> None:
+    world = serving(rollout={"riskBudget": 20})
+    world.ask("v2", Behaviour(refusing=1.0))
+    rollout = rollout_of(world.until("RollingBack", limit=60).status)
+    assert rollout.reason == "ErrorsHigher"
+    refused = rollout.candidateRequests
+    assert 0 < refused <= 100
+    assert f"{refused} of {refused} (100.00 %) attempts on the candidate failed" in rollout.message
+    assert f"of them {refused} refused or invalid where stable v1 answered" in rollout.message
+
+
 def test_a_ladder_does_not_save_a_bad_candidate() -> None:
     world = serving(rollout={"steps": [{"weight": 50, "hold": "1h"}]})
     world.ask("v2", BAD)

@@ -1,4 +1,5 @@
 import json
+from itertools import product
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headgate.api import contract
 from headgate.api.policy import Fallback, Policy, StaticAnswer, StaticOutput
 from headgate_serving.router.envoy.config import Documents, Layout, bootstrap_document, names, render
 from headgate_serving.router.envoy.config.budget import LATENCY_EDGES_MS, candidate_try_ms, latency_edges, stable_try_ms
@@ -193,6 +195,17 @@ def test_only_unsure_answers_that_are_a_fallbacks_matter_are_tried_again() -> No
     for unsure in (False, True):
         documents = render(with_policy(split(100), fallback=Fallback((), SAFE, unsure)), {})
         assert ("retriable-headers" in retry_of(documents, NAMES[0])) is unsure
+
+
+def test_refusals_and_invalid_answers_are_tried_again_of_a_candidate_alone() -> None:
+    for fallback, retry in product((Fallback(), Fallback((), SAFE)), (True, False)):
+        documents = render(with_policy(split(100), fallback=fallback, retry_on_stable=retry), {})
+        tried_again = {
+            name for name, cluster in documents.clusters.items() if contract.REJECTED_HEADER in json.dumps(cluster)
+        }
+        kinds = ["assigned=true", "uncounted", "grpc/assigned=true", "grpc/uncounted"]
+        kinds += ["testers", "grpc/testers"] if fallback else []
+        assert tried_again == ({f"{NAMES[1]}/{kind}" for kind in kinds} if retry else set())
 
 
 def test_questions_about_a_model_and_streams_have_no_fallback() -> None:

@@ -124,14 +124,20 @@ async def test_an_error_of_both_is_an_error_whenever_they_find_out(router: Route
 
 
 @pytest.mark.parametrize("behaviour", [Code.INVALID_ARGUMENT, "late refusal"])
-async def test_what_the_client_did_wrong_is_not_tried_again(router: Router, users: Users, behaviour: Behaviour) -> None:
+async def test_what_the_client_did_wrong_stable_is_the_last_to_say(
+    router: Router, users: Users, behaviour: Behaviour
+) -> None:
     stable, candidate = pair(behaviour)
+    stable.behaviour = behaviour
     async with serving_grpc(stable, candidate):
         await follow(router, stable, candidate, 100.0)
         answer = await users.ask()
-    assert (answer.code, answer.text) == (Code.INVALID_ARGUMENT, f"{candidate.name} does not want to")
-    assert stable.requests == 0
-    assert attempts(router, candidate, "rq_success") == 1
+        assert (stable.requests, candidate.requests) == (1, 1)
+        await follow(router, stable, candidate, 0.0)
+        again = await users.ask()
+    for each in (answer, again):
+        assert (each.code, each.text) == (Code.INVALID_ARGUMENT, f"{stable.name} does not want to")
+    assert (stable.requests, candidate.requests) == (2, 1)
 
 
 async def test_a_stable_that_hangs_is_given_up_when_the_budget_is_spent(router: Router, users: Users) -> None:

@@ -3,6 +3,7 @@
 The risk budget and the size of the next weight follow from the same counts, see `core.phases`.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from headgate.api.quantities import fraction
@@ -35,9 +36,14 @@ class Errors(RateSignal[AttemptBlock]):
     def alone(self, state: RateState, block: AttemptBlock | None, spec: Spec, stable_rate: float) -> RateState:
         return rate.fold_alone(state, block or AttemptBlock(), fraction(self.margin(spec)), stable_rate)
 
+    def counts(self, state: RateState) -> Mapping[str, float]:
+        return {**super().counts(state), "candidateRejections": state.candidateRejections}
+
     def summary(self, state: RateState, stable: str) -> str:
+        rejected = state.candidateRejections
+        why = f", of them {rejected} refused or invalid where {stable} answered" if rejected else ""
         return (
-            f"{share(state.candidateFailures, state.candidateAttempts)} attempts on the candidate failed, "
+            f"{share(state.candidateFailures, state.candidateAttempts)} attempts on the candidate failed{why}, "
             f"{share(state.stableFailures, state.stableAttempts)} on {stable}"
         )
 

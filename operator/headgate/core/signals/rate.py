@@ -33,6 +33,8 @@ class RateState:
     candidateFailures: int = 0  # noqa: N815
     stableAttempts: int = 0  # noqa: N815
     stableFailures: int = 0  # noqa: N815
+    candidateRejections: int = 0  # noqa: N815
+    """Of the candidate's bad answers those that were refusals, or invalid, where stable gave a good answer."""
     logHarm: float = 0.0  # noqa: N815
     logSafe: float = 0.0  # noqa: N815
     logWorse: float = 0.0  # noqa: N815
@@ -105,7 +107,7 @@ def fold(state: RateState, block: AttemptBlock, margin: float, ceiling: float, s
 
     `margin` is a difference of rates; `ceiling` the ln e-value that decides.
     """
-    return _stored(state, rates.fold(state_of(state), block.counts, margin, ceiling, seconds))
+    return _stored(_with_rejections(state, block), rates.fold(state_of(state), block.counts, margin, ceiling, seconds))
 
 
 def settled(state: RateState) -> RateState:
@@ -115,7 +117,11 @@ def settled(state: RateState) -> RateState:
 
 def fold_alone(state: RateState, block: AttemptBlock, margin: float, rate: float) -> RateState:
     """The evidence after a block in which only the candidate served, against stable's earlier `rate`."""
-    return _stored(state, rates.fold_alone(state_of(state), block.counts, margin, rate))
+    return _stored(_with_rejections(state, block), rates.fold_alone(state_of(state), block.counts, margin, rate))
+
+
+def _with_rejections(state: RateState, block: AttemptBlock) -> RateState:
+    return replace(state, candidateRejections=state.candidateRejections + block.candidate_rejections)
 
 
 def cost(state: RateState) -> float:

@@ -84,12 +84,16 @@ class AttemptBlock:
     candidate_failures: int = 0
     stable_attempts: int = 0
     stable_failures: int = 0
+    candidate_rejections: int = 0
+    """Those of the candidate's bad answers that it refused or answered invalidly, where stable gave a good one."""
 
     def __post_init__(self) -> None:
         for version in ("candidate", "stable"):
             attempts, failures = getattr(self, f"{version}_attempts"), getattr(self, f"{version}_failures")
             if not 0 <= failures <= attempts:
                 raise ValueError(f"a block with {failures} bad answers in {attempts} attempts on {version}")
+        if not 0 <= self.candidate_rejections <= self.candidate_failures:
+            raise ValueError(f"a block with {self.candidate_rejections} of {self.candidate_failures} answers rejected")
 
     @property
     def counts(self) -> Counts:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from headgate.core.dataplane.envoy import EnvoyDataPlane
-from headgate.core.dataplane.envoy.series import ANSWERED, ANSWERED_WITHIN
+from headgate.core.dataplane.envoy.series import ANSWERED, ANSWERED_WITHIN, REFUSED
 from headgate.core.model import BaselineRate
 from headgate.core.signals.signal import Comparison
 from headgate.core.statistics.counters import Series
@@ -184,3 +184,12 @@ def test_the_time_of_nearly_all_answers_is_the_first_edge_that_holds_them() -> N
     assert history.time_of(0.99) == 25.0
     assert history.time_of(1.0) is None, "the last of them was later than the last edge"
     assert EnvoyDataPlane().history([], CURSOR, WHO).time_of(0.99) is None
+
+
+def test_refusals_are_nobodys_attempts() -> None:
+    """Each pod has its share of them, for nobody says of which they were."""
+    pods = [*pod("10.0.0.1", flat(6), flat(1)), *pod("10.0.0.2", flat(2), flat(0))]
+    found = before([*pods, counter(REFUSED, flat(4))], CURSOR, WHO)
+    assert (found.attempts, found.failures) == (900 * (8 - 4 + 1), 900)
+    more = before([*pods, counter(REFUSED, flat(90))], CURSOR, WHO)
+    assert (more.attempts, more.failures) == (900, 900)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.core.dataplane.envoy import EnvoyDataPlane
+from headgate.core.dataplane.envoy.series import REFUSED, REJECTED
 from headgate.core.model import MetricsUnavailable, NoNewSamples, Reading
 from headgate.core.readings import new_samples
 from headgate.core.signals.signal import Comparison
@@ -94,6 +95,53 @@ def test_attempts_of_all_routers_and_pods_add_up() -> None:
 
 def test_attempts_of_other_revisions_do_not_count() -> None:
     assert read([*ROUTED, endpoints("rq_error", "fraud-cccccccc", 0, 99)]).attempts == AttemptBlock(10, 3, 92, 2)
+
+
+def rejected(reason: str, outcome: str, number: int, **labels: Any) -> Series:
+    return counter(REJECTED, CANDIDATE, 0, number, **{"reason": reason, "outcome": outcome}, **labels)
+
+
+def test_what_the_candidate_refused_and_stable_answered_has_failed() -> None:
+    """Envoy counts it as an error by itself; how many of the errors it was is for people."""
+    found = read([*ROUTED, rejected("refusal", "answered", 1), rejected("invalid", "answered", 1)])
+    assert found.attempts == AttemptBlock(10, 3, 92, 2, candidate_rejections=2)
+
+
+def test_what_stable_refused_or_failed_as_well_is_no_attempt_of_the_candidate() -> None:
+    assert read([*ROUTED, rejected("refusal", "undecided", 2)]).attempts == AttemptBlock(8, 1, 92, 2)
+    assert read([*ROUTED, rejected("invalid", "undecided", 1)]).attempts == AttemptBlock(9, 2, 92, 2)
+
+
+def test_an_answer_that_is_invalid_on_both_has_not_failed() -> None:
+    """As stable's own, which nobody is asked about: a model that means its NaN is judged by the rest."""
+    assert read([*ROUTED, rejected("invalid", "alike", 2)]).attempts == AttemptBlock(10, 1, 92, 2)
+
+
+def test_a_refusal_that_its_user_got_is_no_attempt_of_either() -> None:
+    refused = [counter(REFUSED, STABLE, 10, 30), counter(REFUSED, CANDIDATE, 0, 4)]
+    assert read([*ROUTED, *refused]).attempts == AttemptBlock(6, 3, 72, 2)
+    assert read([*ROUTED, counter(REFUSED, "", 0, 4)]).attempts == AttemptBlock(10, 3, 92, 2)
+
+
+def test_rejections_of_others_do_not_count() -> None:
+    theirs = [
+        counter(REJECTED, revision, 0, 2, reason="refusal", outcome=outcome)
+        for revision in (STABLE, "fraud-cccccccc")
+        for outcome in ("answered", "undecided")
+    ]
+    assert read([*ROUTED, *theirs]).attempts == AttemptBlock(10, 3, 92, 2)
+
+
+@given(st.integers(0, 20), st.integers(0, 20), st.integers(0, 20), st.integers(0, 200), st.integers(0, 20))
+def test_a_scrape_between_an_attempt_and_its_outcome_makes_no_impossible_block(
+    undecided: int, alike: int, answered: int, by_stable: int, by_candidate: int
+) -> None:
+    more = [rejected("refusal", "undecided", undecided), rejected("invalid", "alike", alike)]
+    more += [rejected("refusal", "answered", answered)]
+    more += [counter(REFUSED, STABLE, 0, by_stable), counter(REFUSED, CANDIDATE, 0, by_candidate)]
+    found = read([*ROUTED, *more]).attempts
+    assert 0 <= found.candidate_rejections <= found.candidate_failures <= found.candidate_attempts <= 10
+    assert 0 <= found.stable_failures <= found.stable_attempts <= 92
 
 
 def test_without_the_routers_counters_we_are_blind() -> None:

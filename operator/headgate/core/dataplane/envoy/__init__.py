@@ -15,12 +15,15 @@ from headgate.core.dataplane.envoy.history import EnvoyHistory
 from headgate.core.dataplane.envoy.network import network_policies, unwanted_policies
 from headgate.core.dataplane.envoy.published import published_state
 from headgate.core.dataplane.envoy.router import router_manifests, router_name
-from headgate.core.dataplane.envoy.series import ANSWERED, ANSWERED_WITHIN, ERRORS, SUCCESSES, UPTIME
+from headgate.core.dataplane.envoy.series import ANSWERED, ANSWERED_WITHIN, ERRORS, REFUSED, REJECTED, SUCCESSES, UPTIME
 from headgate.core.model import MetricsUnavailable, NoNewSamples, Observation, Workload
 from headgate.core.signals.signal import Comparison
 from headgate.core.statistics.counters import Series
 
-_COUNTED = (SUCCESSES, ERRORS, ANSWERED, ANSWERED_WITHIN, contract.RUNTIME_READY, UPTIME, contract.STARTED)
+_COUNTED = (
+    *(SUCCESSES, ERRORS, ANSWERED, ANSWERED_WITHIN, REFUSED, REJECTED),
+    *(contract.RUNTIME_READY, UPTIME, contract.STARTED),
+)
 
 
 class EnvoyDataPlane(DataPlane):

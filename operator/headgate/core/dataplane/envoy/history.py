@@ -12,7 +12,7 @@ import numpy as np
 
 from headgate.api.contract import REVISION
 from headgate.core.dataplane.envoy.histogram import common_edges, edge_of, give_up_edge
-from headgate.core.dataplane.envoy.series import ANSWERED, ANSWERED_WITHIN, ERRORS, SUCCESSES
+from headgate.core.dataplane.envoy.series import ANSWERED, ANSWERED_WITHIN, ERRORS, REFUSED, SUCCESSES
 from headgate.core.model import BaselineRate
 from headgate.core.signals.signal import Comparison
 from headgate.core.statistics.counters import Series, gained_by_window, restarts, scrape_interval
@@ -36,7 +36,7 @@ class EnvoyHistory:
             return BaselineRate()
         pods = sorted({_pod(s) for s in stable if s.labels.get("__name__") in (SUCCESSES, ERRORS)})
         failed = _by_pod(stable, ERRORS, pods, edges)
-        attempts = _by_pod(stable, SUCCESSES, pods, edges) + failed
+        attempts = _without_refused(_by_pod(stable, SUCCESSES, pods, edges), stable, edges) + failed
         late = _late(stable, edges, self.compared)
         trials, errors, slow = float(attempts.sum()), float(failed.sum()), float(late.sum())
         span = float(edges[-1] - edges[0])
@@ -96,6 +96,17 @@ def _by_pod(series: Sequence[Series], name: str, pods: Sequence[str], edges: Flo
         if s.labels.get("__name__") == name:
             found[:, pods.index(_pod(s))] += gained_by_window(s.samples, edges, anew.get(s.target, ()))
     return found
+
+
+def _without_refused(answered: Floats, series: Sequence[Series], edges: Floats) -> Floats:
+    """Without the answers that were refusals: nobody says of which pods, so each has its share of them."""
+    refused, anew = np.zeros(len(edges) - 1), restarts(series)
+    for s in series:
+        if s.labels.get("__name__") == REFUSED:
+            refused += gained_by_window(s.samples, edges, anew.get(s.target, ()))
+    all_answered = answered.sum(axis=1)
+    kept = np.clip(1 - refused / np.maximum(all_answered, 1.0), 0.0, 1.0)
+    return np.asarray(answered * kept[:, None])
 
 
 def _late(series: Sequence[Series], edges: Floats, compared: Comparison) -> Floats:

@@ -4,6 +4,10 @@ Attempts are those that pods really had: `rq_success + rq_error` by pod, a rescu
 router gives up a candidate's attempt after a share of the time budget, so that stable can still rescue it, but
 waits for stable until the budget ends. To be fair, an answer of stable that took longer than that share counts
 against stable as well. Times are those of a version's own answers, so there is no rescue among them either.
+
+A request whose user got a refusal is nobody's attempt, for the client has to mend it. What a candidate refused, or
+answered with NaN, and stable answered is a failure, which the router counts by itself. Where stable said nothing good
+either the attempt is taken out again; but an answer that is invalid on both is one that has not failed.
 """
 
 from collections import Counter, defaultdict
@@ -11,10 +15,10 @@ from collections.abc import Iterable
 from functools import cached_property
 from statistics import median
 
-from headgate.api.contract import BASELINE, REVISION, RUNTIME_READY, SHADOW_PAIRS
+from headgate.api.contract import BASELINE, REVISION, RUNTIME_READY, SHADOW_PAIRS, Rejection
 from headgate.core.dataplane import Read
 from headgate.core.dataplane.envoy.histogram import common_edges, edge_of, give_up_edge, slow_edge
-from headgate.core.dataplane.envoy.series import ANSWERED, ANSWERED_WITHIN, ERRORS, SUCCESSES
+from headgate.core.dataplane.envoy.series import ANSWERED, ANSWERED_WITHIN, ERRORS, REFUSED, REJECTED, SUCCESSES
 from headgate.core.model import MetricsUnavailable, NoNewSamples
 from headgate.core.signals.signal import Comparison, PairBlock, Samples, SlowAnswers
 from headgate.core.statistics.counters import TARGET_POD, Increment, Series, read_since, scrape_interval
@@ -28,14 +32,19 @@ class EnvoySamples(Samples):
     """By the counters of Envoy and of the agents beside it."""
 
     def attempts(self) -> AttemptBlock:
-        gained, who = self._gained, self.compared
-        stable_attempts = gained[SUCCESSES, who.stable, None] + gained[ERRORS, who.stable, None]
+        gained, who, rejected = self._gained, self.compared, self._rejected
         late = _answers(gained, who.stable, None) - _answers(gained, who.stable, self._give_up)
+        undecided = rejected[Rejection.UNDECIDED]
+        failures = gained[ERRORS, who.candidate, None] - undecided - rejected[Rejection.ALIKE]
+        attempts = self._attempted(who.candidate) - undecided
+        stable_attempts, stable_failures = self._attempted(who.stable), gained[ERRORS, who.stable, None] + max(0, late)
+        # A scrape may have come after the router counted an attempt, and before it knew whose fault the failure was.
         return AttemptBlock(
-            candidate_attempts=gained[SUCCESSES, who.candidate, None] + gained[ERRORS, who.candidate, None],
-            candidate_failures=gained[ERRORS, who.candidate, None],
-            stable_attempts=stable_attempts,
-            stable_failures=min(stable_attempts, gained[ERRORS, who.stable, None] + max(0, late)),
+            candidate_attempts=max(0, attempts),
+            candidate_failures=min(max(0, failures), max(0, attempts)),
+            stable_attempts=max(0, stable_attempts),
+            stable_failures=min(max(0, stable_attempts), stable_failures),
+            candidate_rejections=min(max(0, failures), max(0, attempts), rejected[Rejection.ANSWERED]),
         )
 
     def slow_answers(self) -> SlowAnswers | None:
@@ -59,6 +68,21 @@ class EnvoySamples(Samples):
             if whose == (SHADOW_PAIRS, self.compared.candidate, self.compared.stable):
                 counted[i.labels.get("agree", "")] += i.gained
         return PairBlock(counted["yes"] + counted["no"] + counted["error"], counted["yes"], counted["error"])
+
+    def _attempted(self, revision: str) -> int:
+        """Attempts without those of which the user got a refusal."""
+        gained = self._gained
+        tried = gained[SUCCESSES, revision, None] + gained[ERRORS, revision, None]
+        return tried - gained[REFUSED, revision, None]
+
+    @cached_property
+    def _rejected(self) -> Counter[str]:
+        """What the candidate rejected and stable was asked, by outcome."""
+        found = Counter[str]()
+        for i in self.increments:
+            if (i.labels.get("__name__"), i.labels.get(REVISION)) == (REJECTED, self.compared.candidate):
+                found[i.labels.get(Rejection.OUTCOME, "")] += i.gained
+        return found
 
     @cached_property
     def _gained(self) -> _Gained:

@@ -1,12 +1,17 @@
-"""What Envoy's log says about requests: a line of JSON each. No payload, no query string, no address, no credentials.
+"""What Envoy says about requests when they end: a line of JSON each, and what is counted of them all.
 
-`bootstrap` puts it at the inference listener.
+No payload, no query string, no address, no credentials is in a line.
+
+`bootstrap` puts both at the inference listener.
 """
 
+from itertools import pairwise
 from typing import Any
 
 from headgate.api import contract
+from headgate.api.contract import Rejection
 from headgate_serving.router.envoy.config import names
+from headgate_serving.router.envoy.config.response_buffering import NO_REFUSALS, REFUSALS
 from headgate_serving.router.policy.protection import AccessLog
 
 _TYPE = "type.googleapis.com/envoy."
@@ -46,6 +51,62 @@ def access_log(which: AccessLog) -> dict[str, Any]:
             "log_format": {"json_format": FIELDS, "omit_empty_values": True},
         },
     }
+
+
+def outcome_counters(namespace: str, model: str) -> list[dict[str, Any]]:
+    """Who refused, and what stable said to what a candidate had refused or answered invalidly.
+
+    The router counts attempts when an answer begins; whose fault it was is known when the request ends. Each value of
+    a label is one that the router has made itself, so there are few.
+    """
+    whose = {contract.NAMESPACE: namespace, contract.MODEL: model}
+    said = {name: f"%DYNAMIC_METADATA({names.METADATA}:{name})%" for name in _SAID}
+    pod = {contract.REVISION: f"%UPSTREAM_METADATA({names.METADATA}:counted)%"}
+    return [
+        _counter(contract.REFUSED, _refused(), whose | pod),
+        _counter(contract.REJECTED, _rejected_and_tried_again(), whose | said),
+    ]
+
+
+_SAID = (contract.REVISION, Rejection.REASON, Rejection.OUTCOME)
+
+
+def _counter(series: str, wanted: dict[str, Any], labels: dict[str, str]) -> dict[str, Any]:
+    prefix, name = series.split("_", maxsplit=1)
+    tags = [{"name": label, "value_format": value} for label, value in labels.items()]
+    return {
+        "name": "envoy.access_loggers.stats",
+        "filter": wanted,
+        "typed_config": {
+            "@type": _TYPE + "extensions.access_loggers.stats.v3.Config",
+            "stats_scope": {"prefix": prefix},
+            "counters": [{"stat": {"name": name, "tags": tags}, "value_fixed": 1}],
+        },
+    }
+
+
+def _rejected_and_tried_again() -> dict[str, Any]:
+    """A filter for requests of which a cluster's script has said what they came to, and that were tried twice: Envoy
+    does not keep all requests for that."""
+    said = {"filter": names.METADATA, "path": [{"key": Rejection.OUTCOME}], "value": {"present_match": True}}
+    tries = {
+        "name": "envoy.access_loggers.extension_filters.cel",
+        "typed_config": {
+            "@type": _TYPE + "extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+            "expression": "upstream.request_attempt_count > 1u",
+        },
+    }
+    # The cheap one first: it is asked of all requests.
+    wanted = [{"metadata_filter": {"matcher": said, "match_if_key_not_found": False}}, {"extension_filter": tries}]
+    return {"and_filter": {"filters": wanted}}
+
+
+def _refused() -> dict[str, Any]:
+    """A filter for requests whose user got a refusal: see `response_buffering`."""
+    edges = [399, *NO_REFUSALS, 500]
+    by_http = [status_between(low + 1, high - 1) for low, high in pairwise(edges)]
+    by_call = {"and_filter": {"filters": [IS_GRPC, {"grpc_status_filter": {"statuses": list(REFUSALS)}}]}}
+    return {"or_filter": {"filters": [*by_http, by_call]}}
 
 
 def status_between(lowest: int, highest: int) -> dict[str, Any]:

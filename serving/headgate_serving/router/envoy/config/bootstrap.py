@@ -6,7 +6,7 @@ The agent calls `bootstrap_document`.
 from typing import Any
 
 from headgate_serving.router.envoy.config import headers, names
-from headgate_serving.router.envoy.config.access_log import IS_GRPC, access_log, status_between
+from headgate_serving.router.envoy.config.access_log import IS_GRPC, access_log, outcome_counters, status_between
 from headgate_serving.router.envoy.config.authentication import authentication_filter
 from headgate_serving.router.envoy.config.budget import latency_edges
 from headgate_serving.router.envoy.config.clusters import fallback_cluster
@@ -62,7 +62,7 @@ def bootstrap_document(
         "admin": {"address": {"pipe": {"path": str(layout.admin_socket), "mode": 0o600}}},
         "dynamic_resources": {"cds_config": from_agent()},
         "static_resources": {
-            "listeners": [_inference_listener(layout, protection), _metrics_listener(layout)],
+            "listeners": [_inference_listener(namespace, model, layout, protection), _metrics_listener(layout)],
             "clusters": [
                 pipe_cluster(ADMIN, layout.admin_socket),
                 pipe_cluster(AGENT, layout.agent_socket),
@@ -84,7 +84,7 @@ def bootstrap_document(
     }
 
 
-def _inference_listener(layout: Layout, protection: Protection) -> dict[str, Any]:
+def _inference_listener(namespace: str, model: str, layout: Layout, protection: Protection) -> dict[str, Any]:
     who = [authentication_filter()] if protection.authentication else []
     listener = _listener(
         "inference",
@@ -95,7 +95,7 @@ def _inference_listener(layout: Layout, protection: Protection) -> dict[str, Any
             "rds": {"route_config_name": ROUTES, "config_source": from_agent()},
             "http_filters": [*who, _RATE_LIMIT, _TRY_TIMEOUT, copying_filter(), _ROUTER],
             "local_reply_config": _local_replies(),
-            "access_log": [access_log(protection.access_log)],
+            "access_log": [access_log(protection.access_log), *outcome_counters(namespace, model)],
             **headers.from_clients(),
             "normalize_path": True,
             "merge_slashes": True,

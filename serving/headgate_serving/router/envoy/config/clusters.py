@@ -5,7 +5,7 @@ whatever its role is: Envoy replaces a cluster whose definition changes, and wit
 connections. So a promotion changes only aggregates and routes.
 """
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from itertools import product
 from typing import Any
 
@@ -81,6 +81,7 @@ def endpoint_document(service: str, endpoints: Iterable[Endpoint], asked: Set[En
     metadata: dict[str, Any] = {names.METADATA: {"revision": revision}}
     if kind == "attempts":
         metadata["envoy.lb"] = {"canary": True}
+        metadata[names.METADATA]["counted"] = revision
     places = [(pod, pod.port if protocol == "http" else pod.grpc_port) for pod in endpoints]
     # What a pod failed before it was ready is forgotten: with another place it is a new one to Envoy.
     last_resort = any(pod.state is State.UNREADY for pod in asked)
@@ -181,9 +182,12 @@ def _aggregate(
     if len(behind) == 1:
         retries, options = STABLE_RETRIES, {"retry_policy": _retry_elsewhere()}
     elif intent.policy.retry_on_stable or not rescued:
-        options = {"retry_policy": _retry_on_next(len(behind) - 1, unsure=fallback.on_low_confidence)}
+        marks = [contract.LOW_CONFIDENCE_HEADER] if fallback.on_low_confidence else []
+        marks += [contract.REJECTED_HEADER] if rescued and kind != "streams" else []
+        options = {"retry_policy": _retry_on_next(len(behind) - 1, marks)}
         if kind != "streams":
-            options["http_filters"] = response_buffering()
+            candidate = target.revision if rescued else None
+            options["http_filters"] = response_buffering(candidate, counted=kind == "assigned=true")
     return {
         "@type": _TYPE + "config.cluster.v3.Cluster",
         "name": str(names.Cluster(target.revision, kind, protocol)),
@@ -202,16 +206,16 @@ def _aggregate(
     }
 
 
-def _retry_on_next(steps: int, *, unsure: bool) -> dict[str, Any]:
+def _retry_on_next(steps: int, marks: Sequence[str]) -> dict[str, Any]:
     """Whatever a version fails, the next in line answers, `steps` times: stable for a candidate, a fallback for stable.
 
     Inference is a pure function, so a second try is harmless. When a try has failed for being late is said in the
-    routes: Envoy doesn't look for it here. With `unsure`, the next is asked as well where a model is not sure.
+    routes: Envoy doesn't look for it here. The next is asked as well where an answer has one of the headers `marks`.
     """
-    more = {"retriable_headers": [{"name": contract.LOW_CONFIDENCE_HEADER, "present_match": True}]} if unsure else {}
+    more = {"retriable_headers": [{"name": mark, "present_match": True} for mark in marks]} if marks else {}
     return {
         "retry_on": "5xx,reset,connect-failure,refused-stream,retriable-status-codes,"
-        "unavailable,internal,resource-exhausted" + (",retriable-headers" if unsure else ""),
+        "unavailable,internal,resource-exhausted" + (",retriable-headers" if marks else ""),
         "retriable_status_codes": [TOO_MANY_REQUESTS],
         **more,
         "num_retries": steps,

@@ -96,6 +96,7 @@ def stats_matcher() -> dict[str, Any]:
     regexes = (
         rf"^cluster\.[^.]+/(attempts|rescue)\.({pods})$",
         rf"^cluster\.[^.]+/assigned=true\.({users})$",
+        r"^inference\.(refused|rejected)\..+$",
         r"^http\.inference\.(downstream_rq_[1-5]xx|downstream_(rq|cx)_active)$",
         r"^(cluster_manager\.warming_clusters|listener_manager\.workers_started)$",
         r"^(cluster_manager\.cds|http\.inference\.rds\.headgate)\.(version_text|update_rejected)$",

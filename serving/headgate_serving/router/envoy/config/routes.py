@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from headgate.api import contract
 from headgate.api.policy import Match, RateLimit, Selector
 from headgate_serving.router.envoy.config import headers, names
 from headgate_serving.router.envoy.config.authentication import EXEMPT
@@ -104,7 +105,7 @@ def route_document(intent: Intent) -> dict[str, Any]:
             }
         ],
         # Between Envoy and the agent.
-        "response_headers_to_remove": ["x-envoy-upstream-service-time", headers.FINAL],
+        "response_headers_to_remove": ["x-envoy-upstream-service-time", headers.FINAL, contract.REJECTED_HEADER],
         "response_headers_to_add": headers.of_answers(f"%UPSTREAM_METADATA({names.METADATA}:revision)%"),
     }
 
