@@ -18,7 +18,7 @@ from headgate.api.status import Rollout, Status
 from headgate.core.children import component_of, last_words, problem_of
 from headgate.core.manifests.disk import Disk
 from headgate.core.manifests.metadata import Manifest, container_security, metadata, pod_security, pull_secrets
-from headgate.core.model import Observation, Problem, RevisionView
+from headgate.core.model import Observation, Problem, RevisionView, Workload
 from headgate.core.revision_pods import ARTIFACT_FOLDER, BASELINE_FOLDER, MOUNTS, fetcher, placed, volumes
 
 FILES = ("samples.json", "profile.json", "evaluation.json")
@@ -139,11 +139,13 @@ def _pod(o: Observation, view: RevisionView) -> Manifest:
 
 def _arguments(o: Observation, view: RevisionView) -> Sequence[str]:
     argument, baseline = contract.PreflightArgument, view.status.baseline
+    # A stable whose pods are gone must not keep out the version that is to mend it.
+    answers = baseline is not None and o.workloads.get(baseline.revision, Workload()).ready > 0
     wanted = o.spec.rollout.preflight
     return [
         *(argument.MODEL, o.name),
         *(argument.CANDIDATE, _url(o, view.name)),
-        *((argument.STABLE, _url(o, baseline.revision)) if baseline else ()),
+        *((argument.STABLE, _url(o, baseline.revision)) if baseline and answers else ()),
         *(argument.ARTIFACT, ARTIFACT_FOLDER),
         *((argument.BASELINE, BASELINE_FOLDER) if baseline else ()),
         *(argument.TIMEOUT, f"{seconds(o.spec.traffic.timeout):g}"),

@@ -74,16 +74,21 @@ def _further_margins(spec: Spec) -> Iterator[tuple[str, float]]:
             yield signal.name, fraction(margin)
 
 
-def _shadow(shadow: Shadow) -> ShadowPolicy:
+GOOD_ANSWERS = ShadowPolicy(fraction=None, min_pairs=1, min_agreement=None, seconds=120.0)
+"""What a spec that says nothing asks for."""
+
+
+def _shadow(shadow: Shadow) -> ShadowPolicy | None:
+    """Where answers have to agree. One that only asks for good answers is left out: it is over within seconds."""
+    if not (shadow.enabled and shadow.minAgreement):
+        return None
     part = fraction(shadow.fraction) if shadow.fraction else None
-    if shadow.minAgreement:
-        return ShadowPolicy(part, shadow.minPairs or MIN_PAIRS, fraction(shadow.minAgreement))
-    return ShadowPolicy(part, shadow.minPairs or 1, None, seconds(shadow.maxDuration))
+    return ShadowPolicy(part, shadow.minPairs or MIN_PAIRS, fraction(shadow.minAgreement))
 
 
 def policy_of(spec: Spec) -> Policy:
     """What the manifest says."""
-    rollout, shadow = spec.rollout, spec.rollout.shadow
+    rollout = spec.rollout
     return Policy(
         alpha=rollout.alpha,
         margin=fraction(rollout.margins.errors),
@@ -93,5 +98,5 @@ def policy_of(spec: Spec) -> Policy:
         steps=tuple((step.weight, seconds(step.hold)) for step in rollout.steps),
         retry_on_stable=spec.traffic.retryOnStable,
         margins={**Policy().margins, **dict(_further_margins(spec))},
-        shadow=_shadow(shadow) if shadow.enabled else None,
+        shadow=_shadow(rollout.shadow),
     )

@@ -182,6 +182,16 @@ def test_the_job_asks_both_versions_and_is_admitted_where_pods_are_restricted() 
     assert "headgate.dev/revision" not in job["spec"]["template"]["metadata"]["labels"], "it serves nobody"
 
 
+def test_a_stable_without_pods_is_not_asked() -> None:
+    world = looked_at(None)
+    world.ask("v2", Behaviour()).until("Preflight")
+    assert world.status.stable
+    world.crashed = frozenset({world.status.stable.revision})
+    (container,) = job_of(world)["spec"]["template"]["spec"]["containers"]
+    assert "--stable" not in container["args"]
+    assert "--baseline" in container["args"], "its samples are there all the same"
+
+
 def test_there_is_no_job_after_the_report() -> None:
     world = looked_at(None)
     assert not phases.is_looked_at(world.status)

@@ -77,7 +77,7 @@ def replay(
     longest: float = 200.0,
 ) -> tuple[Any, ...]:
     """One simulated rollout and the operator's on the same blocks: outcome, course, and the plan after each block."""
-    world = Replay(rollout=rollout, interval=traffic.scrape)
+    world = Replay(rollout={"shadow": {"enabled": False}, **rollout}, interval=traffic.scrape)
     behaviour = Behaviour(positive=None if traffic.prediction_shift is None else 0.1)
     world.ask("v1", behaviour).settled("Stable")
     world.ask("v2", behaviour)
