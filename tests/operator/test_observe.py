@@ -94,7 +94,7 @@ async def test_the_metrics_of_both_revisions_are_read_from_the_cursor_on(canary:
 @pytest.fixture
 def shadow() -> Scene:
     """A scene in which v2 gets copies."""
-    world = World(rollout={"shadow": {}}).ask("v1").settled("Stable")
+    world = World(rollout={"shadow": {"minAgreement": "98%"}}).ask("v1").settled("Stable")
     world.ask("v2").until("Shadow")
     return Scene(world)
 

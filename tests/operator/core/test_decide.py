@@ -30,6 +30,9 @@ from world import DIGEST, Behaviour, World, budget_of, candidate_of, rollout_of,
 
 GOOD, BAD = Behaviour(), Behaviour(failing=0.1)
 
+AGREEING = {"shadow": {"fraction": "10%", "minAgreement": "98%"}}
+"""A shadow that takes some looks, for it waits for 500 pairs."""
+
 
 def serving(first: str = "v1", behaviour: Behaviour = GOOD, **world: Any) -> World:
     """A world in which the first version is live."""
@@ -148,7 +151,9 @@ def test_what_is_known_of_stable_opens_the_canarys_evidence() -> None:
     world.ask("v2")
     evidence = rollout_of(world.until("Canary").status).evidence
     assert signals(evidence).errors.history == [5000, 20, 3.5]
-    assert signals(evidence).weights == pytest.approx({"errors": 0.6 / 0.85, "predictions": 0.25 / 0.85}, abs=1e-5)
+    assert signals(evidence).weights == pytest.approx(
+        {"errors": 0.6 / 1.1, "predictions": 0.25 / 1.1, "shadow": 0.25 / 1.1}, abs=1e-5
+    )
     assert (signals(evidence).errors.stableAttempts, signals(evidence).latency) == (0, None)
 
 
@@ -373,7 +378,7 @@ def test_by_old_samples_no_rollout_goes_on_but_it_can_end(phase: str) -> None:
 
 def test_a_shadow_does_not_end_by_old_pairs() -> None:
     world = serving()
-    world.rollout = {"shadow": {"fraction": "10%"}}
+    world.rollout = AGREEING
     world.ask("v2").until("Shadow")
     world.unread = True
     assert all(plan.status.phase == "Shadow" for plan in world.looks(60, seconds=10))
@@ -909,19 +914,19 @@ def test_a_budget_does_not_forget_what_was_spent_when_evidence_begins_anew() -> 
 
 
 def test_latency_that_is_taken_out_and_put_back_keeps_its_share_of_alpha() -> None:
-    world = serving(rollout=LATENCY | {"shadow": {}})
+    world = serving(rollout=LATENCY | AGREEING)
     world.ask("v2", Behaviour(slow=0.9)).until("Shadow")
     weights = signals(rollout_of(world.status).evidence).weights
-    world.rollout = {"shadow": {}}
+    world.rollout = AGREEING
     world.ask("v2").look()
-    world.rollout = LATENCY | {"shadow": {}}
+    world.rollout = LATENCY | AGREEING
     world.ask("v2").look()
     assert signals(rollout_of(world.status).evidence).weights == weights
     assert rollout_of(world.until("RollingBack").status).reason == "LatencyHigher"
 
 
 def test_a_spec_that_flips_during_a_shadow_begins_with_a_reading_of_its_own() -> None:
-    world = serving(rollout={"shadow": {}})
+    world = serving(rollout=AGREEING)
     world.ask("v2").until("Shadow")
     weights = signals(rollout_of(world.status).evidence).weights
     world.ask("v3").look()

@@ -37,7 +37,7 @@ def samples(world: World) -> dict[str, Any]:
 def test_each_version_has_the_sample_of_its_own_engine_in_every_phase(
     stable: bool, candidate: bool, expected: dict[str, Any]
 ) -> None:
-    world = serving(stable, shadow={"fraction": "20%", "minPairs": 500})
+    world = serving(stable, shadow={"fraction": "20%", "minPairs": 500, "minAgreement": "98%"})
     assert samples(world) == {"v1": expected["v1"]}
     world.ask(**asked("v2", candidate))
     for phase in ("Shadow", "Canary", "Promoting", "Soaking"):

@@ -102,10 +102,10 @@ def test_too_few_pairs_open_no_canary_and_no_data_is_not_bad_data() -> None:
 def test_a_spec_that_asks_for_it_no_more_goes_on_to_the_canary_and_another_fraction_is_followed() -> None:
     world = serving(minPairs=100_000).ask("v2")
     world.until("Shadow")
-    world.rollout = {"shadow": {"fraction": "0.01%", "minPairs": 100_000}}
+    world.rollout = {"shadow": SHADOW["shadow"] | {"fraction": "0.01%", "minPairs": 100_000}}
     world.ask("v2").looks(2)
     assert (world.status.phase, world.status.traffic[-1].shadow) == ("Shadow", 0.1)
-    world.rollout = {}
+    world.rollout = {"shadow": {"enabled": False}}
     world.ask("v2").until("Canary", limit=3)
     assert "shadow" in signals(rollout_of(world.status).evidence).weights
 
