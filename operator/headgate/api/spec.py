@@ -326,8 +326,8 @@ class ShadowOutput(SpecModel):
 class Shadow(SpecModel):
     """Ask the candidate what users ask stable, and compare the answers, before anyone gets its answers.
 
-    A candidate goes that fails requests which stable answers, or leaves out what stable's answers have. With
-    minAgreement it also has to give the same answers.
+    A candidate goes that fails requests which stable answers, leaves out what stable's answers have, or gives most
+    rows another label. With minAgreement it has to give the same answers.
     """
 
     enabled: bool = True
@@ -339,7 +339,7 @@ class Shadow(SpecModel):
     minPairs: Annotated[int, Field(ge=1, le=1_000_000)] | None = None  # noqa: N815
     """So many requests have to be compared at least. Without it: 500 with minAgreement, else as many as it takes."""
     minAgreement: Agreement | None = None  # noqa: N815
-    """Part of the requests that both versions have to answer alike. Without it, it is only told how many they are."""
+    """Part of the requests that both versions have to answer alike. Without it half of them need the same labels."""
     tolerance: Tolerance = 0.01
     """Floating outputs a and b are alike if they differ by at most this times max(1, |a|, |b|)."""
     outputs: Annotated[list[ShadowOutput], Field(max_length=50)] = []

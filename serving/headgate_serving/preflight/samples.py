@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from ..artifact.digest import SAMPLES
-from ..codec.lenient import Tensors
+from ..codec.lengths import Lengths
+from ..codec.lenient import Tensor, Tensors
 from .endpoint import Reply, not_finite
 from .findings import Findings, NothingToCheck, shown
 from .golden import Sample, Samples, SamplesInvalid, Tolerance
@@ -52,11 +53,12 @@ def _of_stable(candidate: Asked, stable: Asked, theirs: Samples, findings: Findi
     """Those that fit the candidate's inputs; what does not is a matter of the schema."""
     here, there = candidate.told, stable.told
     fitting = [one for one in theirs.samples if here is None or here.takes(one.request)]
+    shapes = _Shapes(theirs.samples)
     others = 0
     for sample in fitting:
         findings.count("stableSamples")
         reply = candidate.endpoint.infer(sample.request)
-        text = unanswered(reply, sample.outputs, comparable(sample.outputs, here, there))
+        text = unanswered(reply, sample, comparable(sample.outputs, here, there), shapes)
         if text:
             findings.count("stableWrong")
             findings.wrong.append(f"stable's sample of row {shown(sample.row, 20)}: {text}")
@@ -67,6 +69,23 @@ def _of_stable(candidate: Asked, stable: Asked, theirs: Samples, findings: Findi
         findings.notes.append(f"{others} of {len(fitting)} of stable's samples have another answer")
     else:
         findings.notes.append("none of stable's samples fits the inputs")
+
+
+class _Shapes:
+    """What stable's samples say of the shapes of its answers: which lengths are fixed, and which outputs have rows."""
+
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        self._lengths = Lengths()
+        self._not_by_row = set[str]()
+        for sample in samples:
+            self._lengths.learn(sample.outputs)
+            rows = next((one.values.shape[:1] for one in sample.request.values()), ())
+            self._not_by_row.update(name for name, one in sample.outputs.items() if one.shape[:1] != rows)
+
+    def differ(self, name: str, wanted: Tensor, found: Tensor) -> bool:
+        """Whether an answer has another shape, in a way that does not depend on what was asked."""
+        other_rows = name not in self._not_by_row and wanted.shape[:1] != found.shape[:1]
+        return other_rows or self._lengths.differ(name, wanted, found)
 
 
 def comparable(outputs: Iterable[str], here: Signature | None, there: Signature | None) -> list[str]:
@@ -81,15 +100,15 @@ def comparable(outputs: Iterable[str], here: Signature | None, there: Signature 
     ]
 
 
-def unanswered(reply: Reply, wanted: Tensors, names: Iterable[str]) -> str:
-    """What is wrong with a reply, whatever the answer is, beside an answer that is right."""
+def unanswered(reply: Reply, sample: Sample, names: Iterable[str], shapes: _Shapes) -> str:
+    """What is wrong with a reply, whatever the answer is, beside stable's."""
     if not reply.good:
         return reply.text
-    invalid = not_finite(reply.outputs)
+    wanted, invalid = sample.outputs, not_finite(reply.outputs)
     for name in names:
         if name not in reply.outputs:
             return f"the output {shown(name)} is missing"
-        if reply.outputs[name].shape != wanted[name].shape:
+        if shapes.differ(name, wanted[name], reply.outputs[name]):
             return f"{shown(name)} has the shape {list(reply.outputs[name].shape)}, not {list(wanted[name].shape)}"
         if name in invalid and name not in not_finite(wanted):
             return f"{shown(name)} is NaN or infinite"

@@ -129,6 +129,42 @@ def test_swapped_weights_with_samples_of_their_own_are_only_counted(stable: Vers
     assert checks["samples"].figures["otherAnswers"] > 0.4
 
 
+def detector(path: Path, least: float) -> Path:
+    """A label, and those rows of which the first feature is above `least`: how many depends on the data."""
+    nodes = [
+        helper.make_node("ArgMax", ["X"], ["L"], axis=1, keepdims=0),
+        helper.make_node("Split", ["X"], ["one", "other"], axis=1, num_outputs=2),
+        helper.make_node("Constant", [], ["least"], value_floats=[least]),
+        helper.make_node("Greater", ["one", "least"], ["above"]),
+        helper.make_node("Squeeze", ["above", "axis"], ["which"]),
+        helper.make_node("Compress", ["X", "which"], ["found"], axis=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "detector",
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, ["n", 2])],
+        [
+            helper.make_tensor_value_info("L", TensorProto.INT64, ["n"]),
+            helper.make_tensor_value_info("found", TensorProto.FLOAT, ["m", 2]),
+        ],
+        [helper.make_tensor("axis", TensorProto.INT64, [1], [1])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_a_candidate_that_finds_more_than_stable_breaks_no_client(tmp_path: Path, log: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        versions = []
+        for name, least in (("stable", 0.5), ("candidate", -0.5)):
+            model = packaged(detector(tmp_path / f"{name}.onnx", least))
+            versions.append(stack.enter_context(serving(model, tmp_path / name)))
+        checks = preflight(log, versions[1], versions[0])
+    assert {check.outcome for check in checks.values()} <= PASSES, checks
+    assert checks["samples"].figures["stableSamples"] > 0
+
+
 def nan_for_some(path: Path) -> Path:
     """The square root of the first feature plus 2: NaN for 2 % of the rows."""
     two = helper.make_node("Constant", [], ["two"], value_floats=[2.0])

@@ -17,9 +17,10 @@ from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 from headgate.api.policy import Agreement, ComparedOutput
 from headgate_serving.codec.datatypes import BY_NAME
 from headgate_serving.codec.http_message import Message
+from headgate_serving.codec.lengths import Lengths
 from headgate_serving.codec.lenient import Tensor, Unreadable, outputs_of
 from headgate_serving.router.mirror.bounds import ByteBudget, RateLimiter
-from headgate_serving.router.mirror.comparison import agree, compared, is_fit
+from headgate_serving.router.mirror.comparison import agree, compared, few_labels_alike, is_fit
 from headgate_serving.router.mirror.exchange import Exchange, ProcessingRequest, Unusable
 
 NAN, INF = float("nan"), float("inf")
@@ -230,10 +231,45 @@ SCORE = numbers(0.5, 0.25)
     ],
 )
 def test_an_answer_is_fit_for_a_client_of_stable(stable: Any, candidate: Any, fit: bool) -> None:
-    assert is_fit(stable, candidate, Agreement()) is fit
+    assert is_fit(stable, candidate, Agreement(), Lengths()) is fit
 
 
 def test_outputs_may_be_others_where_the_schema_may_change_but_not_nan() -> None:
     allowed = Agreement(same_outputs=False)
-    assert is_fit({"score": SCORE}, {"points": numbers(1, 2, 3)}, allowed)
-    assert not is_fit({"score": SCORE}, {"points": numbers(1, NAN)}, allowed)
+    assert is_fit({"score": SCORE}, {"points": numbers(1, 2, 3)}, allowed, Lengths())
+    assert not is_fit({"score": SCORE}, {"points": numbers(1, NAN)}, allowed, Lengths())
+
+
+def boxes(found: int, width: int = 4) -> Any:
+    return {"boxes": numbers(*[0.5] * (found * width), shape=(1, found, width))}
+
+
+def test_a_length_that_varies_in_stables_own_answers_may_be_another() -> None:
+    lengths = Lengths()
+    lengths.learn(boxes(3))
+    assert not is_fit(boxes(3), boxes(2), Agreement(), lengths), "so far it was always 3"
+    lengths.learn(boxes(5))
+    assert is_fit(boxes(5), boxes(2), Agreement(), lengths)
+    assert not is_fit(boxes(5), boxes(5, width=6), Agreement(), lengths), "a box has four numbers"
+    assert not is_fit(boxes(5), {"boxes": numbers(1, 2)}, Agreement(), lengths)
+    assert is_fit({"found": numbers(1, 2, 3)}, {"found": numbers(1)}, Agreement(), lengths), "the first may be rows"
+
+
+@pytest.mark.parametrize(
+    ("stable", "candidate", "few"),
+    [
+        (numbers(1, kind=np.int64), numbers(1, kind=np.int64), False),
+        (numbers(1, kind=np.int64), numbers(0, kind=np.int64), True),
+        (numbers(1, 0, kind=np.int64), numbers(1, 1, kind=np.int64), False),
+        (numbers(1, 0, 1, kind=np.int64, shape=(3, 1)), numbers(0, 1, 1, kind=np.int64, shape=(3, 1)), True),
+        (numbers(1, 0, 1, kind=np.int64, shape=(3, 1)), numbers(0, 1, 1, kind=np.int64, shape=(3,)), False),
+        (text("a", "b", "c"), text("a", "x", "y"), True),
+        (text("1"), numbers(1, kind=np.int64), True),
+        (numbers(1, 2, kind=np.int64), numbers(3, kind=np.int64), False),
+        (numbers(kind=np.int64), numbers(kind=np.int64), False),
+        (numbers(0.5), numbers(0.9), False),
+        (numbers(1, 2, 3, 4, kind=np.int64, shape=(2, 2)), numbers(9, 9, 9, 9, kind=np.int64, shape=(2, 2)), False),
+    ],
+)
+def test_most_rows_have_another_label(stable: Any, candidate: Any, few: bool) -> None:
+    assert few_labels_alike({"y": stable}, {"y": candidate}, Agreement()) is few

@@ -26,13 +26,13 @@ ANSWERED_WELL = 0.95
 found with a handful of copies, and what fails less often than that the canary finds, where stable rescues each
 request."""
 
+LABELS_ALIKE = 0.5
+"""The part of the requests of which a candidate has to give at least half of the rows stable's label, where nobody says
+how many answers have to agree. A version that was trained anew gives others to a few in a hundred; this one answers
+another question, or has its columns or classes in another order."""
+
 PAIRS_PER_SECOND = 20.0
 """Copies for which the fraction is chosen where the spec names none: a verdict takes some ninety."""
-
-
-def least(policy: Policy) -> float:
-    """The part of the pairs that have to be good ones."""
-    return fraction(policy.minAgreement) if policy.minAgreement else ANSWERED_WELL
 
 
 def copied(policy: Policy, requests_per_second: float) -> float:
@@ -51,11 +51,14 @@ class PairState:
     agreed: int = 0
     """Those that both answered alike."""
     failed: int = 0
-    """Those that the candidate did not answer."""
+    """Those that the candidate did not answer well."""
+    few: int = 0
+    """Those of which most rows got another label than stable's."""
     logHarm: float = 0.0  # noqa: N815
-    """ln of the e-value against "at least minAgreement of them agree"."""
+    """ln of the e-value against "at least minAgreement of them agree". Without minAgreement: the mean of two e-values,
+    against "at least ANSWERED_WELL are answered well" and "at least LABELS_ALIKE have mostly the same labels"."""
     logSafe: float = 0.0  # noqa: N815
-    """ln of the e-value against "at most minAgreement of them agree"."""
+    """ln of the e-value against "at most minAgreement of them agree". Without minAgreement: the smaller one of two."""
 
 
 class Shadow(Signal[PairState, PairBlock]):
@@ -77,15 +80,14 @@ class Shadow(Signal[PairState, PairBlock]):
         if not policy.enabled or block is None:
             return state
         pairs, agreed = state.pairs + block.pairs, state.agreed + block.agreed
-        failed = state.failed + block.failed
-        good = agreed if policy.minAgreement else pairs - failed
-        folded = agreement.fold(Agreement.start(1), np.array([float(pairs)]), np.array([float(good)]), least(policy))
+        failed, few = state.failed + block.failed, state.few + block.few
+        if policy.minAgreement:
+            harm, safe = _evidence(pairs, agreed, fraction(policy.minAgreement))
+        else:
+            well, alike = _evidence(pairs, pairs - failed, ANSWERED_WELL), _evidence(pairs, pairs - few, LABELS_ALIKE)
+            harm, safe = float(np.logaddexp(well[0], alike[0]) - np.log(2)), min(well[1], alike[1])
         return PairState(
-            pairs=pairs,
-            agreed=agreed,
-            failed=failed,
-            logHarm=round(float(folded.log_harm[0]), 4),
-            logSafe=round(float(folded.log_safe[0]), 4),
+            pairs=pairs, agreed=agreed, failed=failed, few=few, logHarm=round(harm, 4), logSafe=round(safe, 4)
         )
 
     def is_enough(self, state: PairState, spec: Spec) -> bool:
@@ -95,7 +97,7 @@ class Shadow(Signal[PairState, PairBlock]):
         return not policy.enabled or (state.pairs >= pairs and state.logSafe >= PASS)
 
     def counts(self, state: PairState) -> Mapping[str, float]:
-        return {"pairs": state.pairs, "agreed": state.agreed, "failed": state.failed}
+        return {"pairs": state.pairs, "agreed": state.agreed, "failed": state.failed, "few": state.few}
 
     def summary(self, state: PairState, stable: str) -> str:
         return (
@@ -106,8 +108,14 @@ class Shadow(Signal[PairState, PairBlock]):
 
     def harm(self, state: PairState, spec: Spec, stable: str, strength: str) -> tuple[str, str]:
         policy = spec.rollout.shadow
+        if not policy.minAgreement and _differs_most(state):
+            return "ShadowDisagrees", (
+                f"{self.summary(state, stable)}. Of {share(state.few, state.pairs)} of the requests most rows got "
+                f"another label. No user got its answers. {strength} If the difference is intended, say in "
+                "spec.rollout.shadow.minAgreement how many answers have to be alike."
+            )
         if not policy.minAgreement:
-            fewer = f"fewer good answers than {least(policy):.0%}"
+            fewer = f"fewer good answers than {ANSWERED_WELL:.0%}"
             return "ShadowFailing", f"{self.summary(state, stable)}: {fewer}. No user got its answers. {strength}"
         mostly_failed = 2 * state.failed > state.pairs - state.agreed
         return (
@@ -126,13 +134,25 @@ class Shadow(Signal[PairState, PairBlock]):
             return " None has been compared yet."
         if not policy.minAgreement:
             return (
-                f" The canary begins when {least(policy):.0%} of them are shown to be answered well, and after "
-                f"{policy.maxDuration} at most."
+                f" The canary begins when it is shown that {ANSWERED_WELL:.0%} of them are answered well and most with "
+                f"the same labels, and after {policy.maxDuration} at most."
             )
         return (
             f" The canary begins when {policy.minAgreement} of at least {policy.minPairs or MIN_PAIRS} are shown to be "
             "answered alike."
         )
+
+
+def _evidence(pairs: int, good: int, minimum: float) -> tuple[float, float]:
+    """ln of the e-values of harm and of its absence, where at least `minimum` of the pairs have to be good ones."""
+    folded = agreement.fold(Agreement.start(1), np.array([float(pairs)]), np.array([float(good)]), minimum)
+    return float(folded.log_harm[0]), float(folded.log_safe[0])
+
+
+def _differs_most(state: PairState) -> bool:
+    """Whether other labels say more against it than answers that are not good."""
+    labels = _evidence(state.pairs, state.pairs - state.few, LABELS_ALIKE)[0]
+    return labels > _evidence(state.pairs, state.pairs - state.failed, ANSWERED_WELL)[0]
 
 
 SHADOW = Shadow()

@@ -65,11 +65,13 @@ class SlowAnswers:
 
 @dataclass(frozen=True)
 class PairBlock:
-    """Requests that both versions were asked: all, those answered alike, those that the candidate did not answer."""
+    """Requests that both versions were asked: all, those answered alike, those that the candidate did not answer well,
+    and those of which most rows got another label."""
 
     pairs: int = 0
     agreed: int = 0
     failed: int = 0
+    few: int = 0
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ import grpc
 from headgate.api import contract
 from headgate.api.policy import Agreement
 from headgate_serving.codec.http_message import MAX_BODY, Message
+from headgate_serving.codec.lengths import Lengths
 from headgate_serving.codec.lenient import Tensors, Unreadable, grpc_message, outputs_of
 from headgate_serving.codec.oip_messages import MESSAGES
-from headgate_serving.router.mirror.comparison import agree, compared, is_fit
+from headgate_serving.router.mirror.comparison import agree, compared, few_labels_alike, is_fit
 from headgate_serving.router.mirror.exchange import INFERENCE_OK, Exchange, Unusable
 from headgate_serving.router.mirror.series import Verdict
 from headgate_serving.router.policy.endpoints import Endpoint
@@ -54,6 +55,7 @@ class Candidate:
     """Seconds that a user would wait."""
     agreement: Agreement
     _turn: "count[int]" = field(default_factory=count)
+    _lengths: Lengths = field(default_factory=Lengths)
     _large: asyncio.Lock = field(default_factory=asyncio.Lock)
     _channels: dict[str, grpc.aio.Channel] = field(default_factory=dict)
 
@@ -87,9 +89,12 @@ class Candidate:
             return "error", time.monotonic() - started
         seconds = time.monotonic() - started
         found = await self._read(answer, exchange.is_grpc)
-        if found is None or not is_fit(stable, found, self.agreement):
+        self._lengths.learn(stable)
+        if found is None or not is_fit(stable, found, self.agreement, self._lengths):
             return "error", seconds
-        return "yes" if agree(stable, found, self.agreement) else "no", seconds
+        if agree(stable, found, self.agreement):
+            return "yes", seconds
+        return "few" if few_labels_alike(stable, found, self.agreement) else "no", seconds
 
     async def _ask_rest(self, request: Message) -> Message:
         path = request.header(":path")

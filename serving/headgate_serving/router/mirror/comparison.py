@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.api.policy import Agreement
+from headgate_serving.codec.lengths import Lengths
 from headgate_serving.codec.lenient import Tensor, Tensors
 
 
@@ -20,11 +21,11 @@ def compared(stable: Tensors, agreement: Agreement) -> dict[str, float]:
     return dict.fromkeys(classes or stable, agreement.tolerance)
 
 
-def is_fit(stable: Tensors, candidate: Tensors, agreement: Agreement) -> bool:
+def is_fit(stable: Tensors, candidate: Tensors, agreement: Agreement, lengths: Lengths) -> bool:
     """Whether a client that reads stable's answer can read the candidate's: no output is missing or has another shape,
     and none is NaN or infinite where stable's is not. That is asked of all outputs, whatever is compared."""
     if agreement.same_outputs and any(
-        name not in candidate or candidate[name].shape != output.shape for name, output in stable.items()
+        name not in candidate or lengths.differ(name, output, candidate[name]) for name, output in stable.items()
     ):
         return False
     return all(
@@ -42,6 +43,27 @@ def agree(stable: Tensors, candidate: Tensors, agreement: Agreement) -> bool:
         name in candidate and _same(stable[name], candidate[name], tolerance)
         for name, tolerance in compared(stable, agreement).items()
     )
+
+
+def few_labels_alike(stable: Tensors, candidate: Tensors, agreement: Agreement) -> bool:
+    """Whether fewer than half of the rows have stable's label, in an output with one label for each row."""
+    return any(
+        _rows_alike(stable[name], candidate[name]) < 0.5
+        for name in compared(stable, agreement)
+        if name in candidate and _has_labels(stable[name]) and _has_labels(candidate[name])
+    )
+
+
+def _has_labels(output: Tensor) -> bool:
+    """Whether it is [rows] or [rows, 1] of whole numbers, booleans or text."""
+    return not output.is_float and len(output.shape) in (1, 2) and output.shape[1:] in ((), (1,))
+
+
+def _rows_alike(stable: Tensor, candidate: Tensor) -> float:
+    """0 to 1; 1 where there are not as many rows, or none."""
+    if stable.shape != candidate.shape or not stable.values.size:
+        return 1.0
+    return float(np.mean(stable.values == candidate.values))
 
 
 def _same(stable: Tensor, candidate: Tensor, tolerance: float) -> bool:

@@ -8,9 +8,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from headgate.api import contract
 
-Verdict = Literal["yes", "no", "error"]
+Verdict = Literal["yes", "no", "few", "error"]
+"""Alike, not alike, not alike and with another label for most rows, not answered well."""
 
-VERDICTS: tuple[Verdict, ...] = ("yes", "no", "error")
+VERDICTS: tuple[Verdict, ...] = ("yes", "no", "few", "error")
 REASONS = (
     "broken",
     "bytes",

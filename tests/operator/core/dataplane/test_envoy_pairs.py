@@ -36,8 +36,9 @@ def test_pairs_of_all_routers_are_added_up_from_0() -> None:
         pairs("yes", (10, 3), (11, 5)),
         pairs("error", (11, 2)),
         pairs("no", (11, 4), router="router-1"),
+        pairs("few", (11, 3), router="router-1"),
     )
-    assert (found.cursor, found.pairs) == (11, PairBlock(11, 5, 2))
+    assert (found.cursor, found.pairs) == (11, PairBlock(14, 5, 2, 3))
 
 
 def test_no_block_counts_twice() -> None:

@@ -4,6 +4,10 @@ from typing import Any
 
 import pytest
 
+from headgate.api.spec import Spec
+from headgate.core.signals.shadow import SHADOW as SIGNAL
+from headgate.core.signals.shadow import PairState
+from headgate.core.signals.signal import PairBlock
 from told import counts, signals
 from world import Behaviour, World, rollout_of
 
@@ -126,3 +130,33 @@ def test_pods_that_crash_end_it() -> None:
     world.crashed = frozenset({rollout_of(world.status).revision})
     world.until("RollingBack", limit=2)
     assert rollout_of(world.status).reason == "CandidateCrashing"
+
+
+BY_DEFAULT = Spec.model_validate({"model": {"version": "v2", "uri": "pvc://models/fraud/v2"}})
+
+
+def seen_by_default(pairs: int, *, failed: int = 0, few: int = 0) -> PairState:
+    """Every answer is another one, as those of a model with scores only."""
+    return SIGNAL.fold(PairState(), PairBlock(pairs, 0, failed, few), BY_DEFAULT, 1.0, 4.6)
+
+
+def test_by_default_other_answers_pass_and_other_labels_for_most_rows_do_not() -> None:
+    retrained, other = seen_by_default(90, few=6), seen_by_default(60, few=45)
+    assert SIGNAL.is_enough(retrained, BY_DEFAULT)
+    assert retrained.logHarm < 0
+    assert not SIGNAL.is_enough(other, BY_DEFAULT)
+    assert other.logHarm > 4.6
+    reason, message = SIGNAL.harm(other, BY_DEFAULT, "v1", "E is large.")
+    assert reason == "ShadowDisagrees"
+    assert "Of 45 of 60 (75.00 %) of the requests most rows got another label" in message
+    assert "spec.rollout.shadow.minAgreement" in message
+
+
+def test_by_default_answers_that_are_no_good_are_told_as_such_and_take_a_handful() -> None:
+    failing = seen_by_default(6, failed=6)
+    assert failing.logHarm > 4.6
+    assert SIGNAL.harm(failing, BY_DEFAULT, "v1", "E is large.")[0] == "ShadowFailing"
+
+
+def test_labels_of_which_half_are_others_prove_nothing() -> None:
+    assert seen_by_default(1000, few=480).logHarm < 4.6

@@ -67,7 +67,8 @@ class EnvoySamples(Samples):
             whose = tuple(i.labels.get(name) for name in ("__name__", REVISION, BASELINE))
             if whose == (SHADOW_PAIRS, self.compared.candidate, self.compared.stable):
                 counted[i.labels.get("agree", "")] += i.gained
-        return PairBlock(counted["yes"] + counted["no"] + counted["error"], counted["yes"], counted["error"])
+        every = sum(counted[verdict] for verdict in ("yes", "no", "few", "error"))
+        return PairBlock(every, counted["yes"], counted["error"], counted["few"])
 
     def _attempted(self, revision: str) -> int:
         """Attempts without those of which the user got a refusal."""
