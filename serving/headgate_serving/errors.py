@@ -2,6 +2,7 @@
 
 HeadgateServingError
 ├── SettingsInvalid            an option or an environment variable can't be right
+├── UnusableSecret             a mounted Secret is not there, or holds nothing that can be used
 ├── ArtifactError
 │   ├── ArtifactNotFound       nothing at that URI
 │   │   └── BucketNotFound     no such bucket
@@ -57,6 +58,14 @@ class SettingsInvalid(HeadgateServingError):
     """An option or an environment variable can't be right."""
 
     reason = "SettingsInvalid"
+
+
+class UnusableSecret(HeadgateServingError):
+    """A mounted Secret is not there, or holds nothing that can be used. The message holds no part of it."""
+
+    reason = "UnusableSecret"
+    exit_status = 33
+    retryable = True
 
 
 class ArtifactError(HeadgateServingError):

@@ -18,6 +18,8 @@ PREFLIGHT_COMPONENT = "preflight"
 
 # Ports, and the names of those that are found by name.
 RUNTIME_HTTP_PORT, RUNTIME_GRPC_PORT, RUNTIME_METRICS_PORT = 8000, 8001, 8002
+RUNTIME_HEALTH_PORT = 8004
+"""Of pods that speak TLS at the ports for inference: the kubelet has no certificate to show there."""
 ROUTER_HTTP_PORT, ROUTER_METRICS_PORT, AGENT_PORT = 8080, 8003, 8081
 SERVICE_GRPC_PORT = 8001
 """Of a ModelDeployment's Service; REST is at 80."""
@@ -136,6 +138,8 @@ class RuntimeArgument:
     HTTP_PORT = "--http-port"
     GRPC_PORT = "--grpc-port"
     METRICS_PORT = "--metrics-port"
+    HEALTH_PORT = "--health-port"
+    TLS = "--tls"
     BASELINE = "--baseline"
 
 

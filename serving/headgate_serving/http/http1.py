@@ -193,7 +193,7 @@ class Connection(Filled):
     def eof_received(self) -> bool:
         """A client that has sent all may still read, or may have left: it looks the same. It gets a moment's time."""
         last = self._queue[-1] if self._queue else self._current
-        if last is None:
+        if last is None or not self._transport.can_write_eof():  # over TLS there is no such half
             return False
         last.keep_alive = False
         self._finished = self._server.now

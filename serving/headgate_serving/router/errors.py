@@ -5,7 +5,6 @@ RouterError
 ├── InvalidTraffic      the ModelDeployment asks for a split that can't be right; the last good one stays
 ├── EnvoyBehind         Envoy doesn't take its new clusters; tried again in a second
 ├── PublishedUnreadable what the operator published for routers without an API server is no such thing
-├── UnusableSecret      a mounted Secret is not there or can't be used; tried again in two seconds
 └── SourceUnavailable   the API server doesn't answer; try again with backoff
     └── WatchExpired    the watch lost its place (410 Gone); list again at once
 ```
@@ -26,10 +25,6 @@ class EnvoyBehind(RouterError):
 
 class PublishedUnreadable(RouterError):
     """The published state can't be read."""
-
-
-class UnusableSecret(RouterError):
-    """A Secret is not there, or holds nothing that can be used."""
 
 
 class SourceUnavailable(RouterError):

@@ -34,6 +34,8 @@ class Settings:
     http_port: int
     grpc_port: int
     metrics_port: int
+    health_port: int
+    tls: Path | None
     device: str
     device_memory: int
     threads: int | None
@@ -89,6 +91,12 @@ def read_settings(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Set
         "port of the protocol over gRPC; 0 for none",
     )
     option(contract.RuntimeArgument.METRICS_PORT, str(contract.RUNTIME_METRICS_PORT), "port of /metrics")
+    option(contract.RuntimeArgument.HEALTH_PORT, "0", "port of /v2/health/ in plain HTTP, and nothing else; 0 for none")
+    option(
+        contract.RuntimeArgument.TLS,
+        None,
+        "folder with tls.crt, tls.key and ca.crt: both protocols over TLS, for clients that ca.crt vouches for",
+    )
     option("--device", "auto", "cpu, cuda, or auto: cuda where there is a GPU and a runtime for it")
     option("--device-memory", "0", "most bytes of GPU memory that ONNX Runtime may take; 0 for no limit")
     option("--threads", AUTO, "runs of the model at the same time; auto: as many as there are cores, at most 4")
@@ -124,6 +132,8 @@ def _checked(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
         http_port=_whole("http port", args.http_port, 1, 65535),
         grpc_port=_whole("grpc port", args.grpc_port, 0, 65535),
         metrics_port=_whole("metrics port", args.metrics_port, 1, 65535),
+        health_port=_whole("health port", args.health_port, 0, 65535),
+        tls=Path(args.tls) if args.tls else None,
         device=_one_of("device", args.device, DEVICES),
         device_memory=_whole("device memory", args.device_memory, 0, 1 << 50),
         threads=_whole_or_auto("threads", args.threads, 1, 1024),

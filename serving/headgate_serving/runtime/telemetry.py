@@ -5,7 +5,7 @@ Plain numbers on the request's path; Prometheus objects are made only when someb
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -66,6 +66,7 @@ class Telemetry(Collector):
         self.started = time.time()
         self.load_seconds = 0.0
         self.info: dict[str, str] = {}
+        self.secret_usable: Callable[[], bool] | None = None
 
     def answered(self, code: int, seconds: float) -> None:
         """One inference request was answered."""
@@ -144,6 +145,9 @@ class Telemetry(Collector):
         yield self._gauge("headgate_requests_in_flight", "Inference requests being answered", self.in_flight)
         yield self._gauge("headgate_requests_queued", "Inference requests that wait for a run", self.queued)
         yield self._gauge(contract.RUNTIME_READY, "1 while the model takes requests", int(self.ready))
+        if self.secret_usable:
+            text = "1 while the Secret for TLS is the one in use, 0 where it can't be used"
+            yield self._gauge("headgate_secret_usable", text, int(self.secret_usable()))
         if self.info:
             yield self._gauge("headgate_model_load_seconds", "Time that loading the model took", self.load_seconds)
             info = GaugeMetricFamily("headgate_model_info", "What is served", labels=[*self._keys, *self.info])

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 _HANDSHAKE = 0.1  # seconds for connections that are being made when the last one may begin
 _LOOK_EVERY = 0.02
+_LAST_BYTES = 2.0  # seconds in which clients may read what is left of an answer over TLS
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Front:
     sock: socket.socket
     accepting: asyncio.Server
     clients: Listener[Any]
+    secured: bool = False
+    """Whether it speaks TLS."""
 
     def close(self) -> None:
         """Close everything as it is."""
@@ -55,6 +58,18 @@ async def drain(service: Service, fronts: Sequence[Front], settings: Settings) -
         await asyncio.sleep(_LOOK_EVERY)
     if telemetry.in_flight:
         logger.warning("%d requests did not finish within %g s", telemetry.in_flight, settings.grace)
+    await _sent_to_the_last([front for front in fronts if front.secured], min(end, loop.time() + _LAST_BYTES))
+
+
+async def _sent_to_the_last(fronts: Sequence[Front], end: float) -> None:
+    """What is encrypted already is on its way, and no connection counts it: it is sent when the connection is gone."""
+    for front in fronts:
+        front.clients.close()
+    loop = asyncio.get_running_loop()
+    while any(front.clients.connections for front in fronts):
+        if loop.time() >= end:
+            break
+        await asyncio.sleep(_LOOK_EVERY)
 
 
 async def _stop_listening(fronts: Sequence[Front]) -> None:

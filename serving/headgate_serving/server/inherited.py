@@ -12,10 +12,11 @@ HUNG = 70
 
 
 class Listeners(NamedTuple):
-    """The sockets of both protocols; the one for gRPC may be switched off."""
+    """The sockets of both protocols, and of what tells health in plain HTTP; all but the first may be switched off."""
 
     http: socket.socket
     grpc: socket.socket | None
+    health: socket.socket | None = None
 
 
 @dataclass(frozen=True)

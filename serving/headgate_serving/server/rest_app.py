@@ -66,6 +66,13 @@ class App:
         else:
             exchange.answer(self._other(exchange.method, exchange.path))
 
+    def handle_health(self, exchange: Exchange) -> None:
+        """Answer one request at the port that tells how the process is, and nothing else."""
+        if exchange.path.startswith(HEALTH):
+            self.handle(exchange)
+        else:
+            exchange.answer(error_answer(404, f"only {HEALTH} is here"))
+
     def _ready(self) -> int:
         return 200 if self._service.ready else 503
 

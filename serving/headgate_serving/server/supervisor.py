@@ -49,11 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def listen(settings: Settings) -> Listeners:
     """Open the sockets; SettingsInvalid if an address is taken or is none."""
-    http = _open("--http-port", settings.host, settings.http_port)
-    return Listeners(http, _open("--grpc-port", settings.host, settings.grpc_port) if settings.grpc_port else None)
+    return Listeners(
+        _opened("--http-port", settings.host, settings.http_port),
+        _opened("--grpc-port", settings.host, settings.grpc_port) if settings.grpc_port else None,
+        _opened("--health-port", settings.host, settings.health_port) if settings.health_port else None,
+    )
 
 
-def _open(option: str, host: str, port: int) -> socket.socket:
+def _opened(option: str, host: str, port: int) -> socket.socket:
     try:
         return listening_socket(host, port, BACKLOG)
     except OSError as error:

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, start_http_se
 
 from ..artifact.digest import MANIFEST, RECORD, digest_of, read_manifest
 from ..errors import ArtifactError, HeadgateServingError, SettingsInvalid
-from ..http.descriptors import connections_each
+from ..http.descriptors import SPARED, connections_each
 from ..http.http1 import Server
 from ..http.http2 import Server as Http2Server
 from ..http.listener import Limits
@@ -42,10 +43,12 @@ from .drain import Front, drain
 from .inherited import BACKLOG, HUNG, Inherited
 from .rest_app import HEALTH, App, error_answer
 from .service import Service, Serving
+from .tls import HANDSHAKE_SECONDS, HTTP_1, HTTP_2, MutualTls
 
 logger = logging.getLogger(__name__)
 
 _GIVE_UP = 5.0  # seconds after which a run that was told to stop will not
+_OF_HEALTH = 4 << 10  # bytes of a question about health
 _SAY_EVERY = 30.0  # seconds after which a start says again what it is at
 
 
@@ -100,14 +103,19 @@ async def _live(settings: Settings, inherited: Inherited) -> None:
     ProcessCollector(registry=registry)
     service = Service(settings.name, settings.version, telemetry)
     limits = Limits(settings.max_body, settings.max_held, connections_each(2 if inherited.listeners.grpc else 1))
-    server = Server(App(service, settings.max_body).handle, error_answer, limits, spared=HEALTH)
+    app = App(service, settings.max_body)
+    server = Server(app.handle, error_answer, limits, spared=HEALTH)
     server.start()
+    tls = MutualTls(settings.tls) if settings.tls else None
+    following = asyncio.create_task(tls.follow()) if tls else None
+    telemetry.secret_usable = (lambda: tls.usable) if tls else None
 
     async def listen() -> list[Front]:
-        http = await loop.create_server(server, sock=inherited.listeners.http, backlog=BACKLOG)
-        return [Front(inherited.listeners.http, http, server), *await _grpc(service, limits, inherited)]
+        http = await _accept(server, inherited.listeners.http, tls, HTTP_1)
+        return [http, *await _grpc(service, limits, inherited, tls)]
 
     metrics = _serve_metrics(settings, registry)
+    health = await _health(app, inherited)
     fronts = (
         None if inherited.restarts else await listen()
     )  # before a restart there was a model: who connects waits for it
@@ -128,8 +136,10 @@ async def _live(settings: Settings, inherited: Inherited) -> None:
         await drain(service, fronts, settings)
     finally:
         server.close()
-        for front in fronts or ():
+        for front in (*(fronts or ()), *health):
             front.close()
+        if following:
+            following.cancel()
         if runner:
             runner.close()
         metrics.shutdown()
@@ -233,7 +243,30 @@ def _serve_metrics(settings: Settings, registry: CollectorRegistry) -> WSGIServe
     return server
 
 
-async def _grpc(service: Service, limits: Limits, inherited: Inherited) -> list[Front]:
+async def _accept(
+    server: Server | Http2Server, sock: socket.socket, tls: MutualTls | None = None, protocol: str = HTTP_1
+) -> Front:
+    """Let the server take who connects, over TLS if there is any."""
+    accepting = await asyncio.get_running_loop().create_server(
+        server,
+        sock=sock,
+        backlog=BACKLOG,
+        ssl=tls.context(protocol) if tls else None,
+        ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,
+    )
+    return Front(sock, accepting, server, secured=tls is not None)
+
+
+async def _health(app: App, inherited: Inherited) -> list[Front]:
+    """What says in plain HTTP how the process is, for who has no certificate to show; to the very end."""
+    if inherited.listeners.health is None:
+        return []
+    server = Server(app.handle_health, error_answer, Limits(body=_OF_HEALTH, held=_OF_HEALTH, connections=SPARED))
+    server.start()
+    return [await _accept(server, inherited.listeners.health)]
+
+
+async def _grpc(service: Service, limits: Limits, inherited: Inherited, tls: MutualTls | None) -> list[Front]:
     """The other protocol's front; its messages are not imported where it is switched off."""
     sock = inherited.listeners.grpc
     if sock is None:
@@ -243,8 +276,7 @@ async def _grpc(service: Service, limits: Limits, inherited: Inherited) -> list[
     calls = Grpc(service, limits.body)
     server = Http2Server(calls.opened, calls.too_large, limits)
     server.start()
-    accepting = await asyncio.get_running_loop().create_server(server, sock=sock, backlog=BACKLOG)
-    return [Front(sock, accepting, server)]
+    return [await _accept(server, sock, tls, HTTP_2)]
 
 
 def _digest(path: Path) -> str:

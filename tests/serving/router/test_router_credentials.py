@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from headgate_serving.router.envoy.credentials import read_api_keys, read_authority, read_certificate, read_token_keys
-from headgate_serving.router.errors import UnusableSecret
+from headgate_serving.certificates import read_authority, read_certificate
+from headgate_serving.errors import UnusableSecret
+from headgate_serving.router.envoy.credentials import read_api_keys, read_token_keys
 from router_mounts import Mount
 from stories.tokens import Signer, encoded, jwks
 

@@ -1,22 +1,21 @@
-"""Reads what the Secrets in the agent's mounts hold: a certificate, client authorities, API keys, keys of tokens.
+"""Reads what the Secrets with the credentials of clients hold, in the agent's mounts: API keys, keys of tokens.
 
-`secret_watcher` calls them every two seconds. Whatever can't be used is `UnusableSecret`, or is left out and said, with
-a reason that never holds a part of a secret: it ends up in the log.
+`secret_watcher` calls them every two seconds, as it does those of `certificates`. Whatever can't be used is
+`UnusableSecret`, or is left out and said, with a reason that never holds a part of a secret: it ends up in the log.
 """
 
 import base64
 import binascii
 import json
 import re
-import ssl
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from headgate_serving.router.errors import UnusableSecret
+from headgate_serving.certificates import settled
+from headgate_serving.errors import UnusableSecret
 
-CERTIFICATE, KEY, AUTHORITY, TOKEN_KEYS = "tls.crt", "tls.key", "ca.crt", "jwks.json"
+TOKEN_KEYS = "jwks.json"
 
 SHORTEST_KEY = 16
 """Characters of an API key. Nobody counts wrong guesses, so a key has to be beyond guessing."""
@@ -26,79 +25,15 @@ _RSA_BYTES = 256
 _CURVES = {"P-256": 32, "P-384": 48, "P-521": 66}
 _PUBLIC = ("kty", "kid", "alg", "use", "crv", "n", "e", "x", "y")
 
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """As PEM: the certificate with what leads to its root, and its private key."""
-
-    chain: str
-    key: str = field(repr=False)
-
-
-def read_certificate(mount: Path) -> Certificate:
-    """The certificate, if its key belongs to it."""
-    return _settled(mount, _certificate)
-
-
-def read_authority(mount: Path) -> str:
-    """The certificates, as PEM, of those who may vouch for clients."""
-    return _settled(mount, _authority)
-
 
 def read_api_keys(mount: Path) -> tuple[dict[str, str], tuple[str, ...]]:
     """The key of each client by its name, and what is wrong with those that are left out."""
-    return _settled(mount, _api_keys)
+    return settled(mount, _api_keys)
 
 
 def read_token_keys(mount: Path) -> tuple[list[dict[str, str]], tuple[str, ...]]:
     """The public keys of `jwks.json`, and what is wrong with those that are left out. UnusableSecret without any."""
-    return _settled(mount, _token_keys)
-
-
-def _settled(mount: Path, read: Callable[[Path], _T]) -> _T:
-    """What `read` makes of one state of the mount: the kubelet replaces all files at once, by one link."""
-    link = mount / "..data"
-    while True:
-        place = link.resolve() if link.exists() else mount
-        try:
-            return read(place)
-        except OSError as error:
-            if link.exists() and link.resolve() != place:
-                continue
-            raise UnusableSecret(
-                f"the Secret does not exist, or has no {Path(error.filename or mount).name}"
-            ) from error
-
-
-def _certificate(place: Path) -> Certificate:
-    chain, key = place / CERTIFICATE, place / KEY
-    found = Certificate(_pem(chain), _pem(key))
-    try:
-        # A password would be asked for at a terminal.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, password="")
-    except ssl.SSLError as error:
-        reason = error.reason or "neither is PEM"
-        raise UnusableSecret(f"{CERTIFICATE} and {KEY} can't be used: {reason}") from None
-    return found
-
-
-def _authority(place: Path) -> str:
-    text = _pem(place / AUTHORITY)
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=text)
-    except (ssl.SSLError, ValueError) as error:
-        reason = getattr(error, "reason", None) or "it is no PEM"
-        raise UnusableSecret(f"{AUTHORITY} can't be used: {reason}") from None
-    return text
-
-
-def _pem(file: Path) -> str:
-    try:
-        return file.read_text("ascii")
-    except UnicodeDecodeError:
-        raise UnusableSecret(f"{file.name} is no PEM") from None
+    return settled(mount, _token_keys)
 
 
 def _api_keys(place: Path) -> tuple[dict[str, str], tuple[str, ...]]:

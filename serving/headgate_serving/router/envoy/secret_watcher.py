@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from headgate_serving.certificates import read_authority, read_certificate
+from headgate_serving.errors import UnusableSecret
 from headgate_serving.router.envoy.config import authentication, tls
 from headgate_serving.router.envoy.config.documents import discovery_response
-from headgate_serving.router.envoy.credentials import read_api_keys, read_authority, read_certificate, read_token_keys
+from headgate_serving.router.envoy.credentials import read_api_keys, read_token_keys
 from headgate_serving.router.envoy.files import XdsFolder
-from headgate_serving.router.errors import UnusableSecret
 from headgate_serving.router.policy.protection import ApiKeys, Protection, Tokens
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ Envoy has no certificate, it closes each connection.
 
 from typing import Any
 
+from headgate_serving.certificates import Certificate
 from headgate_serving.router.envoy.config.layout import duration, from_agent
-from headgate_serving.router.envoy.credentials import Certificate
 
 CERTIFICATE, AUTHORITY = "certificate", "client-authority"
 """The names by which Envoy asks for them."""
