@@ -21,6 +21,7 @@ from headgate.api import API_VERSION, contract
 from headgate.background import BackgroundReadings
 from headgate.core.dataplane.envoy import EnvoyDataPlane
 from headgate.edges.breaker import GuardedClient
+from headgate.edges.events import Events
 from headgate.edges.health import Admit, Health, application, everybody, listening
 from headgate.edges.kube import ApiServer, Kube
 from headgate.edges.lease import Connect, Election, LeaseSettings
@@ -34,6 +35,7 @@ from headgate.observe import Observer
 from headgate.queue import Order, Queue
 from headgate.reconcile import Reconciler
 from headgate.settings import Settings, read_settings
+from headgate.status_writes import StatusWrites
 from headgate.threads import in_thread
 
 log = logging.getLogger("headgate")
@@ -82,6 +84,8 @@ class Leader:
             Observer(operator.metrics, plane, defaults, self._settings.metrics_stale_seconds),
             self._background,
             self.telemetry,
+            operator.events,
+            operator.statuses,
             lambda: operator.election.leading,
         )
         self.listed_at = time.monotonic()
@@ -168,6 +172,8 @@ class Operator:
         self.settings = settings
         self.kube = kube
         self.telemetry = Telemetry()
+        self.events = Events(kube, time.time, self.telemetry.lost_events.inc)
+        self.statuses = StatusWrites(kube)
         self._guarded: dict[str, GuardedClient] = {}
         self.metrics = Prometheus(settings.prometheus, self._connect_guarded)
         self._gained, self._lost = asyncio.Event(), asyncio.Event()
@@ -222,6 +228,7 @@ class Operator:
                 await _first_of({stop, work})
             finally:
                 await _end({work, stop}, 2 * ENDS_WITHIN)
+                await self.events.close()
                 await self.metrics.close()
         return 0
 

@@ -3,6 +3,7 @@
     HeadgateError
     ├── KubernetesError          the API server said no, or nothing
     │   ├── Conflict             somebody else wrote in between: reconcile again
+    │   │   └── AlreadyThere     what was to be created has been created before
     │   ├── Expired              a version, or a page of a list, is too old: list again
     │   ├── NameTaken            an object with the name of a child belongs to somebody else: it stays as it is
     │   ├── NamespaceTerminating nothing can be created in a namespace that is being deleted
@@ -43,6 +44,12 @@ class Conflict(KubernetesError):
     """The object was changed since it was read."""
 
     reason = "Conflict"
+
+
+class AlreadyThere(Conflict):
+    """An object of this name exists."""
+
+    reason = "AlreadyThere"
 
 
 class Expired(KubernetesError):

@@ -8,13 +8,11 @@ in between, nothing was decided and the key comes back. Each further step is one
 import asyncio
 import hashlib
 import json
-import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -32,13 +30,12 @@ from headgate.core.preflight import preflight_manifests
 from headgate.core.provenance import together
 from headgate.core.revision_pods import runtime_children, runtime_manifests
 from headgate.core.revisions import revision_name
-from headgate.core.times import stamp
+from headgate.edges.events import About, Events
 from headgate.edges.kube import Kube
 from headgate.edges.telemetry import Telemetry
 from headgate.errors import (
     HeadgateError,
     KubernetesError,
-    NamespaceTerminating,
     NameTaken,
     NotFound,
     NotLeading,
@@ -50,8 +47,7 @@ from headgate.errors import (
 from headgate.observe import Children, ChildSource, Observer, revision_kept_on, revision_view
 from headgate.ownership import Ident, OwnedChildren, Standing, blocked, ident_of, is_owned, own
 from headgate.queue import Key
-
-log = logging.getLogger("headgate.reconcile")
+from headgate.status_writes import StatusWrites
 
 LONGEST_RECONCILIATION = 60.0
 """Seconds for one reconciliation, however many of its requests hang."""
@@ -89,6 +85,8 @@ class Reconciler:
     observer: Observer
     background: BackgroundReadings
     telemetry: Telemetry
+    events: Events
+    statuses: StatusWrites
     leading: Callable[[], bool]
     clock: Callable[[], float] = time.time
     _applied: dict[Ident, "_Applied"] = field(default_factory=dict)
@@ -115,6 +113,7 @@ class Reconciler:
         except NotFound:
             self._forget(key)
             return None
+        self.statuses.found(key, raw)
         if raw["metadata"].get("deletionTimestamp"):
             return None
         with self.telemetry.decision_seconds.time():
@@ -150,8 +149,9 @@ class Reconciler:
         status = unreadable.with_condition(raw.get("status"), message, meta.get("generation", 0), self.clock())
         if status is not None:
             self._must_lead()
-            await self._write_status(key, status, meta["resourceVersion"])
-            await self._post(key, meta["uid"], Event("Warning", unreadable.REASON, message))
+            about = About(*key, meta["uid"], meta["resourceVersion"])
+            told = partial(self.events.post, about, Event("Warning", unreadable.REASON, message))
+            await self.statuses.write(key, about.version, status, told)
         self.telemetry.show_conditions(key.namespace, key.name, (status or raw["status"])["conditions"])
 
     async def _with_lost_records(
@@ -212,11 +212,17 @@ class Reconciler:
             self._owned.forget(ident)
 
     async def _decided(self, o: Observation, plan: Plan, raw: Manifest) -> None:
-        """Write the status, if it differs."""
+        """Write the status, if it differs; what changed is told when that is stored."""
         if plan.status == o.status:
             return
         self._must_lead()
-        await self._write_status(Key(o.namespace, o.name), as_manifest(plan.status), raw["metadata"]["resourceVersion"])
+        about = About(o.namespace, o.name, o.uid, raw["metadata"]["resourceVersion"])
+        told = partial(self._tell, about, o, plan)
+        await self.statuses.write(Key(o.namespace, o.name), about.version, as_manifest(plan.status), told)
+
+    def _tell(self, about: About, o: Observation, plan: Plan) -> None:
+        for event in plan.events:
+            self.events.post(about, event)
         for entry in plan.status.history:
             if entry not in o.status.history and entry.decision == "RolledBack":
                 self.telemetry.rollbacks.labels(o.namespace, o.name, entry.reason).inc()
@@ -248,8 +254,6 @@ class Reconciler:
                 return False
             return True
 
-        for event in plan.events:
-            await self._post(Key(o.namespace, o.name), o.uid, event)
         for view in plan.revisions.values():
             if view.name not in unknown:
                 await attempt(self._bring_revision(o, view))
@@ -275,16 +279,6 @@ class Reconciler:
             errors.append(RecordsUnknown(f"these ModelRevisions can't be read: {which}"))
         if errors:
             raise next((error for error in errors if isinstance(error, NameTaken)), errors[0])
-
-    async def _write_status(self, key: Key, status: Manifest, resource_version: str) -> None:
-        await self.kube.apply_status(
-            {
-                "apiVersion": API_VERSION,
-                "kind": "ModelDeployment",
-                "metadata": {"name": key.name, "namespace": key.namespace, "resourceVersion": resource_version},
-                "status": status,
-            }
-        )
 
     async def _bring_revision(self, o: Observation, view: RevisionView) -> None:
         before = o.revisions.get(view.name)
@@ -364,44 +358,12 @@ class Reconciler:
             await self._owned.delete(child, o.namespace, o.uid)
             self._applied.pop(Ident(child.kind, o.namespace, revision), None)
 
-    async def _post(self, about: Key, uid: str, event: Event) -> None:
-        """A Kubernetes event; one that can't be posted is logged, and stops nothing."""
-        now = self.clock()
-        seed = f"{uid}{event.reason}{event.message}{now}"
-        body: dict[str, Any] = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {
-                "name": f"{about.name}.{hashlib.sha256(seed.encode()).hexdigest()[:16]}",
-                "namespace": about.namespace,
-            },
-            "involvedObject": {
-                "apiVersion": API_VERSION,
-                "kind": "ModelDeployment",
-                "name": about.name,
-                "namespace": about.namespace,
-                "uid": uid,
-            },
-            "type": event.type,
-            "reason": event.reason,
-            "message": event.message[:1024],
-            "source": {"component": "headgate"},
-            "firstTimestamp": stamp(now),
-            "lastTimestamp": stamp(now),
-            "count": 1,
-        }
-        try:
-            await self.kube.create(body)
-        except NamespaceTerminating as error:
-            log.debug("event %s of %s/%s: %s", event.reason, *about, error)
-        except KubernetesError as error:
-            log.warning("event %s of %s/%s: %s", event.reason, *about, cause_of(error))
-
     def _must_lead(self) -> None:
         if not self.leading():
             raise NotLeading("the lease is not ours any more")
 
     def _forget(self, key: Key) -> None:
+        self.statuses.forget(key)
         self.telemetry.forget(key.namespace, key.name)
         self.background.forget(key)
         self._refused.pop(key, None)

@@ -14,7 +14,7 @@ from headgate.api import MODEL_LABEL
 from headgate.core.statistics.counters import Series
 from headgate.edges.kube import ApiServer
 from headgate.edges.promql import Labels
-from headgate.errors import Conflict, KubernetesError, MetricsError, NameTaken, NotFound
+from headgate.errors import AlreadyThere, Conflict, KubernetesError, MetricsError, NameTaken, NotFound
 from headgate.observe import Children
 
 
@@ -82,7 +82,7 @@ class FakeKube:
         meta = manifest["metadata"]
         self._note("create", manifest["kind"], meta["name"])
         if (manifest["kind"], meta["namespace"], meta["name"]) in self.objects:
-            raise Conflict("it exists")
+            raise AlreadyThere("it exists")
         self.put(manifest)
         return self.find(manifest["kind"], meta["name"], meta["namespace"])
 

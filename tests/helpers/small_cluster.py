@@ -8,10 +8,12 @@ from headgate.background import BackgroundReadings
 from headgate.core.dataplane import DataPlane
 from headgate.core.dataplane.envoy import EnvoyDataPlane
 from headgate.core.statistics.counters import Series
+from headgate.edges.events import Events
 from headgate.edges.telemetry import Telemetry
 from headgate.observe import Observer
 from headgate.queue import Key
 from headgate.reconcile import Reconciler
+from headgate.status_writes import StatusWrites
 from model_pods import pod_of, scraped
 from world import DEFAULTS, START
 
@@ -26,6 +28,7 @@ class Cluster:
         self.kube, self.metrics, self.telemetry = FakeKube(), FakeMetrics(), Telemetry()
         self.now, self.leading, self.defaults = START, True, DEFAULTS
         self.preflight = False
+        self.events, self.statuses = Events(self.kube, lambda: self.now), StatusWrites(self.kube)
         self.reconciler = self.restarted()
         self.ask("v1")
 
@@ -40,6 +43,8 @@ class Cluster:
             observer,
             self.background,
             self.telemetry,
+            self.events,
+            self.statuses,
             lambda: self.leading,
             lambda: self.now,
         )
@@ -68,6 +73,7 @@ class Cluster:
             return await self.reconciler.reconcile(KEY)
         finally:
             await self.background.settled()
+            await self.events.settled()
 
     def ready(self) -> None:
         """All pods that are asked for are ready."""

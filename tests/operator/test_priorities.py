@@ -14,11 +14,13 @@ from fakes import FakeKube
 from headgate import __main__ as process
 from headgate.api import contract
 from headgate.edges.breaker import GuardedClient
+from headgate.edges.events import Events
 from headgate.edges.prometheus import Prometheus
 from headgate.edges.prometheus_access import Access
 from headgate.edges.telemetry import Telemetry
 from headgate.queue import Key
 from headgate.settings import Settings
+from headgate.status_writes import StatusWrites
 from small_cluster import Cluster
 from virtual_time import run
 
@@ -93,7 +95,13 @@ async def leading(
     monkeypatch.setattr(process, "time", SimpleNamespace(monotonic=clock))
     election = SimpleNamespace(leading=True)
     operator: Any = SimpleNamespace(
-        settings=SETTINGS, kube=kube, telemetry=Telemetry(), metrics=metrics, election=election
+        settings=SETTINGS,
+        kube=kube,
+        telemetry=Telemetry(),
+        events=Events(kube, clock),
+        statuses=StatusWrites(kube),
+        metrics=metrics,
+        election=election,
     )
     leader = process.Leader(operator)
     work = asyncio.create_task(leader.work())

@@ -12,6 +12,7 @@ import pytest
 from headgate.api import API_VERSION
 from headgate.api.status import Evidence
 from headgate.background import DRIFT_EVERY
+from headgate.edges import events
 from headgate.errors import (
     Conflict,
     KubernetesError,
@@ -36,13 +37,10 @@ def cluster() -> Cluster:
 async def test_the_first_look_writes_status_then_revision_then_children(cluster: Cluster) -> None:
     assert await cluster.look() == 5.0
     verbs = [r[:2] for r in cluster.kube.writes]
-    assert verbs[:4] == [
-        ("status", "ModelDeployment"),
-        ("create", "Event"),
-        ("apply", "ModelRevision"),
-        ("status", "ModelRevision"),
-    ]
-    assert sorted(kind for verb, kind in verbs[4:] if verb == "apply") == [
+    assert ("create", "Event") in verbs, "at any time: nothing waits for it"
+    verbs.remove(("create", "Event"))
+    assert verbs[:3] == [("status", "ModelDeployment"), ("apply", "ModelRevision"), ("status", "ModelRevision")]
+    assert sorted(kind for verb, kind in verbs[3:] if verb == "apply") == [
         "Deployment",
         "Deployment",
         "PodDisruptionBudget",
@@ -193,11 +191,90 @@ async def test_an_event_that_cannot_be_posted_stops_nothing(cluster: Cluster) ->
     assert cluster.kube.find("Deployment", "fraud-router")
 
 
+class Stored(KubernetesError):
+    """The answer to a request that was carried out all the same is lost."""
+
+
+def answers_are_lost(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, verb: str, kind: str, times: int) -> None:
+    """Of the next requests of a kind: they are carried out, and end in an error."""
+    left, send = [times], getattr(cluster.kube, verb)
+
+    async def sent(manifest: dict[str, Any]) -> Any:
+        answer = await send(manifest)
+        if manifest["kind"] == kind and left[0]:
+            left[0] -= 1
+            raise Stored("the connection was closed")
+        return answer
+
+    monkeypatch.setattr(cluster.kube, verb, sent)
+
+
+@pytest.mark.parametrize("error", [KubernetesError("500"), Conflict("409 of a quota: the object has been modified")])
+async def test_an_event_is_posted_until_it_is_stored_and_stored_once(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, error: KubernetesError
+) -> None:
+    monkeypatch.setattr(events, "FIRST_DELAY", 0.001)
+    cluster.kube.failing["create", "Event"] = error
+    answers_are_lost(cluster, monkeypatch, "create", "Event", 1)
+    await cluster.look()
+    assert reasons_of_events(cluster) == ["RolloutStarted"]
+    assert [verb for verb, kind, _ in cluster.kube.requests if kind == "Event"] == ["create"] * 3
+    assert len(cluster.events) == 0, "none waits any more"
+
+
+async def test_what_was_decided_is_told_once_where_the_answer_to_the_status_is_lost(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cluster.canary()
+    before = reasons_of_events(cluster)
+    cluster.serve(candidate=(10, 90))
+    answers_are_lost(cluster, monkeypatch, "apply_status", "ModelDeployment", 1)
+    with pytest.raises(Stored):
+        await cluster.look()
+    assert cluster.status["phase"] == "RollingBack"
+    # The lease was lost at that moment too, and another time as the leader begins.
+    cluster.reconciler = cluster.restarted()
+    await cluster.look()
+    await cluster.look()
+    assert reasons_of_events(cluster) == [*before, "RolledBack"]
+    labels = {"headgate_namespace": "models", "headgate_model": "fraud", "reason": "ErrorsHigher"}
+    assert cluster.telemetry.registry.get_sample_value("headgate_rollbacks_total", labels) == 1
+    assert not cluster.statuses._unsure
+
+
+async def test_what_was_not_stored_is_not_told(cluster: Cluster) -> None:
+    await cluster.live()
+    before = reasons_of_events(cluster)
+    cluster.kube.failing["status", "ModelDeployment"] = KubernetesError("500")
+    cluster.ask("v2")
+    with pytest.raises(KubernetesError):
+        await cluster.look()
+    cluster.ask("v3")
+    await cluster.look()
+    told = [o["message"] for (kind, *_), o in cluster.kube.objects.items() if kind == "Event"]
+    assert reasons_of_events(cluster) == [*before, "RolloutStarted"]
+    assert "v3" in told[-1]
+
+
+async def test_that_it_can_not_be_read_is_told_where_the_answer_is_lost(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cluster.live()
+    unknown_field(cluster.kube.find("ModelDeployment", "fraud"))
+    answers_are_lost(cluster, monkeypatch, "apply_status", "ModelDeployment", 1)
+    with pytest.raises(Stored):
+        await cluster.look()
+    for _ in range(2):
+        with pytest.raises(Unreadable):
+            await cluster.look()
+    assert reasons_of_events(cluster).count("ObjectUnreadable") == 1
+
+
 async def test_events_are_posted_once_with_reason_and_message(cluster: Cluster) -> None:
     await cluster.live()
-    events = [o for (kind, *_), o in cluster.kube.objects.items() if kind == "Event"]
-    assert [e["reason"] for e in events] == ["RolloutStarted", "Live"]
-    assert all(e["involvedObject"]["uid"] == "uid-fraud" and e["type"] == "Normal" for e in events)
+    found = [o for (kind, *_), o in cluster.kube.objects.items() if kind == "Event"]
+    assert [e["reason"] for e in found] == ["RolloutStarted", "Live"]
+    assert all(e["involvedObject"]["uid"] == "uid-fraud" and e["type"] == "Normal" for e in found)
 
 
 async def test_a_child_that_cannot_be_applied_does_not_hide_the_status(cluster: Cluster) -> None:
@@ -329,12 +406,29 @@ def test_a_look_whose_requests_hang_is_given_up_after_what_decides_was_written()
         cluster.serve(candidate=(10, 90))
         cluster.now += 1
         cluster.metrics.time = cluster.now
-        cluster.kube.create = hang  # type: ignore[method-assign, assignment]
+        plain = cluster.kube.apply_status
+
+        async def apply_status(manifest: dict[str, Any]) -> Any:
+            return await (hang() if manifest["kind"] == "ModelRevision" else plain(manifest))
+
+        cluster.kube.apply_status = apply_status  # type: ignore[method-assign]
         start = clock()
         with pytest.raises(TooSlow):
             await cluster.reconciler.reconcile(KEY)
         assert clock() - start == pytest.approx(LONGEST_RECONCILIATION)
         assert (cluster.status["phase"], cluster.routed) == ("RollingBack", {"stable": 100})
+
+    run(story)
+
+
+def test_nothing_waits_for_an_event_that_hangs() -> None:
+    async def story(clock: Any) -> None:
+        cluster = Cluster()
+        cluster.kube.create = hang  # type: ignore[method-assign, assignment]
+        start = clock()
+        await cluster.reconciler.reconcile(KEY)
+        assert (clock(), len(cluster.events)) == (start, 1)
+        assert cluster.kube.find("Deployment", "fraud-router")
 
     run(story)
 

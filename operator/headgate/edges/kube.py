@@ -17,7 +17,16 @@ from kubernetes.aio import client as kubernetes_client
 from kubernetes.aio import config as kubernetes_config
 
 from headgate.api import API_VERSION, contract
-from headgate.errors import Conflict, Expired, KubernetesError, NamespaceTerminating, NameTaken, NotFound, cause_of
+from headgate.errors import (
+    AlreadyThere,
+    Conflict,
+    Expired,
+    KubernetesError,
+    NamespaceTerminating,
+    NameTaken,
+    NotFound,
+    cause_of,
+)
 
 Object = dict[str, Any]
 Objects = list[Object]
@@ -72,7 +81,7 @@ class Kube(Protocol):
         """The plurals of a group's resources that the API server has in its discovery; empty without the group."""
 
     async def create(self, manifest: Object) -> Object:
-        """Create an object, in its namespace if it has one. Raises Conflict where it exists."""
+        """Create an object, in its namespace if it has one. Raises AlreadyThere."""
 
     async def replace(self, manifest: Object) -> Object:
         """Replace an object, if its resourceVersion is still the newest. Raises Conflict."""
@@ -280,22 +289,24 @@ def _refusal(status: int, reason: str, answer: bytes, request: str) -> Kubernete
     """The error for an answer of the API server: a Status object, or what a proxy sends in its place."""
     try:
         parsed = json.loads(answer)
-        detail = parsed["message"]
+        detail, told = parsed["message"], parsed.get("reason")
         causes = {
             value
             for cause in (parsed.get("details") or {}).get("causes") or ()
             for value in (cause.get("reason"), cause.get("field"))
         }
     except (ValueError, KeyError, TypeError, AttributeError):
-        detail, causes = reason, set()
-    error = _kind_of(status, causes)(f"{request}: {status} {detail}")
+        detail, told, causes = reason, None, set()
+    error = _kind_of(status, told, causes)(f"{request}: {status} {detail}")
     error.status = status
     return error
 
 
-def _kind_of(status: int, causes: Set[object]) -> type[KubernetesError]:
+def _kind_of(status: int, reason: object, causes: Set[object]) -> type[KubernetesError]:
     if "NamespaceTerminating" in causes:
         return NamespaceTerminating
     if "metadata.uid" in causes:  # an apply with the uid of an object whose name another one has by now
         return Conflict
+    if (status, reason) == (HTTPStatus.CONFLICT, "AlreadyExists"):
+        return AlreadyThere
     return {404: NotFound, 409: Conflict, 410: Expired}.get(status, KubernetesError)

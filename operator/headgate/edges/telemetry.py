@@ -48,6 +48,11 @@ class Telemetry:
         self.failures = Counter(
             "headgate_reconcile_failures_total", "Reconciliations that failed.", ("reason",), registry=self.registry
         )
+        self.lost_events = Counter(
+            "headgate_events_lost_total",
+            "Kubernetes events that were given up before the API server took them.",
+            registry=self.registry,
+        )
         self.rollbacks = Counter("headgate_rollbacks_total", "Rollbacks.", (*MODEL, "reason"), registry=self.registry)
         self.foreign = Counter(
             "headgate_foreign_series_total",

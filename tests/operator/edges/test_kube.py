@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from fakes import connected_to
 from headgate.edges import kube as kube_module
 from headgate.edges.kube import ATTEMPTS, PAGE, PLURALS, ApiServer, path_of
-from headgate.errors import Conflict, KubernetesError, NamespaceTerminating, NameTaken, NotFound
+from headgate.errors import AlreadyThere, Conflict, KubernetesError, NamespaceTerminating, NameTaken, NotFound
 
 SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "models", "name": "fraud"}}
 DEPLOYMENT = {**SERVICE, "apiVersion": "apps/v1", "kind": "Deployment"}
@@ -178,6 +178,17 @@ async def test_a_refusal_is_an_error_of_ours_with_the_servers_words(
         await kube.apply(SERVICE)
     assert type(raised.value) is kind
     assert str(raised.value) == f"patch /api/v1/namespaces/models/services/fraud: {status} because it is so"
+
+
+@pytest.mark.parametrize(("reason", "kind"), [("AlreadyExists", AlreadyThere), ("Conflict", Conflict)])
+async def test_what_is_there_is_told_from_what_changed_meanwhile(
+    server: Server, kube: ApiServer, reason: str, kind: type[Any]
+) -> None:
+    """A quota that others count in at the same moment is a 409 as well."""
+    server.status, server.body = 409, {"message": "no", "reason": reason}
+    with pytest.raises(Conflict) as raised:
+        await kube.create(SERVICE)
+    assert type(raised.value) is kind
 
 
 @pytest.mark.parametrize("body", [b"", b"Bad Gateway", b"[]", b"\xff"])
