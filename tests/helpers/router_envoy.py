@@ -82,7 +82,7 @@ class Router:
         if intent.policy.timeout_ms == Policy().timeout_ms:  # a test that says nothing of time is not about it
             intent = with_policy(intent, timeout_ms=PATIENT_MS)
         now = time.monotonic()
-        documents, memory = step(self.memory, intent, endpoints, now)
+        documents, memory = step(self.memory, intent, endpoints, now, self.protection.pods)
         soon = now + Policy().timeout_ms / 1000 + LINGER_SECONDS
         self.memory = Memory(memory.clusters, {name: min(until, soon) for name, until in memory.until.items()})
         self._version = str(next(_versions))

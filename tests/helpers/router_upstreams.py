@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -43,10 +44,12 @@ class Upstream:
     delay: float = 0.0
     headers: dict[str, str] = field(default_factory=dict)
     """Of the last request."""
+    tls: ssl.SSLContext | None = None
+    identity: str = ""
 
     @property
     def endpoint(self) -> Endpoint:
-        return Endpoint("127.0.0.1", self.port, f"{self.name}-pod")
+        return Endpoint("127.0.0.1", self.port, f"{self.name}-pod", identity=self.identity)
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -106,7 +109,7 @@ async def serving(*upstreams: Upstream) -> AsyncIterator[None]:
 
     servers = []
     for upstream in upstreams:
-        server = await asyncio.start_server(starter(upstream), "127.0.0.1", 0)
+        server = await asyncio.start_server(starter(upstream), "127.0.0.1", 0, ssl=upstream.tls)
         upstream.port = server.sockets[0].getsockname()[1]
         servers.append(server)
     try:

@@ -116,6 +116,8 @@ class AgentArgument:
     API_KEYS = "--api-keys"
     API_KEY_HEADER = "--api-key-header"
     JWKS = "--jwks"
+    POD_SECRET = "--pod-secret"
+    """IDENTITY=FOLDER, once for each Secret to ask pods with: see `pod_tls`."""
     JWT_ISSUER = "--jwt-issuer"
     JWT_AUDIENCE = "--jwt-audience"
     ACCESS_LOG = "--access-log"

@@ -31,6 +31,7 @@ from headgate_serving.router.drain import Drain
 from headgate_serving.router.envoy.acceptance import Acceptance
 from headgate_serving.router.envoy.admin import Admin
 from headgate_serving.router.envoy.config import Documents, Layout, bootstrap_document, names
+from headgate_serving.router.envoy.config.pod_sockets import pod_secrets
 from headgate_serving.router.envoy.discovery import Discovery
 from headgate_serving.router.envoy.files import ClusterWatcher, XdsFolder
 from headgate_serving.router.envoy.secret_watcher import SecretWatcher
@@ -42,6 +43,7 @@ from headgate_serving.router.kube import ObjectCache, Reflector, deployment_sele
 from headgate_serving.router.metrics import Metrics
 from headgate_serving.router.mirror.controller import MirrorController
 from headgate_serving.router.policy.endpoints import Endpoints, endpoints_by_revision
+from headgate_serving.router.policy.pod_tls import reachable
 from headgate_serving.router.policy.protection import UNPROTECTED, Protection, add_arguments, protection_of
 from headgate_serving.router.policy.traffic import Intent, parse_deployment
 from headgate_serving.router.published import Published, read_published
@@ -104,11 +106,20 @@ class Agent:
     async def ready(self) -> bool:
         """Whether Envoy follows routes that lead to a version, or to a fallback; from then on always.
 
-        Traffic that is empty or can't be read later takes no router out: it answers as well as any other.
+        A router that has no certificate yet to show to pods takes no other one's place. Traffic that is empty or can't
+        be read later takes no router out: it answers as well as any other.
         """
         if not self._served:
-            self._served = self.folder.serves and await self.envoy.versions() == self.folder.versions
+            served = self.folder.serves and self._can_show_who_it_is()
+            self._served = served and await self.envoy.versions() == self.folder.versions
         return self._served
+
+    def _can_show_who_it_is(self) -> bool:
+        """Whether every Secret for pods was usable once."""
+        documents = (
+            name for secret in pod_secrets(self.protection.pods) for name in (secret.certificate, secret.authority)
+        )
+        return all(self.folder.version(self.folder.layout.secret(name)) for name in documents)
 
     async def _follow(self) -> None:
         while True:
@@ -177,10 +188,11 @@ class Agent:
         self.folder.start_with(
             bootstrap_document(self.metrics.namespace, self.metrics.model, self.folder.layout, intent, self.protection)
         )
-        endpoints = endpoints_by_revision(slices, wrong.append)
+        routed = [target.revision for target in intent.targets]
+        endpoints = reachable(endpoints_by_revision(slices, wrong.append), self.protection.pods, routed, wrong.append)
         memory = self._memory or Memory(self.folder.clusters(), {})
         self.notify(intent, endpoints)
-        documents, self._memory = step(memory, intent, endpoints, self.clock())
+        documents, self._memory = step(memory, intent, endpoints, self.clock(), self.protection.pods)
         known = frozenset(map(names.revision_of, documents.clusters))
         # Before Envoy can know of them, not after.
         self._show_routes(self._routed | known)
@@ -280,7 +292,9 @@ async def _serve(options: argparse.Namespace) -> None:
         )
         age = metrics.watch_age.labels(options.namespace, options.model, options.pod)
         age.set_function(lambda: max(deployments.age(), slices.age()))
-        mirror = MirrorController(options.namespace, options.model, layout.copies_socket, metrics.registry)
+        mirror = MirrorController(
+            options.namespace, options.model, layout.copies_socket, metrics.registry, protection.pods
+        )
         agent = Agent(
             options.model, deployments, slices, folder, admin, metrics, clock, protection, notify=mirror.follow
         )

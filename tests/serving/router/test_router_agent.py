@@ -11,9 +11,13 @@ import pytest
 
 from headgate_serving.router.agent import ALONE_AFTER_SECONDS, Agent, JsonLines, describe, parse_arguments
 from headgate_serving.router.envoy.config import Layout
+from headgate_serving.router.envoy.config.documents import discovery_response
+from headgate_serving.router.envoy.config.pod_sockets import pod_secrets
 from headgate_serving.router.envoy.files import XdsFolder
 from headgate_serving.router.errors import PublishedUnreadable
 from headgate_serving.router.metrics import Metrics
+from headgate_serving.router.policy.pod_tls import PodTls
+from headgate_serving.router.policy.protection import Protection
 from headgate_serving.router.policy.traffic import Intent, Target
 from headgate_serving.router.published import Published, read_published
 from patience import PATIENCE
@@ -503,6 +507,34 @@ async def test_a_router_is_ready_when_envoy_follows_routes_to_a_version_and_then
     await world.agent.turn()
     world.envoy.there = False
     assert await world.agent.ready()
+
+
+async def test_a_router_that_has_nothing_to_show_to_pods_yet_is_not_ready(world: World) -> None:
+    world.agent.protection = Protection(pods=PodTls("fraud.ns.svc", {"1a2b3c4d": world.root / "mount"}))
+    world.split((OLD, "stable", 100))
+    await world.agent.turn()
+    assert not await world.agent.ready()
+    for secret in pod_secrets(world.agent.protection.pods):
+        for name in (secret.certificate, secret.authority):
+            assert not await world.agent.ready()
+            world.folder.put_in_memory(world.layout.secret(name), discovery_response({})[0])
+    assert await world.agent.ready()
+
+
+async def test_pods_that_it_has_no_certificate_for_are_said_and_others_are_asked(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.pods(fraud_1a2b3c4d="10.0.0.1")
+    world.slices.objects["new"] = slice_of(endpoint(address="10.0.0.2"), revision=NEW, port="https-1a2b3c4d")
+    world.split((OLD, "stable", 90), (NEW, "candidate", 10))
+    await world.agent.turn()
+    assert f"pods of {NEW} want a certificate of a Secret that is not mounted in this router" in caplog.text
+    documents = {OLD: "10.0.0.1", NEW: "10.0.0.2"}
+    written = {
+        name: address in world.document(world.layout.endpoints(f"{name}.attempts"))
+        for name, address in documents.items()
+    }
+    assert written == {OLD: True, NEW: False}
 
 
 async def test_a_new_agent_without_an_api_server_is_ready_when_envoy_follows_what_there_is(world: World) -> None:

@@ -1,6 +1,6 @@
 import json
 from itertools import product
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from headgate_serving.router.envoy.config.budget import LATENCY_EDGES_MS, candid
 from headgate_serving.router.envoy.config.documents import discovery_response
 from headgate_serving.router.envoy.step import LINGER_SECONDS, Memory, step
 from headgate_serving.router.policy.endpoints import Endpoint, State
+from headgate_serving.router.policy.pod_tls import PodTls
 from headgate_serving.router.policy.protection import UNPROTECTED
 from headgate_serving.router.policy.traffic import Intent, Target
 from router_policies import with_policy
@@ -261,6 +262,35 @@ def test_the_pods_are_marked_for_the_histogram_but_not_where_they_are_no_evidenc
         assert pod["metadata"]["filter_metadata"]["headgate"]["revision"] == NAMES[0]
         marks[name] = "envoy.lb" in pod["metadata"]["filter_metadata"]
     assert marks == {f"{NAMES[0]}/attempts": True, f"{NAMES[0]}/rescue": False}
+
+
+def test_every_way_to_a_pod_goes_over_tls_where_the_pod_says_so_and_only_there() -> None:
+    tls = PodTls("fraud.ns.svc", {"1a2b3c4d": Path("/secrets/pods")})
+    pods = (
+        Endpoint("10.0.0.1", 8000, "pod-a", grpc_port=8001, identity="1a2b3c4d"),
+        Endpoint("10.0.0.2", 8000, "pod-b", grpc_port=8001),
+    )
+    document = render(split(100), dict.fromkeys(NAMES, pods), tls=tls)
+    ways = {name: one for name, one in document.clusters.items() if "eds_cluster_config" in one}
+    assert {name.partition("/")[2] for name in ways} == {
+        *("attempts", "uncounted-attempts", "rescue"),
+        *("grpc/attempts", "grpc/uncounted-attempts", "grpc/rescue"),
+    }
+    for cluster in ways.values():
+        (secured,) = cluster["transport_socket_matches"]
+        assert "transport_socket" not in cluster
+        for endpoint in document.endpoints[cluster["eds_cluster_config"]["service_name"]]["endpoints"][0][
+            "lb_endpoints"
+        ]:
+            asked = endpoint["metadata"]["filter_metadata"].get("envoy.transport_socket_match")
+            assert asked == (secured["match"] if endpoint["endpoint"]["hostname"] == "pod-a" else None)
+
+
+def test_a_cluster_stays_as_it_is_whatever_its_pods_speak_and_without_any() -> None:
+    tls = PodTls("fraud.ns.svc", {"1a2b3c4d": Path("/secrets/pods")})
+    plain, secured = (Endpoint("10.0.0.1", 8000, "pod", identity=identity) for identity in ("", "1a2b3c4d"))
+    found = [render(split(100), {NAMES[0]: pods}, tls=tls).clusters for pods in ((), (plain,), (secured,))]
+    assert found[0] == found[1] == found[2]
 
 
 def test_every_pod_has_its_name_and_its_revision() -> None:

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -5,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate_serving.router.policy.endpoints import Endpoint, State, endpoints_by_revision, serving, usable
+from headgate_serving.router.policy.pod_tls import PodTls, reachable
 from router_cluster import REVISION, endpoint, slice_of
 
 
@@ -168,3 +170,31 @@ def test_no_slice_whatever_is_in_it_holds_up_the_others(labels: Any, family: Any
         [odd | rest, ours | rest, ours | rest | {"addressType": "IPv4"}, slice_of(endpoint())]
     )
     assert any(each.pod == "pod-a" for each in found[REVISION])
+
+
+def test_pods_that_speak_tls_say_so_by_the_names_of_their_ports() -> None:
+    item = slice_of(endpoint())
+    item["ports"] = [{"name": "https-1a2b3c4d", "port": 8000}, {"name": "grpcs-1a2b3c4d", "port": 8001}]
+    (found,) = endpoints_by_revision([item])[REVISION]
+    assert (found.port, found.grpc_port, found.identity) == (8000, 8001, "1a2b3c4d")
+    item["ports"][1]["name"] = "grpcs-00000000"
+    said = list[str]()
+    assert endpoints_by_revision([item], said.append) == {REVISION: ()}
+    assert "different certificates" in said[0]
+
+
+def test_pods_that_want_a_certificate_that_is_not_mounted_are_not_asked() -> None:
+    plain, known, unknown = (Endpoint("10.0.0.1", 8000, name, identity=name) for name in ("", "known", "unknown"))
+    pods = {"fraud-a": (plain,), "fraud-b": (known,), "fraud-c": (unknown,), "fraud-d": (unknown,)}
+    said = list[str]()
+    tls = PodTls.of("ns", "fraud", ["known=/secrets/pods"])
+    assert tls == PodTls("fraud.ns.svc", {"known": Path("/secrets/pods")})
+    found = reachable(pods, tls, ["fraud-a", "fraud-c"], said.append)
+    assert found == {"fraud-a": (plain,), "fraud-b": (known,), "fraud-c": (), "fraud-d": ()}
+    assert said == ["pods of fraud-c want a certificate of a Secret that is not mounted in this router"]
+
+
+@pytest.mark.parametrize("given", ["", "known", "=/secrets", "known="])
+def test_a_secret_for_pods_is_given_with_its_identity(given: str) -> None:
+    with pytest.raises(ValueError, match="expected IDENTITY=FOLDER"):
+        PodTls.of("ns", "fraud", [given])

@@ -15,6 +15,8 @@ from headgate_serving.certificates import read_authority, read_certificate
 from headgate_serving.errors import UnusableSecret
 from headgate_serving.router.envoy.config import authentication, tls
 from headgate_serving.router.envoy.config.documents import discovery_response
+from headgate_serving.router.envoy.config.layout import Layout
+from headgate_serving.router.envoy.config.pod_sockets import PodSecret, pod_secrets
 from headgate_serving.router.envoy.credentials import read_api_keys, read_token_keys
 from headgate_serving.router.envoy.files import XdsFolder
 from headgate_serving.router.policy.protection import ApiKeys, Protection, Tokens
@@ -89,10 +91,27 @@ class SecretWatcher:
                 yield Source(
                     "client authority", path, lambda: (tls.authority_document(read_authority(secured.mount)), ()), None
                 )
+        for secret in pod_secrets(self.protection.pods):
+            yield _certificate_for_pods(secret, layout)
+            yield _authority_of_pods(secret, layout)
         if who := self.protection.authentication:
             purpose = "API keys" if isinstance(who, ApiKeys) else "keys of tokens"
             path = layout.extension(authentication.FILTER)
             yield Source(purpose, path, lambda: _authentication(who), authentication.nobody_document())
+
+
+def _certificate_for_pods(secret: PodSecret, layout: Layout) -> Source:
+    def read() -> tuple[Mapping[str, Any], tuple[str, ...]]:
+        return tls.certificate_document(read_certificate(secret.mount), secret.certificate), ()
+
+    return Source(f"certificate for pods {secret.identity}", layout.secret(secret.certificate), read, None)
+
+
+def _authority_of_pods(secret: PodSecret, layout: Layout) -> Source:
+    def read() -> tuple[Mapping[str, Any], tuple[str, ...]]:
+        return tls.authority_document(read_authority(secret.mount), secret.authority), ()
+
+    return Source(f"authority of pods {secret.identity}", layout.secret(secret.authority), read, None)
 
 
 def _authentication(who: ApiKeys | Tokens) -> tuple[Mapping[str, Any], tuple[str, ...]]:

@@ -11,6 +11,7 @@ from typing import Any
 from headgate_serving.router.envoy.config import Documents, render
 from headgate_serving.router.envoy.config.clusters import cluster_documents
 from headgate_serving.router.policy.endpoints import Endpoints
+from headgate_serving.router.policy.pod_tls import NO_SECRETS, PodTls
 from headgate_serving.router.policy.traffic import Intent
 
 LINGER_SECONDS = 5.0
@@ -30,11 +31,13 @@ class Memory:
         return min(self.until.values(), default=None)
 
 
-def step(memory: Memory, intent: Intent, endpoints: Endpoints, now: float) -> tuple[Documents, Memory]:
+def step(
+    memory: Memory, intent: Intent, endpoints: Endpoints, now: float, tls: PodTls = NO_SECRETS
+) -> tuple[Documents, Memory]:
     """What Envoy should follow from `now` on."""
     needed = {cluster["name"] for cluster in cluster_documents(intent)}
     linger = now + intent.policy.timeout_ms / 1000 + LINGER_SECONDS
     until = {name: memory.until.get(name, linger) for name in memory.clusters if name not in needed}
     until = {name: deadline for name, deadline in until.items() if deadline > now}
-    documents = render(intent, endpoints, {name: memory.clusters[name] for name in until})
+    documents = render(intent, endpoints, {name: memory.clusters[name] for name in until}, tls)
     return documents, Memory(documents.clusters, until)

@@ -16,12 +16,14 @@ import grpc
 
 from headgate.api import contract
 from headgate.api.policy import Agreement
+from headgate_serving.certificates import Identity
 from headgate_serving.codec.http_message import MAX_BODY, Message
 from headgate_serving.codec.lengths import Lengths
 from headgate_serving.codec.lenient import Tensors, Unreadable, grpc_message, outputs_of
 from headgate_serving.codec.oip_messages import MESSAGES
 from headgate_serving.router.mirror.comparison import agree, compared, few_labels_alike, is_fit
 from headgate_serving.router.mirror.exchange import INFERENCE_OK, Exchange, Unusable
+from headgate_serving.router.mirror.secured import SecuredPods
 from headgate_serving.router.mirror.series import Verdict
 from headgate_serving.router.policy.endpoints import Endpoint
 
@@ -54,10 +56,12 @@ class Candidate:
     timeout: float
     """Seconds that a user would wait."""
     agreement: Agreement
+    secured: SecuredPods
+    """How those of its pods are asked that speak TLS."""
     _turn: "count[int]" = field(default_factory=count)
     _lengths: Lengths = field(default_factory=Lengths)
     _large: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _channels: dict[str, grpc.aio.Channel] = field(default_factory=dict)
+    _channels: dict[tuple[str, Identity | None], grpc.aio.Channel] = field(default_factory=dict)
 
     async def __aenter__(self) -> Self:
         """Within the event loop, as aiohttp wants it."""
@@ -104,10 +108,11 @@ class Candidate:
         headers |= {contract.SHADOW_HEADER: "1", "accept-encoding": "identity"}
         for again in (True, False):
             pod = self._next([pod for pod in self.pods if pod.port])
-            url = f"http://{pod.authority(pod.port)}{path}"
+            scheme, secured = self.secured.rest(pod)
+            url = f"{scheme}://{pod.authority(pod.port)}{path}"
             try:
                 async with self._session.post(
-                    url, data=request.body, headers=headers, allow_redirects=False
+                    url, data=request.body, headers=headers, allow_redirects=False, **secured
                 ) as response:
                     if str(response.status) != INFERENCE_OK:
                         raise Failed(f"status {response.status}")
@@ -160,10 +165,10 @@ class Candidate:
         return pods[next(self._turn) % len(pods)]
 
     def _channel(self, pod: Endpoint) -> grpc.aio.Channel:
-        where = pod.authority(pod.grpc_port)
-        if where not in self._channels:
-            self._channels[where] = grpc.aio.insecure_channel(where, _OPTIONS)
-        return self._channels[where]
+        where, identity = pod.authority(pod.grpc_port), self.secured.identity(pod)
+        if (where, identity) not in self._channels:
+            self._channels[where, identity] = self.secured.channel(where, identity, _OPTIONS)
+        return self._channels[where, identity]
 
     async def follow(self, pods: tuple[Endpoint, ...], seconds: float, agreement: Agreement) -> None:
         """What is new; connections to pods that are gone end with their calls."""
@@ -171,8 +176,8 @@ class Candidate:
         await self._close_channels_but(frozenset(pod.authority(pod.grpc_port) for pod in pods))
 
     async def _close_channels_but(self, kept: frozenset[str]) -> None:
-        for where in self._channels.keys() - kept:
-            await self._channels.pop(where).close()
+        for which in [which for which in self._channels if which[0] not in kept]:
+            await self._channels.pop(which).close()
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> Message:

@@ -12,10 +12,12 @@ from prometheus_client import CollectorRegistry
 from headgate_serving.router.mirror.bounds import ByteBudget
 from headgate_serving.router.mirror.exchange import Exchange
 from headgate_serving.router.mirror.forwarding import Forwarding
+from headgate_serving.router.mirror.secured import SecuredPods
 from headgate_serving.router.mirror.series import PairCounters, PairSeries, SampleSeries
 from headgate_serving.router.mirror.session import Session, ShadowTarget
 from headgate_serving.router.mirror.tap import Tap
 from headgate_serving.router.policy.endpoints import Endpoints, serving
+from headgate_serving.router.policy.pod_tls import PodTls
 from headgate_serving.router.policy.traffic import Intent
 
 log = logging.getLogger(__name__)
@@ -24,8 +26,11 @@ log = logging.getLogger(__name__)
 class Consumers:
     """At most one session of the shadow at a time, one sampling for both revisions, and the tap while there is any."""
 
-    def __init__(self, namespace: str, model: str, socket: PurePosixPath, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, namespace: str, model: str, socket: PurePosixPath, registry: CollectorRegistry, tls: PodTls
+    ) -> None:
         self._whose = (namespace, model)
+        self._secured = SecuredPods(tls)
         self._budget = ByteBudget()
         self._tap = Tap(socket, self._budget, self._take, self._drop)
         self._listening = False
@@ -50,9 +55,8 @@ class Consumers:
         if target and self._session:
             await self._session.follow(target)
         elif target:
-            session = Session(
-                target, self._budget, PairCounters(self._pairs, *self._whose, target.candidate, target.stable)
-            )
+            counters = PairCounters(self._pairs, *self._whose, target.candidate, target.stable)
+            session = Session(target, self._budget, counters, self._secured)
             self._session = await session.__aenter__()
             log.info("%s gets copies of what %s is asked", target.candidate, target.stable)
 

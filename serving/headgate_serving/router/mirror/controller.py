@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry
 
 from headgate_serving.router.policy.endpoints import Endpoints
+from headgate_serving.router.policy.pod_tls import NO_SECRETS, PodTls
 from headgate_serving.router.policy.traffic import Intent
 
 if TYPE_CHECKING:
@@ -25,8 +26,16 @@ RETRY_SECONDS = 5.0
 class MirrorController:
     """All that the agent knows of it."""
 
-    def __init__(self, namespace: str, model: str, socket: PurePosixPath, registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        namespace: str,
+        model: str,
+        socket: PurePosixPath,
+        registry: CollectorRegistry,
+        tls: PodTls = NO_SECRETS,
+    ) -> None:
         self._whose = (namespace, model)
+        self._tls = tls
         self._socket = socket
         self._registry = registry
         self._intent = Intent()
@@ -65,4 +74,4 @@ class MirrorController:
     def _consumers(self) -> "Consumers":
         from headgate_serving.router.mirror.consumers import Consumers
 
-        return Consumers(*self._whose, self._socket, self._registry)
+        return Consumers(*self._whose, self._socket, self._registry, self._tls)

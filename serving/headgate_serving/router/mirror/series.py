@@ -16,6 +16,7 @@ REASONS = (
     "broken",
     "bytes",
     "incomparable",
+    "no-certificate",
     "no-pod",
     "other-revision",
     "pace",

@@ -15,6 +15,7 @@ from headgate.api.policy import Agreement
 from headgate_serving.router.mirror.bounds import BoundedQueue, ByteBudget
 from headgate_serving.router.mirror.candidate import AT_ONCE, Candidate
 from headgate_serving.router.mirror.exchange import Exchange, Unusable
+from headgate_serving.router.mirror.secured import SecuredPods
 from headgate_serving.router.mirror.series import PairCounters
 from headgate_serving.router.policy.endpoints import Endpoint
 
@@ -37,10 +38,10 @@ class ShadowTarget:
 class Session:
     """Takes copies from its begin to its end, as a context."""
 
-    def __init__(self, target: ShadowTarget, budget: ByteBudget, counters: PairCounters) -> None:
+    def __init__(self, target: ShadowTarget, budget: ByteBudget, counters: PairCounters, secured: SecuredPods) -> None:
         self.pair = (target.stable, target.candidate)
         self._counters = counters
-        self._candidate = Candidate(target.pods, target.timeout, target.agreement)
+        self._candidate = Candidate(target.pods, target.timeout, target.agreement, secured)
         self._queue = BoundedQueue(MOST_WAITING, budget)
         self._until_end = AsyncExitStack()
 

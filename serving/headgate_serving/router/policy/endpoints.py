@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from typing import Any, TypeAlias
 
 from headgate.api import contract
+from headgate.api.pod_tls import read_port_name
 
 
 class State(IntEnum):
@@ -35,6 +36,8 @@ class Endpoint:
     """0 for a pod that takes no gRPC."""
     samples_port: int = 0
     """0 for a pod whose engine counts all of its requests itself."""
+    identity: str = ""
+    """Of a pod that speaks TLS: which of the routers' Secrets lets them in (`headgate.api.pod_tls`)."""
 
     def authority(self, port: int) -> str:
         """The address with a port, as it stands in a URL."""
@@ -94,7 +97,7 @@ def _revision(item: Mapping[str, Any]) -> str | None:
 def _read_slice(item: Mapping[str, Any], complain: Callable[[str], None]) -> list[Endpoint]:
     name = item["metadata"].get("name", "?")
     try:
-        ports = _ports(item)
+        ports, identity = _ports(item)
         if contract.HTTP_PORT_NAME not in ports or item.get("addressType") not in {"IPv4", "IPv6"}:
             return []
         entries = list(item.get("endpoints") or ())
@@ -106,23 +109,34 @@ def _read_slice(item: Mapping[str, Any], complain: Callable[[str], None]) -> lis
         try:
             state = _state(entry.get("conditions") or {})
             if state is not None:
-                found.append(_endpoint(entry, state, ports))
+                found.append(_endpoint(entry, state, ports, identity))
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             complain(f"EndpointSlice {name}: endpoint {number} can't be read: {error!r}")
     return found
 
 
-def _ports(item: Mapping[str, Any]) -> dict[str, int]:
-    """Numbers of the ports that requests go to, by name. Raises ValueError for a port without a number."""
-    ours = (contract.HTTP_PORT_NAME, contract.GRPC_PORT_NAME, contract.SAMPLES_PORT_NAME)
-    found = {port["name"]: port.get("port") for port in item.get("ports") or () if port.get("name") in ours}
-    for name, number in found.items():
+def _ports(item: Mapping[str, Any]) -> tuple[dict[str, int], str]:
+    """Numbers of the ports that requests go to, by name, and the identity that they want to see; "" in plain text.
+
+    Raises ValueError for a port without a number, and for one that wants another identity than the others.
+    """
+    found, identities = dict[str, int](), set[str]()
+    for port in item.get("ports") or ():
+        name, identity = read_port_name(port.get("name") or "")
+        if name not in (contract.HTTP_PORT_NAME, contract.GRPC_PORT_NAME, contract.SAMPLES_PORT_NAME):
+            continue
+        number = port.get("port")
         if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 65535:
             raise ValueError(f"port {name} is {number!r}")
-    return found
+        found[name] = number
+        if name != contract.SAMPLES_PORT_NAME:
+            identities.add(identity)
+    if len(identities) > 1:
+        raise ValueError("its ports want different certificates")
+    return found, next(iter(identities), "")
 
 
-def _endpoint(entry: Mapping[str, Any], state: State, ports: Mapping[str, int]) -> Endpoint:
+def _endpoint(entry: Mapping[str, Any], state: State, ports: Mapping[str, int], identity: str) -> Endpoint:
     address, pod = entry["addresses"][0], (entry.get("targetRef") or {}).get("name", "")
     ip_address(address if isinstance(address, str) and "%" not in address else "")
     if not isinstance(pod, str):
@@ -134,6 +148,7 @@ def _endpoint(entry: Mapping[str, Any], state: State, ports: Mapping[str, int]) 
         state=state,
         grpc_port=ports.get(contract.GRPC_PORT_NAME, 0),
         samples_port=ports.get(contract.SAMPLES_PORT_NAME, 0),
+        identity=identity,
     )
 
 

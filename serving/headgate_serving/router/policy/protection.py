@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from headgate.api import contract
+from headgate_serving.router.policy.pod_tls import NO_SECRETS, PodTls
 
 AccessLog = Literal["All", "Errors"]
 
@@ -48,6 +49,7 @@ class Protection:
     authentication: ApiKeys | Tokens | None = None
     access_log: AccessLog = "All"
     memory_mib: int = 512
+    pods: PodTls = NO_SECRETS
 
 
 UNPROTECTED = Protection()
@@ -68,6 +70,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         contract.AgentArgument.JWT_AUDIENCE, action="append", default=[], help="for whom a token has to be made"
     )
     parser.add_argument(contract.AgentArgument.ACCESS_LOG, default=UNPROTECTED.access_log, choices=get_args(AccessLog))
+    parser.add_argument(
+        contract.AgentArgument.POD_SECRET,
+        action="append",
+        default=[],
+        metavar="IDENTITY=FOLDER",
+        help="mount of a Secret to ask pods with that speak TLS",
+    )
     parser.add_argument(
         contract.AgentArgument.ENVOY_MEMORY, default=UNPROTECTED.memory_mib, type=int, help="what Envoy may use"
     )
@@ -92,4 +101,5 @@ def protection_of(options: argparse.Namespace) -> Protection:
         authentication,
         cast("AccessLog", options.access_log),
         options.envoy_memory_mib,
+        PodTls.of(options.namespace, options.model, options.pod_secret),
     )

@@ -9,6 +9,7 @@ routes.py              RDS: the split and the time budget
 response_buffering.py  keeps an answer until it is complete
 copying.py             how a part of the requests is copied
 tls.py                 SDS: the certificate of the listener, and the authority of clients' certificates
+pod_sockets.py         the same towards pods: which of them are asked over TLS, and with which certificate
 authentication.py      ECDS: who may ask
 headers.py             the headers that the router makes, and keeps clients from making
 access_log.py          a line for each request

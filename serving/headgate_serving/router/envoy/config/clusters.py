@@ -13,11 +13,11 @@ from headgate.api import contract
 from headgate.api.policy import Fallback
 from headgate_serving.router.envoy.config import names
 from headgate_serving.router.envoy.config.layout import Layout, duration, from_agent, pipe_cluster
+from headgate_serving.router.envoy.config.pod_sockets import CONNECT_TIMEOUT_MS, connecting, mark
 from headgate_serving.router.envoy.config.response_buffering import response_buffering
 from headgate_serving.router.policy.endpoints import Endpoint, State
+from headgate_serving.router.policy.pod_tls import NO_SECRETS, PodTls
 from headgate_serving.router.policy.traffic import Intent, Target
-
-CONNECT_TIMEOUT_MS = 250
 
 IDLE_TIMEOUT_MS = 20_000
 """Shorter than the 30 s after which the runtime closes an idle connection: a request never meets the closing."""
@@ -51,7 +51,7 @@ PROTOCOLS: tuple[names.Protocol, ...] = ("http", "grpc")
 _TYPE = "type.googleapis.com/envoy."
 
 
-def cluster_documents(intent: Intent) -> list[dict[str, Any]]:
+def cluster_documents(intent: Intent, tls: PodTls = NO_SECRETS) -> list[dict[str, Any]]:
     """The clusters that the routes of `intent` need, those with pods before the aggregates over them."""
     stable, candidate = intent.stable, intent.candidate
     if stable is None:
@@ -59,7 +59,7 @@ def cluster_documents(intent: Intent) -> list[dict[str, Any]]:
     pods, aggregates = list[dict[str, Any]](), list[dict[str, Any]]()
     fallback = intent.policy.fallback
     for target, protocol in product(intent.targets, PROTOCOLS):
-        pods += [_pods(target, kind, protocol) for kind in ("attempts", "uncounted-attempts")]
+        pods += [_pods(target, kind, protocol, tls) for kind in ("attempts", "uncounted-attempts")]
         aggregates.append(_aggregate(target, "assigned=true", "attempts", protocol, intent, fallback=fallback))
         aggregates.append(_aggregate(target, "uncounted", "uncounted-attempts", protocol, intent))
         if fallback:
@@ -67,7 +67,7 @@ def cluster_documents(intent: Intent) -> list[dict[str, Any]]:
         if protocol == "grpc":
             aggregates.append(_aggregate(target, "streams", "attempts", protocol, intent))
         if target == stable and candidate is not None:
-            pods.append(_pods(target, "rescue", protocol))
+            pods.append(_pods(target, "rescue", protocol, tls))
     return pods + aggregates
 
 
@@ -98,7 +98,7 @@ def endpoint_document(service: str, endpoints: Iterable[Endpoint], asked: Set[En
                             "hostname": pod.pod,
                             "address": {"socket_address": {"address": pod.address, "port_value": port}},
                         },
-                        "metadata": {"filter_metadata": metadata},
+                        "metadata": {"filter_metadata": metadata | mark(pod)},
                         **({} if pod in asked else {"health_status": "UNHEALTHY"}),
                     }
                     for pod, port in places
@@ -139,14 +139,14 @@ def fallback_cluster(protocol: names.Protocol, layout: Layout) -> dict[str, Any]
     }
 
 
-def _pods(target: Target, kind: names.Kind, protocol: names.Protocol) -> dict[str, Any]:
+def _pods(target: Target, kind: names.Kind, protocol: names.Protocol, tls: PodTls) -> dict[str, Any]:
     cluster = names.Cluster(target.revision, kind, protocol)
     return {
         "@type": _TYPE + "config.cluster.v3.Cluster",
         "name": str(cluster),
         "type": "EDS",
         "eds_cluster_config": {"service_name": cluster.service, "eds_config": from_agent()},
-        "connect_timeout": duration(CONNECT_TIMEOUT_MS),
+        **connecting(tls),
         "lb_policy": "LEAST_REQUEST",
         "least_request_lb_config": {"slow_start_config": _slow_start()},
         "track_cluster_stats": {"per_endpoint_stats": kind == "attempts"},

@@ -14,6 +14,7 @@ from headgate_serving.router.envoy.config import names
 from headgate_serving.router.envoy.config.clusters import cluster_documents, endpoint_document
 from headgate_serving.router.envoy.config.routes import route_document
 from headgate_serving.router.policy.endpoints import Endpoints, serving, usable
+from headgate_serving.router.policy.pod_tls import NO_SECRETS, PodTls
 from headgate_serving.router.policy.traffic import Intent
 
 
@@ -37,14 +38,15 @@ def render(
     intent: Intent,
     endpoints: Endpoints,
     lingering: Mapping[str, Mapping[str, Any]] | None = None,
+    tls: PodTls = NO_SECRETS,
 ) -> Documents:
-    """The configuration for `intent`; `lingering` are clusters of before that stay as they were.
+    """The configuration for `intent`; `lingering` are clusters of before that stay as they were, `tls` is for pods.
 
     A cluster that lingers gives way to a new one of the same name. Every cluster has its endpoints' document,
     if only an empty one: Envoy would wait for a missing file.
     """
     clusters: dict[str, Mapping[str, Any]] = dict(lingering or {})
-    clusters.update({cluster["name"]: cluster for cluster in cluster_documents(intent)})
+    clusters.update({cluster["name"]: cluster for cluster in cluster_documents(intent, tls)})
     in_order = sorted(clusters, key=lambda name: ("eds_cluster_config" not in clusters[name], name))
     services = {
         cluster["eds_cluster_config"]["service_name"]
