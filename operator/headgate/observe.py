@@ -47,7 +47,7 @@ from headgate.errors import MetricsError, TooMuchData
 from headgate.known_pods import KnownPods
 from headgate.pages import PAGE_SECONDS, next_page
 from headgate.queue import Key
-from headgate.shares import Ask, Share, read_in_shares
+from headgate.shares import Ask, Share, TooLarge, read_in_shares
 
 log = logging.getLogger("headgate.observe")
 
@@ -96,6 +96,7 @@ class Observer:
     defaults: Defaults
     stale_after: float
     known: KnownPods = field(default_factory=KnownPods)
+    too_large: TooLarge = field(default_factory=TooLarge)
 
     async def observe(self, raw: Object, children: Children) -> Observation:
         """The Observation of a ModelDeployment. Raises pydantic's ValidationError for what can't be read."""
@@ -135,7 +136,7 @@ class Observer:
             return NoNewSamples(), None
         compared = self.plane.compared(spec, stable.revision, rollout.revision)
         spare = asyncio.get_running_loop().time() + METRICS_SECONDS - SPARE_SECONDS
-        source = _OwnSeries(self.metrics, self.plane, own, spare)
+        source = _OwnSeries(self.metrics, self.plane, own, spare, self.too_large)
         try:
             async with asyncio.timeout(METRICS_SECONDS):
                 found = await self._samples(source, meta, spec, reading, compared, rollout)
@@ -206,6 +207,7 @@ class _OwnSeries:
     own: ModelPods
     spare: float
     """Until when there is time for what is needed less, by the event loop's clock."""
+    too_large: TooLarge
     foreign: Foreign = field(default_factory=Foreign)
     left_out: frozenset[str] = frozenset()
     """Names of series that were too much even in shares."""
@@ -222,21 +224,24 @@ class _OwnSeries:
             return kept
 
         self.left_out -= set(names)
-        try:
-            return await ask(Share(names, labels), now)
-        except TooMuchData:
-            if (look_back if since is None else now - since) > SHARED_SECONDS:
-                raise
+        whole, is_short = Share(names, labels), (look_back if since is None else now - since) <= SHARED_SECONDS
+        if not (is_short and whole in self.too_large):
+            try:
+                return await ask(whole, now)
+            except TooMuchData:
+                if not is_short:
+                    raise
+                self.too_large.add(whole)
         more = tuple(name for name in names if name in _OF_SIGNALS)
         needed = Share(tuple(name for name in names if name not in more), labels)
-        found = await read_in_shares(ask, needed, self.own)
+        found = await read_in_shares(ask, needed, self.own, self.too_large)
         return (*found, *(await self._less_needed(ask, Share(more, labels)) if more else ()))
 
     async def _less_needed(self, ask: Ask, share: Share) -> tuple[Series, ...]:
         """All of a share or nothing: of one version alone it would say what is not so."""
         try:
             async with asyncio.timeout_at(self.spare):
-                return await read_in_shares(ask, share, self.own)
+                return await read_in_shares(ask, share, self.own, self.too_large)
         except (TooMuchData, TimeoutError):
             self.left_out |= set(share.names)
             return ()

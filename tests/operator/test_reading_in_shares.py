@@ -26,7 +26,7 @@ from headgate.edges.prometheus_access import Access
 from headgate.edges.promql import AnyOf, Labels
 from headgate.errors import TooMuchData
 from headgate.observe import METRICS_SECONDS, SPARE_SECONDS, _OwnSeries
-from headgate.shares import MOST_SHARES, Share, read_in_shares
+from headgate.shares import MOST_REMEMBERED, MOST_SHARES, REMEMBERED_SECONDS, Share, TooLarge, read_in_shares
 from model_pods import pod_name, pod_of
 from small_cluster import Cluster
 from virtual_time import run
@@ -140,6 +140,35 @@ async def test_predictions_that_are_too_much_even_in_shares_keep_no_errors_from_
     assert cluster.status["rollout"]["reason"] == "ErrorsHigher"
 
 
+async def test_what_was_too_much_is_not_asked_again_for_some_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus, "MOST_BYTES", 64 << 10)
+    cluster = await Cluster().canary()
+    large = Large(cluster, pods=10, routers=2, bins=20, fails=0.0)
+    cluster.reconciler.observer.too_large.clock = lambda: cluster.now
+    refused = list[int]()
+    for seconds in (10, 10, 10, REMEMBERED_SECONDS):
+        large.sizes.clear()
+        await cluster.look(seconds)
+        refused.append(sum(size > prometheus.MOST_BYTES for size in large.sizes))
+        assert cluster.status["phase"] == "Canary", healthy(cluster)
+    assert refused[0] > 0
+    assert refused[1:3] == [0, 0]
+    assert refused[3] > 0, "it may fit by now"
+
+
+def test_what_was_too_much_is_remembered_of_a_bounded_number_of_questions_for_a_bounded_time() -> None:
+    now = 0.0
+    known = TooLarge(lambda: now)
+    for number in range(2 * MOST_REMEMBERED):
+        known.add(Share((str(number),), LABELS))
+    assert len(known._until) == MOST_REMEMBERED
+    assert Share((str(2 * MOST_REMEMBERED - 1),), LABELS) in known
+    assert Share(("0",), LABELS) not in known
+    now = REMEMBERED_SECONDS + 1
+    known.add(Share(NAMES, LABELS))
+    assert len(known._until) == 1
+
+
 async def test_a_large_model_opens_its_canary(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prometheus, "MOST_BYTES", 32 << 10)
     cluster = await Cluster().live()
@@ -158,7 +187,7 @@ def test_slow_predictions_take_no_time_from_what_is_needed() -> None:
     async def story(clock: Callable[[], float]) -> None:
         wanted = (*EnvoyDataPlane.comparison_series, contract.PREDICTIONS)
         metrics = Slow()
-        source = _OwnSeries(metrics, EnvoyDataPlane(), PODS, clock() + METRICS_SECONDS - SPARE_SECONDS)
+        source = _OwnSeries(metrics, EnvoyDataPlane(), PODS, clock() + METRICS_SECONDS - SPARE_SECONDS, TooLarge(clock))
         async with asyncio.timeout(METRICS_SECONDS):
             await source.samples(wanted, LABELS, 100.0, 90.0)
         assert source.left_out == {contract.PREDICTIONS}
@@ -228,7 +257,7 @@ async def test_shares_together_have_every_series_once(most: int, shares: int) ->
         asked += 1
         return found
 
-    found = await read_in_shares(ask, Share(NAMES, LABELS), PODS)
+    found = await read_in_shares(ask, Share(NAMES, LABELS), PODS, TooLarge())
     assert sorted(str(each.labels) for each in found) == sorted(str(each.labels) for each in everything)
     assert asked >= shares
 
@@ -249,7 +278,7 @@ async def test_no_more_than_so_many_shares_are_read() -> None:
         raise TooMuchData("too much")
 
     with pytest.raises(TooMuchData):
-        await read_in_shares(ask, Share(NAMES, LABELS), PODS)
+        await read_in_shares(ask, Share(NAMES, LABELS), PODS, TooLarge())
     assert len(asked) <= 2 * MOST_SHARES
 
 
