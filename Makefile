@@ -46,10 +46,10 @@ test-all: ## everything: `make test`, the conformance of models, endurance, and 
 
 # By files, for tests of one file mostly share what is slow to start. How many at a time: tests/conftest.py.
 unit: venv ## unit tests
-	@$(BIN)/python -m pytest tests -q --numprocesses auto --dist loadfile --ignore=tests/apiserver/test_outages.py
+	@$(BIN)/python -m pytest tests -q --numprocesses auto --dist loadfile --ignore-glob='tests/apiserver/test_outages*'
 
-outages: setup ## a real API server that closes, truncates, delays and refuses by turns: the operator stays (a minute)
-	@$(BIN)/python -m pytest tests/apiserver/test_outages.py
+outages: setup ## rollouts through ten minutes of a real API server that closes, truncates, delays and refuses by turns
+	@$(BIN)/python -m pytest tests/apiserver/test_outages.py tests/apiserver/test_outages_in_rollouts.py -s
 
 e2e: images cluster-up ## the stories on a real cluster, which stays up
 	@$(BIN)/python -m pytest e2e/stories

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import empty_prometheus
+import told_series
 from faulty_proxy import FAULTS, FaultyProxy
 from models_there import DEPLOYMENTS, ask, names, pods_are_ready, status
 from operator_process import Operator
@@ -38,7 +38,7 @@ async def test_the_process_stays_and_no_change_is_lost(cluster: Cluster, proxy: 
     def have_met(fault: str) -> bool:
         return proxy.met[fault] >= REQUESTS
 
-    with empty_prometheus.answering() as prometheus:
+    with told_series.answering() as prometheus:
         operator = Operator(tmp_path, proxy.url, cluster.tokens[ACCOUNT], sys.executable, prometheus)
         try:
             ask(cluster, "fraud", "v1")

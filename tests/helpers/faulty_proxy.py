@@ -1,6 +1,7 @@
 """A proxy before an API server that does by turns what load balancers and overloaded API servers do."""
 
 import asyncio
+import itertools
 import json
 from collections import Counter
 from contextlib import suppress
@@ -9,7 +10,10 @@ from typing import Any
 from aiohttp import ClientResponse, ClientSession, TCPConnector, web
 from aiohttp.test_utils import TestServer
 
-FAULTS = ("close", "truncate", "delay", "429", "410", "500", "503")
+FAULTS = ("close", "lost", "truncate", "delay", "429", "410", "500", "stored-500", "503")
+"""`lost`: the API server carries a request out, and its answer is dropped. `stored-500`: or it becomes a 500."""
+TURNS = "turns"
+"""Each request meets another one of the faults, and every third none."""
 _DELAY = 2.0  # seconds
 
 
@@ -21,6 +25,7 @@ class FaultyProxy:
         self.met: Counter[str] = Counter()
         """How many requests have met each fault."""
         self._upstream = upstream
+        self._turns = itertools.cycle(each for fault in FAULTS for each in (fault, fault, ""))
         self._watches: dict[web.StreamResponse, ClientResponse] = {}
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
@@ -58,7 +63,7 @@ class FaultyProxy:
                 _abort(watch)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        fault = self.fault
+        fault = next(self._turns) if self.fault == TURNS else self.fault
         self.met[fault] += 1
         if fault == "close":
             assert request.transport
@@ -70,18 +75,24 @@ class FaultyProxy:
         if fault == "delay":
             await asyncio.sleep(_DELAY)
         try:
-            return await self._pass_on(request, fault == "truncate")
+            return await self._pass_on(request, fault)
         except ConnectionError:  # the client has gone
             return web.Response()
 
-    async def _pass_on(self, request: web.Request, truncated: bool) -> web.StreamResponse:
+    async def _pass_on(self, request: web.Request, fault: str) -> web.StreamResponse:
         kept = ("Authorization", "Content-Type", "Accept")
         headers = {name: request.headers[name] for name in kept if name in request.headers}
         url, data = self._upstream + request.path_qs, await request.read() or None
         async with self._session.request(request.method, url, data=data, headers=headers) as answer:
             if request.query.get("watch") == "true":
                 return await self._watch(request, answer)
-            body = await answer.read()
+            body, truncated = await answer.read(), fault == "truncate"
+            if fault == "lost":
+                assert request.transport
+                request.transport.close()
+                return web.Response()
+            if fault == "stored-500":
+                return web.json_response(_status(500), status=500)
             response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
             response.content_length = len(body)
             await response.prepare(request)

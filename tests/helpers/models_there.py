@@ -25,9 +25,22 @@ def ask(cluster: Cluster, name: str, version: str, **spec: Any) -> None:
     except urllib.error.HTTPError as error:
         if error.code != 409:
             raise
-        before = cluster.request("GET", f"{GROUP}/modeldeployments/{name}")
-        body["metadata"] = {"name": name, "resourceVersion": before["metadata"]["resourceVersion"]}
-        cluster.request("PUT", f"{GROUP}/modeldeployments/{name}", body)
+        _replace(cluster, f"{GROUP}/modeldeployments/{name}", body)
+
+
+def _replace(cluster: Cluster, path: str, body: dict[str, Any]) -> None:
+    """Anew where the operator has written a status in between."""
+    for _ in range(20):
+        meta = cluster.request("GET", path)["metadata"]
+        body["metadata"] = {name: meta[name] for name in ("name", "resourceVersion")}
+        try:
+            cluster.request("PUT", path, body)
+        except urllib.error.HTTPError as error:
+            if error.code != 409:
+                raise
+        else:
+            return
+    raise AssertionError(f"{path} changes all the time")
 
 
 def status(cluster: Cluster, name: str) -> Any:

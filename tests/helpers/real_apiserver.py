@@ -12,8 +12,8 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,10 @@ class Cluster:
     def audited(self, account: str) -> list[audit.Event]:
         """What a ServiceAccount has asked for so far."""
         return audit.by(audit.events(self.folder / "audit.log"), account)
+
+
+Installed = Callable[[], AbstractContextManager[Cluster]]
+"""Starts one with the chart installed."""
 
 
 @contextmanager
@@ -169,7 +173,9 @@ def install(cluster: Cluster, objects: list[dict[str, Any]], *namespaces: str) -
 def _served(cluster: Cluster) -> bool:
     try:
         found = cluster.request("GET", "/apis/headgate.dev/v1alpha1")
-        cluster.request("GET", "/apis/headgate.dev/v1alpha1/modelrevisions")
+        for plural in ("modelrevisions", "modeldeployments"):
+            cluster.request("GET", f"/apis/headgate.dev/v1alpha1/{plural}")
+            cluster.request("GET", f"/apis/headgate.dev/v1alpha1/{plural}?resourceVersion=0")
     except urllib.error.HTTPError:
         return False
     return {"modeldeployments", "modelrevisions"} <= {each["name"] for each in found["resources"]}
