@@ -29,6 +29,19 @@ _LABELLED = ("pods", *_APPLIED)
 """Of what is followed: what others make as well, so only objects with the label of a model are asked for."""
 
 
+_SCANS_WITHIN = 120.0
+"""Seconds in which kopf has to find its resources."""
+_LOOKS_EVERY, _TOO_FEW = 1.0, 2
+"""Seconds between two looks at kopf's watches, and in how many of them one has to be missing."""
+_ENDS_WITHIN = 8.0
+"""Seconds that kopf has to end and say why when one of its watches has; it waits for five itself."""
+_TIDIES_WITHIN = 5.0
+"""Seconds that it has when it is cancelled."""
+_WATCH = "watcher for "
+"""How the names of kopf's tasks begin that watch."""
+_ENDED = "a watch of kopf's has ended, and kopf has not"
+
+
 def register(
     registry: kopf.OperatorRegistry, queue: Queue, informer: Informer, changed: Changed, deliver: Deliver
 ) -> None:
@@ -62,7 +75,8 @@ def register(
 async def watch(registry: kopf.OperatorRegistry, identity: str, namespaces: Collection[str]) -> None:
     """Run kopf until cancelled. Raises WatchesBroken where it ends, or does not watch all of what we need.
 
-    kopf lists the resources once, and skips those that the API server's discovery does not have.
+    kopf lists the resources once, and skips those that the API server's discovery does not have. When one of its
+    watches has failed it ends the others, and waits for ever for one that does not heed that: so nobody waits for kopf.
     """
     insights = Insights()
     operator = asyncio.create_task(
@@ -76,21 +90,38 @@ async def watch(registry: kopf.OperatorRegistry, identity: str, namespaces: Coll
             namespaces=namespaces,
         )
     )
-    scanned = asyncio.create_task(insights.ready_resources.wait())
+    deaf = asyncio.create_task(_deaf(insights, len(FOLLOWED) * max(1, len(namespaces))))
     try:
-        await asyncio.wait({operator, scanned}, return_when=asyncio.FIRST_COMPLETED)
-        missing = {*FOLLOWED} - {resource.plural for resource in insights.watched_resources}
-        why = f"the API server's discovery does not have {', '.join(sorted(missing))}"
-        if not (scanned.done() and missing):
-            why = "kopf has ended"
-            await operator
+        await asyncio.wait({operator, deaf}, return_when=asyncio.FIRST_COMPLETED)
+        if deaf.done() and deaf.result() == _ENDED:
+            await asyncio.wait({operator}, timeout=_ENDS_WITHIN)  # it knows why
+        why = "kopf has ended" if operator.done() else deaf.result()
+        if operator.done():
+            operator.result()
     except Exception as error:
         raise WatchesBroken(f"kopf has ended: {cause_of(error)}") from error
     finally:
-        scanned.cancel()
+        deaf.cancel()
         operator.cancel()
-        await asyncio.gather(operator, scanned, return_exceptions=True)
+        await asyncio.wait({operator, deaf}, timeout=_TIDIES_WITHIN)
     raise WatchesBroken(why)
+
+
+async def _deaf(insights: Insights, watches: int) -> str:
+    """Return when kopf does not watch everything, and say why. `watches` is how many there have to be."""
+    try:
+        async with asyncio.timeout(_SCANS_WITHIN):
+            await insights.ready_resources.wait()
+    except TimeoutError:
+        return f"kopf has not found its resources within {_SCANS_WITHIN:g} s"
+    if missing := {*FOLLOWED} - {resource.plural for resource in insights.watched_resources}:
+        return f"the API server's discovery does not have {', '.join(sorted(missing))}"
+    too_few = 0
+    while too_few < _TOO_FEW:
+        await asyncio.sleep(_LOOKS_EVERY)
+        running = sum(task.get_name().startswith(_WATCH) for task in asyncio.all_tasks())
+        too_few = too_few + 1 if running < watches else 0
+    return _ENDED
 
 
 def kopf_settings() -> kopf.OperatorSettings:

@@ -23,12 +23,20 @@ async def in_thread(name: str, main: Callable[[], Coroutine[Any, Any, Result]]) 
     inner: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Result]]] = []
     cancelled = threading.Event()
 
-    async def body() -> Result:
+    async def body() -> None:
         task = asyncio.ensure_future(main())
         inner.append((asyncio.get_running_loop(), task))
         if cancelled.is_set():  # before there was a task to cancel
             task.cancel()
-        return await task
+        try:
+            result = await task
+        except asyncio.CancelledError:
+            tell(None, RuntimeError(f"{name} was cancelled from inside"))
+        except BaseException as error:
+            tell(None, error)
+        else:
+            tell(result, None)
+        # Whatever else runs in this loop is cancelled now. Nobody waits for what does not heed that.
 
     def resolve(result: Result | None, error: BaseException | None) -> None:
         if ended.done():
@@ -38,17 +46,15 @@ async def in_thread(name: str, main: Callable[[], Coroutine[Any, Any, Result]]) 
         else:
             ended.set_exception(error)
 
-    def run() -> None:
-        result: Result | None = None
-        error: BaseException | None = None
-        try:
-            result = asyncio.run(body())
-        except asyncio.CancelledError:
-            error = RuntimeError(f"{name} was cancelled from inside")
-        except BaseException as raised:
-            error = raised
+    def tell(result: Result | None, error: BaseException | None) -> None:
         with suppress(RuntimeError):  # the caller's loop may be closed by now
             caller.call_soon_threadsafe(resolve, result, error)
+
+    def run() -> None:
+        try:
+            asyncio.run(body())
+        except BaseException as error:
+            tell(None, error)
 
     threading.Thread(target=run, name=name, daemon=True).start()
     try:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import told_series
 from faulty_proxy import FAULTS, TURNS, FaultyProxy
 from made_up_models import MadeUpModels
@@ -120,6 +122,7 @@ def identity(process_id: int) -> str:
     return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[19]
 
 
+@pytest.mark.timeout(2 * SECONDS + 1200)
 async def test_rollouts_end_as_they_do_without_faults(installed: Installed, tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("well", "ill")]
     for folder in folders:

@@ -36,6 +36,7 @@ class Server:
         self.lists = dict.fromkeys(self.objects, 0)
         self.watches: dict[str, list[Any]] = {plural: [] for plural in self.objects}
         self.undiscovered: frozenset[str] = frozenset()
+        self.failing: frozenset[str] = frozenset()
         app = web.Application()
         app.router.add_get("/api", self._core)
         app.router.add_get("/apis", self._apis)
@@ -79,6 +80,8 @@ class Server:
         return web.json_response({"resources": found})
 
     async def _collection(self, plural: str, kind: str, request: Any) -> Any:
+        if plural in self.failing:
+            return web.json_response({"kind": "Status", "code": 500, "message": "no leader"}, status=500)
         if request.query.get("watch") != "true":
             self.lists[plural] += 1
             items = list(self.objects[plural].values())
@@ -171,6 +174,23 @@ async def test_an_error_in_a_watch_ends_kopf_and_nothing_else(server: Server) ->
         await asyncio.wait_for(watching, 120)
     assert not ours.done(), "kopf cancels what its own loop runs, and that alone"
     ours.cancel()
+
+
+async def test_a_watch_that_does_not_end_with_the_others_is_not_waited_for(server: Server) -> None:
+    """kopf closes its connections when one watch has failed. Another one that tries anew then waits for new
+    credentials, which nobody brings any more, and kopf waits for it: nothing would be heard of the cluster."""
+    registry = kopf.OperatorRegistry()
+    loop = asyncio.get_running_loop()
+    register(registry, Queue(lambda: 0.0), Informer(), lambda *_: None, loop.call_soon_threadsafe)
+    watching = asyncio.create_task(in_thread("kopf", partial(watch, registry, "test", [])))
+    await until(lambda: all(server.watches.values()))
+    server.failing = frozenset({"deployments"})
+    server.watches["deployments"][0].put_nowait(None)
+    await until(lambda: not server.watches["deployments"])
+    await asyncio.sleep(0.3)  # it has met the error, and waits for its next attempt
+    server.tell("pods", type="ERROR", object={"code": 500, "message": "etcdserver: no leader"})
+    with pytest.raises(WatchesBroken):
+        await asyncio.wait_for(watching, 60)
 
 
 @pytest.mark.parametrize("plural", ["modeldeployments", "services"])

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -42,6 +43,27 @@ async def test_it_is_cancelled_with_who_waits_for_it_and_may_tidy_up() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended == ["tidied up"]
+
+
+async def test_nobody_waits_for_what_else_runs_there() -> None:
+    let_go = threading.Event()
+
+    async def deaf() -> None:
+        while not let_go.is_set():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+
+    async def fails() -> None:
+        works = asyncio.create_task(deaf())
+        await asyncio.sleep(0)
+        assert not works.done()
+        raise LookupError("no")
+
+    try:
+        with pytest.raises(LookupError, match="no"):
+            await asyncio.wait_for(in_thread("test", fails), 30)
+    finally:
+        let_go.set()
 
 
 async def test_it_goes_on_while_the_main_loop_is_busy() -> None:
