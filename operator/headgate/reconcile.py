@@ -163,7 +163,7 @@ class Reconciler:
         be asked for, or be read, is left alone this time: no rollback waits for it.
         """
         views, unknown = dict(o.revisions), dict[str, str]()
-        missing = sorted((phases.needed(o.status) | {revision_name(o.name, o.spec)}) - set(views))
+        missing = sorted((o.status.needed | {revision_name(o.name, o.spec)}) - set(views))
         answers = await asyncio.gather(*(self._record(o, name) for name in missing), return_exceptions=True)
         for name, answer in zip(missing, answers, strict=True):
             if isinstance(answer, RevisionView):
@@ -308,7 +308,7 @@ class Reconciler:
             for m in runtime_manifests(o, plan.revisions[name], replicas)
         ]
         return [
-            *self.observer.plane.manifests(replace(o, status=plan.status)),
+            *self.observer.plane.manifests(replace(o, status=plan.status, revisions=plan.revisions)),
             *serving,
             *(preflight_manifests(o, plan.status, plan.revisions) if phases.is_looked_at(plan.status) else ()),
         ]

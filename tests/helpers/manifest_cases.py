@@ -321,6 +321,10 @@ GOOD: dict[str, Manifest] = {
     "a custom engine that its image starts": manifest(
         ("spec.runtime", {"engine": "custom", "image": "registry.example/own:1"})
     ),
+    "pods that speak TLS": manifest(("spec.runtime", {"tls": {"secret": "pods", "routerSecret": "routers"}})),
+    "a custom engine that speaks no TLS": manifest(
+        ("spec.runtime", {"engine": "custom", "image": "registry.example/own:1", "tls": None})
+    ),
     "nothing to start": manifest(("spec.runtime", {"command": [], "args": None})),
     "a monitor that gets everything": manifest(("spec.monitoring.sample", "100%")),
     "the longest name": manifest(("metadata.name", "a" + "b" * 39)),
@@ -652,6 +656,20 @@ BAD: tuple[Bad, ...] = (
         {"engine": "custom"},
         "a custom engine needs an image",
         "rule",
+    ),
+    _bad(
+        "a custom engine that is to speak TLS",
+        "spec.runtime",
+        {"engine": "custom", "image": "registry.example/own:1", "tls": {"secret": "pods", "routerSecret": "routers"}},
+        "spoken by Headgate's own engine alone",
+        "rule",
+    ),
+    _bad(
+        "TLS without the routers' certificate",
+        "spec.runtime.tls",
+        {"secret": "pods"},
+        "Field required",
+        field="spec.runtime.tls.routerSecret",
     ),
     _bad(
         "a command for Headgate's own server",

@@ -24,6 +24,7 @@ ROUTER_HTTP_PORT, ROUTER_METRICS_PORT, AGENT_PORT = 8080, 8003, 8081
 SERVICE_GRPC_PORT = 8001
 """Of a ModelDeployment's Service; REST is at 80."""
 HTTP_PORT_NAME, GRPC_PORT_NAME, SAMPLES_PORT_NAME = "http", "grpc", "samples"
+HEALTH_PORT_NAME = "health"
 METRICS_PORT_NAME, AGENT_METRICS_PORT_NAME = "metrics", "agent-metrics"
 """What a Prometheus scrapes of every pod that has COMPONENT_LABEL."""
 

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from headgate.api.pod_parts import Resources
 from headgate.api.preflight import Report
 from headgate.api.ruled import SpecModel
-from headgate.api.spec import EngineName, Governance, Model, PodTemplate, Words
+from headgate.api.spec import EngineName, Governance, Model, PodTemplate, PodTls, Words
 from headgate.api.status import DecisionKind, Evidence
 from headgate.api.stored import CONFIG, Stored
 
@@ -33,6 +33,8 @@ class FrozenRuntime(SpecModel):
     """Requests and limits of the runtime's container."""
     podTemplate: PodTemplate = PodTemplate()  # noqa: N815
     """Where and as whom the pods run."""
+    tls: PodTls | None = None
+    """The Secrets of pods and routers, where the pods speak TLS."""
     diskLimits: bool = False  # noqa: N815
     """Whether the pods have limits for what they keep on a node's disk. The pods of a revision that was made before
     there were such limits stay as they are."""

@@ -136,6 +136,14 @@ COMMAND_NEEDS_CUSTOM = Rule(
     field="command",
 )
 
+TLS_NEEDS_OWN_ENGINE = Rule(
+    cel="!has(self.tls) || !has(self.engine) || self.engine != 'custom'",
+    holds=lambda runtime: runtime.tls is None or runtime.engine != "custom",
+    message="tls is spoken by Headgate's own engine alone: a custom engine's server, its probes and its monitor take "
+    "plain text; leave tls out, and let NetworkPolicies say who may ask its pods",
+    field="tls",
+)
+
 HEADER_OR_COOKIE = Rule(
     cel="has(self.header) != has(self.cookie)",
     holds=lambda where: (where.header is None) != (where.cookie is None),

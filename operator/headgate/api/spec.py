@@ -98,10 +98,25 @@ class PodTemplate(SpecModel):
     """More environment variables for the runtime."""
 
 
+class PodTls(SpecModel):
+    """Mutual TLS between routers and pods. Changed Secrets are followed without a restart."""
+
+    secret: ObjectName
+    """The pods' Secret, in cert-manager's form: tls.crt and tls.key, for the DNS name NAME.NAMESPACE.svc of this
+    ModelDeployment, and ca.crt, which has to vouch for the routers."""
+    routerSecret: ObjectName  # noqa: N815
+    """The routers' Secret, likewise: what they show to pods, and in ca.crt who has to vouch for those."""
+
+
 class Runtime(SpecModel):
     """What serves the model."""
 
-    RULES = (rules.CUSTOM_NEEDS_IMAGE, rules.COMMAND_NEEDS_CUSTOM, pod_rules.PODS_SCALE_BY_CPU)
+    RULES = (
+        rules.CUSTOM_NEEDS_IMAGE,
+        rules.COMMAND_NEEDS_CUSTOM,
+        rules.TLS_NEEDS_OWN_ENGINE,
+        pod_rules.PODS_SCALE_BY_CPU,
+    )
 
     engine: EngineName = "onnxruntime"
     """Headgate's own server with ONNX Runtime, or (custom) any server of the Open Inference Protocol in your image."""
@@ -121,6 +136,8 @@ class Runtime(SpecModel):
     as its limit of ephemeral-storage."""
     podTemplate: PodTemplate = PodTemplate()  # noqa: N815
     """Where and as whom the pods run."""
+    tls: PodTls | None = None
+    """Let only the model's routers ask its pods, and nobody read what they say."""
 
 
 class Selector(SpecModel):

@@ -190,3 +190,9 @@ class Status(Stored):
     """Label selector of stable's pods; for the scale subresource."""
     candidateWeight: float | None = None  # noqa: N815
     """The candidate's share in percent, while there is one; for the printed columns."""
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """Revisions whose pods must exist."""
+        refs = [r.revision for r in (self.stable, self.candidate) if r]
+        return frozenset([*refs, *(t.revision for t in self.traffic), *(r.revision for r in self.retiring)])

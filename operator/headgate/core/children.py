@@ -72,6 +72,7 @@ def workload_of(deployment: Object | None, pods: Iterable[Object]) -> Workload:
         digest=next((d for d in map(_fetched_digest, own) if d), None),
         addresses=tuple(sorted(a for a in map(_address, own) if a)),
         available=status.get("availableReplicas") or 0,
+        outdated=max(0, (status.get("replicas") or 0) - updated),
     )
 
 

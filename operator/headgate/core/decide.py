@@ -36,7 +36,7 @@ def decide(o: Observation, now: float) -> Plan:
     status = samples.with_samples(status, records, o.spec.monitoring.sample)
     status = replace(status, policy=resolved(o.name, o.spec).manifest())
     replicas = None if o.spec.runtime.autoscaling else o.spec.runtime.replicas
-    keep = phases.needed(status)
+    keep = status.needed
     return Plan(
         status=status,
         revisions=records,

@@ -16,6 +16,9 @@ _LONGEST = 1000
 _LISTED, _NAME_LENGTH = 20, 60
 """Features that a message names at most, and how much of a name."""
 
+ROUTERS_LACK_SECRET = "RoutersLackSecret"
+"""Reason of a rollout that waits for routers that can ask the new pods."""
+
 _NAMED = 5
 """Pods and revisions that a message names at most."""
 
@@ -62,6 +65,15 @@ def still_pending(o: Observation, status: Status, rollout: Rollout) -> str:
             "judge it by: it gets no traffic before there are."
         )
     return f"The pods of {rollout.version} were not ready within {o.spec.rollout.deadline}: kubectl describe them."
+
+
+def routers_lack(rollout: Rollout, secret: str) -> str:
+    """What a version waits for whose pods speak TLS."""
+    return (
+        f"{rollout.version} is ready, and gets no traffic before every router has the Secret {secret} to ask its pods "
+        "with. A router that waits for it says so in the events of its pod: does the Secret exist, with tls.crt, "
+        "tls.key and ca.crt?"
+    )
 
 
 def preflight_late(o: Observation, rollout: Rollout) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Literal
 
+from headgate.api.pod_tls import identity_of
 from headgate.api.preflight import Report
 from headgate.api.revision import RevisionSpec, RevisionStatus
 from headgate.api.spec import Spec
@@ -67,6 +68,10 @@ class Workload:
     """Of the pods that are ready."""
     available: int = 0
     """Pods that have been ready for `minReadySeconds`: for a router, so long that the nodes send connections to it."""
+    outdated: int = 0
+    """Pods of an earlier template."""
+    pod_secrets: frozenset[str] = frozenset()
+    """Of routers: the Secrets that their newest template mounts to ask pods with that speak TLS."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,12 @@ class RevisionView:
     created: str = ""
     recorded: bool = True
     """False for one that is gone and has to be made again."""
+
+    @property
+    def identity(self) -> str:
+        """Of a revision whose pods speak TLS: which Secret of the routers' lets those in; else empty."""
+        tls = self.spec.runtime.tls
+        return identity_of(tls.routerSecret) if tls else ""
 
 
 class Reading(Enum):

@@ -8,9 +8,11 @@ import json
 from collections.abc import Sequence
 
 from headgate.api import GROUP, contract
+from headgate.api.pod_tls import port_name
 from headgate.api.stored import as_manifest
 from headgate.core.dataplane import ChildName
 from headgate.core.engines import engine_of
+from headgate.core.engines.engine import TLS_FOLDER
 from headgate.core.manifests.availability import autoscaler, disruption_budget, with_defaults
 from headgate.core.manifests.disk import Disk, disk_of
 from headgate.core.manifests.metadata import (
@@ -22,6 +24,7 @@ from headgate.core.manifests.metadata import (
     pull_secrets,
     selector,
 )
+from headgate.core.manifests.secrets import identity_mount, identity_volume
 from headgate.core.model import Observation, RevisionView
 
 REVISION_COPY = f"{GROUP}/revision-copy"
@@ -34,6 +37,12 @@ MOUNTS: Sequence[Manifest] = (
     {"name": "artifact", "mountPath": ARTIFACT_FOLDER},
     {"name": "baseline", "mountPath": BASELINE_FOLDER},
 )
+
+_TLS = "tls"
+_INFERENCE = {
+    contract.HTTP_PORT_NAME: contract.RUNTIME_HTTP_PORT,
+    contract.GRPC_PORT_NAME: contract.RUNTIME_GRPC_PORT,
+}
 
 DRAIN_SECONDS = 5
 """Between a pod's end being known and its SIGTERM, so that all routers have forgotten it."""
@@ -130,7 +139,8 @@ def _pod(o: Observation, view: RevisionView) -> Manifest:
     engine = engine_of(view.spec.runtime.engine)
     writable = [{"name": folder.strip("/").replace("/", "-"), "mountPath": folder} for folder in engine.writes]
     disk = disk_of(view.spec, [m["name"] for m in writable])
-    image = view.spec.runtime.tools or view.spec.runtime.image
+    image, tls = view.spec.runtime.tools or view.spec.runtime.image, view.spec.runtime.tls
+    certificate = [identity_mount(_TLS, TLS_FOLDER)] if tls else []
     return {
         **placed(view),
         **pull_secrets(o, *view.spec.runtime.podTemplate.imagePullSecrets),
@@ -142,21 +152,23 @@ def _pod(o: Observation, view: RevisionView) -> Manifest:
             fetcher(o, view, image, engine.fetcher_arguments(), MOUNTS, disk),
             *engine.sidecars(o, view, read_only),
         ],
-        "containers": [_server(o, view, [*read_only, *writable], disk)],
-        "volumes": volumes(view, disk),
+        "containers": [_server(o, view, [*read_only, *writable, *certificate], disk)],
+        "volumes": [*volumes(view, disk), *([identity_volume(_TLS, tls.secret)] if tls else [])],
     }
 
 
 def _server(o: Observation, view: RevisionView, mounts: list[Manifest], disk: Disk) -> Manifest:
     runtime = view.spec.runtime
+    # A kubelet has no certificate to show.
+    asked_at = contract.HEALTH_PORT_NAME if runtime.tls else contract.HTTP_PORT_NAME
     return {
         "name": "runtime",
         "image": runtime.image,
         "imagePullPolicy": o.defaults.pull_policy,
         **engine_of(runtime.engine).process(o, view),
-        "startupProbe": http_probe("/v2/health/live", "http", periodSeconds=1, failureThreshold=300),
-        "readinessProbe": http_probe("/v2/health/ready", "http", periodSeconds=2, timeoutSeconds=2),
-        "livenessProbe": http_probe("/v2/health/live", "http", periodSeconds=10, timeoutSeconds=5),
+        "startupProbe": http_probe("/v2/health/live", asked_at, periodSeconds=1, failureThreshold=300),
+        "readinessProbe": http_probe("/v2/health/ready", asked_at, periodSeconds=2, timeoutSeconds=2),
+        "livenessProbe": http_probe("/v2/health/live", asked_at, periodSeconds=10, timeoutSeconds=5),
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
         "securityContext": container_security(),
         "resources": with_defaults(runtime.resources, {"requests": {**_REQUESTS, **disk.requests}}),
@@ -173,8 +185,11 @@ def _service(o: Observation, view: RevisionView) -> Manifest:
             "clusterIP": "None",
             "selector": selector(o.name, "runtime", view.name),
             "ports": [
-                {"name": "http", "port": contract.RUNTIME_HTTP_PORT, "targetPort": "http"},
-                {"name": "grpc", "port": contract.RUNTIME_GRPC_PORT, "targetPort": "grpc"},
+                # Routers know by the names how the pods are asked.
+                *(
+                    {"name": port_name(target, view.identity), "port": port, "targetPort": target}
+                    for target, port in _INFERENCE.items()
+                ),
                 *engine_of(view.spec.runtime.engine).service_ports(),
             ],
         },

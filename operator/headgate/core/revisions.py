@@ -55,6 +55,7 @@ def _revision_spec(o: Observation) -> RevisionSpec:
             tools="" if engine_of(runtime.engine).counts_itself else o.defaults.serving_image,
             resources=runtime.resources,
             podTemplate=runtime.podTemplate,
+            tls=runtime.tls,
             diskLimits=True,
         ),
         governance=o.spec.governance,

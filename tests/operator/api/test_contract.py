@@ -68,7 +68,7 @@ def test_no_argument_is_spelled_a_second_time(program: type[object]) -> None:
 
 def test_no_port_is_spelled_a_second_time() -> None:
     ports = {value for name, value in vars(contract).items() if name.endswith("_PORT") and isinstance(value, int)}
-    assert ports == {8000, 8001, 8002, 8003, 8080, 8081}
+    assert ports == {8000, 8001, 8002, 8003, 8004, 8080, 8081}
     # The operator's own port is a setting of its own.
     own = ROOT / "operator" / "headgate" / "settings.py"
     assert [

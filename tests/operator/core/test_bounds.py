@@ -10,7 +10,6 @@ import pytest
 from headgate.api.revision import DecisionRecord, RevisionStatus
 from headgate.api.status import HistoryEntry, Retiring, RevisionRef, SignalEvidence, Status
 from headgate.api.stored import as_manifest
-from headgate.core import phases
 from headgate.core.decide import decide
 from headgate.core.phases import transitions
 from headgate.core.phases.transitions import DRAIN_SECONDS, MOST_RETIRING
@@ -197,7 +196,7 @@ def test_a_former_stable_version_keeps_its_pods_however_many_were_tried_since() 
     assert kept[0].revision == first.revision
     assert len(kept) == MOST_RETIRING
     status = transitions.drained(status, (first.revision,), world.now + 60)
-    assert first.revision not in phases.needed(status), "it goes as soon as the routers have left it"
+    assert first.revision not in status.needed, "it goes as soon as the routers have left it"
 
 
 def test_a_version_that_was_stable_is_known_as_such_when_it_is_tried_again() -> None:

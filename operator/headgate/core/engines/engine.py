@@ -9,6 +9,9 @@ from headgate.core.model import Observation, RevisionView
 
 Manifest = dict[str, Any]
 
+TLS_FOLDER = "/tls"
+"""Where the pods' certificate is, of a revision that has one."""
+
 INFERENCE_PORTS = (
     {"name": contract.HTTP_PORT_NAME, "containerPort": contract.RUNTIME_HTTP_PORT},
     {"name": contract.GRPC_PORT_NAME, "containerPort": contract.RUNTIME_GRPC_PORT},

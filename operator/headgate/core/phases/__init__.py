@@ -182,12 +182,6 @@ def _not_yet(status: Status, rollout: Rollout, samples: NewSamples, now: float) 
     return replace(status, rollout=replace(rollout, since=stamp(now)))
 
 
-def needed(status: Status) -> frozenset[str]:
-    """Revisions whose pods must exist."""
-    refs = [r.revision for r in (status.stable, status.candidate) if r]
-    return frozenset([*refs, *(t.revision for t in status.traffic), *(r.revision for r in status.retiring)])
-
-
 def requeue_after(o: Observation, status: Status) -> float:
     """Seconds until the next reconciliation, if no event comes before."""
     if isinstance(o.metrics, NewSamples) and not o.metrics.caught_up:

@@ -8,7 +8,7 @@ from headgate.core import messages, preflight
 from headgate.core.model import ConditionState, Observation, Reading, Workload
 from headgate.core.phases import transitions
 from headgate.core.phases.phase import Phase, is_past_deadline
-from headgate.core.phases.preflight import let_in
+from headgate.core.phases.preflight import late_routers, let_in
 
 
 class Pending(Phase):
@@ -39,6 +39,8 @@ class Pending(Phase):
         return "NeverReady", messages.never_ready(o, rollout, workload)
 
     def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> ConditionState | None:
+        if waits := late_routers(rollout, now):
+            return waits
         if is_past_deadline(o, rollout, now):
             return "True", "DeadlineExceeded", messages.still_pending(o, status, rollout)
         return None

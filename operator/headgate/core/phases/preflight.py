@@ -63,6 +63,8 @@ class Preflight(Phase):
     def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> ConditionState | None:
         if rollout.preflight and (failed := preflight.failed(o.spec, rollout.preflight)):
             return "True", FAILED, f"{_told(rollout, failed)} It gets no traffic."
+        if waits := late_routers(rollout, now):
+            return waits
         if rollout.preflight and is_past_deadline(o, rollout, now):
             return "True", "DeadlineExceeded", messages.still_pending(o, status, rollout)
         if rollout.preflight is None and seconds_since(rollout.since, now) > _LONG:
@@ -73,11 +75,15 @@ class Preflight(Phase):
 
 def let_in(o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
     """The first traffic for a version that may have it: copies of requests, or a part of them; all, if it is the first
-    version."""
+    version. None before every router can ask its pods."""
+    lacking = _secret_that_routers_lack(o, rollout)
     if status.stable is None:
         # Routers get ready by the first version that they route to.
-        followed = status.traffic and o.router.available
-        return transitions.go_live(status, now) if followed else transitions.route_first(status, now)
+        if not (status.traffic and o.router.available):
+            return transitions.route_first(status, now)
+        return _wait_for_routers(status, rollout, lacking, now) if lacking else transitions.go_live(status, now)
+    if lacking:
+        return _wait_for_routers(status, rollout, lacking, now)
     if not isinstance(o.metrics, NewSamples) or o.metrics.reading is not Reading.OPENING:
         return status
     policy = o.spec.rollout.shadow
@@ -89,6 +95,30 @@ def let_in(o: Observation, status: Status, rollout: Rollout, now: float) -> Stat
     evidence = opened(o.spec, Reading.PAIRS, o.metrics, rollout.evidence, o.capabilities)
     percent = copied(policy, before.attempts / before.seconds if before.seconds else 0.0)
     return transitions.open_shadow(status, percent, evidence, o.metrics.cursor, now)
+
+
+def _secret_that_routers_lack(o: Observation, rollout: Rollout) -> str:
+    """The Secret to ask the version's pods with, while there is a router that has not mounted it; else empty."""
+    view = o.revisions.get(rollout.revision)
+    tls = view.spec.runtime.tls if view else o.spec.runtime.tls
+    routers = o.router
+    if tls is None or (tls.routerSecret in routers.pod_secrets and routers.rolled_out and not routers.outdated):
+        return ""
+    return tls.routerSecret
+
+
+def _wait_for_routers(status: Status, rollout: Rollout, secret: str, now: float) -> Status:
+    if rollout.reason == messages.ROUTERS_LACK_SECRET:
+        return status
+    message = messages.routers_lack(rollout, secret)
+    return transitions.enter(status, rollout.phase, messages.ROUTERS_LACK_SECRET, message, now)
+
+
+def late_routers(rollout: Rollout, now: float) -> ConditionState | None:
+    """What the condition Stalled says while routers can't ask the pods of a version that could begin."""
+    if rollout.reason == messages.ROUTERS_LACK_SECRET and seconds_since(rollout.since, now) > _LONG:
+        return "True", messages.ROUTERS_LACK_SECRET, rollout.message
+    return None
 
 
 def _told(rollout: Rollout, failed: list[Check]) -> str:

@@ -1,6 +1,7 @@
 """Headgate's own data plane: for each model a Deployment of routers, Envoy with an agent beside it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from headgate.api import contract
@@ -13,6 +14,7 @@ from headgate.core.dataplane import ChildName, DataPlane, Manifest, Read
 from headgate.core.dataplane.envoy import pairs, release, samples
 from headgate.core.dataplane.envoy.history import EnvoyHistory
 from headgate.core.dataplane.envoy.network import network_policies, unwanted_policies
+from headgate.core.dataplane.envoy.pod_secrets import mounted
 from headgate.core.dataplane.envoy.published import published_state
 from headgate.core.dataplane.envoy.router import router_manifests, router_name
 from headgate.core.dataplane.envoy.series import ANSWERED, ANSWERED_WITHIN, ERRORS, REFUSED, REJECTED, SUCCESSES, UPTIME
@@ -61,7 +63,8 @@ class EnvoyDataPlane(DataPlane):
     def workload(
         self, name: str, deployments: Sequence[Mapping[str, Any]], pods: Sequence[Mapping[str, Any]]
     ) -> Workload:
-        return workload_of(next((d for d in deployments if d["metadata"]["name"] == f"{name}-router"), None), pods)
+        deployment = next((d for d in deployments if d["metadata"]["name"] == f"{name}-router"), None)
+        return replace(workload_of(deployment, pods), pod_secrets=mounted(deployment))
 
     def unwanted(self, o: Observation) -> Sequence[ChildName]:
         scaling = ChildName("autoscaling/v2", "HorizontalPodAutoscaler", router_name(o))
@@ -74,8 +77,9 @@ class EnvoyDataPlane(DataPlane):
 
     def manifests(self, o: Observation) -> Sequence[Manifest]:
         stable = o.status.stable
+        published = [published_state(o, stable)] if stable and stable.revision in o.revisions else []
         # The policies first: no pod is there before its own.
-        return [*network_policies(o), *router_manifests(o), *([published_state(o, stable)] if stable else [])]
+        return [*network_policies(o), *router_manifests(o), *published]
 
 
 def give_up_after(traffic: Traffic) -> float | None:

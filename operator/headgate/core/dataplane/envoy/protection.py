@@ -1,15 +1,17 @@
 """How a router protects itself and its model: what it listens for, which Secrets are mounted, what the agent is told.
 
-`router` puts it into its manifests. A Secret that does not exist holds up no pod: without a certificate Envoy closes
-each connection, without keys it lets nobody in. The mounts are the agent's alone.
+`router` puts it into its manifests. A Secret of clients' that does not exist holds up no pod: without a certificate
+Envoy closes each connection, without keys it lets nobody in. One for pods that speak TLS does: routers that could not
+ask them must not replace those that can. The mounts are the agent's alone.
 """
 
 from headgate.api import contract
+from headgate.core.dataplane.envoy.pod_secrets import VOLUME, pod_secrets
 from headgate.core.manifests.metadata import Manifest
+from headgate.core.manifests.secrets import READABLE, identity_volume
 from headgate.core.model import Observation
 
 _MOUNTS = "/secrets"
-_READABLE = 0o440
 
 
 def inference_port(o: Observation) -> str:
@@ -60,6 +62,8 @@ def protection_arguments(o: Observation) -> list[str]:
         ]
         found += [contract.AgentArgument.JWKS, f"{_MOUNTS}/jwks"]
         found += [f"{argument}={value.replace('$', '$$')}" for argument, value in claims]
+    for identity in pod_secrets(o):
+        found += [contract.AgentArgument.POD_SECRET, f"{identity}={_MOUNTS}/{VOLUME}{identity}"]
     return found
 
 
@@ -77,17 +81,18 @@ def secret_volumes(o: Observation) -> list[Manifest]:
             "secret": {
                 "secretName": secret,
                 "optional": True,
-                "defaultMode": _READABLE,
+                "defaultMode": READABLE,
                 **({"items": [{"key": key, "path": key} for key in keys]} if keys else {}),
             },
         }
         for name, secret, keys in _secrets(o)
-    ]
+    ] + [identity_volume(f"{VOLUME}{identity}", secret) for identity, secret in pod_secrets(o).items()]
 
 
 def secret_mounts(o: Observation) -> list[Manifest]:
     """The agent's mounts."""
-    return [{"name": name, "mountPath": f"{_MOUNTS}/{name}", "readOnly": True} for name, _, _ in _secrets(o)]
+    names = [*(name for name, _, _ in _secrets(o)), *(f"{VOLUME}{identity}" for identity in pod_secrets(o))]
+    return [{"name": name, "mountPath": f"{_MOUNTS}/{name}", "readOnly": True} for name in names]
 
 
 def _secrets(o: Observation) -> list[tuple[str, str, tuple[str, ...]]]:

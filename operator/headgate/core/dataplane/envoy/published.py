@@ -7,6 +7,7 @@ gets all requests in it: who can't hear of a rollback must not send anybody to a
 import json
 
 from headgate.api import API_VERSION, REVISION_LABEL, contract
+from headgate.api.pod_tls import port_name
 from headgate.api.status import RevisionRef
 from headgate.core.dataplane.envoy.router import router_name
 from headgate.core.dataplane.policy import resolved
@@ -39,6 +40,7 @@ def _deployment(o: Observation, stable: RevisionRef) -> Manifest:
 
 def _slices(o: Observation, stable: RevisionRef) -> list[Manifest]:
     """One for each family of addresses, as the API server has them."""
+    identity = o.revisions[stable.revision].identity
     addresses = o.workloads.get(stable.revision, Workload()).addresses
     families = {"IPv4": [a for a in addresses if ":" not in a.ip], "IPv6": [a for a in addresses if ":" in a.ip]}
     return [
@@ -46,8 +48,8 @@ def _slices(o: Observation, stable: RevisionRef) -> list[Manifest]:
             "metadata": {"name": f"{stable.revision}-{family.lower()}", "labels": {REVISION_LABEL: stable.revision}},
             "addressType": family,
             "ports": [
-                {"name": contract.HTTP_PORT_NAME, "port": contract.RUNTIME_HTTP_PORT},
-                {"name": contract.GRPC_PORT_NAME, "port": contract.RUNTIME_GRPC_PORT},
+                {"name": port_name(contract.HTTP_PORT_NAME, identity), "port": contract.RUNTIME_HTTP_PORT},
+                {"name": port_name(contract.GRPC_PORT_NAME, identity), "port": contract.RUNTIME_GRPC_PORT},
             ],
             "endpoints": [
                 {"addresses": [a.ip], "conditions": {"ready": True}, "targetRef": {"name": a.pod}} for a in found
