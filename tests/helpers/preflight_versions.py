@@ -76,10 +76,11 @@ class Version:
 
     served: Served
     artifact: Path
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
-        return f"http://{self.served.address}"
+        return f"{self.scheme}://{self.served.address}"
 
 
 def preflight(log: Path, candidate: Version, stable: Version | None, *options: str) -> dict[str, Check]:

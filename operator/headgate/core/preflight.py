@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from headgate.api import contract
+from headgate.api.pod_tls import server_name
 from headgate.api.preflight import REPORTED, Check, Mode, Report
 from headgate.api.quantities import seconds, size_bytes
 from headgate.api.spec import Spec
@@ -18,6 +19,7 @@ from headgate.api.status import Rollout, Status
 from headgate.core.children import component_of, last_words, problem_of
 from headgate.core.manifests.disk import Disk
 from headgate.core.manifests.metadata import Manifest, container_security, metadata, pod_security, pull_secrets
+from headgate.core.manifests.secrets import identity_mount, identity_volume
 from headgate.core.model import Observation, Problem, RevisionView, Workload
 from headgate.core.revision_pods import ARTIFACT_FOLDER, BASELINE_FOLDER, MOUNTS, fetcher, placed, volumes
 
@@ -31,6 +33,10 @@ _TRIES, _JOB_SECONDS = 4, 300
 after ten minutes; where it brought no report another one begins."""
 _KEPT_SECONDS = 600
 _DISK = "256Mi"
+_SECRETS = {
+    contract.PreflightArgument.CANDIDATE: contract.PreflightArgument.CANDIDATE_SECRET,
+    contract.PreflightArgument.STABLE: contract.PreflightArgument.STABLE_SECRET,
+}
 
 
 def is_wanted(spec: Spec) -> bool:
@@ -74,7 +80,20 @@ def preflight_manifests(o: Observation, status: Status, revisions: Mapping[str, 
     if rollout is None or rollout.preflight or not is_wanted(o.spec):
         return []
     view = revisions.get(rollout.revision)
-    return [_job(o, view, rollout)] if view else []
+    if view is None:
+        return []
+    asked = {contract.PreflightArgument.CANDIDATE: view}
+    if stable := _stable_that_answers(o, view):
+        if stable not in revisions:
+            return []  # how it is asked stands in its record, and the Job is made once
+        asked[contract.PreflightArgument.STABLE] = revisions[stable]
+    return [_job(o, view, rollout, asked)]
+
+
+def _stable_that_answers(o: Observation, view: RevisionView) -> str | None:
+    """The revision that a version is compared with. One whose pods are gone must not keep out what is to mend it."""
+    baseline = view.status.baseline
+    return baseline.revision if baseline and o.workloads.get(baseline.revision, Workload()).ready > 0 else None
 
 
 def _mode(spec: Spec, check: Check) -> Mode:
@@ -84,7 +103,8 @@ def _mode(spec: Spec, check: Check) -> Mode:
     return mode
 
 
-def _job(o: Observation, view: RevisionView, rollout: Rollout) -> Manifest:
+def _job(o: Observation, view: RevisionView, rollout: Rollout, asked: Mapping[str, RevisionView]) -> Manifest:
+    """`asked`: the versions by the argument that says where one is."""
     about = metadata(o, job_name(rollout), contract.PREFLIGHT_COMPONENT)
     return {
         "apiVersion": "batch/v1",
@@ -94,12 +114,12 @@ def _job(o: Observation, view: RevisionView, rollout: Rollout) -> Manifest:
             "backoffLimit": _TRIES,
             "activeDeadlineSeconds": _JOB_SECONDS,
             "ttlSecondsAfterFinished": _KEPT_SECONDS,
-            "template": {"metadata": {"labels": about["labels"]}, "spec": _pod(o, view)},
+            "template": {"metadata": {"labels": about["labels"]}, "spec": _pod(o, view, asked)},
         },
     }
 
 
-def _pod(o: Observation, view: RevisionView) -> Manifest:
+def _pod(o: Observation, view: RevisionView, asked: Mapping[str, RevisionView]) -> Manifest:
     size = size_bytes(_DISK)
     disk = Disk(
         [{"name": mount["name"], "emptyDir": {"sizeLimit": _DISK}} for mount in MOUNTS],
@@ -109,6 +129,9 @@ def _pod(o: Observation, view: RevisionView) -> Manifest:
     )
     only = [text for name in FILES for text in (contract.FetchArgument.ONLY, name)]
     image = o.defaults.serving_image
+    secrets = {
+        _SECRETS[argument]: one.spec.runtime.tls.routerSecret for argument, one in asked.items() if one.spec.runtime.tls
+    }
     return {
         **placed(view),
         **pull_secrets(o, *view.spec.runtime.podTemplate.imagePullSecrets),
@@ -124,28 +147,45 @@ def _pod(o: Observation, view: RevisionView) -> Manifest:
                 "image": image,
                 "imagePullPolicy": o.defaults.pull_policy,
                 "command": ["headgate-preflight"],
-                "args": _arguments(o, view),
+                "args": [*_arguments(o, view, asked), *_tls_arguments(o, secrets)],
                 "securityContext": container_security(),
                 "resources": {
                     "requests": {"cpu": "100m", "memory": "128Mi", **disk.requests},
                     "limits": {"memory": "512Mi", **disk.limits},
                 },
-                "volumeMounts": [{**mount, "readOnly": True} for mount in MOUNTS],
+                "volumeMounts": [
+                    *({**mount, "readOnly": True} for mount in MOUNTS),
+                    *(identity_mount(_volume(argument), _folder(argument)) for argument in secrets),
+                ],
             }
         ],
-        "volumes": volumes(view, disk),
+        "volumes": [
+            *volumes(view, disk),
+            *(identity_volume(_volume(argument), secret) for argument, secret in secrets.items()),
+        ],
     }
 
 
-def _arguments(o: Observation, view: RevisionView) -> Sequence[str]:
+def _volume(argument: str) -> str:
+    return argument.strip("-")
+
+
+def _folder(argument: str) -> str:
+    return f"/secrets/{_volume(argument)}"
+
+
+def _tls_arguments(o: Observation, arguments: Iterable[str]) -> Sequence[str]:
+    """As routers ask pods that speak TLS."""
+    mounts = [text for argument in arguments for text in (argument, _folder(argument))]
+    return [*mounts, contract.PreflightArgument.SERVER_NAME, server_name(o.name, o.namespace)] if mounts else []
+
+
+def _arguments(o: Observation, view: RevisionView, asked: Mapping[str, RevisionView]) -> Sequence[str]:
     argument, baseline = contract.PreflightArgument, view.status.baseline
-    # A stable whose pods are gone must not keep out the version that is to mend it.
-    answers = baseline is not None and o.workloads.get(baseline.revision, Workload()).ready > 0
     wanted = o.spec.rollout.preflight
     return [
         *(argument.MODEL, o.name),
-        *(argument.CANDIDATE, _url(o, view.name)),
-        *((argument.STABLE, _url(o, baseline.revision)) if baseline and answers else ()),
+        *(text for name, one in asked.items() for text in (name, _url(o, one))),
         *(argument.ARTIFACT, ARTIFACT_FOLDER),
         *((argument.BASELINE, BASELINE_FOLDER) if baseline else ()),
         *(argument.TIMEOUT, f"{seconds(o.spec.traffic.timeout):g}"),
@@ -158,8 +198,9 @@ def _arguments(o: Observation, view: RevisionView) -> Sequence[str]:
     ]
 
 
-def _url(o: Observation, revision: str) -> str:
-    return f"http://{revision}.{o.namespace}.svc:{contract.RUNTIME_HTTP_PORT}"
+def _url(o: Observation, view: RevisionView) -> str:
+    scheme = "https" if view.identity else "http"
+    return f"{scheme}://{view.name}.{o.namespace}.svc:{contract.RUNTIME_HTTP_PORT}"
 
 
 def _job_of(pod: Mapping[str, Any]) -> str:

@@ -12,10 +12,11 @@ from typing import get_args
 from headgate.api import contract
 from headgate.api.preflight import REPORTED, Check, Mode, Report
 
+from ..certificates import client_context, read_identity
 from ..errors import CandidateUnreachable, HeadgateServingError, PreflightBroken, SettingsInvalid, StableUnreachable
 from ..termination import LIMIT, write_termination_log
 from .checks import CHECKS, CheckBroken, made
-from .endpoint import Endpoint, OutOfTime
+from .endpoint import Endpoint, OutOfTime, Secured
 from .findings import shown
 from .subject import Asked, Subject
 
@@ -57,8 +58,12 @@ def fitting(report: Report) -> Report:
 def _looked_at(args: argparse.Namespace, started: float) -> list[Check]:
     modes = _modes(args.check)
     deadline = started + args.seconds
-    candidate = Asked(Endpoint(args.candidate, args.model, args.timeout, deadline), args.artifact)
-    stable = Asked(Endpoint(args.stable, args.model, args.timeout, deadline), args.baseline) if args.stable else None
+
+    def endpoint(url: str, mount: Path | None) -> Endpoint:
+        return Endpoint(url, args.model, args.timeout, deadline, secured=_secured(mount, args.server_name))
+
+    candidate = Asked(endpoint(args.candidate, args.candidate_secret), args.artifact)
+    stable = Asked(endpoint(args.stable, args.stable_secret), args.baseline) if args.stable else None
     try:
         _check_reachable(candidate.endpoint, CandidateUnreachable, args.candidate)
         if stable:
@@ -72,6 +77,15 @@ def _looked_at(args: argparse.Namespace, started: float) -> list[Check]:
         for asked in (candidate, stable):
             if asked:
                 asked.endpoint.close()
+
+
+def _secured(mount: Path | None, server_name: str | None) -> Secured | None:
+    """UnusableSecret, or SettingsInvalid, if nothing could be asked in this way."""
+    if mount is None:
+        return None
+    if not server_name:
+        raise SettingsInvalid(f"a Secret to show to pods needs {contract.PreflightArgument.SERVER_NAME}")
+    return Secured(client_context(read_identity(mount), "http/1.1"), server_name)
 
 
 def _check_reachable(endpoint: Endpoint, kind: type[HeadgateServingError], url: str) -> None:
@@ -101,6 +115,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(argument.MODEL, required=True, help="the model's name in requests")
     parser.add_argument(argument.CANDIDATE, required=True, metavar="URL", help="the version that is looked at")
     parser.add_argument(argument.STABLE, metavar="URL", help="the version that has the traffic, if there is one")
+    text = "mount of the Secret to show to its pods, where they speak TLS"
+    parser.add_argument(argument.CANDIDATE_SECRET, type=Path, metavar="FOLDER", help=text)
+    parser.add_argument(argument.STABLE_SECRET, type=Path, metavar="FOLDER", help="the same for the other version")
+    parser.add_argument(argument.SERVER_NAME, metavar="NAME", help="the DNS name in the certificates of such pods")
     parser.add_argument(argument.ARTIFACT, required=True, type=Path, help="folder with samples, profile, evaluation")
     parser.add_argument(argument.BASELINE, type=Path, help="the same of stable's artifact")
     parser.add_argument(argument.CHECK, action="append", default=[], metavar="NAME=MODE", help=f"{', '.join(_NAMES)}")

@@ -3,6 +3,7 @@
 A connection of its own, so that one which is lost is the request's fault, and not that of an idle connection.
 """
 
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -63,11 +64,25 @@ class Raw:
     text: str = ""
 
 
+@dataclass(frozen=True)
+class Secured:
+    """How a version is asked whose pods speak TLS: what is shown to them, and the name that they show."""
+
+    context: ssl.SSLContext
+    server_name: str
+
+
 class Endpoint:
     """A version at a URL. `deadline`, of `clock`, is that of all checks together."""
 
     def __init__(
-        self, url: str, model: str, timeout: float, deadline: float, clock: Callable[[], float] = time.monotonic
+        self,
+        url: str,
+        model: str,
+        timeout: float,
+        deadline: float,
+        clock: Callable[[], float] = time.monotonic,
+        secured: Secured | None = None,
     ) -> None:
         self._base, self._model, self.timeout, self._deadline, self._clock = (
             url.rstrip("/"),
@@ -78,7 +93,10 @@ class Endpoint:
         )
         limits = httpx.Limits(max_keepalive_connections=0)
         headers = {"accept-encoding": "identity"}
-        self._client = httpx.Client(timeout=timeout, limits=limits, trust_env=False, headers=headers)
+        verify = secured.context if secured else True
+        self._client = httpx.Client(timeout=timeout, limits=limits, trust_env=False, headers=headers, verify=verify)
+        # The name in the certificate is that of no pod, and of no revision's Service.
+        self._extensions = {"sni_hostname": secured.server_name} if secured else {}
         self._binary: bool | None = None
         self.requests = 0
 
@@ -130,7 +148,9 @@ class Endpoint:
             raise OutOfTime
         late = f"no answer within {self.timeout:g} s"
         try:
-            with self._client.stream(method, self._base + path, content=body, headers=headers) as answer:
+            with self._client.stream(
+                method, self._base + path, content=body, headers=headers, extensions=self._extensions
+            ) as answer:
                 read = bytearray()
                 for piece in answer.iter_raw():
                     read += piece

@@ -182,6 +182,31 @@ def test_the_job_asks_both_versions_and_is_admitted_where_pods_are_restricted() 
     assert "headgate.dev/revision" not in job["spec"]["template"]["metadata"]["labels"], "it serves nobody"
 
 
+def test_versions_that_speak_tls_are_asked_over_it_and_shown_what_routers_show() -> None:
+    world = looked_at(None)
+    tls = {"tls": {"secret": "pods", "routerSecret": "routers"}}
+    world.ask("v2", runtime=tls).until("Preflight")
+    rollout, pod = rollout_of(world.status), job_of(world)["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    told = dict(zip(container["args"][::2], container["args"][1::2], strict=True))
+    assert told["--candidate"] == f"https://{rollout.revision}.models.svc:8000"
+    assert told["--stable"].startswith("http://fraud-")
+    assert told["--server-name"] == "fraud.models.svc"
+    assert "--stable-secret" not in told
+    (volume,) = (each for each in pod["volumes"] if "secret" in each)
+    assert volume["secret"]["secretName"] == "routers"
+    (mount,) = (each for each in container["volumeMounts"] if each["name"] == volume["name"])
+    assert mount == {"name": volume["name"], "mountPath": told["--candidate-secret"], "readOnly": True}
+    assert violations(pod) == []
+
+
+def test_there_is_no_job_while_nobody_knows_how_stable_is_asked() -> None:
+    world = looked_at(None)
+    world.ask("v2").until("Preflight")
+    known = {name: view for name, view in world.revisions.items() if world.version_of(name) == "v2"}
+    assert preflight_manifests(world.observe(), world.status, known) == []
+
+
 def test_a_stable_without_pods_is_not_asked() -> None:
     world = looked_at(None)
     world.ask("v2", Behaviour()).until("Preflight")

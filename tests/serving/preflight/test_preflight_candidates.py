@@ -13,7 +13,9 @@ import serving_models
 from headgate_serving.preflight.command import main
 from ports import free_port
 from preflight_versions import WEIGHTS, Version, classifier, packaged, preflight
+from router_mounts import Mount
 from serving_process import Served
+from stories.certificates import authority
 
 Make = Callable[[Path], Path]
 PASSES = {"Passed", "Skipped"}
@@ -276,3 +278,27 @@ def test_a_check_that_is_unknown(artifact: Path, log: Path) -> None:
     url = "http://127.0.0.1:1"
     assert main(["--model", "m", "--candidate", url, "--artifact", str(artifact), "--check", "load=Off"]) == 1
     assert json.loads(log.read_text())["reason"] == "SettingsInvalid"
+
+
+def test_versions_that_speak_tls_are_asked_as_routers_ask_them(
+    folder: Path, artifact: Path, stable: Version, log: Path, tmp_path: Path
+) -> None:
+    pods, routers = authority("pods"), authority("routers")
+    own, shown = Mount(tmp_path / "own"), Mount(tmp_path / "shown")
+    certificate, client = pods.issue("fraud.ns.svc"), routers.issue("router")
+    own.fill(tls_crt=certificate.pem, tls_key=certificate.key, ca_crt=routers.pem)
+    shown.fill(tls_crt=client.pem, tls_key=client.key, ca_crt=pods.pem)
+    with serving(artifact, tmp_path / "home", "--tls", str(own.root)) as served:
+        candidate = Version(served.served, artifact, "https")
+        secured = ["--candidate-secret", str(shown.root), "--server-name", "fraud.ns.svc"]
+        checks = preflight(log, candidate, stable, *secured)
+        assert {check.outcome for check in checks.values()} <= PASSES
+        asked = ["--model", "fraud", "--candidate", candidate.url, "--artifact", str(artifact)]
+        # Pods that show another name get no request; the reason says what is wrong.
+        for options, reason in (
+            ([*secured[:2], "--server-name", "other.ns.svc"], "CandidateUnreachable"),
+            (secured[:2], "SettingsInvalid"),
+            (["--candidate-secret", str(tmp_path), *secured[2:]], "UnusableSecret"),
+        ):
+            assert main([*asked, *options]) != 0
+            assert json.loads(log.read_text())["reason"] == reason
