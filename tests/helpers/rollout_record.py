@@ -21,8 +21,8 @@ PASSING = frozenset(
 )  # fmt: skip
 """Reasons of events that tell of the trouble itself."""
 
-_LOOKED_AT_SELDOM = "DriftDetected"
-"""Whether it is known yet says how much time has passed."""
+_LOOKED_AT_LATELY = frozenset({"DriftDetected", "ForeignMetrics"})
+"""Conditions that say what was found when somebody looked last, and that nobody has looked yet."""
 
 Told = Counter[tuple[str, str, str, str]]
 """Kubernetes events by model, type, reason and message."""
@@ -117,7 +117,7 @@ class Record:
             "rollout": status.rollout and (status.rollout.version, status.rollout.phase, status.rollout.reason),
             "traffic": [(each.role, each.weight) for each in status.traffic],
             "history": [(each.version, each.decision, each.reason) for each in status.history],
-            "conditions": {c.type: (c.status, c.reason) for c in status.conditions if c.type != _LOOKED_AT_SELDOM},
+            "conditions": {c.type: (c.status, c.reason) for c in status.conditions if c.type not in _LOOKED_AT_LATELY},
             "revisions": {
                 each["spec"]["model"]["version"]: (
                     each["status"]["state"],
