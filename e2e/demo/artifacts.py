@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 SERVING = cache.REPOSITORY / "serving" / "headgate_serving"
-SHAPING = ("data.py", "graphs.py", "models.py", "facts.py", "artifacts.py")
+SHAPING = ("data.py", "graphs.py", "models.py", "candidates.py", "facts.py", "artifacts.py")
 PACKAGES = ("scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy", "pyarrow")
 # What runs in the pods; nothing in them may import more than the standard library, numpy, h11 and the server itself.
 IN_PODS = ("__init__.py", "files.py", "load.py", "traffic.py", "tally.py", "openinference.py", "faults.py")
@@ -36,6 +37,8 @@ VERSIONS = ("v1", "v2", "v3", "v4")
 # and so nothing in the artifact gives them away.
 PROFILED_AS = {"v1": "v1", "v2": "v2", "v3": "v2", "v4": "v2"}
 SHUFFLE = 20
+CANDIDATES = "candidates"
+PACKED_ROWS = 4000
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ def key() -> str:
     """Hash of everything that shapes the artifacts."""
     versions = [f"{name}=={metadata.version(name)}" for name in PACKAGES]
     sources = [HERE / name for name in SHAPING]
-    return cache.digest(*versions, wheels.NANNYML.sha256, *sources, SERVING / "monitor", SERVING / "artifact")
+    packing = (SERVING / "monitor", SERVING / "artifact", SERVING / "authoring")
+    return cache.digest(*versions, wheels.NANNYML.sha256, *sources, *packing)
 
 
 def build() -> Artifacts:
@@ -111,6 +115,7 @@ def pack(folder: Path, trained: Models, census: Census, measured: Facts) -> None
             shutil.copy(folder / PROFILED_AS[version] / "profile.json", place)
         digests[version] = write_manifest(place).digest
     table.unlink()
+    digests |= _pack_candidates(folder, trained, census)
     # In the file the years follow each other; in the demo every minute has seen all of them.
     mixed = census.live.take(np.random.default_rng(SHUFFLE).permutation(len(census.live)))
     np.savez_compressed(folder / ROWS, features=mixed.features.astype(np.uint8), labels=mixed.labels.astype(np.uint8))
@@ -118,10 +123,46 @@ def pack(folder: Path, trained: Models, census: Census, measured: Facts) -> None
     (folder / "about.json").write_text(json.dumps(about, indent=2))
 
 
-def _write_table(place: Path, rows: Rows) -> None:
+def _pack_candidates(folder: Path, trained: Models, census: Census) -> dict[str, str]:
+    """Write `candidates/NAME` for each of `candidates.make`; digests by that path."""
+    import numpy as np
+
+    from headgate_serving.artifact import write_manifest
+    from headgate_serving.artifact.digest import MODEL, PROFILE, SAMPLES
+    from headgate_serving.authoring.package import package
+
+    from . import candidates
+
+    digests = {}
+    rows = census.reference.take(np.arange(PACKED_ROWS))
+    model, table = folder / "model.onnx", folder / "table.parquet"
+    for name, made in candidates.make(trained, census.reference).items():
+        place = folder / CANDIDATES / name
+        place.mkdir(parents=True)
+        if made.of:
+            for file in (PROFILE, SAMPLES):
+                shutil.copy(place.parent / made.of / file, place)
+            content = made.model.SerializeToString()
+            (place / MODEL).write_bytes(content[: len(content) // 2] if made.cut else content)
+            manifest = write_manifest(place)
+        else:
+            model.write_bytes(made.model.SerializeToString())
+            _write_table(table, rows, made.columns)
+            manifest = package(
+                model, table, place, names=made.columns, label=None, card=None, progress=lambda *_: None
+            ).manifest
+        digests[f"{CANDIDATES}/{name}"] = manifest.digest
+    model.unlink()
+    table.unlink()
+    return digests
+
+
+def _write_table(place: Path, rows: Rows, columns: Sequence[str] = ()) -> None:
+    """As many of the rows' columns as there are names, or all."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from .data import FEATURES
 
-    pq.write_table(pa.table({name: rows.features[:, column] for column, name in enumerate(FEATURES)}), place)
+    names = columns or FEATURES
+    pq.write_table(pa.table({name: rows.features[:, column] for column, name in enumerate(names)}), place)

@@ -7,13 +7,26 @@ stays as it is, so such a version becomes ready, and fails when it gets its firs
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import random
+import signal
+import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 VARIABLE = "FAULT"
 SLOW_SECONDS = 20.0
-SHARE = 0.05
+LATE_SECONDS = 0.1
+SHARE, SMALL_SHARE, LARGE_SHARE = 0.05, 0.02, 0.2
+CRASH_AFTER = 400
+"""Requests: more than a preflight asks."""
+ONSET_SECONDS = 180.0
+BUSY = 10
+"""Requests in a second from which one that is slow under load is slow."""
+OUTAGE, OUTAGE_EVERY = 4.0, 60.0
+"""Seconds of each minute in which what both versions need is away."""
 HOARD = 48 << 20
 """Bytes that each request leaves behind."""
 
@@ -29,11 +42,11 @@ def _error() -> None:
     _instead_of_begin(lambda request, _: request.fail(ExecutionFailed("this version can't answer anything")))
 
 
-def _some_errors() -> None:
+def _errors_where(wrong: Callable[[], bool]) -> None:
     from headgate_serving.errors import ExecutionFailed
 
     def begin(request: Any, really: Callable[[Any], None]) -> None:
-        if random.random() < SHARE:
+        if wrong():
             request.fail(ExecutionFailed("this version can't answer everything"))
         else:
             really(request)
@@ -41,12 +54,77 @@ def _some_errors() -> None:
     _instead_of_begin(begin)
 
 
+def _some_errors() -> None:
+    _errors_where(lambda: random.random() < SHARE)
+
+
+def _few_errors() -> None:
+    _errors_where(lambda: random.random() < SMALL_SHARE)
+
+
+def _late_onset() -> None:
+    started = time.monotonic()
+    _errors_where(lambda: time.monotonic() - started > ONSET_SECONDS and random.random() < LARGE_SHARE)
+
+
+def _outage() -> None:
+    """By the time of day, so that both versions fail at the same time."""
+    _errors_where(lambda: time.time() % OUTAGE_EVERY < OUTAGE)
+
+
 def _hang() -> None:
     _instead_of_begin(lambda *_: None)
 
 
 def _slow() -> None:
-    _instead_of_begin(lambda request, really: asyncio.get_running_loop().call_later(SLOW_SECONDS, really, request))
+    _after(SLOW_SECONDS)
+
+
+def _late() -> None:
+    _after(LATE_SECONDS)
+
+
+def _after(seconds: float) -> None:
+    _instead_of_begin(lambda request, really: asyncio.get_running_loop().call_later(seconds, really, request))
+
+
+def _slow_under_load() -> None:
+    begun: deque[float] = deque(maxlen=BUSY)
+
+    def begin(request: Any, really: Callable[[Any], None]) -> None:
+        now = time.monotonic()
+        busy = len(begun) == BUSY and now - begun[0] < 1
+        begun.append(now)
+        if busy:
+            asyncio.get_running_loop().call_later(2 * LATE_SECONDS, really, request)
+        else:
+            really(request)
+
+    _instead_of_begin(begin)
+
+
+def _crash_at_load() -> None:
+    import onnxruntime
+
+    def load(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    onnxruntime.InferenceSession.__init__ = load
+
+
+def _crash_first() -> None:
+    _instead_of_begin(lambda *_: os.kill(os.getpid(), signal.SIGSEGV))
+
+
+def _crash_later() -> None:
+    begun = itertools.count()
+
+    def begin(request: Any, really: Callable[[Any], None]) -> None:
+        if next(begun) >= CRASH_AFTER:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        really(request)
+
+    _instead_of_begin(begin)
 
 
 def _oom() -> None:
@@ -121,4 +199,12 @@ FAULTS: dict[str, Callable[[], None]] = {
     "cut": _cut,
     "slow": _slow,
     "garbage": _garbage,
+    "few-errors": _few_errors,
+    "late-onset": _late_onset,
+    "outage": _outage,
+    "late": _late,
+    "slow-under-load": _slow_under_load,
+    "crash-at-load": _crash_at_load,
+    "crash-first": _crash_first,
+    "crash-later": _crash_later,
 }

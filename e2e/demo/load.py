@@ -45,11 +45,18 @@ class Plan:
     rate: float
     seconds: float
     timeout: float
+    burst: tuple[float, float] = (1.0, 1.0)
+    """A period in seconds, and the part of it in which its requests are sent."""
 
     @property
     def requests(self) -> int:
         """All of them."""
         return int(self.rate * self.seconds)
+
+    def due(self, number: int) -> float:
+        """When a request is sent, in seconds from the start."""
+        (period, part), steady = self.burst, number / self.rate
+        return steady - steady % period + part * (steady % period)
 
 
 class Load:
@@ -74,7 +81,7 @@ class Load:
         """Send on schedule until the plan ends or `stop`; return when the last answer is there or overdue."""
         self.started, self.running = self._clock(), True
         for number in range(self.plan.requests):
-            planned = self.started + number / self.plan.rate
+            planned = self.started + self.plan.due(number)
             if await self._wait_until(planned):
                 break
             self._launch(people[number % len(people)], planned)
@@ -145,6 +152,12 @@ def shift(text: str) -> Shift:
     """COLUMN:AMOUNT as it is given on the command line."""
     column, _, amount = text.partition(":")
     return Shift(int(column), float(amount))
+
+
+def burst(text: str) -> tuple[float, float]:
+    """PERIOD:PART as it is given on the command line."""
+    period, _, part = text.partition(":")
+    return float(period), float(part)
 
 
 class People(Sequence[Person]):
@@ -220,7 +233,7 @@ async def serve(args: argparse.Namespace) -> dict[str, Any]:
         return began + time.monotonic() - monotonic
 
     pool = Pool(url.hostname or "", url.port or 80, clock)
-    load = Load(Plan(args.rate, args.seconds, args.timeout), pool, url.path, Tally(args.budget), clock)
+    load = Load(Plan(args.rate, args.seconds, args.timeout, args.burst), pool, url.path, Tally(args.budget), clock)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -246,6 +259,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--shift", type=shift, action="append", default=[], metavar="COLUMN:AMOUNT", help="add to a column, by number"
     )
     parser.add_argument("--rate", type=float, default=50.0, help="requests a second")
+    parser.add_argument(
+        "--burst", type=burst, default=(1.0, 1.0), metavar="PERIOD:PART", help="send in a part of each period only"
+    )
     parser.add_argument("--seconds", type=float, default=900.0, help="when to stop by itself")
     parser.add_argument("--timeout", type=float, default=2.0, help="after which an answer is a failed one")
     parser.add_argument("--budget", type=float, default=0.5, help="after which an answer is a late one")

@@ -28,8 +28,9 @@ class Clients:
     SECONDS = 1800
 
     @staticmethod
-    def of(model: Model, rate: float = 50.0, shift: str = "", budget: float = 0.5) -> Clients:
-        """Started, and asking. `shift` is COLUMN:AMOUNT for inputs that are not what they were.
+    def of(model: Model, rate: float = 50.0, shift: str = "", budget: float = 0.5, burst: str = "") -> Clients:
+        """Started, and asking. `shift` is COLUMN:AMOUNT for inputs that are not what they were, `burst` PERIOD:PART for
+        clients that ask in a part of each period only.
 
         Answers that take longer than `budget` seconds are counted as late.
         """
@@ -38,6 +39,7 @@ class Clients:
         command = ["python3", "-m", "demo.load", f"http://{host}/v2/models/{model.name}/infer"]
         command += [f"--rows={FOLDER}/live.npz", f"--rate={rate:g}", f"--seconds={Clients.SECONDS}"]
         command += [f"--timeout={PATIENCE:g}", f"--budget={budget:g}", *([f"--shift={shift}"] if shift else [])]
+        command += [f"--burst={burst}"] if burst else []
         asking = pod(clients.name, model.namespace, model.world.images["demo"], command, HARDENED)
         asking["spec"] |= {"restartPolicy": "Never", "activeDeadlineSeconds": 2 * Clients.SECONDS}
         asking["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "100m", "memory": "64Mi"}}

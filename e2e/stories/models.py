@@ -54,6 +54,8 @@ class Model:
     namespace: str
     name: str = "census"
     spec: Json = field(default_factory=dict)
+    base: Json = field(default_factory=lambda: SPEC)
+    """What is under `spec`; {}: the defaults of the product."""
 
     def manifest(self, artifact: Artifact) -> Json:
         asked = {"version": artifact.version, "uri": artifact.uri, "digest": artifact.digest}
@@ -61,7 +63,7 @@ class Model:
             "apiVersion": "headgate.dev/v1alpha1",
             "kind": "ModelDeployment",
             "metadata": {"name": self.name, "namespace": self.namespace},
-            "spec": merged(merged(SPEC, self.spec), {"model": asked}),
+            "spec": merged(merged(self.base, self.spec), {"model": asked}),
         }
 
     def ask_for(self, artifact: Artifact, *options: str) -> None:

@@ -25,8 +25,6 @@ LISTED_BY_A_WATCH: dict[audit.Right, str] = {
 NOT_IN_STORIES: dict[audit.Right, str] = {
     ("create", "horizontalpodautoscalers"): "no story scales by load: the unit tests at a real API server do",
     ("delete", "horizontalpodautoscalers"): "the same",
-    ("create", "jobs"): "the stories' models switch the preflight off: those tests have one",
-    ("patch", "jobs"): "the same",
     ("delete", "modelrevisions"): "no story makes more records than are kept: those tests do",
     ("delete", "networkpolicies"): "no story switches them off: the unit tests at a real API server do",
 }

@@ -54,6 +54,11 @@ class Comparison:
     slow_after: float | None = None
     """Seconds after which an answer is a slow one; None: that is not compared."""
 
+    @property
+    def rescues(self) -> bool:
+        """Whether stable is asked for what the candidate failed or refused."""
+        return self.give_up_after is not None
+
 
 @dataclass(frozen=True)
 class SlowAnswers:

@@ -1,5 +1,6 @@
 """What is known of stable before the rollout, from raw samples."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -193,3 +194,9 @@ def test_refusals_are_nobodys_attempts() -> None:
     assert (found.attempts, found.failures) == (900 * (8 - 4 + 1), 900)
     more = before([*pods, counter(REFUSED, flat(90))], CURSOR, WHO)
     assert (more.attempts, more.failures) == (900, 900)
+
+
+def test_where_stable_is_not_asked_refusals_are_failures() -> None:
+    pods = [*pod("10.0.0.1", flat(6), flat(1)), *pod("10.0.0.2", flat(2), flat(0))]
+    found = before([*pods, counter(REFUSED, flat(4))], CURSOR, replace(WHO, give_up_after=None))
+    assert (found.attempts, found.failures) == (900 * (8 + 1), 900 * (4 + 1))

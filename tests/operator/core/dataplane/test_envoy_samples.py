@@ -123,6 +123,12 @@ def test_a_refusal_that_its_user_got_is_no_attempt_of_either() -> None:
     assert read([*ROUTED, counter(REFUSED, "", 0, 4)]).attempts == AttemptBlock(10, 3, 92, 2)
 
 
+def test_where_stable_is_not_asked_refusals_of_both_are_failures() -> None:
+    refused = [counter(REFUSED, STABLE, 10, 30), counter(REFUSED, CANDIDATE, 0, 4)]
+    alone = Comparison(STABLE, CANDIDATE)
+    assert read([*ROUTED, *refused], who=alone).attempts == AttemptBlock(10, 7, 92, 22)
+
+
 def test_rejections_of_others_do_not_count() -> None:
     theirs = [
         counter(REJECTED, revision, 0, 2, reason="refusal", outcome=outcome)

@@ -36,8 +36,12 @@ class EnvoyHistory:
             return BaselineRate()
         pods = sorted({_pod(s) for s in stable if s.labels.get("__name__") in (SUCCESSES, ERRORS)})
         failed = _by_pod(stable, ERRORS, pods, edges)
-        attempts = _without_refused(_by_pod(stable, SUCCESSES, pods, edges), stable, edges) + failed
+        answered, refused = _by_pod(stable, SUCCESSES, pods, edges), _refused(stable, edges)
         late = _late(stable, edges, self.compared)
+        if self.compared.rescues:
+            attempts = _without_refused(answered, refused) + failed
+        else:
+            attempts, late = answered + failed, late + refused[:, None]
         trials, errors, slow = float(attempts.sum()), float(failed.sum()), float(late.sum())
         span = float(edges[-1] - edges[0])
         if errors + slow == 0:
@@ -98,12 +102,17 @@ def _by_pod(series: Sequence[Series], name: str, pods: Sequence[str], edges: Flo
     return found
 
 
-def _without_refused(answered: Floats, series: Sequence[Series], edges: Floats) -> Floats:
-    """Without the answers that were refusals: nobody says of which pods, so each has its share of them."""
-    refused, anew = np.zeros(len(edges) - 1), restarts(series)
+def _refused(series: Sequence[Series], edges: Floats) -> Floats:
+    """Answers that were refusals, shape (windows,): no router says of which pod."""
+    found, anew = np.zeros(len(edges) - 1), restarts(series)
     for s in series:
         if s.labels.get("__name__") == REFUSED:
-            refused += gained_by_window(s.samples, edges, anew.get(s.target, ()))
+            found += gained_by_window(s.samples, edges, anew.get(s.target, ()))
+    return found
+
+
+def _without_refused(answered: Floats, refused: Floats) -> Floats:
+    """Without the answers that were refusals: each pod has its share of them."""
     all_answered = answered.sum(axis=1)
     kept = np.clip(1 - refused / np.maximum(all_answered, 1.0), 0.0, 1.0)
     return np.asarray(answered * kept[:, None])

@@ -7,7 +7,9 @@ against stable as well. Times are those of a version's own answers, so there is 
 
 A request whose user got a refusal is nobody's attempt, for the client has to mend it. What a candidate refused, or
 answered with NaN, and stable answered is a failure, which the router counts by itself. Where stable said nothing good
-either the attempt is taken out again; but an answer that is invalid on both is one that has not failed.
+either the attempt is taken out again; but an answer that is invalid on both is one that has not failed. Where stable is
+not asked for what a candidate fails (`retryOnStable: false`) nobody knows whose fault a refusal is, so those of both
+versions count as failures: the clients' own are as many on either side.
 """
 
 from collections import Counter, defaultdict
@@ -38,6 +40,9 @@ class EnvoySamples(Samples):
         failures = gained[ERRORS, who.candidate, None] - undecided - rejected[Rejection.ALIKE]
         attempts = self._attempted(who.candidate) - undecided
         stable_attempts, stable_failures = self._attempted(who.stable), gained[ERRORS, who.stable, None] + max(0, late)
+        if not who.rescues:
+            failures += gained[REFUSED, who.candidate, None]
+            stable_failures += gained[REFUSED, who.stable, None]
         # A scrape may have come after the router counted an attempt, and before it knew whose fault the failure was.
         return AttemptBlock(
             candidate_attempts=max(0, attempts),
@@ -71,10 +76,10 @@ class EnvoySamples(Samples):
         return PairBlock(every, counted["yes"], counted["error"], counted["few"])
 
     def _attempted(self, revision: str) -> int:
-        """Attempts without those of which the user got a refusal."""
+        """Attempts; without those of which the user got a refusal, if it is known whose fault it was."""
         gained = self._gained
         tried = gained[SUCCESSES, revision, None] + gained[ERRORS, revision, None]
-        return tried - gained[REFUSED, revision, None]
+        return tried - gained[REFUSED, revision, None] if self.compared.rescues else tried
 
     @cached_property
     def _rejected(self) -> Counter[str]:
