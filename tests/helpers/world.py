@@ -12,6 +12,7 @@ store it. Time moves by what `look` is told, and by nothing else.
 
 import json
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -157,7 +158,7 @@ class World:
 
     def observe(self) -> Observation:
         """What the operator sees now."""
-        spec = Spec.model_validate(self.spec)
+        spec = _parsed(json.dumps(self.spec))
         return Observation(
             namespace="models",
             name="fraud",
@@ -219,12 +220,12 @@ class World:
         rollout, stable = self.status.rollout, self.status.stable
         starts = rollout and rollout.revision in self._started
         workload = self._workload(rollout.revision) if rollout and starts else Workload()
-        reading = phases.needed_reading(Spec.model_validate(self.spec), self.status, workload)
+        reading = phases.needed_reading(_parsed(json.dumps(self.spec)), self.status, workload)
         if rollout is None or stable is None or reading is Reading.NOTHING:
             return NoNewSamples()
         if self.blind:
             return MetricsUnavailable(BLIND)
-        if self.quiet:
+        if self.quiet or self.now < (rollout.cursor or self.now):
             return NoNewSamples()
         gap = self.now - 1 if self.passed_over else None
         samples = self._new(reading, rollout, stable)
@@ -277,6 +278,11 @@ class World:
         block = AttemptBlock(*attempts[candidate], *attempts[stable], refused[candidate])
         slow = self._slow(AttemptBlock(*timed))
         return compared(self.now, block, blocks, self._profiled(stable), slow)
+
+
+@lru_cache(maxsize=64)
+def _parsed(spec: str) -> Spec:
+    return Spec.model_validate_json(spec)
 
 
 def rollout_of(status: Status) -> Rollout:
@@ -373,9 +379,10 @@ def check_traffic(status: Status, plan: Plan) -> None:
 
 
 def check_blind(o: Observation, status: Status) -> None:
-    """Without metrics nothing is opened, promoted or rolled back, but for pods that are seen to crash."""
+    """Without metrics nothing is opened, promoted or rolled back, but for pods that crash and what a preflight says."""
     decided = [h for h in status.history if h not in o.status.history]
     assert all(h.decision not in ("Promoted", "Live") for h in decided)
-    assert all(h.reason in ("CandidateCrashing", "NeverReady") for h in decided if h.decision == "RolledBack")
+    needs_none = ("CandidateCrashing", "NeverReady", "PreflightFailed", "PreflightUnknown")
+    assert all(h.reason in needs_none for h in decided if h.decision == "RolledBack")
     if not decided:
         assert status.traffic == o.status.traffic or rollout_of(status).revision != rollout_of(o.status).revision

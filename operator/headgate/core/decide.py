@@ -29,6 +29,7 @@ CHAIN: tuple[Link, ...] = (
 def decide(o: Observation, now: float) -> Plan:
     """What to do about `o` at `now` (seconds since the epoch)."""
     desired = revisions.revision_name(o.name, o.spec)
+    o = replace(o, status=transitions.none_later(o.status, now))
     status = _decided(o, phases.with_new_evidence(o, o.status), now)
     status = transitions.drained(status, o.released, now)
     status = report.with_observations(o, status, now)

@@ -174,6 +174,11 @@ def passed(spec: Spec, evidence: Evidence) -> str:
     return " ".join(signal.passed(state, spec) for signal, _, state in compared(evidence))
 
 
+def stable_answers_nothing(status: Status) -> str:
+    """Why only failures were compared."""
+    return f" Nothing but failures was compared, for {name_of_stable(status)} answers next to nothing."
+
+
 def name_of_stable(status: Status) -> str:
     """As messages call it."""
     return f"stable {status.stable.version}" if status.stable else "stable"

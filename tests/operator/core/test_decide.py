@@ -164,6 +164,22 @@ def test_a_stable_without_history_or_profile_opens_it_too() -> None:
     assert (signals(evidence).errors.history, signals(evidence).weights) == ([0, 0, 1], {"errors": 1})
 
 
+def test_where_stable_answers_nothing_a_version_that_answers_is_promoted_and_it_is_said() -> None:
+    """There are no answers of stable for its predictions or times to be compared with."""
+    world = serving(behaviour=Behaviour(failing=1.0), rollout=LATENCY)
+    world.ask("v2")
+    world.until("Promoting", limit=120)
+    message = rollout_of(world.status).message
+    assert "Nothing but failures was compared, for stable v1 answers next to nothing." in message
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour(failing=1.0), Behaviour(failing=0.2)])
+def test_where_neither_answers_much_nothing_is_promoted(behaviour: Behaviour) -> None:
+    world = serving(behaviour=Behaviour(failing=1.0))
+    world.ask("v2", behaviour).until("Canary")
+    assert {plan.status.phase for plan in world.looks(300)} == {"Canary"}
+
+
 def test_a_stable_whose_failures_cluster_is_given_more_patience() -> None:
     needed = {}
     for dispersion in (1.0, 4.0):
@@ -384,6 +400,17 @@ def test_a_shadow_does_not_end_by_old_pairs() -> None:
     assert all(plan.status.phase == "Shadow" for plan in world.looks(60, seconds=10))
     world.unread = False
     world.until("Canary")
+
+
+def test_a_clock_that_is_set_back_delays_no_rollback_no_new_version_and_no_soak() -> None:
+    world = serving()
+    world.ask("v2", BAD).until("RollingBack")
+    world.now -= 4000
+    world.until("RolledBack", limit=20)
+    world.ask("v3").until("Soaking")
+    world.now -= 4000
+    world.until("Stable", limit=130, seconds=5)
+    assert world.routed() == {"v3": 100}
 
 
 def test_time_that_was_passed_over_is_none_of_the_soak() -> None:

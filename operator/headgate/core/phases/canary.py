@@ -40,7 +40,10 @@ class Canary(Phase):
         if climbed and _passed(o.spec, rollout):
             errors = _errors(rollout)
             upper = exposure.upper_rate(errors.stableFailures, errors.stableAttempts, o.spec.rollout.alpha)
-            return transitions.promote(status, messages.passed(o.spec, rollout.evidence), round(float(upper), 6), now)
+            message = messages.passed(o.spec, rollout.evidence)
+            if rate.answers_nothing(errors):
+                message += messages.stable_answers_nothing(status)
+            return transitions.promote(status, message, round(float(upper), 6), now)
         return status
 
     def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> ConditionState | None:
@@ -63,11 +66,15 @@ def _errors(rollout: Rollout) -> RateState:
 
 
 def _passed(spec: Spec, rollout: Rollout) -> bool:
-    """Whether every signal that is compared has shown that the candidate is not worse by its margin."""
+    """Whether every signal that is compared has shown that the candidate is not worse by its margin.
+
+    Where stable answers nothing only the failures can be compared, and users wait for a version that does.
+    """
+    broken = rate.answers_nothing(_errors(rollout))
     due = [
         entry.logSafe
         for signal, entry, state in compared(rollout.evidence)
-        if signal.reading is Reading.COMPARISON and signal.is_due(state, spec)
+        if signal.reading is Reading.COMPARISON and signal.is_due(state, spec) and (signal is ERRORS or not broken)
     ]
     return bool(due) and bool(judge.passed(due))
 

@@ -21,7 +21,7 @@ from headgate.api.status import (
     TrafficTarget,
 )
 from headgate.core.messages import shortened
-from headgate.core.times import seconds_since, stamp
+from headgate.core.times import no_later, seconds_since, stamp
 
 SHADOW_OVER = "ShadowOver"
 """Reason of a rollout whose shadow has lasted as long as it may."""
@@ -170,6 +170,16 @@ def supersede(status: Status, by: str, now: float) -> Status:
 def back_to_stable(status: Status) -> Status:
     """The spec asks for what is stable already: nothing is being rolled out."""
     return replace(status, rollout=None, candidate=None)
+
+
+def none_later(status: Status, now: float) -> Status:
+    """The status where no wait begins later than now, if the clock was set back or another node's is behind."""
+    rollout = status.rollout
+    if rollout:
+        step = no_later(rollout.stepSince, now) if rollout.stepSince else None
+        rollout = replace(rollout, since=no_later(rollout.since, now), stepSince=step)
+    retiring = [replace(each, since=no_later(each.since, now)) for each in status.retiring]
+    return replace(status, rollout=rollout, retiring=retiring)
 
 
 def drained(status: Status, released: Collection[str], now: float) -> Status:

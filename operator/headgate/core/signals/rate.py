@@ -124,6 +124,24 @@ def _with_rejections(state: RateState, block: AttemptBlock) -> RateState:
     return replace(state, candidateRejections=state.candidateRejections + block.candidate_rejections)
 
 
+BROKEN = 0.95
+"""The part of its attempts that a stable version fails which answers next to nothing."""
+WELL = 0.05
+"""The part of its attempts that a version may fail which is better than that in any case."""
+ENOUGH = 200
+"""Attempts on each: a pod of stable that starts anew is no broken version."""
+
+
+def answers_nothing(state: RateState) -> bool:
+    """Whether stable has failed nearly all since the canary opened, while the candidate answers: what needs answers of
+    both is never compared then."""
+    return (
+        min(state.stableAttempts, state.candidateAttempts) >= ENOUGH
+        and state.stableFailures >= BROKEN * state.stableAttempts
+        and state.candidateFailures <= WELL * state.candidateAttempts
+    )
+
+
 def cost(state: RateState) -> float:
     """Bad answers of the candidate beyond those that stable would have given."""
     return round(float(state_of(state).excess[0]), 2)
