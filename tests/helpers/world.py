@@ -94,6 +94,8 @@ class World:
     passed_over: bool = False
     """Whether a part of it was too much to be read."""
     crashed: frozenset[str] = frozenset()
+    some_ready: bool = False
+    """Whether of each version's two pods one is ready."""
     preflight: bool = False
     """Whether a version is looked at before it gets traffic; `report` is what is found then."""
     report: Report | Problem | None = field(default_factory=Report)
@@ -214,6 +216,8 @@ class World:
         up = behaviour.starts_in is not None and self.now - self._started[name] >= behaviour.starts_in
         if name in self.crashed:
             return Workload(1, 0, False, Problem("CrashLoopBackOff", "Container runtime ended with Error.", ends=2))
+        if up and self.some_ready:
+            return Workload(2, 1, False, None, DIGEST)
         return Workload(1, int(up), up, None if up else behaviour.problem, DIGEST if up else None)
 
     def _metrics(self) -> Metrics:

@@ -174,6 +174,12 @@ def passed(spec: Spec, evidence: Evidence) -> str:
     return " ".join(signal.passed(state, spec) for signal, _, state in compared(evidence))
 
 
+def passed_but_not_ready(workload: Workload) -> str:
+    """What a canary waits for whose evidence is complete."""
+    ready = f"{workload.ready} of {workload.replicas} are ready"
+    return f"The evidence is complete. Waiting for the candidate's pods: {ready}."
+
+
 def stable_answers_nothing(status: Status) -> str:
     """Why only failures were compared."""
     return f" Nothing but failures was compared, for {name_of_stable(status)} answers next to nothing."

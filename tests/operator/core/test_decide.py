@@ -413,6 +413,35 @@ def test_a_clock_that_is_set_back_delays_no_rollback_no_new_version_and_no_soak(
     assert world.routed() == {"v3": 100}
 
 
+def test_a_candidate_without_ready_pods_gets_no_more_traffic() -> None:
+    world = serving()
+    world.ask("v2", Behaviour(failing=0.002)).until("Canary")
+    before = world.weight
+    world.behaviours["v2"] = Behaviour(starts_in=None)
+    assert {plan.status.candidateWeight for plan in world.looks(60)} == {before}
+    assert world.status.phase == "Canary"
+    world.behaviours["v2"] = GOOD
+    world.until("Promoting")
+
+
+def test_a_canary_is_not_opened_for_pods_that_are_not_ready_any_more() -> None:
+    world = serving(rollout=AGREEING)
+    world.ask("v2").until("Shadow")
+    world.behaviours["v2"] = Behaviour(starts_in=None)
+    assert {plan.status.phase for plan in world.looks(100)} == {"Shadow"}
+
+
+def test_a_version_that_passes_waits_for_all_of_its_pods_and_says_so() -> None:
+    world = serving()
+    world.ask("v2").until("Canary")
+    world.some_ready = True
+    world.looks(120)
+    assert world.status.phase == "Canary"
+    assert "Waiting for the candidate's pods: 1 of 2 are ready." in rollout_of(world.status).message
+    world.some_ready = False
+    world.until("Promoting", limit=5)
+
+
 def test_time_that_was_passed_over_is_none_of_the_soak() -> None:
     world = serving()
     world.ask("v2").until("Soaking")

@@ -7,7 +7,7 @@ from headgate.api.quantities import seconds
 from headgate.api.spec import Spec
 from headgate.api.status import Rollout, Status
 from headgate.core import exposure, judge, messages
-from headgate.core.model import ConditionState, NewSamples, Observation, Reading
+from headgate.core.model import ConditionState, NewSamples, Observation, Reading, Workload
 from headgate.core.phases import transitions
 from headgate.core.phases.phase import Phase, is_past_deadline
 from headgate.core.signals import rate
@@ -29,7 +29,8 @@ class Canary(Phase):
     event: ClassVar = "CanaryStarted"
 
     def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
-        if not isinstance(o.metrics, NewSamples):
+        workload = o.workloads.get(rollout.revision, Workload())
+        if not isinstance(o.metrics, NewSamples) or not workload.ready:
             return status
         climbed = not o.spec.rollout.steps
         attempts = ERRORS.block_in(o.metrics) or AttemptBlock()
@@ -38,6 +39,8 @@ class Canary(Phase):
         elif attempts.candidate_attempts + attempts.stable_attempts:
             status = _ramp(o, status, rollout, o.metrics)
         if climbed and _passed(o.spec, rollout):
+            if not (workload.rolled_out or o.spec.runtime.autoscaling):
+                return transitions.say(status, messages.passed_but_not_ready(workload))
             errors = _errors(rollout)
             upper = exposure.upper_rate(errors.stableFailures, errors.stableAttempts, o.spec.rollout.alpha)
             message = messages.passed(o.spec, rollout.evidence)
@@ -55,6 +58,8 @@ class Canary(Phase):
 def open_canary(o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
     """The first traffic for a candidate that is ready, as soon as the metrics are there."""
     if not isinstance(o.metrics, NewSamples) or o.metrics.reading is not Reading.OPENING:
+        return status
+    if not o.workloads.get(rollout.revision, Workload()).ready:
         return status
     evidence = opened(o.spec, Reading.COMPARISON, o.metrics, rollout.evidence, o.capabilities)
     weight, step = _first_weight(o.spec, o.metrics), o.capabilities.weight_step

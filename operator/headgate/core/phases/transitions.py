@@ -117,6 +117,12 @@ def open_canary(
     return set_weight(replace(status, rollout=rollout), weight, step)
 
 
+def say(status: Status, message: str) -> Status:
+    """What the rollout waits for, in words, while it stays in its phase."""
+    rollout, _ = _both(status)
+    return replace(status, rollout=replace(rollout, message=shortened(message)))
+
+
 def set_weight(status: Status, weight: float, step: float = 0.1) -> Status:
     """The candidate's share of the traffic, in percent, in whole steps and at least one; the rest goes to stable."""
     rollout, _ = _both(status)
