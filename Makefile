@@ -9,7 +9,7 @@ export PYTHONPATH := e2e:.
 export ORT_DISABLE_TELEMETRY := 1
 CODE := operator/headgate serving/headgate_serving cli/headgate_cli tools e2e tests
 
-.PHONY: help setup demo test test-all unit outages e2e endurance faults lint fmt crds images calibration conformance sbom bench-serving bench-hostile bench-router bench-shadow bench-standby bench-follow \
+.PHONY: help setup demo test test-all unit outages e2e endurance faults soak-decide lint fmt crds images calibration conformance sbom bench-serving bench-hostile bench-router bench-shadow bench-standby bench-follow \
 	clean distclean lock cluster-up cluster-down cluster-status cluster-shell cluster-kubeconfig venv
 
 help: ## list the targets
@@ -38,6 +38,7 @@ test-all: ## everything: `make test`, the conformance of models, endurance, and 
 	@$(MAKE) --no-print-directory test
 	@$(MAKE) --no-print-directory conformance
 	@$(MAKE) --no-print-directory outages
+	@$(MAKE) --no-print-directory soak-decide
 	@was_up=$$($(PYTHON) -m tools.cluster status >/dev/null 2>&1 && echo yes); export CLUSTER_OWNER="make test-all:$$$$"; \
 	$(MAKE) --no-print-directory endurance && $(MAKE) --no-print-directory faults; result=$$?; \
 	[ -n "$$was_up" ] || $(MAKE) --no-print-directory cluster-down || result=1; \
@@ -56,6 +57,9 @@ e2e: images cluster-up ## the stories on a real cluster, which stays up
 
 endurance: images cluster-up ## twenty promotions and rollbacks, and two minutes without an API server: half an hour
 	@ROLLOUTS=20 AWAY=120 $(BIN)/python -m pytest e2e/stories/test_nothing_is_lost.py -s
+
+soak-decide: venv ## a million random steps over the decisions: specs, faults, lost writes, clocks (half an hour)
+	@STEPS=1000000 $(BIN)/python -m pytest tests/operator/core/test_interleavings.py -q --numprocesses auto
 
 faults: images cluster-up ## thirty bad and nine good candidates with the default spec: the table in docs/evidence.md (half an hour)
 	@$(BIN)/python -m candidates --write

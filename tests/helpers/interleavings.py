@@ -79,7 +79,10 @@ class Walk:
 
     def step(self) -> None:
         """Something happens, time passes, and the operator looks."""
-        if self._random.random() < 0.2:
+        idle = self.world.status.phase in ("Stable", "RolledBack")
+        if idle and self._random.random() < 0.1:
+            self._ask_for_any()
+        elif self._random.random() < 0.15:
             self._random.choice((self._ask_for_any, self._break, self._break, self._mend, self._lose, self._change))()
         self._look(self._random.choice(WAITS))
 
