@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 SERVING = cache.REPOSITORY / "serving" / "headgate_serving"
 SHAPING = ("data.py", "graphs.py", "models.py", "candidates.py", "facts.py", "artifacts.py")
 PACKAGES = ("scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy", "pyarrow")
-# What runs in the pods; nothing in them may import more than the standard library, numpy, h11 and the server itself.
+# What runs in the pods; nothing in them may import more than the standard library and what the server has.
 IN_PODS = ("__init__.py", "files.py", "load.py", "traffic.py", "tally.py", "openinference.py", "faults.py")
 FIRST = "sitecustomize.py"  # beside the package, where Python looks for it
 
@@ -134,7 +134,7 @@ def _pack_candidates(folder: Path, trained: Models, census: Census) -> dict[str,
     from . import candidates
 
     digests = {}
-    rows = census.reference.take(np.arange(PACKED_ROWS))
+    rows = census.reference.take(np.arange(min(PACKED_ROWS, len(census.reference))))
     model, table = folder / "model.onnx", folder / "table.parquet"
     for name, made in candidates.make(trained, census.reference).items():
         place = folder / CANDIDATES / name

@@ -197,7 +197,7 @@ class Walk:
         world = self.world
         plan = decide(world.observe(), world.now)
         if self._random.random() < 0.5:
-            kept = replace(plan, status=world.status, replicas=plan.replicas | dict.fromkeys(world._started))
+            kept = replace(plan, status=world.status, replicas={**plan.replicas, **dict.fromkeys(world._started)})
             world._apply(replace(kept, forget=()))
             world.plans.clear()
 
