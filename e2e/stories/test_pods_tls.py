@@ -22,7 +22,7 @@ from stories.waiting import until
 PODS, ROUTERS = "census-pods", "census-routers"
 PORT = 8000
 TLS = {"runtime": {"tls": {"secret": PODS, "routerSecret": ROUTERS}}}
-LOOKED_AT = {"rollout": {"preflight": {"enabled": True}, "shadow": {"enabled": True}}}
+LOOKED_AT = {"rollout": {"preflight": {"enabled": True}}}
 
 
 def test_a_model_goes_over_to_tls_and_new_certificates_disturb_no_one(headgate: Headgate, namespace: str) -> None:
@@ -40,7 +40,7 @@ def test_a_model_goes_over_to_tls_and_new_certificates_disturb_no_one(headgate: 
     until(lambda: waiting_for(census, "router"), lambda names: ROUTERS in names, 60, "a router waits for its Secret")
     until(lambda: waiting_for(census, "runtime"), lambda names: PODS in names, 60, "a pod waits for its Secret")
     assert list(census.look().weights.values()) == [100.0]
-    certificate, client = pods.issue(name), routers.issue("routers")
+    certificate, client = pods.issue(name), routers.issue("census-routers")
     put(census, PODS, certificate, routers)
     put(census, ROUTERS, client, pods)
     revision = census.until_stable("v2", seconds=400).revision_of("v2")
@@ -49,7 +49,7 @@ def test_a_model_goes_over_to_tls_and_new_certificates_disturb_no_one(headgate: 
     # Nobody but a router is answered, whoever reaches a pod's address.
     address = only_pod(census, revision)
     assert answer(address, trusting(pods, name, client)).startswith(b"HTTP/1.1 200")
-    for stranger in (None, strangers.issue("routers")):
+    for stranger in (None, strangers.issue("census-routers")):
         with pytest.raises((OSError, ConnectionError)):
             assert not answer(address, trusting(pods, name, stranger)), "the connection is closed"
             raise ConnectionError
@@ -63,7 +63,7 @@ def test_a_model_goes_over_to_tls_and_new_certificates_disturb_no_one(headgate: 
     put(census, PODS, certificate, routers, next_routers)
     put(census, ROUTERS, client, pods, next_pods)
     settle(census)
-    renewed, client = next_pods.issue(name), next_routers.issue("routers")
+    renewed, client = next_pods.issue(name), next_routers.issue("census-routers")
     put(census, ROUTERS, client, pods, next_pods)
     put(census, PODS, renewed, routers, next_routers)
     settle(census)

@@ -92,7 +92,12 @@ def _check_reachable(endpoint: Endpoint, kind: type[HeadgateServingError], url: 
     answer = endpoint.wait_until_ready(_READY_SECONDS)
     if answer.status != 200:
         what = answer.text or f"answered {answer.status}"
-        raise kind(f"{url}/v2/health/ready: {what}; are its pods ready, and may this pod connect to them?")
+        doubt = "are its pods ready, and may this pod connect to them?"
+        if url.startswith("https://"):
+            doubt += (
+                " Does ca.crt of their Secret vouch for the routers' certificate, and the routers' ca.crt for theirs?"
+            )
+        raise kind(f"{url}/v2/health/ready: {what}; {doubt}")
 
 
 def _modes(given: Sequence[str]) -> Mapping[str, Mode]:
