@@ -25,6 +25,7 @@ TLS = {"runtime": {"tls": {"secret": PODS, "routerSecret": ROUTERS}}}
 LOOKED_AT = {"rollout": {"preflight": {"enabled": True}}}
 
 
+@pytest.mark.timeout(1500)
 def test_a_model_goes_over_to_tls_and_new_certificates_disturb_no_one(headgate: Headgate, namespace: str) -> None:
     models = headgate.world.artifact
     census = headgate.model(namespace)

@@ -14,8 +14,10 @@ from headgate_serving.router.policy.endpoints import Endpoint
 from headgate_serving.router.policy.pod_tls import PodTls
 
 CONNECT_TIMEOUT_MS = 250
-HANDSHAKE_TIMEOUT_MS = 500
-"""The same over TLS: the pod's kernel takes a connection at once, and its process, which may be busy, shakes hands."""
+HANDSHAKE_TIMEOUT_MS = 2500
+"""The same over TLS. In plain text the pod's kernel takes a connection at once, and requests wait in it while the pod's
+process is busy. Here the process itself has to shake hands: who gives up early throws that work away, connects again,
+and keeps a pod busy that would have caught up."""
 
 _MATCH = "envoy.transport_socket_match"
 
