@@ -44,6 +44,8 @@ ROLLOUTS: tuple[dict[str, Any], ...] = (
     {"riskBudget": 2},
     {"soak": "0s", "preflight": {"enabled": False}},
     {"deadline": "5m", "margins": {"errors": "2%"}},
+    {"deadline": "5m", "onDeadline": "RollBack"},
+    {"deadline": "5m", "onDeadline": "Promote"},
 )
 PASSED = Report(checks=[Check(name="schema", outcome="Passed")])
 REFUSED = Report(checks=[Check(name="schema", outcome="Failed", message="The input x is gone.")])

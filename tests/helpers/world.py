@@ -343,7 +343,7 @@ def check(o: Observation, plan: Plan) -> None:
         assert after.status.decisions[: len(before.status.decisions)] == before.status.decisions
     assert not set(plan.forget) & set(plan.replicas)
     for entry in status.history:
-        if entry not in o.status.history and entry.decision == "Promoted":
+        if entry not in o.status.history and entry.decision == "Promoted" and entry.reason == "EvidencePassed":
             errors = rollout_of(status).evidence.of("errors")
             assert errors
             assert errors.verdict == "Pass", "nothing is promoted without evidence"
@@ -386,7 +386,7 @@ def check_blind(o: Observation, status: Status) -> None:
     """Without metrics nothing is opened, promoted or rolled back, but for pods that crash and what a preflight says."""
     decided = [h for h in status.history if h not in o.status.history]
     assert all(h.decision not in ("Promoted", "Live") for h in decided)
-    needs_none = ("CandidateCrashing", "NeverReady", "PreflightFailed", "PreflightUnknown")
+    needs_none = ("CandidateCrashing", "NeverReady", "PreflightFailed", "PreflightUnknown", "DeadlineExceeded")
     assert all(h.reason in needs_none for h in decided if h.decision == "RolledBack")
     if not decided:
         assert status.traffic == o.status.traffic or rollout_of(status).revision != rollout_of(o.status).revision

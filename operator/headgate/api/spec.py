@@ -407,6 +407,9 @@ class Rollout(SpecModel):
     """How long the old version stays warm after promotion; until then a rollback is one write."""
     deadline: Period = "2h"
     """How long a candidate may take to become ready before it is rolled back; a rollout that takes longer says so."""
+    onDeadline: Literal["Hold", "RollBack", "Promote"] = "Hold"  # noqa: N815
+    """What becomes of a candidate that has requests, or copies, and no verdict at the deadline. Hold: it goes on.
+    Promote: in its canary, if it has answered requests and no signal leans to harm; else it goes on."""
 
 
 class Drift(SpecModel):

@@ -28,9 +28,33 @@ def _times(log_e: float) -> str:
     return f"{math.exp(min(log_e, 690.0)):.3g} times"
 
 
-def canary_undecided(o: Observation) -> str:
-    """What can be done about a canary that finds no verdict."""
-    return f"{_undecided(o)} send more traffic, widen spec.rollout.margins, or ask for the old version again."
+def canary_undecided(o: Observation, leaning: Sequence[str]) -> str:
+    """What can be done about a canary that finds no verdict; `leaning`: signals that keep it from being promoted."""
+    advice = f"{_undecided(o)} send more traffic, widen spec.rollout.margins, or ask for the old version again."
+    if o.spec.rollout.onDeadline != "Promote" or not leaning:
+        return advice
+    return f"{advice} It is not promoted by spec.rollout.onDeadline, for it may be worse by: {', '.join(leaning)}."
+
+
+def no_verdict_in_time(o: Observation, rollout: Rollout) -> str:
+    """Why a candidate goes that was not shown to be worse."""
+    return (
+        f"There was no verdict about {rollout.version} within {o.spec.rollout.deadline}, and "
+        "spec.rollout.onDeadline is RollBack."
+    )
+
+
+def promoted(o: Observation, status: Status, rollout: Rollout, by_time: bool, stable_is_broken: bool) -> str:
+    """Why a candidate was promoted."""
+    told = passed(o.spec, rollout.evidence)
+    if by_time:
+        return (
+            f"There was no verdict within {o.spec.rollout.deadline}, no signal leans to harm, and "
+            f"spec.rollout.onDeadline is Promote. {told}"
+        )
+    if stable_is_broken:
+        return f"{told} Nothing but failures was compared, for {name_of_stable(status)} answers next to nothing."
+    return told
 
 
 def shadow_undecided(o: Observation) -> str:
@@ -174,15 +198,10 @@ def passed(spec: Spec, evidence: Evidence) -> str:
     return " ".join(signal.passed(state, spec) for signal, _, state in compared(evidence))
 
 
-def passed_but_not_ready(workload: Workload) -> str:
-    """What a canary waits for whose evidence is complete."""
+def good_but_not_ready(workload: Workload) -> str:
+    """What a canary waits for that is to be promoted."""
     ready = f"{workload.ready} of {workload.replicas} are ready"
-    return f"The evidence is complete. Waiting for the candidate's pods: {ready}."
-
-
-def stable_answers_nothing(status: Status) -> str:
-    """Why only failures were compared."""
-    return f" Nothing but failures was compared, for {name_of_stable(status)} answers next to nothing."
+    return f"It is promoted when its pods are ready: {ready}."
 
 
 def name_of_stable(status: Status) -> str:

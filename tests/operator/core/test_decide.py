@@ -442,6 +442,47 @@ def test_a_version_that_passes_waits_for_all_of_its_pods_and_says_so() -> None:
     world.until("Promoting", limit=5)
 
 
+BY_TIME: dict[str, Any] = {"deadline": "10m", "margins": {"errors": "0.1%"}, "shadow": {"enabled": False}}
+"""Too narrow a margin for a verdict within ten minutes."""
+
+
+@pytest.mark.parametrize(("what", "decision"), [("Hold", ""), ("RollBack", "RolledBack"), ("Promote", "Promoted")])
+def test_at_the_deadline_the_spec_says_what_becomes_of_a_canary(what: str, decision: str) -> None:
+    equal = Behaviour(failing=0.001)
+    world = serving(rollout=BY_TIME | {"onDeadline": what}, behaviour=equal, requests=5)
+    world.ask("v2", equal).until("Canary")
+    assert {plan.status.phase for plan in world.looks(59, seconds=10)} == {"Canary"}
+    world.looks(2, seconds=10)
+    if not decision:
+        assert (world.status.phase, world.conditions["Stalled"].reason) == ("Canary", "DeadlineExceeded")
+        return
+    last = world.status.history[0]
+    assert (last.version, last.decision, last.reason) == ("v2", decision, "DeadlineExceeded")
+    assert f"spec.rollout.onDeadline is {what}" in last.message
+
+
+def test_what_leans_to_harm_is_not_promoted_by_time_and_it_says_by_what() -> None:
+    world = serving(rollout=BY_TIME | {"onDeadline": "Promote", "margins": {"errors": "0.5%"}}, requests=1)
+    world.ask("v2", Behaviour(failing=0.02)).until("Canary")
+    world.looks(65, seconds=10)
+    assert world.status.phase == "Canary"
+    assert "it may be worse by: errors" in world.conditions["Stalled"].message
+
+
+def test_a_candidate_that_nobody_asked_anything_is_not_promoted_by_time() -> None:
+    world = serving(rollout=BY_TIME | {"onDeadline": "Promote"}, requests=0)
+    world.ask("v2").until("Canary")
+    assert {plan.status.phase for plan in world.looks(70, seconds=10)} == {"Canary"}
+
+
+def test_a_shadow_without_a_verdict_is_rolled_back_at_the_deadline_where_the_spec_says_so() -> None:
+    world = serving(rollout=AGREEING | {"deadline": "10m", "onDeadline": "RollBack"}, requests=0.1)
+    world.ask("v2").until("Shadow")
+    world.looks(65, seconds=10)
+    assert rollout_of(world.status).reason == "DeadlineExceeded"
+    assert world.status.phase in ("RollingBack", "RolledBack")
+
+
 def test_time_that_was_passed_over_is_none_of_the_soak() -> None:
     world = serving()
     world.ask("v2").until("Soaking")

@@ -9,7 +9,7 @@ from headgate.api.status import Rollout, Status
 from headgate.core import exposure, judge, messages
 from headgate.core.model import ConditionState, NewSamples, Observation, Reading, Workload
 from headgate.core.phases import transitions
-from headgate.core.phases.phase import Phase, is_past_deadline
+from headgate.core.phases.phase import DEADLINE, Phase, is_past_deadline
 from headgate.core.signals import rate
 from headgate.core.signals.errors import ERRORS
 from headgate.core.signals.evidence import compared, opened
@@ -38,20 +38,22 @@ class Canary(Phase):
             status, climbed = _climb(o, status, rollout, now)
         elif attempts.candidate_attempts + attempts.stable_attempts:
             status = _ramp(o, status, rollout, o.metrics)
-        if climbed and _passed(o.spec, rollout):
-            if not (workload.rolled_out or o.spec.runtime.autoscaling):
-                return transitions.say(status, messages.passed_but_not_ready(workload))
-            errors = _errors(rollout)
-            upper = exposure.upper_rate(errors.stableFailures, errors.stableAttempts, o.spec.rollout.alpha)
-            message = messages.passed(o.spec, rollout.evidence)
-            if rate.answers_nothing(errors):
-                message += messages.stable_answers_nothing(status)
-            return transitions.promote(status, message, round(float(upper), 6), now)
-        return status
+        reason = _reason_to_promote(o, rollout, climbed, now)
+        if not reason:
+            return status
+        if not (workload.rolled_out or o.spec.runtime.autoscaling):
+            return transitions.say(status, messages.good_but_not_ready(workload))
+        errors = _errors(rollout)
+        upper = exposure.upper_rate(errors.stableFailures, errors.stableAttempts, o.spec.rollout.alpha)
+        message = messages.promoted(o, status, rollout, reason == DEADLINE, rate.answers_nothing(errors))
+        return transitions.promote(status, reason, message, round(float(upper), 6), now)
+
+    def reason_to_give_up(self, o: Observation, rollout: Rollout, now: float) -> tuple[str, str] | None:
+        return self.has_no_verdict_in_time(o, rollout, now)
 
     def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> ConditionState | None:
         if is_past_deadline(o, rollout, now):
-            return "True", "DeadlineExceeded", messages.canary_undecided(o)
+            return "True", DEADLINE, messages.canary_undecided(o, _leaning(rollout))
         return None
 
 
@@ -82,6 +84,20 @@ def _passed(spec: Spec, rollout: Rollout) -> bool:
         if signal.reading is Reading.COMPARISON and signal.is_due(state, spec) and (signal is ERRORS or not broken)
     ]
     return bool(due) and bool(judge.passed(due))
+
+
+def _reason_to_promote(o: Observation, rollout: Rollout, climbed: bool, now: float) -> str:
+    """Empty while there is none."""
+    if climbed and _passed(o.spec, rollout):
+        return "EvidencePassed"
+    by_time = o.spec.rollout.onDeadline == "Promote" and is_past_deadline(o, rollout, now)
+    return DEADLINE if by_time and _errors(rollout).candidateAttempts and not _leaning(rollout) else ""
+
+
+def _leaning(rollout: Rollout) -> list[str]:
+    """Signals whose evidence speaks more for harm than against it."""
+    judged = (each for each in compared(rollout.evidence) if each[0].reading is Reading.COMPARISON)
+    return [signal.name for signal, entry, _ in judged if entry.logHarm > 0]
 
 
 def _first_weight(spec: Spec, samples: NewSamples) -> float:

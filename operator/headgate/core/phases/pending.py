@@ -7,7 +7,7 @@ from headgate.api.status import Rollout, Status
 from headgate.core import messages, preflight
 from headgate.core.model import ConditionState, Observation, Reading, Workload
 from headgate.core.phases import transitions
-from headgate.core.phases.phase import Phase, is_past_deadline
+from headgate.core.phases.phase import DEADLINE, Phase, is_past_deadline
 from headgate.core.phases.preflight import late_routers, let_in
 
 
@@ -42,5 +42,5 @@ class Pending(Phase):
         if waits := late_routers(rollout, now):
             return waits
         if is_past_deadline(o, rollout, now):
-            return "True", "DeadlineExceeded", messages.still_pending(o, status, rollout)
+            return "True", DEADLINE, messages.still_pending(o, status, rollout)
         return None

@@ -7,8 +7,12 @@ from headgate.api.quantities import seconds
 from headgate.api.spec import Spec
 from headgate.api.status import Phase as PhaseName
 from headgate.api.status import Rollout, Status
+from headgate.core import messages
 from headgate.core.model import ConditionState, Observation, Reading
 from headgate.core.times import seconds_since
+
+DEADLINE = "DeadlineExceeded"
+"""Reason of what is said or done when a rollout takes longer than the spec allows."""
 
 IDLE_SECONDS = 30.0
 """Until the next reconciliation when nothing is going on."""
@@ -57,6 +61,12 @@ class Phase(ABC):
     def reason_to_give_up(self, o: Observation, rollout: Rollout, now: float) -> tuple[str, str] | None:
         """Reason and message, if the candidate is rolled back because it has not got further in time."""
         return None
+
+    def has_no_verdict_in_time(self, o: Observation, rollout: Rollout, now: float) -> tuple[str, str] | None:
+        """A reason to give up for phases in which the candidate is judged."""
+        if o.spec.rollout.onDeadline != "RollBack" or not is_past_deadline(o, rollout, now):
+            return None
+        return DEADLINE, messages.no_verdict_in_time(o, rollout)
 
     def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> ConditionState | None:
         """What the condition Stalled says of a phase that lasts longer than it should."""

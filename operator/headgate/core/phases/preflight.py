@@ -14,7 +14,7 @@ from headgate.core import messages, preflight
 from headgate.core.model import BaselineRate, ConditionState, NewSamples, Observation, Problem, Reading
 from headgate.core.phases import transitions
 from headgate.core.phases.canary import open_canary
-from headgate.core.phases.phase import Phase, is_past_deadline
+from headgate.core.phases.phase import DEADLINE, Phase, is_past_deadline
 from headgate.core.signals.errors import ERRORS
 from headgate.core.signals.evidence import opened
 from headgate.core.signals.shadow import copied
@@ -66,7 +66,7 @@ class Preflight(Phase):
         if waits := late_routers(rollout, now):
             return waits
         if rollout.preflight and is_past_deadline(o, rollout, now):
-            return "True", "DeadlineExceeded", messages.still_pending(o, status, rollout)
+            return "True", DEADLINE, messages.still_pending(o, status, rollout)
         if rollout.preflight is None and seconds_since(rollout.since, now) > _LONG:
             reason = o.preflight.reason if isinstance(o.preflight, Problem) else "PreflightUnknown"
             return "True", reason, messages.preflight_late(o, rollout)

@@ -9,7 +9,7 @@ from headgate.core import messages
 from headgate.core.model import ConditionState, MetricsUnavailable, Observation, Reading
 from headgate.core.phases import transitions
 from headgate.core.phases.canary import open_canary
-from headgate.core.phases.phase import Phase, is_past_deadline
+from headgate.core.phases.phase import DEADLINE, Phase, is_past_deadline
 from headgate.core.signals.shadow import SHADOW
 from headgate.core.times import seconds_since
 
@@ -38,9 +38,12 @@ class Shadow(Phase):
             return status
         return transitions.set_shadow(status, routed_percent(policy.fraction))
 
+    def reason_to_give_up(self, o: Observation, rollout: Rollout, now: float) -> tuple[str, str] | None:
+        return self.has_no_verdict_in_time(o, rollout, now)
+
     def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> ConditionState | None:
         if is_past_deadline(o, rollout, now):
-            return "True", "DeadlineExceeded", messages.shadow_undecided(o)
+            return "True", DEADLINE, messages.shadow_undecided(o)
         return None
 
 

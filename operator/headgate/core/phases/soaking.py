@@ -7,7 +7,7 @@ from headgate.api.status import Rollout, Status
 from headgate.core import messages
 from headgate.core.model import ConditionState, MetricsUnavailable, Observation, Reading
 from headgate.core.phases import transitions
-from headgate.core.phases.phase import Phase
+from headgate.core.phases.phase import DEADLINE, Phase
 from headgate.core.times import seconds_since
 
 
@@ -30,5 +30,5 @@ class Soaking(Phase):
     def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> ConditionState | None:
         longest = seconds(o.spec.rollout.soak) + seconds(o.spec.rollout.deadline)
         if seconds_since(rollout.since, now) > longest:
-            return "True", "DeadlineExceeded", messages.still_soaking(o, rollout)
+            return "True", DEADLINE, messages.still_soaking(o, rollout)
         return None

@@ -136,10 +136,10 @@ def set_weight(status: Status, weight: float, step: float = 0.1) -> Status:
     return replace(status, traffic=traffic)
 
 
-def promote(status: Status, message: str, stable_rate: float, now: float) -> Status:
+def promote(status: Status, reason: str, message: str, stable_rate: float, now: float) -> Status:
     """All traffic to the candidate; stable's pods stay warm."""
-    status = _decided(status, "Promoted", "EvidencePassed", message, now)
-    status = enter(status, "Promoting", "EvidencePassed", message, now)
+    status = _decided(status, "Promoted", reason, message, now)
+    status = enter(status, "Promoting", reason, message, now)
     rollout, _ = _both(status)
     return set_weight(replace(status, rollout=replace(rollout, stableRate=stable_rate)), 100.0)
 
