@@ -208,7 +208,7 @@ def test_a_version_that_was_stable_is_known_as_such_when_it_is_tried_again() -> 
     assert not status.retiring[-1].onlyTried
     assert tried(world.status, "another", world.now).retiring[-1].onlyTried
     promoted = transitions.start(world.status, RevisionRef(revision="third", version="v3"), 1.0, world.now)
-    promoted = transitions.promote(promoted, "It passed.", 0.0, world.now)
+    promoted = transitions.promote(promoted, "EvidencePassed", "It passed.", 0.0, world.now)
     assert not transitions.roll_back(promoted, "X", "y", world.now).retiring[-1].onlyTried
 
 
