@@ -41,6 +41,7 @@ from headgate.core.model import (
     RevisionView,
     Workload,
 )
+from headgate.core.revisions import DECISIONS_KEPT
 from headgate.core.signals.predictions import PredictionBlock
 from headgate.core.signals.signal import PairBlock, SlowAnswers
 from headgate.core.statistics.rates import AttemptBlock
@@ -340,7 +341,10 @@ def check(o: Observation, plan: Plan) -> None:
     for name, before in o.revisions.items():
         after = plan.revisions[name]
         assert after.spec == before.spec, "a revision is immutable"
-        assert after.status.decisions[: len(before.status.decisions)] == before.status.decisions
+        gone = after.status.earlierDecisions - before.status.earlierDecisions
+        assert not gone or len(after.status.decisions) == DECISIONS_KEPT, "the oldest make room for new ones"
+        kept = before.status.decisions[gone:]
+        assert after.status.decisions[: len(kept)] == kept
     assert not set(plan.forget) & set(plan.replicas)
     for entry in status.history:
         if entry not in o.status.history and entry.decision == "Promoted" and entry.reason == "EvidencePassed":

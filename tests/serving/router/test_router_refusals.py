@@ -66,6 +66,7 @@ class Case:
     ok: str
     refused: str
     failed: str
+    retry: bool = True
     before: dict[tuple[str, frozenset[tuple[str, str]]], float] = field(default_factory=dict)
 
     def counters(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -82,7 +83,7 @@ class Case:
             Increment({"__name__": name, **dict(labels)}, round(value - self.before.get((name, labels), 0.0)))
             for (name, labels), value in self.counters().items()
         ]
-        return EnvoySamples([], gained, Comparison(self.stable, self.candidate)).attempts()
+        return EnvoySamples([], gained, Comparison(self.stable, self.candidate, rescues=self.retry)).attempts()
 
     def rejected(self) -> dict[tuple[str, str], int]:
         """By reason and outcome."""
@@ -138,7 +139,7 @@ class Rest:
             pod = stable if role == "stable" else candidate
             pod.behaviour = {"refusal": "bad request", "failure": "error", "timeout": "hang"}.get(kind, kind)  # type: ignore[assignment]
 
-        case = Case(self.router, stable.name, candidate.name, behave, self.ask, "200", "400", "500")
+        case = Case(self.router, stable.name, candidate.name, behave, self.ask, "200", "400", "500", retry)
         case.before = case.counters()
         return case
 
@@ -200,7 +201,8 @@ class Calls:
                 "timeout": "hang",
             }.get(kind, kind)
 
-        case = Case(self.router, stable.name, candidate.name, behave, self.ask, "OK", "INVALID_ARGUMENT", "INTERNAL")
+        told = ("OK", "INVALID_ARGUMENT", "INTERNAL")
+        case = Case(self.router, stable.name, candidate.name, behave, self.ask, *told, retry)
         case.before = case.counters()
         return case
 
@@ -283,14 +285,16 @@ async def test_a_call_that_blames_its_client_is_stables_to_answer(calls: Calls, 
 
 
 @pytest.mark.parametrize("retry", [True, False])
-async def test_what_its_users_get_refused_by_a_version_is_no_attempt_of_it(users: Rest | Calls, retry: bool) -> None:
-    """Stable's own, and a candidate's where stable is not asked: who is to blame is not known."""
+async def test_what_its_users_get_refused_by_a_version_is_no_attempt_of_it_where_stable_is_asked(
+    users: Rest | Calls, retry: bool
+) -> None:
+    """Where it is not, nobody says who is to blame: the refusals of both are failures."""
     case = await users.case(retry=retry)
     case.behave("candidate", "refusal")
     case.behave("stable", "refusal")
     for _ in range(5):
         assert (await case.ask()).kind == case.refused
-    await case.comes_to(AttemptBlock(0, 0))
+    await case.comes_to(AttemptBlock(0, 0) if retry else AttemptBlock(5, 5))
     users.stable.behaviour = users.candidate.behaviour = "ok"
     chosen = intent(case.stable, case.candidate, policy(NOBODY, PATIENT_MS, retry=retry), weight=0)
     pods = {pod.name: (pod.endpoint,) for pod in (users.stable, users.candidate)}
@@ -300,7 +304,7 @@ async def test_what_its_users_get_refused_by_a_version_is_no_attempt_of_it(users
     assert await case.ask() == Got(case.ok, "stable")
     case.behave("stable", "refusal")
     assert await case.ask() == Got(case.refused, "stable")
-    await case.comes_to(AttemptBlock(0, 0, 1, 0))
+    await case.comes_to(AttemptBlock(0, 0, 1, 0) if retry else AttemptBlock(0, 0, 2, 1))
 
 
 @pytest.mark.parametrize("fallback", [NOBODY, SAFE])

@@ -53,11 +53,8 @@ class Comparison:
     """Seconds after which the router gives up a candidate's attempt; None: only when the budget ends."""
     slow_after: float | None = None
     """Seconds after which an answer is a slow one; None: that is not compared."""
-
-    @property
-    def rescues(self) -> bool:
-        """Whether stable is asked for what the candidate failed or refused."""
-        return self.give_up_after is not None
+    rescues: bool = True
+    """Whether stable is asked for what the candidate failed or refused."""
 
 
 @dataclass(frozen=True)

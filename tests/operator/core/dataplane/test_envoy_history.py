@@ -198,5 +198,5 @@ def test_refusals_are_nobodys_attempts() -> None:
 
 def test_where_stable_is_not_asked_refusals_are_failures() -> None:
     pods = [*pod("10.0.0.1", flat(6), flat(1)), *pod("10.0.0.2", flat(2), flat(0))]
-    found = before([*pods, counter(REFUSED, flat(4))], CURSOR, replace(WHO, give_up_after=None))
+    found = before([*pods, counter(REFUSED, flat(4))], CURSOR, replace(WHO, rescues=False))
     assert (found.attempts, found.failures) == (900 * (8 + 1), 900 * (4 + 1))

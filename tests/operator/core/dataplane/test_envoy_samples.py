@@ -125,7 +125,7 @@ def test_a_refusal_that_its_user_got_is_no_attempt_of_either() -> None:
 
 def test_where_stable_is_not_asked_refusals_of_both_are_failures() -> None:
     refused = [counter(REFUSED, STABLE, 10, 30), counter(REFUSED, CANDIDATE, 0, 4)]
-    alone = Comparison(STABLE, CANDIDATE)
+    alone = Comparison(STABLE, CANDIDATE, rescues=False)
     assert read([*ROUTED, *refused], who=alone).attempts == AttemptBlock(10, 7, 92, 22)
 
 

@@ -47,7 +47,7 @@ class EnvoyDataPlane(DataPlane):
         return pairs.read_pairs(series, now, cursor, compared, stale_after)
 
     def compared(self, spec: Spec, stable: str, candidate: str) -> Comparison:
-        return Comparison(stable, candidate, give_up_after(spec.traffic))
+        return Comparison(stable, candidate, give_up_after(spec.traffic), rescues=spec.traffic.retryOnStable)
 
     def history(self, series: Iterable[Series], cursor: float, compared: Comparison) -> EnvoyHistory:
         return EnvoyHistory(list(series), cursor, compared)
