@@ -12,7 +12,7 @@ from stories.installation import Headgate
 BEFORE_USERS = {
     "renamed input": ("preflight", "PreflightFailed"),
     "columns swapped at export": ("preflight", "PreflightFailed"),
-    "truncated artifact": ("start", "ModelInvalid"),
+    "truncated artifact": ("start", "ArtifactTruncated"),
     "labels flipped": ("shadow", "ShadowDisagrees"),
 }
 IN_CANARY = {"NaN for some": "ErrorsHigher", "late": "LatencyHigher"}
