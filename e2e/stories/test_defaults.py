@@ -13,9 +13,10 @@ BEFORE_USERS = {
     "renamed input": ("preflight", "PreflightFailed"),
     "columns swapped at export": ("preflight", "PreflightFailed"),
     "truncated artifact": ("start", "ArtifactTruncated"),
+    "NaN for some": ("preflight", "PreflightFailed"),
     "labels flipped": ("shadow", "ShadowDisagrees"),
 }
-IN_CANARY = {"NaN for some": "ErrorsHigher", "late": "LatencyHigher"}
+IN_CANARY = {"constant answer": "PredictionsShifted", "late": "LatencyHigher"}
 
 
 def test_nothing_bad_gets_through_with_six_lines_of_yaml(headgate: Headgate) -> None:
