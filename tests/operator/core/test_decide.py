@@ -437,7 +437,7 @@ def test_a_version_that_passes_waits_for_all_of_its_pods_and_says_so() -> None:
     world.some_ready = True
     world.looks(120)
     assert world.status.phase == "Canary"
-    assert "Waiting for the candidate's pods: 1 of 2 are ready." in rollout_of(world.status).message
+    assert "It is promoted when its pods are ready: 1 of 2 are ready." in rollout_of(world.status).message
     world.some_ready = False
     world.until("Promoting", limit=5)
 
