@@ -6,16 +6,15 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from candidates.kinds import RATE, Bad, Good
 from demo.api import Unreadable
 from demo.artifacts import CANDIDATES
-from demo.faults import VARIABLE
 from stories.clients import Clients
 from stories.installation import Headgate
 from stories.models import Json, Model, merged
 from stories.seen import Seen
+from stories.servers import custom, faulty
 from stories.waiting import EVERY
 from stories.world import Artifact, delete_namespace, new_namespace
 
@@ -57,7 +56,6 @@ class Scene:
 
     model: Model
     clients: Clients
-    stable: str
     _number: int = field(default=0)
 
     @staticmethod
@@ -69,7 +67,7 @@ class Scene:
             model = Model(headgate.world, namespace, spec=with_fault(headgate, fault), base={})
             model.ask_for(artifact(headgate, stable, "stable"))
             model.until_stable("stable")
-            yield Scene(model, Clients.of(model, rate=rate, burst=burst), stable)
+            yield Scene(model, Clients.of(model, rate=rate, burst=burst))
         finally:
             delete_namespace(headgate.cluster, namespace)
 
@@ -134,17 +132,8 @@ def with_fault(headgate: Headgate, fault: str) -> Json:
     """spec.runtime of a server with a fault; nothing for one without."""
     if not fault:
         return {}
-    server: dict[str, Any] = {"image": headgate.world.images["demo"]}
-    server["podTemplate"] = {"env": [{"name": VARIABLE, "value": fault}]}
+    server = faulty(headgate.world.images["demo"], fault)
     return {"runtime": server | ({"resources": MEMORY} if fault == "oom" else {})}
-
-
-def engine(headgate: Headgate) -> Json:
-    """spec.runtime of somebody who brings a server of his own."""
-    args = ["--model", "/artifact", "--baseline", "/baseline", "--name", "$(HEADGATE_MODEL)"]
-    args += ["--version", "$(HEADGATE_VERSION)", "--metrics-port", "8003"]
-    image = headgate.world.images["serving"]
-    return {"runtime": {"engine": "custom", "image": image, "command": ["headgate-serve"], "args": args}}
 
 
 def bad(headgate: Headgate, scene: Scene, kind: Bad) -> Result:
@@ -155,7 +144,9 @@ def bad(headgate: Headgate, scene: Scene, kind: Bad) -> Result:
 def good(headgate: Headgate, kind: Good) -> Result:
     """Roll out a good one, in a scene of its own."""
     with Scene.of(headgate, kind.stable, kind.stable_fault, kind.rate, kind.burst) as scene:
-        spec = engine(headgate) if kind.engine else with_fault(headgate, kind.fault)
-        if kind.stable_fault and not kind.fault:
+        spec = with_fault(headgate, kind.fault)
+        if kind.engine:
+            spec = {"runtime": custom(headgate.world.images["serving"])}
+        elif kind.stable_fault and not kind.fault:
             spec = {"runtime": {"image": headgate.world.images["demo"], "podTemplate": {"env": []}}}
         return scene.roll_out(headgate, kind, spec, LIMIT_GOOD)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from demo.faults import VARIABLE
 from stories.clients import Clients
 from stories.grpc_clients import GrpcClients
 from stories.installation import Headgate
 from stories.models import Model, ladder, merged
+from stories.servers import faulty
 
 BUDGET = 4.0
 """Seconds: a fifth of what the slow version takes."""
@@ -49,8 +49,7 @@ def test_no_user_sees_what_a_bad_candidate_does(headgate: Headgate, namespace: s
 
 def with_fault(census: Model, fault: str) -> Model:
     """The same deployment with the faulty server."""
-    image = census.world.images["demo"]
-    server = {"image": image, "podTemplate": {"env": [{"name": VARIABLE, "value": fault}]}}
+    server = faulty(census.world.images["demo"], fault)
     return replace(census, spec=merged(census.spec, {"runtime": server}))
 
 

@@ -10,29 +10,17 @@ from collections import Counter
 from stories.clients import Clients
 from stories.installation import Headgate
 from stories.models import Json, Model, identities
+from stories.servers import OWN_METRICS, custom
 from stories.waiting import until
 
-OWN_METRICS, SAMPLED_METRICS = 8003, 8002
-
-
-def engine(image: str) -> Json:
-    """spec.runtime of a user who brings a server."""
-    return {
-        "engine": "custom",
-        "image": image,
-        "command": ["headgate-serve"],
-        "args": [
-            *("--model", "/artifact", "--baseline", "/baseline", "--name", "$(HEADGATE_MODEL)"),
-            *("--version", "$(HEADGATE_VERSION)", "--metrics-port", str(OWN_METRICS)),
-        ],
-    }
+SAMPLED_METRICS = 8002
 
 
 def test_versions_on_an_engine_of_ones_own_are_promoted_and_rolled_back_by_samples(
     headgate: Headgate, namespace: str
 ) -> None:
     models, image = headgate.world.artifact, headgate.world.images["serving"]
-    census = headgate.model(namespace, runtime=engine(image), monitoring={"sample": "100%"})
+    census = headgate.model(namespace, runtime=custom(image), monitoring={"sample": "100%"})
     census.ask_for(models("v1"))
     v1 = census.until_stable("v1").revision_of("v1")
     users = Clients.of(census, rate=60)  # two routers pass on 50 samples a second each

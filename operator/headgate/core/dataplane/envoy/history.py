@@ -5,7 +5,7 @@ bad answers cluster.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +41,7 @@ class EnvoyHistory:
         if self.compared.rescues:
             attempts = _without_refused(answered, refused) + failed
         else:
-            attempts, late = answered + failed, late + refused[:, None]
+            attempts, late = answered + failed, late + refused
         trials, errors, slow = float(attempts.sum()), float(failed.sum()), float(late.sum())
         span = float(edges[-1] - edges[0])
         if errors + slow == 0:
@@ -103,19 +103,14 @@ def _by_pod(series: Sequence[Series], name: str, pods: Sequence[str], edges: Flo
 
 
 def _refused(series: Sequence[Series], edges: Floats) -> Floats:
-    """Answers that were refusals, shape (windows,): no router says of which pod."""
-    found, anew = np.zeros(len(edges) - 1), restarts(series)
-    for s in series:
-        if s.labels.get("__name__") == REFUSED:
-            found += gained_by_window(s.samples, edges, anew.get(s.target, ()))
-    return found
+    """Answers that were refusals; shape (windows, 1)."""
+    return _together(series, edges, lambda s: s.labels.get("__name__") == REFUSED)
 
 
 def _without_refused(answered: Floats, refused: Floats) -> Floats:
     """Without the answers that were refusals: each pod has its share of them."""
-    all_answered = answered.sum(axis=1)
-    kept = np.clip(1 - refused / np.maximum(all_answered, 1.0), 0.0, 1.0)
-    return np.asarray(answered * kept[:, None])
+    all_answered = answered.sum(axis=1, keepdims=True)
+    return np.asarray(answered * np.clip(1 - refused / np.maximum(all_answered, 1.0), 0.0, 1.0))
 
 
 def _late(series: Sequence[Series], edges: Floats, compared: Comparison) -> Floats:
@@ -125,10 +120,18 @@ def _late(series: Sequence[Series], edges: Floats, compared: Comparison) -> Floa
 
 
 def _answers(series: Sequence[Series], edges: Floats, within: float | None) -> Floats:
-    """Answers within an edge of the histogram (None: all); shape (windows, 1), as no router says of which pod."""
+    """Answers within an edge of the histogram (None: all); shape (windows, 1)."""
+    if within is None:
+        return _together(series, edges, lambda s: s.labels.get("__name__") == ANSWERED)
+    return _together(
+        series, edges, lambda s: s.labels.get("__name__") == ANSWERED_WITHIN and edge_of(s.labels) == within
+    )
+
+
+def _together(series: Sequence[Series], edges: Floats, counts: Callable[[Series], bool]) -> Floats:
+    """Gains of the counters that `counts` chooses; shape (windows, 1), as no router says of which pod they are."""
     found, anew = np.zeros((len(edges) - 1, 1)), restarts(series)
     for s in series:
-        name = s.labels.get("__name__")
-        if (name == ANSWERED and within is None) or (name == ANSWERED_WITHIN and edge_of(s.labels) == within):
+        if counts(s):
             found[:, 0] += gained_by_window(s.samples, edges, anew.get(s.target, ()))
     return found
