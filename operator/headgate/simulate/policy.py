@@ -1,6 +1,5 @@
 """The part of `spec.rollout` that a simulation follows."""
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -19,10 +18,7 @@ class ShadowPolicy:
     fraction: float | None = 0.1
     """None: as the operator chooses it."""
     min_pairs: int = MIN_PAIRS
-    min_agreement: float | None = 0.98
-    """None: the answers need not agree, but they have to be good ones."""
-    seconds: float = math.inf
-    """How long it lasts at most."""
+    min_agreement: float = 0.98
 
     def fraction_at(self, requests_per_second: float) -> float:
         """Part of the requests that are copied."""
@@ -72,10 +68,6 @@ def _further_margins(spec: Spec) -> Iterator[tuple[str, float]]:
     for signal in SIGNALS:
         if isinstance(signal, RateSignal) and signal is not ERRORS and (margin := signal.margin(spec)):
             yield signal.name, fraction(margin)
-
-
-GOOD_ANSWERS = ShadowPolicy(fraction=None, min_pairs=1, min_agreement=None, seconds=120.0)
-"""What a spec that says nothing asks for."""
 
 
 def _shadow(shadow: Shadow) -> ShadowPolicy | None:

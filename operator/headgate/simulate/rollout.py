@@ -217,8 +217,7 @@ class _Run:
         if self.shadow is None or self.policy.shadow is None:
             return
         enough = self.shadow.state.pairs >= self.policy.shadow.min_pairs
-        over = now > self.policy.shadow.seconds
-        opens = self.shadow.compares & (over | (enough & judge.passed([self.shadow.log_safe])))
+        opens = self.shadow.compares & enough & judge.passed([self.shadow.log_safe])
         self.shadow.compares &= ~opens
         self.opened = np.where(opens, now, self.opened)
         self.weight = np.where(opens, self.first_weight, self.weight)

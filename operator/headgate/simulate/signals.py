@@ -13,7 +13,7 @@ from headgate.core.signals.errors import ERRORS
 from headgate.core.signals.evidence import AnySignal, ceiling
 from headgate.core.signals.predictions import PREDICTION_SHIFT
 from headgate.core.signals.rate import RateSignal
-from headgate.core.signals.shadow import ANSWERED_WELL, SHADOW
+from headgate.core.signals.shadow import SHADOW
 from headgate.core.statistics import agreement, rates, shares
 from headgate.core.statistics.agreement import Agreement
 from headgate.core.statistics.difference import Floats, log_mean
@@ -174,10 +174,9 @@ class SimulatedShadow(Simulated):
         shadow, world = self.policy.shadow, self.world
         expected = world.rps * world.scrape * shadow.fraction_at(world.rps)
         pairs = np.where(self.compares, self.rng.poisson(expected, len(self.compares)), 0)
-        good = 1 - world.candidate_errors if shadow.min_agreement is None else world.agreement
-        agreed = self.rng.binomial(pairs, good)
-        minimum = ANSWERED_WELL if shadow.min_agreement is None else shadow.min_agreement
-        self.state = agreement.fold(self.state, pairs.astype(np.float64), agreed.astype(np.float64), minimum)
+        agreed = self.rng.binomial(pairs, world.agreement)
+        seen = pairs.astype(np.float64), agreed.astype(np.float64)
+        self.state = agreement.fold(self.state, *seen, shadow.min_agreement)
 
     def take(self, rows: Rows) -> None:
         kept = Agreement(*(getattr(self.state, name)[rows] for name in ("pairs", "agreed", "harm", "safe")))
