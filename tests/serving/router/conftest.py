@@ -1,3 +1,5 @@
+import gc
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,3 +25,12 @@ def long_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pod that is ejected does not come back before the test ends, however busy the machine is."""
     monkeypatch.setattr(clusters, "EJECTED_MS", 600_000)
     monkeypatch.setattr(clusters, "LONGEST_EJECTED_MS", 600_000)
+
+
+@pytest.fixture
+def refused_connections() -> Iterator[None]:
+    """asyncio leaves some sockets of clients whose handshake is refused to the garbage collector."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import gc
 import ssl
-import warnings
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +31,8 @@ from router_policies import with_policy
 from router_upstreams import Upstream, serving
 from serving_process import Served
 from stories.certificates import Pair, authority
+
+pytestmark = pytest.mark.usefixtures("refused_connections")
 
 NAME, IDENTITY = "fraud.ns.svc", "1a2b3c4d"
 INFER = "/v2/models/fraud/infer"
@@ -66,15 +66,6 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     with answering(router), running_envoy(router):
         yield found
         assert router.count("envoy_cluster_manager_cds_update_rejected") == 0
-
-
-@pytest.fixture(autouse=True)
-def refused_connections() -> Iterator[None]:
-    """asyncio leaves some sockets of clients whose handshake is refused to the garbage collector."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 def of_pods(own: Pair, *trusted: Pair) -> ssl.SSLContext:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import ssl
 import warnings
 from collections.abc import AsyncIterator, Iterator
@@ -26,6 +25,8 @@ from router_grpc_upstreams import GrpcUpstream, serving_grpc
 from router_mounts import Mount
 from router_upstreams import Upstream, serving
 from stories.certificates import Pair, authority
+
+pytestmark = pytest.mark.usefixtures("refused_connections")
 
 INFER = "/v2/models/fraud/infer"
 TLS_ALERT = 21
@@ -81,15 +82,6 @@ def mutual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     router.replace(tls_crt=server.pem, tls_key=server.key, ca_crt=CLIENTS.pem)
     with running(router):
         yield router
-
-
-@pytest.fixture(autouse=True)
-def refused_connections() -> Iterator[None]:
-    """asyncio leaves some sockets of clients whose handshake is refused to the garbage collector."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @contextlib.asynccontextmanager
