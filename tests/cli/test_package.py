@@ -19,11 +19,11 @@ from skl2onnx import to_onnx
 from sklearn.linear_model import LogisticRegression
 
 import serving_models
+from golden_samples import deviations
 from headgate_cli import main, reference, validate
 from headgate_cli.manifest_text import read
 from headgate_serving.artifact import digest_of
 from headgate_serving.artifact.command import main as fetch
-from headgate_serving.authoring.golden import deviations
 from headgate_serving.runtime.model import Model, load_model
 from patience import PATIENCE
 
@@ -109,12 +109,15 @@ def test_the_samples_are_rows_of_the_data_with_the_models_own_answers(tmp_path: 
     samples = json.loads((tmp_path / "fraud" / "samples.json").read_text())
     assert [one["row"] for one in samples["samples"]] == [0, 57, 114, 171, 228, 285, 342, 399]
     model = load_model(tmp_path / "fraud")
-    assert deviations(model, samples) == []
+    assert deviations(model, tmp_path / "fraud") == []
     request = samples["samples"][1]["request"]["inputs"][0]
     assert (request["datatype"], request["shape"], len(request["data"])) == ("FP32", [1, 2], 2)
     samples["samples"][1]["response"]["outputs"][0]["data"][0] ^= 1
     samples["samples"][2]["response"]["outputs"][1]["data"][0] += 0.01
-    assert [line.partition(":")[0] for line in deviations(model, samples)] == ["row 57", "row 114"]
+    changed = tmp_path / "changed"
+    changed.mkdir()
+    (changed / "samples.json").write_text(json.dumps(samples))
+    assert [line.partition(":")[0] for line in deviations(model, changed)] == ["row 57", "row 114"]
 
 
 def test_the_same_inputs_give_the_same_digest(
@@ -223,7 +226,7 @@ def test_external_data_comes_along_however_its_place_is_written(tmp_path: Path, 
     assert main(["package", "--model", str(model), *common]) == 0
     assert (to / os.path.normpath(location)).is_file()
     assert fetch(["--uri", to.as_uri(), "--digest", digest_of(to), "--to", str(tmp_path / "to")]) == 0
-    assert deviations(load_model(tmp_path / "to"), json.loads((to / "samples.json").read_text())) == []
+    assert deviations(load_model(tmp_path / "to"), to) == []
 
 
 @pytest.mark.parametrize("location", ["../weights.bin", "./model.onnx", ".//profile.json", "./."])

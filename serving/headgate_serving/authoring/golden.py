@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..codec.tensor import TensorSpec
-from ..runtime.model import Model, load_model
+from ..runtime.model import load_model
 from .reference import examples_of
 
 COUNT = 8
@@ -39,21 +39,6 @@ def samples_of(model_path: Path, data: Path, names: Sequence[str] | None, label:
     return json.dumps(whole, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def deviations(model: Model, samples: Mapping[str, Any]) -> list[str]:
-    """Where the model answers otherwise than the parsed `samples.json`: one line each, none if it agrees."""
-    found = []
-    tolerance = samples["tolerance"]
-    for sample in samples["samples"]:
-        datatypes = {spec.name: spec.datatype.dtype for spec in (*model.inputs, *model.outputs)}
-        feed = {one["name"]: _values(one, datatypes[one["name"]]) for one in sample["request"]["inputs"]}
-        wanted = sample["response"]["outputs"]
-        answers = model.run(feed, [one["name"] for one in wanted])
-        for one in wanted:
-            if not _agree(answers[one["name"]], _values(one, datatypes[one["name"]]), tolerance):
-                found.append(f"row {sample['row']}: {one['name']} is no longer {one['data'][:8]}")  # noqa: PERF401
-    return found
-
-
 def _tensors(specs: Sequence[TensorSpec], values: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
     return [
         {
@@ -71,18 +56,5 @@ def _plain(values: NDArray[Any]) -> list[Any]:
     return [one.decode() if isinstance(one, bytes) else one for one in flat]
 
 
-def _values(tensor: Mapping[str, Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    return np.array(tensor["data"], dtype).reshape(tensor["shape"])
-
-
 def _finite(values: NDArray[Any]) -> bool:
     return values.dtype.kind != "f" or bool(np.isfinite(values).all())
-
-
-def _agree(found: NDArray[Any], wanted: NDArray[Any], tolerance: Mapping[str, float]) -> bool:
-    if found.shape != wanted.shape:
-        return False
-    if found.dtype.kind != "f":
-        return bool((found == wanted).all())
-    far = np.asarray(np.abs(found.astype(np.float64) - wanted.astype(np.float64)))
-    return bool((far <= tolerance["absolute"] + tolerance["relative"] * np.abs(wanted.astype(np.float64))).all())
