@@ -53,7 +53,7 @@ outages: setup ## rollouts through ten minutes of a real API server that closes,
 	@$(BIN)/python -m pytest tests/apiserver/test_outages.py tests/apiserver/test_outages_in_rollouts.py -s
 
 e2e: images cluster-up ## the stories on a real cluster, which stays up
-	@$(BIN)/python -m pytest e2e/stories
+	@$(BIN)/python -m stories
 
 endurance: images cluster-up ## twenty promotions and rollbacks, and two minutes without an API server: half an hour
 	@ROLLOUTS=20 AWAY=120 $(BIN)/python -m pytest e2e/stories/test_nothing_is_lost.py -s

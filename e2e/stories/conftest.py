@@ -7,33 +7,33 @@ from collections.abc import Iterator
 
 import pytest
 
-from stories.idle import Idle
 from stories.installation import Headgate
 from stories.rights import Rights
+from stories.session import Session
 from stories.world import World, clear, delete_namespace, new_namespace
 from tools.cluster import Cluster
 
 # A cluster of the user's own is neither started nor ended by us.
 collect_ignore = ["test_two_clusters.py"] if os.environ.get("CLUSTER") == "existing" else []
 
-# The idle model is left alone while other stories are told; those that take parts of Headgate away come after it.
-AFTER_IDLE = (
-    "test_nothing_is_lost.py",
-    "test_failover.py",
-    "test_blind.py",
-    "test_operator_away.py",
-    "test_two_clusters.py",
-)
+# What takes longest begins first, so that no worker is alone with it at the end.
+LONG = ("test_idle.py", "test_defaults.py", "test_soak.py", "test_bad_candidates.py", "test_rollout.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Stories that disturb nothing, the idle model, then the others, and last what all of them have used."""
-    places = {"test_idle.py": 1, **dict.fromkeys(AFTER_IDLE, 2), "test_rights_are_used.py": 3}
+    """The long ones, the others, and last what all of them have used."""
+    places = {name: number - len(LONG) for number, name in enumerate(LONG)} | {"test_rights_are_used.py": 1}
 
     def place(item: pytest.Item) -> int:
         return places.get(item.path.name, 0)
 
     items.sort(key=place)
+
+
+@pytest.fixture(scope="session")
+def told_in() -> Session | None:
+    """What `make e2e` has made for all its processes."""
+    return Session.current()
 
 
 @pytest.fixture(scope="session")
@@ -48,8 +48,11 @@ def cluster() -> Cluster:
 
 
 @pytest.fixture(scope="session")
-def world(cluster: Cluster) -> Iterator[World]:
+def world(cluster: Cluster, told_in: Session | None) -> Iterator[World]:
     """The cluster with all images, and models to fetch."""
+    if told_in:
+        yield World.at(cluster, told_in.place)
+        return
     clear(cluster)
     found = World.on(cluster)
     yield found
@@ -57,34 +60,20 @@ def world(cluster: Cluster) -> Iterator[World]:
 
 
 @pytest.fixture(scope="session")
-def rights(world: World) -> Rights | None:
+def rights(world: World, told_in: Session | None) -> Rights | None:
     """What Headgate asks the API server for in this session. The log of a cluster of the user's own is not ours."""
     layout = world.cluster.layout
-    return Rights(world, layout.audit_log) if layout else None
+    if not layout:
+        return None
+    return Rights(world, layout.audit_log, told_in.began) if told_in else Rights(world, layout.audit_log)
 
 
 @pytest.fixture(scope="session")
-def headgate(world: World, rights: Rights | None, request: pytest.FixtureRequest) -> Iterator[Headgate]:
+def headgate(world: World, rights: Rights | None, told_in: Session | None) -> Iterator[Headgate]:
     """Headgate, installed with its chart. It stays installed. At the end: it was refused nothing."""
-    installed = Headgate.install(world)
-    idle = any("idle" in getattr(item, "fixturenames", ()) for item in request.session.items)
-    request.session.stash[_IDLE] = Idle.left_alone(installed) if idle else None
-    yield installed
-    if found := request.session.stash[_IDLE]:
-        delete_namespace(world.cluster, found.model.namespace)
+    yield Headgate(world) if told_in else Headgate.install(world)
     if rights:
         rights.nobody_was_refused()
-
-
-_IDLE = pytest.StashKey[Idle | None]()
-
-
-@pytest.fixture(scope="session")
-def idle(headgate: Headgate, request: pytest.FixtureRequest) -> Idle:
-    """A model that has been left alone since the beginning of the session."""
-    found = request.session.stash[_IDLE]
-    assert found is not None
-    return found
 
 
 @pytest.fixture

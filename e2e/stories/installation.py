@@ -41,6 +41,7 @@ class Headgate:
         values = {
             "images": {name: images[name] for name in ("operator", "serving", "envoy")},
             "operator": {"env": [{"name": "HEADGATE_DRIFT_SECONDS", "value": "10"}]},
+            "metrics": {"authentication": True},
             "prometheus": {
                 "embedded": {"enabled": True, "image": images["prometheus"], "scrapeInterval": "1s"},
             },

@@ -56,7 +56,8 @@ class Rights:
         assert of_router == audit.used(routers)
         of_scraper = self._granted(f"clusterroles/{SYSTEM}-{PROMETHEUS}")
         assert of_scraper - audit.used(audit.by(found, SCRAPER)) == set(LISTED_BY_A_WATCH)
-        of_operator = self._granted(f"clusterroles/{SYSTEM}-{RELEASE}", f"namespaces/{SYSTEM}/roles/{RELEASE}-lease")
+        roles = ("clusterroles/{0}-{1}", "clusterroles/{0}-{1}-metrics-review", "namespaces/{0}/roles/{1}-lease")
+        of_operator = self._granted(*(role.format(SYSTEM, RELEASE) for role in roles))
         unused = of_operator - audit.used(audit.by(found, OPERATOR))
         assert unused == set(HANDED_ON | ASKED_FOR_BY_ADMISSION | NOT_IN_STORIES)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from datetime import datetime
 
+import pytest
+
 from stories.clients import Clients
 from stories.installation import Headgate
 from stories.models import ladder
 from stories.seen import Seen
 from stories.waiting import throughout
 
+pytestmark = pytest.mark.alone
 HOLD = 25
 
 

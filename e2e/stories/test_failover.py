@@ -19,6 +19,7 @@ from stories.models import Model, ladder
 from stories.seen import Seen
 from stories.waiting import until
 
+pytestmark = pytest.mark.alone
 TAKEOVER = 30.0
 
 

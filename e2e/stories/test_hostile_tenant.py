@@ -96,6 +96,7 @@ def test_a_hostile_tenant_harms_only_itself(headgate: Headgate, namespace: str) 
         tenant.forges("floods", canary, "v2", bins=30_000)
         tenant.forges("stands-beside", canary, "v2", namespace=namespace, bad=1)
         routers_can_not_be_drained(tenant, clients)
+        metrics_of_the_operator_are_for_prometheus_alone(tenant)
         until(lambda: scraped(headgate), lambda pods: len(pods) == 3, 60, "they are scraped")
         census.until(foreign_metrics_are_told, 60, "it is told whose series were left out")
         promoted = census.until_stable("v2", seconds=240)
@@ -163,6 +164,29 @@ def an_artifact_without_an_end(tenant: Tenant) -> Model:
 def too_large(seen: Seen) -> bool:
     """Whether the conditions say so."""
     return "ArtifactTooLarge" in json.dumps(seen.status.get("conditions"))
+
+
+def metrics_of_the_operator_are_for_prometheus_alone(tenant: Tenant) -> None:
+    """They name the models of everybody: a pod of the tenant's is refused them, with a token of nobody too."""
+    pods = tenant.headgate.pods("operator")
+    script = (
+        "import sys,urllib.request as u,urllib.error as e\n"
+        "for ip in sys.argv[1:]:\n"
+        " for with_token in ({}, {'Authorization': 'Bearer x'}):\n"
+        "  try: print(u.urlopen(u.Request(f'http://{ip}:8080/metrics', headers=with_token), timeout=5).status)\n"
+        "  except e.HTTPError as error: print(error.code)\n"
+    )
+    addresses = [pod["status"]["podIP"] for pod in pods]
+    where = f"--namespace={tenant.namespace}"
+    said = tenant.headgate.cluster.kubectl(
+        "exec", where, "deployment/endless", "--", "python3", "-c", script, *addresses
+    )
+    assert said.split() == ["401"] * 2 * len(pods)
+    names = {pod["metadata"]["name"] for pod in pods}
+    read = 'sum by (pod) (up{job="headgate-operator"} == 1)'
+    until(
+        lambda: tenant.headgate.query(read, by="pod"), lambda found: names <= found.keys(), 30, "Prometheus reads them"
+    )
 
 
 def routers_can_not_be_drained(tenant: Tenant, clients: Clients) -> None:

@@ -48,6 +48,7 @@ def test_rollouts_lose_no_request(headgate: Headgate, namespace: str) -> None:
         users.saw_no_failure()
 
 
+@pytest.mark.alone
 def test_what_ends_around_the_router_loses_no_request(headgate: Headgate, namespace: str) -> None:
     census = headgate.model(namespace, runtime={"replicas": 2})
     census.ask_for(headgate.world.artifact("v2"))
@@ -80,6 +81,7 @@ def test_what_ends_around_the_router_loses_no_request(headgate: Headgate, namesp
     users.saw_no_failure()
 
 
+@pytest.mark.alone
 def test_an_envoy_that_is_killed_takes_only_what_it_had_in_hand(headgate: Headgate, namespace: str) -> None:
     census = headgate.model(namespace)
     census.ask_for(headgate.world.artifact("v2"))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from stories.clients import Clients
 from stories.installation import Headgate
 from stories.models import Model, ready
 from stories.waiting import until
+
+pytestmark = pytest.mark.alone
 
 
 def test_traffic_is_served_and_pods_come_back_while_no_operator_runs(headgate: Headgate, namespace: str) -> None:

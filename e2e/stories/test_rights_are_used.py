@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from stories.idle import Idle
+from stories.installation import Headgate
 from stories.rights import Rights
+from stories.session import Session
 
 
-def test_each_right_was_used(rights: Rights | None, request: pytest.FixtureRequest) -> None:
-    told = {item.path for item in request.session.items}
-    missing = {*Path(__file__).parent.glob("test_*.py")} - told
-    if rights is None or missing or request.session.testsfailed:
+@pytest.mark.alone
+def test_each_right_was_used(
+    rights: Rights | None, told_in: Session | None, headgate: Headgate, namespace: str, request: pytest.FixtureRequest
+) -> None:
+    if rights is None or told_in is None or not told_in.all_are_told or request.session.testsfailed:
         pytest.skip("all stories together say that, on the embedded cluster")
-    idle: Idle = request.getfixturevalue("idle")
-    rights.everything_was_used(idle.model.namespace, idle.model.name)
+    model = headgate.model(namespace)
+    model.ask_for(headgate.world.artifact("v1"))
+    model.until_stable("v1")
+    rights.everything_was_used(namespace, model.name)

@@ -16,6 +16,7 @@ from onnxruntime import InferenceSession
 from tritonclient.grpc import InferResult, service_pb2, service_pb2_grpc
 
 from demo import artifacts
+from headgate_serving.router.mirror.series import VERDICTS
 from stories.clients import PATIENCE
 from stories.grpc_clients import GrpcClients
 from stories.installation import Headgate
@@ -48,7 +49,12 @@ def test_a_candidate_that_disagrees_goes_before_it_has_a_user_and_a_good_one_goe
 
     census.ask_for(models("v2"))
     census.until(lambda seen: seen.phase == "Shadow" and seen.view.rollout_version == "v2", 60, "v2 gets copies")
-    until(lambda: series_of_pairs(headgate, census), lambda found: found == 3 * 2, 20, "both routers count pairs")
+    until(
+        lambda: series_of_pairs(headgate, census),
+        lambda found: found == len(VERDICTS) * 2,
+        20,
+        "both routers count pairs",
+    )
     time.sleep(1)  # what they write for Envoy is there when the series are; Envoy takes a moment
     with Recorder.of(census) as recorder:
         recorded = [recorder.ask(number, pause=0.025) for number in range(RECORDED)]
@@ -139,6 +145,6 @@ def pairs(rollout: dict[str, Any]) -> tuple[int, int, int]:
 
 
 def series_of_pairs(headgate: Headgate, model: Model) -> int:
-    """A series for each outcome and router."""
+    """A series for each verdict and router."""
     whose = f'{{headgate_namespace="{model.namespace}",headgate_model="{model.name}"}}'
     return sum(headgate.query(f"count by (headgate_revision) (headgate_shadow_pairs_total{whose})").values())

@@ -42,10 +42,14 @@ class World:
     @staticmethod
     def on(cluster: Cluster) -> World:
         """With all images loaded, and the web server up."""
-        images, digests = cluster.load_images(), artifacts.build().digests
-        world = World(cluster, images, digests, Api(cluster.kubeconfig), new_namespace(cluster, "artifacts"))
+        world = World.at(cluster, new_namespace(cluster, "artifacts"))
         world._serve_artifacts()
         return world
+
+    @staticmethod
+    def at(cluster: Cluster, place: str) -> World:
+        """With the web server that another process has started in a namespace."""
+        return World(cluster, cluster.load_images(), artifacts.build().digests, Api(cluster.kubeconfig), place)
 
     def artifact(self, folder: str, version: str = "") -> Artifact:
         """One of the demo's models, by its own name or as another version."""
