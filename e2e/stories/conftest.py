@@ -17,7 +17,7 @@ from tools.cluster import Cluster
 collect_ignore = ["test_two_clusters.py"] if os.environ.get("CLUSTER") == "existing" else []
 
 # What takes longest begins first, so that no worker is alone with it at the end.
-LONG = ("test_idle.py", "test_defaults.py", "test_soak.py", "test_bad_candidates.py", "test_rollout.py")
+LONG = ("test_idle.py", "test_soak.py", "test_rollout.py", "test_pods_tls.py", "test_hostile_tenant.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from stories.clients import Clients
 from stories.grpc_clients import GrpcClients
 from stories.installation import Headgate
 from stories.models import Model, ladder, merged
 from stories.servers import faulty
+
+pytestmark = pytest.mark.alone
 
 BUDGET = 4.0
 """Seconds: a fifth of what the slow version takes."""

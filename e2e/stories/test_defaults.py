@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from candidates.kinds import BAD, GOOD, RATE
 from candidates.trial import LIMIT_GOOD, Scene, bad
 from stories.installation import Headgate
+
+pytestmark = pytest.mark.alone
 
 BEFORE_USERS = {
     "renamed input": ("preflight", "PreflightFailed"),

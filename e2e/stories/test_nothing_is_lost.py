@@ -6,14 +6,19 @@ endurance` asks for more of both.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
 
+import httpx
 import pytest
 
-from stories.clients import Clients
+from stories.clients import PATIENCE, Clients
 from stories.installation import SYSTEM, Headgate
-from stories.models import Model, ladder, merged, ready
+from stories.models import Model, identities, ladder, merged, ready
 from stories.waiting import until
 
 ROLLOUTS = int(os.environ.get("ROLLOUTS", "1"))
@@ -24,6 +29,9 @@ RATE = 100.0
 IN_HAND = 5
 """Requests that an Envoy has in hand when it is killed, and those that come in the moment before that is noticed: some
 milliseconds of half of RATE."""
+
+AGENT = "headgate_serving.router.agent"
+"""The agent itself, and not who starts it anew."""
 
 FAST = merged(ladder((50, "1s")), {"rollout": {"soak": "1s"}})
 
@@ -63,9 +71,7 @@ def test_what_ends_around_the_router_loses_no_request(headgate: Headgate, namesp
         restarted(headgate, deployment, where)
         users.saw_no_failure()
 
-    for router in census.pods("router"):
-        assert headgate.kill_processes(router["metadata"]["uid"], "headgate-router-agent")
-    two_ready(census, "router")
+    agents_crash_everywhere_at_once(headgate, census)
     users.saw_no_failure()
 
     drained(census)
@@ -94,6 +100,44 @@ def test_an_envoy_that_is_killed_takes_only_what_it_had_in_hand(headgate: Headga
     state = users.answered()
     print(state["totals"], state["first_failures"])
     assert state["totals"]["failed"] <= IN_HAND * 2
+
+
+def agents_crash_everywhere_at_once(headgate: Headgate, census: Model) -> None:
+    """Whoever has no connection yet gets one all the while: the pods stay ready, for their Envoys serve."""
+    routers = census.pods("router")
+    names, untouched = {router["metadata"]["name"]: 1 for router in routers}, identities(routers)
+    restarts = f'sum by (pod) (headgate_router_agent_restarts_total{{namespace="{census.namespace}"}})'
+    with newcomers(census) as outcomes:
+        for uid in untouched:
+            assert headgate.kill_processes(uid, AGENT)
+        until(lambda: headgate.query(restarts, by="pod"), lambda found: names.items() <= found.items(), 30, "they run")
+    assert set(outcomes) == {httpx.codes.OK}, outcomes
+    assert outcomes[httpx.codes.OK] > 10
+    assert identities(census.pods("router")) == untouched
+
+
+@contextlib.contextmanager
+def newcomers(census: Model) -> Iterator[Counter[object]]:
+    """Users who connect anew with each request, twenty times a second: how often they got which status or error."""
+    address = census.world.api.get(f"/api/v1/namespaces/{census.namespace}/services/{census.name}")["spec"]["clusterIP"]
+    url, each_anew = f"http://{address}/v2/models/{census.name}", httpx.Limits(max_keepalive_connections=0)
+    outcomes, over = Counter[object](), threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(limits=each_anew, timeout=PATIENCE) as client:
+            while not over.wait(0.05):
+                try:
+                    outcomes[client.get(url).status_code] += 1
+                except httpx.HTTPError as error:
+                    outcomes[repr(error)] += 1
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield outcomes
+    finally:
+        over.set()
+        asking.join()
 
 
 def two_ready(census: Model, kind: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import httpx
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 from tritonclient.grpc import InferResult, service_pb2, service_pb2_grpc
@@ -23,6 +24,8 @@ from stories.installation import Headgate
 from stories.models import Model
 from stories.seen import counts
 from stories.waiting import until
+
+pytestmark = pytest.mark.alone
 
 # v1 and v2 give the same label to 94 of 100 people, v1 and v4 to 55.
 SHADOW = {"enabled": True, "fraction": "100%", "minPairs": 350, "minAgreement": "85%"}

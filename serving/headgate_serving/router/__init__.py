@@ -6,11 +6,11 @@ requests to a shadowed candidate and to monitors. `published` is what the agent 
 server, `web` and `metrics` are its own port. `drain_hook` asks it for the `drain` before its pod ends.
 """
 
-from collections.abc import Sequence
+import sys
+
+from headgate_serving.keeper import kept
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `headgate-router-agent`; imports the agent only now, so that `config` stays light to import."""
-    from headgate_serving.router.agent import run
-
-    return run(arguments)
+def main() -> int:
+    """Run `headgate-router-agent`, and start the agent anew when it has crashed."""
+    return kept("headgate_serving.router.agent", sys.argv[1:])

@@ -345,3 +345,7 @@ async def _until_terminated(work: Coroutine[None, None, None]) -> None:
         await task
     except asyncio.CancelledError:
         log.info("terminated; Envoy goes on with what is written")
+
+
+if __name__ == "__main__":
+    sys.exit(run())

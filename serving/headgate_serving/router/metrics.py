@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from headgate.api import contract
+from headgate_serving.keeper import restarts
 from headgate_serving.router.policy.traffic import Intent
 
 
@@ -27,6 +28,7 @@ class Metrics:
     weight: Gauge = field(init=False)
     started: Gauge = field(init=False)
     routes: Gauge = field(init=False)
+    restarts: Counter = field(init=False)
     writes: Counter = field(init=False)
     errors: Counter = field(init=False)
     refusals: Counter = field(init=False)
@@ -47,6 +49,9 @@ class Metrics:
         add("started", Gauge(contract.STARTED, what, labels, registry=self.registry))
         what = "1 for each revision that requests may still reach by this router; its pods have to stay"
         add("routes", Gauge(contract.ROUTER_ROUTES, what, (*labels, contract.ROUTER), registry=self.registry))
+        what = "Times that the agent was started anew after a crash, since its container was started"
+        add("restarts", Counter("headgate_router_agent_restarts", what, whose, registry=self.registry))
+        self.restarts.labels(self.namespace, self.model).inc(restarts())
         what = "Files that were written for Envoy"
         add("writes", Counter("headgate_router_config_writes", what, whose, registry=self.registry))
         what = "Times that the desired state could not be read, so that the last one stayed"

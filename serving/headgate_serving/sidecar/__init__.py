@@ -3,11 +3,13 @@
 `batch.py` is how the router's agent sends them; `settings.py` → `process.py` → `watching.py`.
 """
 
+import sys
+
+from headgate_serving.keeper import kept
+
 __all__ = ["main"]
 
 
 def main() -> int:
-    """Entry point of `headgate-monitor`."""
-    from .process import main as run
-
-    return run()
+    """Run `headgate-monitor`, and start it anew when it has crashed."""
+    return kept("headgate_serving.sidecar.process", sys.argv[1:])

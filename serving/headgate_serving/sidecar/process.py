@@ -13,10 +13,11 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
 
 from headgate.api import contract
 from headgate_serving.errors import HeadgateServingError
+from headgate_serving.keeper import restarts
 from headgate_serving.listening import listening_socket
 from headgate_serving.monitor import MonitorCollector
 from headgate_serving.monitor.files import baseline_profile, profile_in
@@ -79,6 +80,13 @@ class Sidecar:
             registry=self.registry,
         )
         started.labels(*settings.labels.values()).set_to_current_time()
+        anew = Counter(
+            "headgate_monitor_restarts",
+            "Times that the monitor was started anew after a crash, since its container was started",
+            tuple(settings.labels),
+            registry=self.registry,
+        )
+        anew.labels(*settings.labels.values()).inc(restarts())
         self._watched: Watched | None = None
         self._counting = asyncio.Lock()
 
@@ -129,3 +137,7 @@ async def _metadata(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
     async with session.get(url) as answer:
         answer.raise_for_status()
         return dict(await answer.json(content_type=None))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
