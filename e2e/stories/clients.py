@@ -42,7 +42,7 @@ class Clients:
         command += [f"--burst={burst}"] if burst else []
         asking = pod(clients.name, model.namespace, model.world.images["demo"], command, HARDENED)
         asking["spec"] |= {"restartPolicy": "Never", "activeDeadlineSeconds": 2 * Clients.SECONDS}
-        asking["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "100m", "memory": "64Mi"}}
+        asking["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "20m", "memory": "64Mi"}}
         model.world.cluster.apply(asking, service(clients.name, model.namespace))
         until(clients.state, lambda state: state["totals"]["ok"] > 0, 60, "clients get answers", _brief)
         return clients

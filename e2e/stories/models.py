@@ -16,12 +16,12 @@ LIVE_WITHIN = 90.0
 
 Json = dict[str, Any]
 
-# Small, and decided soon: wide margins take little evidence. Patient: a busy machine is not what stories are about. And
+# Small, for several stories share a node, and decided soon: wide margins take little evidence. Patient: a busy machine is not what stories are about. And
 # without what comes before the canary: test_defaults.py is about that.
 # Each of them changes what it is about.
 SPEC: Json = {
     "runtime": {"replicas": 1, "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}}},
-    "traffic": {"timeout": "3s", "routers": 2},
+    "traffic": {"timeout": "3s", "routers": 2, "routerResources": {"requests": {"cpu": "20m", "memory": "64Mi"}}},
     "rollout": {
         "margins": {"errors": "2%", "predictions": "15%"},
         "soak": "5s",
