@@ -13,6 +13,7 @@ OWN: dict[str, Any] = {
     "prometheus": {"url": "http://metrics.example:9090"},
     "operator": {"watchNamespaces": ["one"]},
     "imagePullSecrets": [{"name": "registry"}],
+    "userSignals": {"enabled": True},
 }
 
 

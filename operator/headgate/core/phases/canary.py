@@ -26,11 +26,12 @@ class Canary(Phase):
     budgeted: ClassVar = True
     compares: ClassVar = True
     reads: ClassVar = Reading.COMPARISON
+    needs_signals: ClassVar = True
     event: ClassVar = "CanaryStarted"
 
     def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
         workload = o.workloads.get(rollout.revision, Workload())
-        if not isinstance(o.metrics, NewSamples) or not workload.ready:
+        if not isinstance(o.metrics, NewSamples) or not workload.ready or self.waits_for_signals(o.spec, rollout):
             return status
         climbed = not o.spec.rollout.steps
         attempts = ERRORS.block_in(o.metrics) or AttemptBlock()
@@ -53,7 +54,9 @@ class Canary(Phase):
 
     def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> ConditionState | None:
         if is_past_deadline(o, rollout, now):
-            return "True", DEADLINE, messages.canary_undecided(o, _leaning(rollout))
+            if why := self.waits_for_signals(o.spec, rollout):
+                return "True", DEADLINE, messages.unread(why)
+            return "True", DEADLINE, messages.canary_undecided(o, _leaning(o.spec, rollout))
         return None
 
 
@@ -80,7 +83,7 @@ def _passed(spec: Spec, rollout: Rollout) -> bool:
     broken = rate.answers_nothing(_errors(rollout))
     due = [
         entry.logSafe
-        for signal, entry, state in compared(rollout.evidence)
+        for signal, entry, state in compared(spec, rollout.evidence)
         if signal.reading is Reading.COMPARISON and signal.is_due(state, spec) and (signal is ERRORS or not broken)
     ]
     return bool(due) and bool(judge.passed(due))
@@ -91,13 +94,13 @@ def _reason_to_promote(o: Observation, rollout: Rollout, climbed: bool, now: flo
     if climbed and _passed(o.spec, rollout):
         return "EvidencePassed"
     by_time = o.spec.rollout.onDeadline == "Promote" and is_past_deadline(o, rollout, now)
-    return DEADLINE if by_time and _errors(rollout).candidateAttempts and not _leaning(rollout) else ""
+    return DEADLINE if by_time and _errors(rollout).candidateAttempts and not _leaning(o.spec, rollout) else ""
 
 
-def _leaning(rollout: Rollout) -> list[str]:
+def _leaning(spec: Spec, rollout: Rollout) -> list[str]:
     """Signals whose evidence speaks more for harm than against it."""
-    judged = (each for each in compared(rollout.evidence) if each[0].reading is Reading.COMPARISON)
-    return [signal.name for signal, entry, _ in judged if entry.logHarm > 0]
+    judged = (each for each in compared(spec, rollout.evidence) if each[0].reading is Reading.COMPARISON)
+    return [signal.name for signal, entry, _ in judged if entry.logHarm > 0 and not signal.advisory]
 
 
 def _first_weight(spec: Spec, samples: NewSamples) -> float:
