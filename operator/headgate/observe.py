@@ -156,7 +156,7 @@ class Observer:
         if not isinstance(found, NewSamples) or found.reading is Reading.PAIRS:
             return found
         alone = not phases.phase_of(rollout).stable_serves
-        wanted = [signal for signal in user_signals(spec) if signal.watches_alone or not alone]
+        wanted = [signal for signal in user_signals(spec) if not (alone and signal.about_stable)]
         asked = await self.user_signals.ask(wanted, namespace, compared, found.cursor) if wanted else {}
         return replace(found, blocks={**found.blocks, **asked})
 

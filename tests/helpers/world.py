@@ -42,7 +42,8 @@ from headgate.core.model import (
     Workload,
 )
 from headgate.core.revisions import DECISIONS_KEPT
-from headgate.core.signals import user_signals
+from headgate.core.signals import rate, user_signals
+from headgate.core.signals.errors import ERRORS
 from headgate.core.signals.predictions import PredictionBlock
 from headgate.core.signals.signal import PairBlock, SlowAnswers
 from headgate.core.statistics.rates import AttemptBlock
@@ -398,6 +399,9 @@ def check_user_signals(o: Observation, status: Status) -> None:
     blocks = {each.name: each.block_in(o.metrics) for each in user_signals(o.spec) if each.name in known}
     required = {each.name for each in user_signals(o.spec) if not each.advisory}
     decided = [h for h in status.history if h not in o.status.history]
+    errors = ERRORS.state_in(status.rollout.evidence) if status.rollout else None
+    if errors is not None and rate.answers_nothing(errors):  # then nothing waits for stable
+        return
     if any(block is not None and block.trouble for name, block in blocks.items() if name in required):
         assert all(h.decision != "Promoted" for h in decided), "a signal that can't be read passes nobody"
         assert all(not h.reason.startswith("Signal") for h in decided), "and ends nothing by itself"

@@ -3,18 +3,22 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
+from headgate import __main__ as process
 from headgate.api.spec import Spec
 from headgate.core.signals import user_signals
 from headgate.core.signals.signal import Comparison
 from headgate.core.user_queries import MOST_BYTES, Asked
 from headgate.edges.prometheus import Prometheus
 from headgate.edges.prometheus_access import Access
+from headgate.edges.telemetry import Telemetry
 from headgate.errors import MetricsError, TooMuchData
+from headgate.settings import Settings
 from headgate.user_signals import MOST_AT_ONCE, MOST_REMEMBERED, NOT_ALLOWED, SECONDS, UserSignals
 from real_prometheus import prometheus
 
@@ -183,6 +187,19 @@ async def ask(source: Source, *queries: tuple[str, ...]) -> list[str]:
 
 async def test_where_they_are_not_allowed_nothing_is_asked_and_that_is_told() -> None:
     assert await UserSignals().ask(signals(("a", "b")), "models", WHO, NOW) == {"s0": Asked(NOW, trouble=NOT_ALLOWED)}
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_the_settings_say_whether_they_are_allowed(allowed: bool) -> None:
+    images = {"serving_image": "serving", "envoy_image": "envoy"}
+    settings = Settings(**images, user_signals=allowed, prometheus_matchers='{"cluster": "a"}')
+    source = Source()
+    parts: Any = SimpleNamespace(metrics=source, settings=settings, telemetry=Telemetry())
+    for name in ("kube", "events", "statuses", "election"):
+        setattr(parts, name, SimpleNamespace())
+    users = process.Leader(parts).reconciler.observer.user_signals
+    assert users.source is (source if allowed else None)
+    assert users.matchers == {"cluster": "a"}
 
 
 async def test_both_counters_are_read_at_the_same_time() -> None:

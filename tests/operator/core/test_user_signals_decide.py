@@ -117,6 +117,22 @@ def test_a_query_that_never_answers_promotes_nobody_at_the_deadline() -> None:
     assert "can't be read" in world.conditions["Stalled"].message
 
 
+def test_where_stable_answers_nothing_nobody_waits_for_its_counters() -> None:
+    world = World(rollout={"signals": [CANCELLED]}).ask("v1", Behaviour(failing=1.0)).settled("Stable")
+    world.ask("v2").until("Canary")
+    world.trouble = HELD
+    for _ in range(120):  # at its first weight it takes some time to see how bad stable is
+        world.look()
+    assert world.status.history[0].decision == "Promoted"
+    assert "answers next to nothing" in world.status.history[0].message
+
+
+def test_where_stable_answers_nothing_a_bound_has_to_be_kept_to_all_the_same() -> None:
+    world = World(rollout={"signals": [BACKLOG]}).ask("v1", Behaviour(failing=1.0)).settled("Stable")
+    world.ask("v2", Behaviour(backlog=9)).until("RolledBack")
+    assert rollout_of(world.status).reason == "SignalOutOfBounds"
+
+
 def test_counters_that_begin_anew_all_the_time_show_nothing() -> None:
     world = world_with(CANCELLED)
     world.ask("v2", Behaviour(cancelled=0.9)).until("Canary")

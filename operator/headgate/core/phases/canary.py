@@ -84,7 +84,9 @@ def _passed(spec: Spec, rollout: Rollout) -> bool:
     due = [
         entry.logSafe
         for signal, entry, state in compared(spec, rollout.evidence)
-        if signal.reading is Reading.COMPARISON and signal.is_due(state, spec) and (signal is ERRORS or not broken)
+        if signal.reading is Reading.COMPARISON
+        and signal.is_due(state, spec)
+        and (signal is ERRORS or not (broken and signal.about_stable))
     ]
     return bool(due) and bool(judge.passed(due))
 

@@ -9,6 +9,8 @@ from headgate.api.status import Phase as PhaseName
 from headgate.api.status import Rollout, Status
 from headgate.core import messages
 from headgate.core.model import ConditionState, Observation, Reading
+from headgate.core.signals import rate
+from headgate.core.signals.errors import ERRORS
 from headgate.core.signals.evidence import unread
 from headgate.core.times import seconds_since
 
@@ -59,7 +61,9 @@ class Phase(ABC):
 
     def waits_for_signals(self, spec: Spec, rollout: Rollout) -> list[str]:
         """Why it can't go on without them, in words."""
-        return unread(spec, rollout.evidence, not self.stable_serves) if self.needs_signals else []
+        errors = ERRORS.state_in(rollout.evidence)
+        alone = not self.stable_serves or (errors is not None and rate.answers_nothing(errors))
+        return unread(spec, rollout.evidence, alone) if self.needs_signals else []
 
     def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
         """One step further, if what the phase waits for is there."""

@@ -57,7 +57,6 @@ class Bound(Signal[BoundState, Asked]):
     state = BoundState
     capital = 0.0
     about_stable = False
-    watches_alone = True
 
     def __init__(self, asked: UserSignal) -> None:
         self.name, self.advisory = asked.name, not asked.required

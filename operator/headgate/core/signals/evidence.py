@@ -132,12 +132,12 @@ def compared(spec: Spec, evidence: Evidence) -> Iterator[tuple[AnySignal, Signal
 def unread(spec: Spec, evidence: Evidence, alone: bool = False) -> list[str]:
     """Why the rollout can't go on without a user's signal that it needs, a sentence for each without its full stop.
 
-    `alone`: the candidate has all the traffic.
+    `alone`: nothing can be compared with stable, which serves no more, or answers nothing.
     """
     return [
         f"The signal {signal.name} can't be read: {trouble}"
         for signal, _, state in compared(spec, evidence)
-        if not signal.advisory and (signal.watches_alone or not alone) and (trouble := signal.trouble(state))
+        if not signal.advisory and not (alone and signal.about_stable) and (trouble := signal.trouble(state))
     ]
 
 

@@ -127,11 +127,10 @@ class Signal(ABC, Generic[State, Block]):
     """PromQL of the user's that it is read from, instead: each gives a number for each revision. Its block is then
     `user_queries.Asked`."""
     about_stable: bool = True
-    """Whether those have to give a number for stable, too."""
+    """Whether those have to give a number for stable, too. One that needs none goes on when the candidate alone serves,
+    and is waited for where stable answers nothing."""
     advisory: bool = False
     """Whether it is only told, and decides nothing."""
-    watches_alone: bool = False
-    """Whether it goes on when the candidate alone serves; who can't read it then does not end the soak."""
     state: type[State]
 
     @abstractmethod
