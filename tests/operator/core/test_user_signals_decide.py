@@ -89,6 +89,31 @@ def test_a_query_without_an_answer_holds_the_weight_and_is_told(signal: dict[str
     world.until("Promoting")
 
 
+def test_a_weight_can_still_fall_while_a_query_has_no_answer() -> None:
+    world = world_with(CANCELLED, riskBudget=100, margins={"errors": "20%"})
+    world.ask("v2").until("Canary")
+    world.looks(5)
+    before = world.weight
+    world.trouble, world.behaviours["v2"] = HELD, Behaviour(failing=0.05)
+    world.looks(3)
+    assert world.status.phase == "Canary"
+    assert before
+    assert world.weight
+    assert world.weight < before
+
+
+def test_a_query_without_an_answer_holds_a_ladder_too() -> None:
+    steps = [{"weight": 5, "hold": "10s"}, {"weight": 20, "hold": "10s"}]
+    world = world_with(CANCELLED, steps=steps)
+    world.ask("v2").until("Canary")
+    world.trouble = HELD
+    world.looks(60)
+    assert (world.status.phase, world.weight) == ("Canary", 5)
+    world.trouble = ""
+    world.looks(2)
+    assert world.weight == 20
+
+
 def test_a_candidate_that_fails_goes_whatever_the_queries_say() -> None:
     world = world_with(CANCELLED)
     world.ask("v2", Behaviour(failing=0.5)).until("Canary")

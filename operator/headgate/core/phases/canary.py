@@ -31,15 +31,16 @@ class Canary(Phase):
 
     def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
         workload = o.workloads.get(rollout.revision, Workload())
-        if not isinstance(o.metrics, NewSamples) or not workload.ready or self.waits_for_signals(o.spec, rollout):
+        if not isinstance(o.metrics, NewSamples) or not workload.ready:
             return status
+        held = bool(self.waits_for_signals(o.spec, rollout))
         climbed = not o.spec.rollout.steps
         attempts = ERRORS.block_in(o.metrics) or AttemptBlock()
-        if not climbed:
+        if climbed and attempts.candidate_attempts + attempts.stable_attempts:
+            status = _ramp(o, status, rollout, o.metrics, may_grow=not held)
+        elif not climbed and not held:
             status, climbed = _climb(o, status, rollout, now)
-        elif attempts.candidate_attempts + attempts.stable_attempts:
-            status = _ramp(o, status, rollout, o.metrics)
-        reason = _reason_to_promote(o, rollout, climbed, now)
+        reason = "" if held else _reason_to_promote(o, rollout, climbed, now)
         if not reason:
             return status
         if not (workload.rolled_out or o.spec.runtime.autoscaling):
@@ -119,7 +120,7 @@ def _interval(samples: NewSamples) -> float:
     return max(samples.interval, Canary.requeue_after)
 
 
-def _ramp(o: Observation, status: Status, rollout: Rollout, samples: NewSamples) -> Status:
+def _ramp(o: Observation, status: Status, rollout: Rollout, samples: NewSamples, may_grow: bool) -> Status:
     """The weight that the risk budget allows, at the traffic that there has been since the canary opened.
 
     A single block does not show the traffic: its end is where the slowest target was scraped. What waits to be
@@ -136,7 +137,8 @@ def _ramp(o: Observation, status: Status, rollout: Rollout, samples: NewSamples)
     requests = requests_per_second * _interval(samples)
     current = status.traffic[-1].weight
     allowed = exposure.next_weight(current, upper, rate.stable_rate(settled), left, requests, policy.maxWeight)
-    return transitions.set_weight(status, float(allowed), o.capabilities.weight_step)
+    weight = float(allowed) if may_grow else min(float(allowed), current)
+    return transitions.set_weight(status, weight, o.capabilities.weight_step)
 
 
 def _climb(o: Observation, status: Status, rollout: Rollout, now: float) -> tuple[Status, bool]:

@@ -21,8 +21,8 @@ from headgate.core.user_queries import Asked
 LOOKS = 5
 """Readings within the bound that a candidate needs to pass, at least."""
 
-LONGEST_GAP = 60.0
-"""Seconds between two readings of one run, at most."""
+LONGEST_GAP = 120.0
+"""Seconds between two readings of one run, at most: a scrape each minute is often enough."""
 
 _PASSED = 3.0
 """A logSafe that passes."""
