@@ -1,9 +1,11 @@
 """A signal by the user's own counters: what counts, what never does, and how it is told."""
 
+import math
 import random
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +29,7 @@ def spec_with(*signals: dict[str, Any]) -> Spec:
 
 SPEC = spec_with(CANCELLED)
 (RATIO,) = user_signals(SPEC)
+(HARDLY,) = user_signals(spec_with(CANCELLED | {"margin": "0.01%"}))
 
 
 def asked(at: float, candidate: tuple[float, float], stable: tuple[float, float]) -> Asked:
@@ -112,6 +115,28 @@ def test_whatever_its_pods_do_no_more_is_counted_than_happened(what: list[str]) 
     counted = RATIO.counts(after(*blocks))
     assert counted["candidateTrials"] <= 4 * len(what)
     assert counted["candidateEvents"] <= 2 * len(what)
+
+
+def largest_harm(seed: int, looks: int = 150) -> float:
+    """Of two equal versions with two pods each, which start anew, and are not scraped for some looks."""
+    rng = np.random.default_rng(seed)
+    pods, away, state, largest = np.zeros((4, 2)), np.zeros(4), RatioState(), 0.0
+    for at in range(looks):
+        trials = rng.poisson(10, 4)
+        pods += np.stack([rng.binomial(trials, 0.1), trials], axis=1)
+        pods[rng.random(4) < 0.01] = 0
+        away = np.maximum(0, np.where(rng.random(4) < 0.02, rng.integers(1, 5, 4), away - 1))
+        seen = np.where(away[:, None] > 0, 0.0, pods)
+        (y_c, n_c), (y_s, n_s) = seen[:2].sum(axis=0).tolist(), seen[2:].sum(axis=0).tolist()
+        state = HARDLY.fold(state, asked(5 * at, (y_c, n_c), (y_s, n_s)), SPEC, 5.0, 4.6)
+        largest = max(largest, state.logHarm)
+    assert state.rates.candidateAttempts > 0
+    return largest
+
+
+def test_equal_versions_whose_pods_come_and_go_are_seldom_called_worse() -> None:
+    """At most one of twenty may come to 20, however often one looks."""
+    assert sum(largest_harm(seed) >= math.log(20) for seed in range(40)) <= 2
 
 
 def test_a_counter_that_begins_anew_adds_nothing_and_is_told() -> None:
