@@ -185,6 +185,16 @@ def test_their_share_of_alpha_is_fixed_when_the_canary_opens() -> None:
     world.until("Promoting")
 
 
+def test_one_that_is_required_no_more_decides_nothing_any_more() -> None:
+    world = world_with(CANCELLED)
+    world.ask("v2").until("Canary")
+    world.rollout = {**world.rollout, "signals": [CANCELLED | {"required": False}]}
+    world.ask("v2", Behaviour(cancelled=0.5)).until("Promoting")
+    entry = rollout_of(world.status).evidence.of("cancelled")
+    assert entry
+    assert (entry.weight, entry.logHarm > 100) == (0, True)
+
+
 def test_they_begin_with_the_canary_and_not_with_the_shadow() -> None:
     world = world_with(CANCELLED, shadow={"minAgreement": "98%"})
     world.ask("v2").until("Shadow")

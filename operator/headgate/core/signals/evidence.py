@@ -83,17 +83,19 @@ def updated(
         if signal.dropped(spec):
             entries.append(_without_state(entry))
             continue
+        # One that is required no more keeps what it has shown, and that decides nothing.
+        before = replace(entry, weight=0.0) if signal.advisory else entry
         if state is None:
-            entries.append(entry)
+            entries.append(before)
             continue
         block = signal.block_in(samples)
         if signal.reading is not samples.reading:
             after = state
         elif stable_rate is None:
-            after = signal.fold(state, block, spec, seconds, ceiling(entry.weight, spec.rollout.alpha))
+            after = signal.fold(state, block, spec, seconds, ceiling(before.weight, spec.rollout.alpha))
         else:
             after = signal.alone(state, block, spec, stable_rate)
-        entries.append(signal.entry(entry, after))
+        entries.append(signal.entry(before, after))
     known = {entry.name for entry in entries}
     gone = [_without_state(entry) for entry in evidence.signals if entry.name not in known]
     return combined(replace(evidence, signals=[*entries, *gone]), spec.rollout.alpha)
