@@ -18,6 +18,7 @@ from headgate.api.rules import SHORT_NAME
 from headgate.api.spec import DIGEST_PATTERN, VERSION_PATTERN, Spec
 from headgate_cli.manifest_text import Unreadable, read
 from headgate_cli.metadata import ObjectMeta
+from headgate_cli.tried_queries import tried
 
 KIND = "ModelDeployment"
 KINDS = (KIND, "ModelRevision", f"{KIND}List", "ModelRevisionList")
@@ -89,12 +90,15 @@ def add_parser(subparsers: Any) -> None:
         help="YAML or JSON, a folder, or - for stdin",
     )
     parser.add_argument("-R", "--recursive", action="store_true", help="look into folders inside of folders too")
+    parser.add_argument(
+        "--prometheus", type=_address, metavar="URL", help="ask it what the queries of spec.rollout.signals give now"
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check every ModelDeployment of every file; other kinds are passed over."""
-    findings, checked = list[Finding](), 0
+    findings, checked, valid = list[Finding](), 0, list[tuple[str, dict[str, Any]]]()
     for name in arguments.filename:
         for path in _files(name, arguments.recursive):
             try:
@@ -105,7 +109,11 @@ def run(arguments: argparse.Namespace) -> int:
                 return 2
             checked += len(file.found)
             findings += _twice(file.found)
-            findings += [*file.findings, *(finding for where, each in file.found for finding in check(each, where))]
+            findings += file.findings
+            for where, each in file.found:
+                wrong = check(each, where)
+                findings += wrong
+                valid += [] if wrong else [(where, each)]
     for finding in findings:
         print(finding)
     if not checked:
@@ -113,7 +121,24 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     if not findings:
         print(f"{checked} {KIND}{'s' if checked > 1 else ''} valid")
-    return 1 if findings else 0
+    read = [_tried(document, where, arguments.prometheus) for where, document in valid] if arguments.prometheus else []
+    return 1 if findings or not all(read) else 0
+
+
+def _tried(document: dict[str, Any], where: str, prometheus: str) -> bool:
+    """Print what each query of its signals gives now; whether each gives a number for some version."""
+    spec = Spec.model_validate(_without_nulls(document["spec"]), strict=True)
+    namespace = document["metadata"].get("namespace") or "default"
+    results = [result for signal in spec.rollout.signals for result in tried(prometheus, signal, namespace)]
+    for result in results:
+        print(f"{where}: {result.text}")
+    return all(result.is_read for result in results)
+
+
+def _address(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no address such as http://prometheus.monitoring:9090")
+    return text.rstrip("/")
 
 
 def _files(name: str, recursive: bool) -> list[str]:

@@ -37,6 +37,7 @@ from headgate.reconcile import Reconciler
 from headgate.settings import Settings, read_settings
 from headgate.status_writes import StatusWrites
 from headgate.threads import in_thread
+from headgate.user_signals import UserSignals
 
 log = logging.getLogger("headgate")
 
@@ -78,10 +79,13 @@ class Leader:
             operator.metrics, plane, self.queue.add, drift_every=self._settings.drift_seconds
         )
         defaults = self._settings.defaults
+        users = UserSignals(
+            operator.metrics if self._settings.user_signals else None, self._settings.prometheus_matchers
+        )
         self.reconciler = Reconciler(
             self._kube,
             self.informer,
-            Observer(operator.metrics, plane, defaults, self._settings.metrics_stale_seconds),
+            Observer(operator.metrics, plane, defaults, self._settings.metrics_stale_seconds, user_signals=users),
             self._background,
             self.telemetry,
             operator.events,

@@ -36,7 +36,7 @@ from headgate.core.model import (
 )
 from headgate.core.provenance import ModelPods, pods_of, sift
 from headgate.core.revision_pods import REVISION_COPY
-from headgate.core.signals import SIGNALS
+from headgate.core.signals import SIGNALS, user_signals
 from headgate.core.signals.latency import slow_after
 from headgate.core.signals.signal import Comparison
 from headgate.core.statistics.counters import TARGET_NAMESPACE, Series
@@ -48,6 +48,7 @@ from headgate.known_pods import KnownPods
 from headgate.pages import PAGE_SECONDS, next_page
 from headgate.queue import Key
 from headgate.shares import Ask, Share, TooLarge, read_in_shares
+from headgate.user_signals import UserSignals
 
 log = logging.getLogger("headgate.observe")
 
@@ -97,6 +98,7 @@ class Observer:
     stale_after: float
     known: KnownPods = field(default_factory=KnownPods)
     too_large: TooLarge = field(default_factory=TooLarge)
+    user_signals: UserSignals = field(default_factory=UserSignals)
 
     async def observe(self, raw: Object, children: Children) -> Observation:
         """The Observation of a ModelDeployment. Raises pydantic's ValidationError for what can't be read."""
@@ -140,11 +142,23 @@ class Observer:
         try:
             async with asyncio.timeout(METRICS_SECONDS):
                 found = await self._samples(source, meta, spec, reading, compared, rollout)
-                return _without_unread(found, source.left_out), source.foreign
         except MetricsError as error:
             return MetricsUnavailable(str(error)), None
         except TimeoutError:
             return MetricsUnavailable(f"Prometheus did not answer within {METRICS_SECONDS:g} seconds."), None
+        found = _without_unread(found, source.left_out)
+        return await self._with_user_signals(found, meta["namespace"], spec, rollout, compared), source.foreign
+
+    async def _with_user_signals(
+        self, found: Metrics, namespace: str, spec: Spec, rollout: Rollout, compared: Comparison
+    ) -> Metrics:
+        """What the user's own queries say at the time up to which everything else was read."""
+        if not isinstance(found, NewSamples) or found.reading is Reading.PAIRS:
+            return found
+        alone = not phases.phase_of(rollout).stable_serves
+        wanted = [signal for signal in user_signals(spec) if not (alone and signal.about_stable)]
+        asked = await self.user_signals.ask(wanted, namespace, compared, found.cursor) if wanted else {}
+        return replace(found, blocks={**found.blocks, **asked})
 
     async def _samples(
         self,

@@ -58,6 +58,8 @@ class Settings(BaseModel):
     """Samples older than this are no data. At least three scrape intervals."""
     prometheus_matchers: Json[dict[Annotated[str, Field(pattern=LABEL_NAME)], str]] = Field(default={})
     """Labels that every series must have, as a JSON object, where one Prometheus shows more than this cluster."""
+    user_signals: bool = False
+    """Whether the queries of `spec.rollout.signals` are asked, with the operator's credentials."""
     drift_seconds: float = Field(default=300.0, ge=5)
     """Between two looks at the drift of one model's inputs, give or take a fifth."""
     watch_namespaces: str = ""

@@ -13,6 +13,7 @@ OWN: dict[str, Any] = {
     "prometheus": {"url": "http://metrics.example:9090"},
     "operator": {"watchNamespaces": ["one"]},
     "imagePullSecrets": [{"name": "registry"}],
+    "userSignals": {"enabled": True},
 }
 
 
@@ -38,6 +39,11 @@ def test_the_operator_reads_each_variable_that_the_chart_sets(render: Render, va
     fields = {PREFIX + name.upper() for name in Settings.model_fields}
     assert {name for name in names if name.startswith(PREFIX)} <= fields
     assert len(names) > 5
+
+
+def test_queries_of_users_are_asked_only_where_that_is_said(render: Render) -> None:
+    assert "HEADGATE_USER_SIGNALS" not in {each["name"] for each in container(render())["env"]}
+    assert {"name": "HEADGATE_USER_SIGNALS", "value": "true"} in container(render(OWN))["env"]
 
 
 def test_the_operator_listens_where_the_chart_says(render: Render) -> None:

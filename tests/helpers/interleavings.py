@@ -31,10 +31,14 @@ BEHAVIOURS = (
     Behaviour(positive=None),
     Behaviour(agreeing=0.3),
     Behaviour(silent=0.5),
+    Behaviour(cancelled=0.2),
+    Behaviour(backlog=9.0),
     Behaviour(starts_in=None),
     Behaviour(starts_in=None, problem=Problem("ModelInvalid", "It is no model.")),
     Behaviour(starts_in=100.0),
 )
+CANCELLED = {"name": "cancelled", "events": "cancelled_total", "trials": "bookings_total", "margin": "5%"}
+BACKLOG = {"name": "backlog", "query": "backlog", "max": 1, "for": "10s"}
 ROLLOUTS: tuple[dict[str, Any], ...] = (
     *({},) * 4,
     {"shadow": {"enabled": False}},
@@ -46,6 +50,8 @@ ROLLOUTS: tuple[dict[str, Any], ...] = (
     {"deadline": "5m", "margins": {"errors": "2%"}},
     {"deadline": "5m", "onDeadline": "RollBack"},
     {"deadline": "5m", "onDeadline": "Promote"},
+    {"signals": [CANCELLED, BACKLOG]},
+    {"signals": [CANCELLED | {"required": False}, BACKLOG | {"required": False}], "shadow": {"enabled": False}},
 )
 PASSED = Report(checks=[Check(name="schema", outcome="Passed")])
 REFUSED = Report(checks=[Check(name="schema", outcome="Failed", message="The input x is gone.")])
@@ -167,7 +173,7 @@ class Walk:
     def _break(self) -> None:
         world, kind = (
             self.world,
-            self._random.choice((*FAULTS, "routers_follow", "crashed", "router", "report", "edge")),
+            self._random.choice((*FAULTS, "anew", "trouble", "routers_follow", "crashed", "router", "report", "edge")),
         )
         self.told.append(f"{self.steps}: {kind}")
         if kind in FAULTS:
@@ -182,6 +188,10 @@ class Walk:
             world.report = None
         elif kind == "edge":
             world.edge = None
+        elif kind == "anew":
+            world.anew = True
+        elif kind == "trouble":
+            world.trouble = "it has no series"
 
     def _mend(self) -> None:
         world = self.world
@@ -189,7 +199,7 @@ class Walk:
         for kind in FAULTS:
             setattr(world, kind, False)
         world.routers_follow, world.crashed, world.router = True, frozenset(), ROUTERS
-        world.edge = 200.0
+        world.edge, world.anew, world.trouble = 200.0, False, ""
         if world.report in (None, PROBLEM):
             world.report = PASSED
 

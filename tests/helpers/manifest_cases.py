@@ -178,6 +178,16 @@ GOOD_RESOURCES: dict[str, dict[str, Any]] = {
 
 _SCALED = (("runtime", "autoscaling", "resources"), ("traffic", "routerAutoscaling", "routerResources"))
 
+COUNTERS: Manifest = {"name": "cancelled", "events": "bad_total", "trials": "all_total", "margin": "2%"}
+GAUGE: Manifest = {"name": "backlog", "query": "backlog", "max": 10, "for": "2m"}
+
+
+def _bad_signal(name: str, signal: Manifest, reason: str, inside: str = "", by: Any = "rule") -> Bad:
+    return _bad(name, "spec.rollout.signals", [signal], reason, by, f"spec.rollout.signals.0{inside}")
+
+
+_KINDS = "must have events, trials and a margin; or a query, max or min, and for"
+
 GOOD: dict[str, Manifest] = {
     **{
         f"{part} that scales, with {name}": manifest((f"spec.{part}", {scaling: {"maxReplicas": 4}, resources: each}))
@@ -388,6 +398,19 @@ GOOD: dict[str, Manifest] = {
             _static({"name": "y", "datatype": "FP32", "shape": [-1, 2, 1, 5], "data": [0.5] * 10}),
         )
     ),
+    "no signals of one's own": manifest(("spec.rollout.signals", [])),
+    "signals of both kinds": manifest(
+        (
+            "spec.rollout.signals",
+            [
+                COUNTERS | {"events": "b" * 1000},
+                COUNTERS | {"name": "a", "required": False},
+                GAUGE,
+                GAUGE | {"name": "b" * 40, "max": None, "min": -1.5, "for": "1h30m"},
+            ],
+        )
+    ),
+    "the most signals": manifest(("spec.rollout.signals", [COUNTERS | {"name": f"s-{n}"} for n in range(8)])),
     "slow answers without a threshold": manifest(("spec.rollout.latency", {"margin": "1%"})),
     "a threshold that is null": manifest(("spec.rollout.latency", None)),
     "affinity by a cookie": manifest(("spec.traffic.affinity", {"cookie": "session", "header": None})),
@@ -991,6 +1014,62 @@ BAD: tuple[Bad, ...] = (
         "should be 'Second', 'Minute' or 'Hour'",
         field="spec.traffic.rateLimit.unit",
     ),
+    *(
+        _bad_signal(f"a signal of one's own: {name}", signal, _KINDS)
+        for name, signal in {
+            "nothing but a name": {"name": "x"},
+            "no trials": COUNTERS | {"trials": None},
+            "no margin": COUNTERS | {"margin": None},
+            "counters for a time": COUNTERS | {"for": "1m"},
+            "counters with a bound": COUNTERS | {"max": 1},
+            "counters and a gauge": COUNTERS | GAUGE,
+            "no bound": GAUGE | {"max": None},
+            "two bounds": GAUGE | {"min": 1},
+            "no time": GAUGE | {"for": None},
+            "a gauge with a margin": GAUGE | {"margin": "1%"},
+        }.items()
+    ),
+    *(
+        _bad_signal(f"a signal named {name!r}", COUNTERS | {"name": name}, reason, ".name", "schema")
+        for name, reason in {
+            "": "at least 1 character",
+            "x" * 41: "at most 40 characters",
+            "Cancelled": "match pattern",
+            "a_safe": "match pattern",
+            "-a": "match pattern",
+            "a-": "match pattern",
+            "1a": "match pattern",
+        }.items()
+    ),
+    *(
+        _bad(
+            f"a signal that is called {name}",
+            "spec.rollout.signals",
+            [COUNTERS | {"name": name}],
+            "must have other names than Headgate's own signals",
+            "rule",
+        )
+        for name in ("errors", "latency", "shadow", "predictions", "combined")
+    ),
+    _bad(
+        "two signals of one name",
+        "spec.rollout.signals",
+        [COUNTERS, GAUGE | {"name": "cancelled"}],
+        "different",
+        "rule",
+    ),
+    _bad(
+        "too many signals",
+        "spec.rollout.signals",
+        [COUNTERS | {"name": f"s{n}"} for n in range(9)],
+        "at most 8 items",
+    ),
+    _bad_signal("a query that is too long", GAUGE | {"query": "q" * 1001}, "at most 1000", ".query", "schema"),
+    _bad_signal("an empty query", COUNTERS | {"events": ""}, "at least 1", ".events", "schema"),
+    _bad_signal("a bound that is text", GAUGE | {"max": "10"}, "valid number", ".max", "schema"),
+    _bad_signal("no margin to speak of", COUNTERS | {"margin": "0%"}, "must be above 0%", ".margin"),
+    _bad_signal("a time that is none", GAUGE | {"for": "soon"}, "a duration", ".for", "schema"),
+    _bad_signal("a field by its name in Python", GAUGE | {"for_": "1m"}, "unknown field", ".for_", "unknown field"),
     _bad(
         "a shadow of nothing",
         "spec.rollout.shadow",

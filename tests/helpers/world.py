@@ -42,9 +42,12 @@ from headgate.core.model import (
     Workload,
 )
 from headgate.core.revisions import DECISIONS_KEPT
+from headgate.core.signals import rate, user_signals
+from headgate.core.signals.errors import ERRORS
 from headgate.core.signals.predictions import PredictionBlock
 from headgate.core.signals.signal import PairBlock, SlowAnswers
 from headgate.core.statistics.rates import AttemptBlock
+from headgate.core.user_queries import Asked
 from told import compared, opening, paired
 
 START = 1_800_000_000.0
@@ -69,6 +72,10 @@ class Behaviour:
     """Share of the copies that it does not answer."""
     positive: float | None = 0.1
     """Share of the answers that are positive; None: the artifact has no profile."""
+    cancelled: float = 0.01
+    """Share of its answers of which the user's own counters say that they were bad."""
+    backlog: float = 0.5
+    """The user's own gauge."""
     starts_in: float | None = 3.0
     """Seconds until its pods are ready; None: never."""
     problem: Problem | None = None
@@ -101,6 +108,10 @@ class World:
     """Whether a version is looked at before it gets traffic; `report` is what is found then."""
     report: Report | Problem | None = field(default_factory=Report)
     drift: Drift | None = None
+    trouble: str = ""
+    """Why the user's own queries have no answer, if so."""
+    anew: bool = False
+    """Whether the user's own counters begin anew at each look."""
     edge: float | None = 200.0
     """Milliseconds: the routers' edge nearest to the threshold of slow answers."""
     before: BaselineRate = field(default_factory=BaselineRate)
@@ -161,7 +172,7 @@ class World:
 
     def observe(self) -> Observation:
         """What the operator sees now."""
-        spec = _parsed(json.dumps(self.spec))
+        spec = self._parsed
         return Observation(
             namespace="models",
             name="fraud",
@@ -179,6 +190,10 @@ class World:
             drift=self.drift,
             released=frozenset(r.revision for r in self.status.retiring) if self.routers_follow else frozenset(),
         )
+
+    @property
+    def _parsed(self) -> Spec:
+        return _parsed(json.dumps(self.spec))
 
     @property
     def weight(self) -> float | None:
@@ -225,7 +240,7 @@ class World:
         rollout, stable = self.status.rollout, self.status.stable
         starts = rollout and rollout.revision in self._started
         workload = self._workload(rollout.revision) if rollout and starts else Workload()
-        reading = phases.needed_reading(_parsed(json.dumps(self.spec)), self.status, workload)
+        reading = phases.needed_reading(self._parsed, self.status, workload)
         if rollout is None or stable is None or reading is Reading.NOTHING:
             return NoNewSamples()
         if self.blind:
@@ -234,6 +249,9 @@ class World:
             return NoNewSamples()
         gap = self.now - 1 if self.passed_over else None
         samples = self._new(reading, rollout, stable)
+        if reading is not Reading.PAIRS:
+            asked = {each.name: self._asked(each, rollout, stable, samples) for each in user_signals(self._parsed)}
+            samples = replace(samples, blocks={**samples.blocks, **asked})
         return replace(samples, caught_up=not (self.unread or self.passed_over), uncounted_since=gap)
 
     def _new(self, reading: Reading, rollout: Rollout, stable: RevisionRef) -> NewSamples:
@@ -246,6 +264,24 @@ class World:
             expected = self._profiled(stable.revision)
             return opening(self.now, self.before, self.before, edge, expected, self.interval)
         return self._counted(rollout.revision, stable.revision, self.now - since)
+
+    def _asked(self, signal: Any, rollout: Rollout, stable: RevisionRef, samples: NewSamples) -> Asked:
+        """What the user's own queries give: their counters go on from where they are counted."""
+        if self.trouble:
+            return Asked(self.now, trouble=self.trouble)
+        revisions = (rollout.revision, stable.revision)
+        behaviours = [self.behaviours[self.version_of(each)] for each in revisions]
+        if not signal.about_stable:
+            return Asked(self.now, (behaviours[0].backlog,))
+        random = np.random.default_rng([self.seed, int(self.now * 10), 2])
+        block = samples.blocks["errors"]
+        state = signal.state_in(rollout.evidence)
+        before = [0.0] * 4 if self.anew or state is None or not state.counters else state.counters
+        now = list[float]()
+        for n, behaviour in zip((block.candidate_attempts, block.stable_attempts), behaviours, strict=True):
+            now += [float(random.binomial(n, behaviour.cancelled)), float(n)]
+        total = [a + b for a, b in zip(before, now, strict=True)]
+        return Asked(self.now, (total[0], total[1]), (total[2], total[3]))
 
     def _slow(self, answers: AttemptBlock) -> SlowAnswers | None:
         """Slow answers, where the spec asks for them and the routers have timed any."""
@@ -351,7 +387,29 @@ def check(o: Observation, plan: Plan) -> None:
             errors = rollout_of(status).evidence.of("errors")
             assert errors
             assert errors.verdict == "Pass", "nothing is promoted without evidence"
+    check_user_signals(o, status)
     assert plan.requeue_after
+
+
+def check_user_signals(o: Observation, status: Status) -> None:
+    """What a required query can't say holds: it promotes nobody, rolls back nobody, and no weight grows by the rest."""
+    if not isinstance(o.metrics, NewSamples) or o.status.phase != "Canary" or o.status.rollout is None:
+        return
+    known = {each.name for each in o.status.rollout.evidence.signals if each.state}
+    blocks = {each.name: each.block_in(o.metrics) for each in user_signals(o.spec) if each.name in known}
+    required = {each.name for each in user_signals(o.spec) if not each.advisory}
+    decided = [h for h in status.history if h not in o.status.history]
+    errors = ERRORS.state_in(status.rollout.evidence) if status.rollout else None
+    if errors is not None and rate.answers_nothing(errors):  # then nothing waits for stable
+        return
+    if any(block is not None and block.trouble for name, block in blocks.items() if name in required):
+        assert all(h.decision != "Promoted" for h in decided), "a signal that can't be read passes nobody"
+        assert all(not h.reason.startswith("Signal") for h in decided), "and ends nothing by itself"
+        same = status.rollout is not None and status.rollout.revision == o.status.rollout.revision
+        assert not same or (status.candidateWeight or 0) <= (o.status.candidateWeight or 0), "no weight grows"
+    elif status.rollout and any(h.reason == "EvidencePassed" for h in decided):
+        entries = [status.rollout.evidence.of(name) for name in required & known]
+        assert all(entry and entry.verdict == "Pass" for entry in entries), "each that is required has passed"
 
 
 def check_conditions(status: Status) -> None:

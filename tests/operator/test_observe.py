@@ -1,6 +1,7 @@
 """What one look gathers."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,10 +19,13 @@ from headgate.core.model import BaselineRate, MetricsUnavailable, NewSamples, No
 from headgate.core.revision_pods import runtime_manifests
 from headgate.core.statistics.counters import Series
 from headgate.core.times import stamp
+from headgate.core.user_queries import Asked
 from headgate.edges.promql import AnyOf
 from headgate.errors import MetricsError
 from headgate.observe import HISTORY_SECONDS, METRICS_SECONDS, Children, Observer, revision_kept_on
+from headgate.user_signals import NOT_ALLOWED, UserSignals
 from headgate_serving.router.envoy.config.budget import LATENCY_EDGES_MS, candidate_try_ms
+from interleavings import BACKLOG, CANCELLED
 from model_pods import pod_of, scraped
 from told import seen_in
 from virtual_time import run
@@ -143,6 +147,78 @@ async def test_fresh_samples_become_a_block(canary: Scene) -> None:
     found = (await canary.observe()).metrics
     assert isinstance(found, NewSamples)
     assert (found.cursor, seen_in(found).attempts.candidate_attempts) == (cursor + 2, 5)
+
+
+class Answers:
+    """Says that every query is about the own namespace, and gives each version its number."""
+
+    def __init__(self, **numbers: float) -> None:
+        self.numbers = numbers
+        self.asked: list[Any] = []
+
+    async def answer(self, endpoint: str, parameters: Any, most: int) -> tuple[int, bytes]:
+        self.asked.append((endpoint, dict(parameters)))
+        result = [{"metric": {"headgate_revision": r}, "value": [0, str(n)]} for r, n in self.numbers.items()]
+        data = {"query": {"resultType": "vector", "result": result}, "parse_query": {"type": "numberLiteral"}}[endpoint]
+        return 200, json.dumps({"status": "success", "data": data}).encode()
+
+
+def with_new_samples(scene: Scene) -> float:
+    """The cursor up to which a look at the scene reads."""
+    status = scene.raw["status"]
+    cursor, stable = float(status["rollout"]["cursor"]), status["stable"]["revision"]
+    success = {"__name__": "envoy_cluster_endpoint_rq_success", "headgate_revision": stable, **scraped("fraud-router")}
+    ready = {"__name__": "headgate_ready", "headgate_revision": stable, **scraped(stable)}
+    scene.metrics.series = tuple(Series(each, ((cursor, 1.0), (cursor + 2, 2.0))) for each in (success, ready))
+    scene.metrics.time = cursor + 3
+    return cursor + 2
+
+
+@pytest.fixture
+def with_signals() -> Scene:
+    world = World(rollout={"signals": [CANCELLED, BACKLOG]}).ask("v1").settled("Stable")
+    world.ask("v2").until("Canary")
+    return Scene(world)
+
+
+async def test_the_users_queries_are_asked_for_the_time_that_has_been_read(with_signals: Scene) -> None:
+    status = with_signals.raw["status"]
+    candidate, stable = status["candidate"]["revision"], status["stable"]["revision"]
+    answers = Answers(**{candidate: 3, stable: 5})
+    with_signals.observer = replace(with_signals.observer, user_signals=UserSignals(answers))
+    cursor = with_new_samples(with_signals)
+    found = (await with_signals.observe()).metrics
+    assert isinstance(found, NewSamples)
+    assert found.blocks["cancelled"] == Asked(cursor, (3, 3), (5, 5))
+    assert found.blocks["backlog"] == Asked(cursor, (3,))
+    assert {each["time"] for endpoint, each in answers.asked if endpoint == "query"} == {f"{cursor:.3f}"}
+
+
+async def test_where_users_may_not_ask_their_signals_say_so(with_signals: Scene) -> None:
+    cursor = with_new_samples(with_signals)
+    found = (await with_signals.observe()).metrics
+    assert isinstance(found, NewSamples)
+    assert found.blocks["cancelled"] == found.blocks["backlog"] == Asked(cursor, trouble=NOT_ALLOWED)
+
+
+async def test_without_new_samples_nothing_of_the_users_is_asked(with_signals: Scene) -> None:
+    answers = Answers()
+    with_signals.observer = replace(with_signals.observer, user_signals=UserSignals(answers))
+    assert not isinstance((await with_signals.observe()).metrics, NewSamples)
+    assert answers.asked == []
+
+
+async def test_when_the_candidate_alone_serves_only_bounds_are_asked(with_signals: Scene) -> None:
+    world = World(rollout={"signals": [CANCELLED, BACKLOG]}).ask("v1").settled("Stable")
+    world.ask("v2").until("Soaking")
+    scene = Scene(world)
+    answers = Answers(**{candidate_of(world.status).revision: 3})
+    scene.observer = replace(scene.observer, user_signals=UserSignals(answers))
+    with_new_samples(scene)
+    found = (await scene.observe()).metrics
+    assert isinstance(found, NewSamples)
+    assert "cancelled" not in found.blocks
+    assert found.blocks["backlog"].candidate == (3,)
 
 
 async def test_when_a_canary_may_open_stables_last_half_hour_is_read_too() -> None:

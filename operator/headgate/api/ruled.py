@@ -26,7 +26,7 @@ def ruled(*several: Rule) -> Any:
 class SpecModel(BaseModel):
     """A part of the spec: unknown fields are refused, `RULES` hold over its fields together."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, serialize_by_alias=True)
     RULES: ClassVar[tuple[Rule, ...]] = ()
 
     @model_validator(mode="after")

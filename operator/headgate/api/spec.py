@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from headgate.api import fallback_rules, pod_rules, rules
+from headgate.api import fallback_rules, pod_rules, rules, signal_rules
 from headgate.api.pod_parts import (
     Affinity,
     Environment,
@@ -45,6 +45,9 @@ Margin = Annotated[str, Field(pattern=PERCENT_PATTERN, max_length=9), ruled(_MAR
 _URI = (rules.KNOWN_SCHEME, rules.CLAIM_NAME, rules.READABLE_URI, rules.NO_WAY_UP, rules.NO_ALIAS)
 Uri = Annotated[str, Field(min_length=1, max_length=2048), ruled(*_URI), *map(obey, _URI)]
 _SIZES, _NAMES = fallback_rules.SIZES, fallback_rules.OUTPUTS_DIFFER
+_SIGNALS = (signal_rules.NAMES_DIFFER, signal_rules.NOT_OURS)
+Query = Annotated[str, Field(min_length=1, max_length=1000)]
+Bound = Annotated[float, Field(allow_inf_nan=False)]
 Claim = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-~]+$")]
 EngineName = Literal["onnxruntime", "custom"]
 Words = Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=50)]
@@ -381,6 +384,35 @@ class Preflight(SpecModel):
     """What the artifact's evaluation.json states holds: each metric is within its bound."""
 
 
+class UserSignal(SpecModel):
+    """What else must not get worse, read from Prometheus by your own queries: a rate of bad events, or a gauge.
+
+    Each selector of a query has to have namespace="…" with the namespace of this ModelDeployment, and each query has to
+    give one series for each version, with the label headgate_revision.
+    """
+
+    RULES = (signal_rules.COUNTERS_OR_GAUGE,)
+
+    name: Annotated[str, Field(min_length=1, max_length=40, pattern=signal_rules.NAME_PATTERN)]
+    """What it is called in the status and in series."""
+    events: Query | None = None
+    """PromQL: how many bad events there were, ever (a counter)."""
+    trials: Query | None = None
+    """PromQL: how many events there were in all, good and bad, ever (a counter)."""
+    margin: Margin | None = None
+    """Bad events: percentage points above stable's rate."""
+    query: Query | None = None
+    """PromQL, instead of events and trials: a gauge of which the candidate has to keep to a bound."""
+    max: Bound | None = None
+    """The largest value that the gauge may have."""
+    min: Bound | None = None
+    """The smallest value that the gauge may have, instead."""
+    for_: Annotated[Period | None, Field(alias="for")] = None
+    """For how long the candidate has to be beyond the bound to be rolled back, and within it to pass."""
+    required: bool = True
+    """Whether a candidate has to pass it, and can fail by it. If not, it is only told."""
+
+
 class Rollout(SpecModel):
     """How a new version earns its traffic."""
 
@@ -403,6 +435,10 @@ class Rollout(SpecModel):
     """Begin with copies of requests, whose answers nobody gets."""
     latency: Latency = Latency()
     """Slow answers, and how many more of them the candidate may give."""
+    signals: Annotated[
+        list[UserSignal], Field(max_length=signal_rules.MOST_SIGNALS), ruled(*_SIGNALS), *map(obey, _SIGNALS)
+    ] = []
+    """What else must not get worse, by queries of your own. Where the installation allows them (userSignals)."""
     soak: Pause = "10m"
     """How long the old version stays warm after promotion; until then a rollback is one write."""
     deadline: Period = "2h"

@@ -36,6 +36,11 @@ def canary_undecided(o: Observation, leaning: Sequence[str]) -> str:
     return f"{advice} It is not promoted by spec.rollout.onDeadline, for it may be worse by: {', '.join(leaning)}."
 
 
+def unread(why: Sequence[str]) -> str:
+    """What a rollout waits for that needs signals of the user's own."""
+    return f"{'. '.join(why)}. The rollout does not go on before, and does not end by it."
+
+
 def no_verdict_in_time(o: Observation, rollout: Rollout) -> str:
     """Why a candidate goes that was not shown to be worse."""
     return (
@@ -195,7 +200,7 @@ def never_ready(o: Observation, rollout: Rollout, workload: Workload) -> str:
 
 def passed(spec: Spec, evidence: Evidence) -> str:
     """Why a candidate was promoted."""
-    return " ".join(signal.passed(state, spec) for signal, _, state in compared(evidence))
+    return " ".join(signal.passed(state, spec) for signal, _, state in compared(spec, evidence))
 
 
 def good_but_not_ready(workload: Workload) -> str:

@@ -183,9 +183,11 @@ def _rollout_healthy(o: Observation, status: Status) -> ConditionState:
             "MetricsUnavailable",
             f"{o.metrics.message} The weights hold until the metrics are back; no data is not bad data.",
         )
+    if why := phase.waits_for_signals(o.spec, rollout):
+        return "Unknown", "SignalUnavailable", f"{rollout.version}: {messages.unread(why)}"
     notes = (
         signal.note(state, o.spec)
-        for signal, _, state in compared(rollout.evidence)
+        for signal, _, state in compared(o.spec, rollout.evidence)
         if signal.reading is phase.reads and phase.stable_serves
     )
     return "True", rollout.phase, f"{rollout.version}: {rollout.message}{''.join(notes)}"

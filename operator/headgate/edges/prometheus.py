@@ -159,6 +159,19 @@ class Prometheus:
                     points[place] = value
         return found
 
+    async def answer(self, endpoint: str, parameters: Mapping[str, str], most: int) -> tuple[int, bytes]:
+        """HTTP status and body for a query that is not ours, from the first address that gives one: nothing is read
+        into it. Raises MetricsError, TooMuchData beyond `most` bytes."""
+        failures = list[MetricsError]()
+        for url in list(self._urls):
+            try:
+                return await self._answer_of(url, endpoint, parameters, most)
+            except TooMuchData:
+                raise
+            except MetricsError as error:
+                failures.append(error)
+        raise MetricsError(" ".join(map(str, failures)))
+
     def _selector(self, metrics: tuple[str, ...], labels: Labels) -> str:
         return selector(metrics, {**labels, **self._access.matchers})
 
@@ -191,10 +204,7 @@ class Prometheus:
 
     async def _ask_one(self, url: str, endpoint: str, parameters: dict[str, str], shape: type[_Shape]) -> _Shape:
         host = host_of(url)
-        try:
-            status, body = await self._body(url, endpoint, parameters)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            raise MetricsError(f"Prometheus at {host} can't be asked ({_cause(error, url, host)}).") from error
+        status, body = await self._answer_of(url, endpoint, parameters, MOST_BYTES)
         try:
             answer = shape.model_validate_json(body)
         except ValidationError as error:
@@ -203,7 +213,14 @@ class Prometheus:
             raise MetricsError(f"Prometheus at {host} answered in part only: {answer.warnings[0][:_LONGEST_REASON]}.")
         return answer
 
-    async def _body(self, url: str, endpoint: str, parameters: dict[str, str]) -> tuple[int, bytes]:
+    async def _answer_of(self, url: str, endpoint: str, parameters: Mapping[str, str], most: int) -> tuple[int, bytes]:
+        host = host_of(url)
+        try:
+            return await self._body(url, endpoint, parameters, most)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            raise MetricsError(f"Prometheus at {host} can't be asked ({_cause(error, url, host)}).") from error
+
+    async def _body(self, url: str, endpoint: str, parameters: Mapping[str, str], most: int) -> tuple[int, bytes]:
         """Status and body. What is too long is not read to its end."""
         body = bytearray()
         # Thanos would leave out what it can't reach, and call that a success.
@@ -212,8 +229,8 @@ class Prometheus:
         async with client.stream("GET", f"{url}/api/v1/{endpoint}", params=asked) as response:
             async for part in response.aiter_bytes():
                 body += part
-                if len(body) > MOST_BYTES:
-                    raise TooMuchData(f"Prometheus at {host_of(url)} has more to say than {MOST_BYTES >> 20} MiB.")
+                if len(body) > most:
+                    raise TooMuchData(f"Prometheus at {host_of(url)} has more to say than {_size(most)}.")
         return response.status_code, bytes(body)
 
     async def _client(self, url: str) -> httpx.AsyncClient:
@@ -244,6 +261,10 @@ def _refusal(host: str, status: int, body: bytes, error: ValidationError) -> str
         what = f"HTTP status {status}" if status != httpx.codes.OK else str(error.errors()[0]["msg"])
         return f"Prometheus at {host} gave an answer that is none: {what}."
     return f"Prometheus at {host} refused the query: {told.error[:_LONGEST_REASON] or status}."
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20} MiB" if count >> 20 else f"{count >> 10} KiB"
 
 
 def _cause(error: Exception, url: str, host: str) -> str:

@@ -13,8 +13,8 @@ REQUESTS = "headgate_requests_total"
 
 
 class Refusals(RateSignal[AttemptBlock]):
-    name: ClassVar = "refusals"
-    capital: ClassVar = 0.15
+    name = "refusals"
+    capital = 0.15
     series: ClassVar = (REQUESTS,)
 
     def block(self, samples: Samples) -> AttemptBlock:

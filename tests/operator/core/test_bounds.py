@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from headgate.api.revision import DecisionRecord, RevisionStatus
+from headgate.api.signal_rules import MOST_SIGNALS
 from headgate.api.status import HistoryEntry, Retiring, RevisionRef, SignalEvidence, Status
 from headgate.api.stored import as_manifest
 from headgate.core.decide import decide
@@ -24,6 +25,7 @@ from headgate.core.signals.predictions import (
     fold,
 )
 from headgate.core.times import stamp
+from interleavings import CANCELLED
 from world import Behaviour, World, candidate_of, rollout_of
 
 KIBIBYTE = 1024
@@ -68,6 +70,17 @@ def test_a_status_with_a_hundred_outputs_is_small(bins: int, most: int) -> None:
     assert len(json.dumps(as_manifest(with_evidence(state)))) <= LARGEST_STATUS
     assert events(state) <= MOST_EVENTS
     assert state.outputs, "as many as there is room for"
+
+
+def test_a_status_with_all_the_users_signals_is_small() -> None:
+    long = "s" * 39
+    signals = [{**CANCELLED, "name": f"{long}{n}", "margin": "12.3456%"} for n in range(MOST_SIGNALS)]
+    world = World(requests=1e6, rollout={"signals": signals}).ask("v1").settled("Stable")
+    world.ask("v2").until("Canary")
+    world.looks(5)
+    world.trouble = "a word " * 60
+    world.look()
+    assert len(json.dumps(as_manifest(world.status))) <= LARGEST_STATUS
 
 
 def test_outputs_without_room_are_named() -> None:

@@ -32,7 +32,7 @@ from headgate.core.phases.shadow import Shadow
 from headgate.core.phases.soaking import Soaking
 from headgate.core.signals import rate
 from headgate.core.signals.errors import ERRORS
-from headgate.core.signals.evidence import carrier, opened, updated
+from headgate.core.signals.evidence import carrier, compared, opened, updated
 from headgate.core.signals.rate import RateState
 from headgate.core.times import stamp
 
@@ -126,9 +126,16 @@ def _harmful(o: Observation, status: Status, rollout: Rollout) -> tuple[str, str
     evidence = rollout.evidence
     if not evidence.signals or not judge.harmful(evidence.logHarm, o.spec.rollout.alpha):
         return None
-    signal = carrier(evidence)
+    signal = carrier(o.spec, evidence)
     state = signal.state_in(evidence)
     return signal.harm(state, o.spec, messages.name_of_stable(status), messages.strength(evidence, o.spec))
+
+
+def _beyond_bounds(o: Observation, status: Status, rollout: Rollout) -> tuple[str, str] | None:
+    for signal, _, state in compared(o.spec, rollout.evidence):
+        if signal.is_harm(state):
+            return signal.harm(state, o.spec, messages.name_of_stable(status), "")
+    return None
 
 
 def _over_budget(o: Observation, status: Status, rollout: Rollout) -> tuple[str, str] | None:
@@ -150,6 +157,7 @@ def _crashing(o: Observation, status: Status, rollout: Rollout) -> tuple[str, st
 
 HARMS: tuple[Callable[[Observation, Status, Rollout], tuple[str, str] | None], ...] = (
     _harmful,
+    _beyond_bounds,
     _over_budget,
     _crashing,
 )

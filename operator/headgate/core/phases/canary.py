@@ -26,19 +26,21 @@ class Canary(Phase):
     budgeted: ClassVar = True
     compares: ClassVar = True
     reads: ClassVar = Reading.COMPARISON
+    needs_signals: ClassVar = True
     event: ClassVar = "CanaryStarted"
 
     def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
         workload = o.workloads.get(rollout.revision, Workload())
         if not isinstance(o.metrics, NewSamples) or not workload.ready:
             return status
+        held = bool(self.waits_for_signals(o.spec, rollout))
         climbed = not o.spec.rollout.steps
         attempts = ERRORS.block_in(o.metrics) or AttemptBlock()
-        if not climbed:
+        if climbed and attempts.candidate_attempts + attempts.stable_attempts:
+            status = _ramp(o, status, rollout, o.metrics, may_grow=not held)
+        elif not climbed and not held:
             status, climbed = _climb(o, status, rollout, now)
-        elif attempts.candidate_attempts + attempts.stable_attempts:
-            status = _ramp(o, status, rollout, o.metrics)
-        reason = _reason_to_promote(o, rollout, climbed, now)
+        reason = "" if held else _reason_to_promote(o, rollout, climbed, now)
         if not reason:
             return status
         if not (workload.rolled_out or o.spec.runtime.autoscaling):
@@ -53,7 +55,9 @@ class Canary(Phase):
 
     def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> ConditionState | None:
         if is_past_deadline(o, rollout, now):
-            return "True", DEADLINE, messages.canary_undecided(o, _leaning(rollout))
+            if why := self.waits_for_signals(o.spec, rollout):
+                return "True", DEADLINE, messages.unread(why)
+            return "True", DEADLINE, messages.canary_undecided(o, _leaning(o.spec, rollout))
         return None
 
 
@@ -80,8 +84,10 @@ def _passed(spec: Spec, rollout: Rollout) -> bool:
     broken = rate.answers_nothing(_errors(rollout))
     due = [
         entry.logSafe
-        for signal, entry, state in compared(rollout.evidence)
-        if signal.reading is Reading.COMPARISON and signal.is_due(state, spec) and (signal is ERRORS or not broken)
+        for signal, entry, state in compared(spec, rollout.evidence)
+        if signal.reading is Reading.COMPARISON
+        and signal.is_due(state, spec)
+        and (signal is ERRORS or not (broken and signal.about_stable))
     ]
     return bool(due) and bool(judge.passed(due))
 
@@ -91,13 +97,13 @@ def _reason_to_promote(o: Observation, rollout: Rollout, climbed: bool, now: flo
     if climbed and _passed(o.spec, rollout):
         return "EvidencePassed"
     by_time = o.spec.rollout.onDeadline == "Promote" and is_past_deadline(o, rollout, now)
-    return DEADLINE if by_time and _errors(rollout).candidateAttempts and not _leaning(rollout) else ""
+    return DEADLINE if by_time and _errors(rollout).candidateAttempts and not _leaning(o.spec, rollout) else ""
 
 
-def _leaning(rollout: Rollout) -> list[str]:
+def _leaning(spec: Spec, rollout: Rollout) -> list[str]:
     """Signals whose evidence speaks more for harm than against it."""
-    judged = (each for each in compared(rollout.evidence) if each[0].reading is Reading.COMPARISON)
-    return [signal.name for signal, entry, _ in judged if entry.logHarm > 0]
+    judged = (each for each in compared(spec, rollout.evidence) if each[0].reading is Reading.COMPARISON)
+    return [signal.name for signal, entry, _ in judged if entry.logHarm > 0 and not signal.advisory]
 
 
 def _first_weight(spec: Spec, samples: NewSamples) -> float:
@@ -114,7 +120,7 @@ def _interval(samples: NewSamples) -> float:
     return max(samples.interval, Canary.requeue_after)
 
 
-def _ramp(o: Observation, status: Status, rollout: Rollout, samples: NewSamples) -> Status:
+def _ramp(o: Observation, status: Status, rollout: Rollout, samples: NewSamples, may_grow: bool) -> Status:
     """The weight that the risk budget allows, at the traffic that there has been since the canary opened.
 
     A single block does not show the traffic: its end is where the slowest target was scraped. What waits to be
@@ -131,7 +137,8 @@ def _ramp(o: Observation, status: Status, rollout: Rollout, samples: NewSamples)
     requests = requests_per_second * _interval(samples)
     current = status.traffic[-1].weight
     allowed = exposure.next_weight(current, upper, rate.stable_rate(settled), left, requests, policy.maxWeight)
-    return transitions.set_weight(status, float(allowed), o.capabilities.weight_step)
+    weight = float(allowed) if may_grow else min(float(allowed), current)
+    return transitions.set_weight(status, weight, o.capabilities.weight_step)
 
 
 def _climb(o: Observation, status: Status, rollout: Rollout, now: float) -> tuple[Status, bool]:

@@ -9,6 +9,9 @@ from headgate.api.status import Phase as PhaseName
 from headgate.api.status import Rollout, Status
 from headgate.core import messages
 from headgate.core.model import ConditionState, Observation, Reading
+from headgate.core.signals import rate
+from headgate.core.signals.errors import ERRORS
+from headgate.core.signals.evidence import unread
 from headgate.core.times import seconds_since
 
 DEADLINE = "DeadlineExceeded"
@@ -39,6 +42,8 @@ class Phase(ABC):
     """Whether it goes on with the metrics only."""
     reads: ClassVar[Reading] = Reading.NOTHING
     """What it needs to see of the metrics, where that is always the same."""
+    needs_signals: ClassVar[bool] = False
+    """Whether it waits while a user's signal can't be read."""
     starts_pods: ClassVar[bool] = False
     """Whether the candidate's pods begin in it: what they start with may still change."""
     looks: ClassVar[bool] = False
@@ -53,6 +58,12 @@ class Phase(ABC):
     def waits_for_metrics(self, status: Status) -> bool:
         """Whether it can't go on without them."""
         return self.compares
+
+    def waits_for_signals(self, spec: Spec, rollout: Rollout) -> list[str]:
+        """Why it can't go on without them, in words."""
+        errors = ERRORS.state_in(rollout.evidence)
+        alone = not self.stable_serves or (errors is not None and rate.answers_nothing(errors))
+        return unread(spec, rollout.evidence, alone) if self.needs_signals else []
 
     def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
         """One step further, if what the phase waits for is there."""

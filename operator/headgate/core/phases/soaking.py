@@ -19,16 +19,19 @@ class Soaking(Phase):
     stable_serves: ClassVar = False
     compares: ClassVar = True
     reads: ClassVar = Reading.COMPARISON
+    needs_signals: ClassVar = True
     event: ClassVar = "Soaking"
 
     def advance(self, o: Observation, status: Status, rollout: Rollout, now: float) -> Status:
         soaked = seconds_since(rollout.since, now) >= seconds(o.spec.rollout.soak)
-        if isinstance(o.metrics, MetricsUnavailable) or not soaked:
+        unseen = isinstance(o.metrics, MetricsUnavailable) or self.waits_for_signals(o.spec, rollout)
+        if unseen or not soaked:
             return status
         return transitions.settle(status, now)
 
     def late(self, o: Observation, status: Status, rollout: Rollout, now: float) -> ConditionState | None:
         longest = seconds(o.spec.rollout.soak) + seconds(o.spec.rollout.deadline)
         if seconds_since(rollout.since, now) > longest:
-            return "True", DEADLINE, messages.still_soaking(o, rollout)
+            why = self.waits_for_signals(o.spec, rollout)
+            return "True", DEADLINE, messages.unread(why) if why else messages.still_soaking(o, rollout)
         return None

@@ -4,7 +4,6 @@ The risk budget and the size of the next weight follow from the same counts, see
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from headgate.api.quantities import fraction
 from headgate.api.spec import Spec
@@ -18,8 +17,8 @@ from headgate.core.statistics.rates import AttemptBlock
 class Errors(RateSignal[AttemptBlock]):
     """Failed answers."""
 
-    name: ClassVar = "errors"
-    capital: ClassVar = 0.6
+    name = "errors"
+    capital = 0.6
 
     def block(self, samples: Samples) -> AttemptBlock:
         return samples.attempts()

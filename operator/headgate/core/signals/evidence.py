@@ -17,7 +17,7 @@ import numpy as np
 from headgate.api.spec import Spec
 from headgate.api.status import Evidence, SignalEvidence, Verdict
 from headgate.core.model import BaselineRate, Capabilities, NewSamples, Reading
-from headgate.core.signals import SIGNALS
+from headgate.core.signals import SIGNALS, signals_of
 from headgate.core.signals.signal import PASS, Signal
 from headgate.core.statistics.difference import Floats
 
@@ -32,10 +32,10 @@ def threshold(alpha: float) -> float:
     return -math.log(alpha)
 
 
-def weights(compared: Iterable[str]) -> dict[str, float]:
-    """The share of alpha of each signal that a rollout compares: they add up to 1."""
+def weights(compared: Iterable[str], signals: Iterable[AnySignal] = SIGNALS) -> dict[str, float]:
+    """The share of alpha of each of the `signals` that a rollout compares: they add up to 1."""
     names = set(compared)
-    present = [signal for signal in SIGNALS if signal.name in names]
+    present = [signal for signal in signals if signal.name in names]
     total = sum(signal.capital for signal in present)
     return {signal.name: round(signal.capital / total, 6) for signal in present}
 
@@ -57,10 +57,11 @@ def opened(spec: Spec, reading: Reading, samples: NewSamples, before: Evidence, 
     The shares of alpha stay what they were if there are any: alpha is for the whole rollout, and so is what an earlier
     phase has shown.
     """
-    wanted = [signal.name for signal in SIGNALS if signal.wanted(spec, signal.block_in(samples), can)]
-    shares = {each.name: each.weight for each in before.signals} or weights(wanted)
+    signals = signals_of(spec)
+    wanted = [signal.name for signal in signals if signal.wanted(spec, signal.block_in(samples), can)]
+    shares = {each.name: each.weight for each in before.signals} or weights(wanted, signals)
     entries = []
-    for signal in SIGNALS:
+    for signal in signals:
         entry = before.of(signal.name) or SignalEvidence(name=signal.name, weight=shares.get(signal.name, 0.0))
         if signal.reading is reading and not entry.state:
             state = signal.begin(spec, samples.baselines.get(signal.name, BaselineRate()), signal.block_in(samples))
@@ -78,23 +79,31 @@ def updated(
     `stable_rate` is stable's rate of failures while both served, where only the candidate does now.
     """
     entries = []
-    for signal, entry, state in _entries(evidence):
+    for signal, entry, state in _entries(spec, evidence):
         if signal.dropped(spec):
-            # Its share of alpha stays: alpha is for the whole rollout.
-            entries.append(SignalEvidence(name=entry.name, weight=entry.weight))
+            entries.append(_without_state(entry))
             continue
+        # One that is required no more keeps what it has shown, and that decides nothing.
+        before = replace(entry, weight=0.0) if signal.advisory else entry
         if state is None:
-            entries.append(entry)
+            entries.append(before)
             continue
         block = signal.block_in(samples)
         if signal.reading is not samples.reading:
             after = state
         elif stable_rate is None:
-            after = signal.fold(state, block, spec, seconds, ceiling(entry.weight, spec.rollout.alpha))
+            after = signal.fold(state, block, spec, seconds, ceiling(before.weight, spec.rollout.alpha))
         else:
             after = signal.alone(state, block, spec, stable_rate)
-        entries.append(signal.entry(entry, after))
-    return combined(replace(evidence, signals=entries), spec.rollout.alpha)
+        entries.append(signal.entry(before, after))
+    known = {entry.name for entry in entries}
+    gone = [_without_state(entry) for entry in evidence.signals if entry.name not in known]
+    return combined(replace(evidence, signals=[*entries, *gone]), spec.rollout.alpha)
+
+
+def _without_state(entry: SignalEvidence) -> SignalEvidence:
+    """Of a signal that the spec asks for no more. Its share of alpha stays: alpha is for the whole rollout."""
+    return SignalEvidence(name=entry.name, weight=entry.weight)
 
 
 def combined(evidence: Evidence, alpha: float) -> Evidence:
@@ -111,20 +120,32 @@ def combined(evidence: Evidence, alpha: float) -> Evidence:
     )
 
 
-def carrier(evidence: Evidence) -> AnySignal:
+def carrier(spec: Spec, evidence: Evidence) -> AnySignal:
     """The signal that carries most of the combined evidence."""
-    weighed = [(signal, entry) for signal, entry, _ in _entries(evidence) if entry.weight]
+    weighed = [(signal, entry) for signal, entry, _ in _entries(spec, evidence) if entry.weight]
     return max(weighed, key=lambda each: math.log(each[1].weight) + each[1].logHarm)[0]
 
 
-def compared(evidence: Evidence) -> Iterator[tuple[AnySignal, SignalEvidence, Any]]:
+def compared(spec: Spec, evidence: Evidence) -> Iterator[tuple[AnySignal, SignalEvidence, Any]]:
     """Every signal that has something to compare, with its entry and its state."""
-    return ((signal, entry, state) for signal, entry, state in _entries(evidence) if state is not None)
+    return ((signal, entry, state) for signal, entry, state in _entries(spec, evidence) if state is not None)
 
 
-def _entries(evidence: Evidence) -> Iterator[tuple[AnySignal, SignalEvidence, Any]]:
-    """Signals that this version knows, in their order, with their entry, and their state where they have begun."""
-    for signal in SIGNALS:
+def unread(spec: Spec, evidence: Evidence, alone: bool = False) -> list[str]:
+    """Why the rollout can't go on without a user's signal that it needs, a sentence for each without its full stop.
+
+    `alone`: nothing can be compared with stable, which serves no more, or answers nothing.
+    """
+    return [
+        f"The signal {signal.name} can't be read: {trouble}"
+        for signal, _, state in compared(spec, evidence)
+        if not signal.advisory and not (alone and signal.about_stable) and (trouble := signal.trouble(state))
+    ]
+
+
+def _entries(spec: Spec, evidence: Evidence) -> Iterator[tuple[AnySignal, SignalEvidence, Any]]:
+    """Signals that are known, in their order, with their entry, and their state where they have begun."""
+    for signal in signals_of(spec):
         if entry := evidence.of(signal.name):
             yield signal, entry, signal.decoded(entry)
 

@@ -5,7 +5,6 @@ rollout. That time is fixed when the candidate gets its first requests, so nothi
 """
 
 from dataclasses import replace
-from typing import ClassVar
 
 from headgate.api.quantities import seconds
 from headgate.api.spec import Spec
@@ -43,8 +42,8 @@ def slow_after(spec: Spec, evidence: Evidence, history: History | None = None) -
 class Latency(RateSignal[SlowAnswers]):
     """Slow answers."""
 
-    name: ClassVar = "latency"
-    capital: ClassVar = 0.15
+    name = "latency"
+    capital = 0.15
 
     def block(self, samples: Samples) -> SlowAnswers | None:
         return samples.slow_answers()

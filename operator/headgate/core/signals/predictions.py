@@ -340,8 +340,8 @@ def _bins(counts: Floats, answers: Floats, events: Mapping[str, list[str]]) -> F
 class PredictionShift(Signal[PredictionState, Predictions]):
     """Shares of answers."""
 
-    name: ClassVar = "predictions"
-    capital: ClassVar = 0.25
+    name = "predictions"
+    capital = 0.25
     series: ClassVar = (PREDICTIONS,)
     state = PredictionState
 

@@ -64,8 +64,8 @@ class PairState:
 class Shadow(Signal[PairState, PairBlock]):
     """Agreement of both versions on copies of requests."""
 
-    name: ClassVar = "shadow"
-    capital: ClassVar = 0.25
+    name = "shadow"
+    capital = 0.25
     reading: ClassVar = Reading.PAIRS
     state = PairState
 

@@ -115,14 +115,22 @@ class History(Protocol):
 class Signal(ABC, Generic[State, Block]):
     """One signal. `State` is what it keeps in the status between two blocks, a pydantic dataclass with defaults."""
 
-    name: ClassVar[str]
+    name: str
     """In the status and in the label `test` of `headgate_evidence_log_e`."""
-    capital: ClassVar[float]
+    capital: float
     """How much of alpha it may use where all signals are compared, in any unit."""
     reading: ClassVar[Reading] = Reading.COMPARISON
     """What it is read from. A canary has to pass the signals of a comparison; others have passed before it."""
     series: ClassVar[tuple[str, ...]] = ()
     """Names of Headgate's own series that it needs. What the data plane counts is read in any case."""
+    queries: tuple[str, ...] = ()
+    """PromQL of the user's that it is read from, instead: each gives a number for each revision. Its block is then
+    `user_queries.Asked`."""
+    about_stable: bool = True
+    """Whether those have to give a number for stable, too. One that needs none goes on when the candidate alone serves,
+    and is waited for where stable answers nothing."""
+    advisory: bool = False
+    """Whether it is only told, and decides nothing."""
     state: type[State]
 
     @abstractmethod
@@ -159,7 +167,15 @@ class Signal(ABC, Generic[State, Block]):
 
     def is_due(self, state: State, spec: Spec) -> bool:
         """Whether the candidate has to pass it: there is, or should be, something to compare."""
-        return True
+        return not self.advisory
+
+    def trouble(self, state: State) -> str:
+        """Why it could not be read, in words; a rollout that has to pass it waits."""
+        return ""
+
+    def is_harm(self, state: State) -> bool:
+        """Whether the candidate has to go by it alone, without a share of alpha: a bound that the user has set."""
+        return False
 
     @abstractmethod
     def counts(self, state: State) -> Mapping[str, float]:

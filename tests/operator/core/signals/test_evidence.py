@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headgate.api.spec import Spec
 from headgate.api.status import Evidence, SignalEvidence
 from headgate.core.signals import SIGNALS
 from headgate.core.signals.evidence import carrier, combined, threshold, weights
@@ -58,8 +59,9 @@ def test_a_signal_without_a_share_decides_nothing() -> None:
 
 
 def test_the_signal_that_carries_most_is_named() -> None:
-    assert carrier(evidence(errors=6.0, predictions=1.0)).name == "errors"
-    assert carrier(evidence(errors=1.0, predictions=6.0)).name == "predictions"
+    spec = Spec.model_validate({"model": {"version": "v1", "uri": "pvc://m/1"}})
+    assert carrier(spec, evidence(errors=6.0, predictions=1.0)).name == "errors"
+    assert carrier(spec, evidence(errors=1.0, predictions=6.0)).name == "predictions"
 
 
 def test_what_a_shadow_has_shown_counts_on_in_the_canary() -> None:
