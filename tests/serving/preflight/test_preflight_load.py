@@ -212,9 +212,20 @@ def dripping(engine: Engine, at: int, handler: BaseHTTPRequestHandler) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize(("behave", "kind"), [(oversized, Kind.FAILED), (dripping, Kind.LATE)])
+def dripping_head(engine: Engine, at: int, handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nx: ")
+    for _ in range(100):
+        handler.wfile.write(b"x")
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("behave", "kind"), [(oversized, Kind.FAILED), (dripping, Kind.LATE), (dripping_head, Kind.LATE)]
+)
 def test_answers_without_end_are_cut_off(
     behave: Callable[[Engine, int, BaseHTTPRequestHandler], None], kind: Kind, serve: Serve, folder: Path
 ) -> None:
+    started = time.monotonic()
     candidate = asked(serve(behave), folder, timeout=20 if behave is oversized else 0.5)
     assert candidate.endpoint.infer(candidate.usable_samples.samples[0].request).kind is kind
+    assert behave is oversized or time.monotonic() - started < 8, "the answer alone takes ten seconds"
