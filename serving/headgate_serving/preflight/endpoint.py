@@ -154,8 +154,8 @@ class Endpoint:
         """Of the model."""
         return self._ask("GET", f"/v2/models/{self._model}")
 
-    def infer(self, request: Request) -> Reply:
-        """The outputs, or what came instead of them; OutOfTime if there is not time enough for it."""
+    def infer(self, request: Request, most: int = MAX_ANSWER) -> Reply:
+        """The outputs, or what came instead of them, of so many bytes; OutOfTime if there is not time enough for it."""
         self.requests += 1
         if has_infinity(request) and self.takes_binary():
             body, length = binary_of(request)
@@ -163,7 +163,7 @@ class Endpoint:
         else:
             body, headers = body_of(request), {"content-type": "application/json"}
         started = self._clock()
-        raw = self._ask("POST", f"/v2/models/{self._model}/infer", body, headers)
+        raw = self._ask("POST", f"/v2/models/{self._model}/infer", body, headers, most)
         return _reply(raw, self._clock() - started)
 
     def takes_binary(self) -> bool:
@@ -175,7 +175,9 @@ class Endpoint:
                 self._binary = False
         return self._binary
 
-    def _ask(self, method: str, path: str, body: bytes | None = None, headers: Any = None) -> Raw:
+    def _ask(
+        self, method: str, path: str, body: bytes | None = None, headers: Any = None, most: int = MAX_ANSWER
+    ) -> Raw:
         started = self._clock()
         if started + self.timeout > self._deadline:
             raise OutOfTime
@@ -192,8 +194,8 @@ class Endpoint:
                 read = bytearray()
                 for piece in answer.iter_raw():
                     read += piece
-                    if len(read) > MAX_ANSWER:
-                        return Raw(0, b"", Kind.FAILED, f"an answer of more than {MAX_ANSWER} bytes")
+                    if len(read) > most:
+                        return Raw(0, b"", Kind.FAILED, f"an answer of more than {most} bytes")
                     if self._clock() - started > self.timeout:
                         return Raw(0, b"", Kind.LATE, late)
                 if connection.cut:

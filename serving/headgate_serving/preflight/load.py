@@ -18,11 +18,13 @@ from .requests import Request
 from .subject import Load, Subject
 
 SECONDS, MOST_REQUESTS, MOST_IN_FLIGHT = 5.0, 500, 32
+MOST_ANSWER = 1 << 20
+"""Bytes of one answer: so many times the requests in flight have to fit into memory."""
 MOST_LATE, MOST_FAILED, LEAST_FAILED = 0.5, 0.05, 3
 """Shares of the requests that may be late, or fail; so few failures say nothing."""
 OWN_DELAY = 0.05
 """Seconds that a request may leave late while threads are free: beyond, it is the preflight that is slow."""
-_WARM_UP = 3
+_WARM_UP, _ROWS = 3, 8
 _PAUSE, _LOOKS = 0.25, 4
 _TIMES_SLOWER, _LEAST_SLOWER = 2.0, 0.02
 
@@ -35,7 +37,7 @@ def check(subject: Subject, findings: Findings) -> None:
     rows = subject.candidate.golden(signature) if signature else []
     if not rows:
         raise NothingToCheck("there are no golden samples that fit the inputs")
-    _warm_up(endpoint, rows[0])
+    rows = _warm_up(endpoint, rows)
     run = _Run(endpoint, rows, load.rate)
     watch = _Watch(subject, rows[0], run.stopped)
     _together(run, watch)
@@ -46,11 +48,12 @@ def check(subject: Subject, findings: Findings) -> None:
     _judge(run, load, findings)
 
 
-def _warm_up(endpoint: Endpoint, row: Request) -> None:
+def _warm_up(endpoint: Endpoint, rows: Sequence[Request]) -> list[Request]:
+    """The first few samples whose answers are good, one request at a time."""
     for _ in range(_WARM_UP):
-        reply = endpoint.infer(row)
+        reply = endpoint.infer(rows[0], MOST_ANSWER)
         if reply.good:
-            return
+            return [rows[0], *(row for row in rows[1:_ROWS] if endpoint.infer(row, MOST_ANSWER).good)]
     raise NothingToCheck(f"a single request is not answered: {reply.text}")
 
 
@@ -99,7 +102,7 @@ class _Run:
                 self.own_delays += 1
             self.busy += 1
         try:
-            reply = self.endpoint.infer(row)
+            reply = self.endpoint.infer(row, MOST_ANSWER)
         except OutOfTime:
             self.out_of_time = True
             self.stopped.set()

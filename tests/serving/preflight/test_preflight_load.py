@@ -185,6 +185,13 @@ def test_without_a_rate_or_samples_there_is_nothing_to_check(serve: Serve, folde
     assert engine.asked == 0
 
 
+def test_answers_that_are_too_large_for_many_at_once_are_not_loaded(serve: Serve, folder: Path) -> None:
+    engine = serve(oversized)
+    with pytest.raises(NothingToCheck, match="a single request is not answered: an answer of more than 1048576 bytes"):
+        loaded(asked(engine, folder, timeout=20), 10, 5)
+    assert engine.asked == 3
+
+
 def test_a_real_version_keeps_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADGATE_TERMINATION_LOG", str(tmp_path / "words"))
     artifact = packaged(classifier(tmp_path / "good.onnx"))
