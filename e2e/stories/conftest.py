@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 
@@ -16,18 +17,18 @@ from tools.cluster import Cluster
 # A cluster of the user's own is neither started nor ended by us.
 collect_ignore = ["test_two_clusters.py"] if os.environ.get("CLUSTER") == "existing" else []
 
-# What takes longest begins first, so that no worker is alone with it at the end.
-LONG = ("test_idle.py", "test_soak.py", "test_rollout.py", "test_pods_tls.py", "test_hostile_tenant.py")
+LAST, WAITS = "test_rights_are_used.py", "test_idle.py"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long ones, the others, and last what all of them have used."""
-    places = {name: number - len(LONG) for number, name in enumerate(LONG)} | {"test_rights_are_used.py": 1}
-
-    def place(item: pytest.Item) -> int:
-        return places.get(item.path.name, 0)
-
-    items.sort(key=place)
+    """Last what all stories have used. Each has a lane, the one that only waits its own (`--dist=loadgroup`)."""
+    items.sort(key=lambda item: item.path.name == LAST)
+    session = Session.current()
+    lanes = itertools.cycle(range(session.lanes if session else 1))
+    for item in items:
+        lane = "waits" if item.path.name == WAITS else f"lane {next(lanes)}"
+        item.add_marker(pytest.mark.xdist_group(lane))
 
 
 @pytest.fixture(scope="session")

@@ -195,3 +195,7 @@ class PreflightArgument:
     """Seconds that one answer may take."""
     SECONDS = "--seconds"
     """For all checks together."""
+    LOAD_RATE = "--load-rate"
+    """Requests per second of the check `load`; left out where the spec states none."""
+    LOAD_BUDGET = "--load-budget"
+    """Seconds after which an answer of that check is late."""

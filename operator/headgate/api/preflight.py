@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from headgate.api.stored import CONFIG, Stored
 
-CheckName = Literal["evaluation", "schema", "samples", "edgeCases", "robustness"]
+CheckName = Literal["evaluation", "schema", "samples", "edgeCases", "robustness", "load"]
 Mode = Literal["Required", "Advisory", "Off"]
 """Whether a check that fails ends the rollout, is only told, or is not made."""
 Outcome = Literal["Passed", "Failed", "Skipped"]
@@ -19,7 +19,7 @@ Outcome = Literal["Passed", "Failed", "Skipped"]
 REPORTED = "PreflightDone"
 """Reason of the termination message that is a report. Any other reason says why there is none."""
 MOST_TEXT, MOST_FIGURES = 500, 12
-"""Of one check: characters of its message, and figures; five checks fit into the 4,096 bytes of a termination
+"""Of one check: characters of its message, and figures; six checks fit into the 4,096 bytes of a termination
 message."""
 
 

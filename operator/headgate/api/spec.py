@@ -382,6 +382,10 @@ class Preflight(SpecModel):
     """Its answers hardly change with a little noise, and do not depend on the order of the rows."""
     evaluation: Mode = "Required"
     """What the artifact's evaluation.json states holds: each metric is within its bound."""
+    load: Mode = "Required"
+    """It keeps up with loadRate for five seconds. Without that it is not looked at."""
+    loadRate: Annotated[int, Field(ge=1, le=100)] | None = None  # noqa: N815
+    """Requests per second that the preflight sends to the version's pods."""
 
 
 class UserSignal(SpecModel):

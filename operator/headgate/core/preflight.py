@@ -192,10 +192,21 @@ def _arguments(o: Observation, view: RevisionView, asked: Mapping[str, RevisionV
         *(argument.SECONDS, str(CHECK_SECONDS)),
         *(
             text
-            for name, mode in wanted.model_dump(exclude={"enabled"}).items()
+            for name, mode in wanted.model_dump(exclude={"enabled", "loadRate"}).items()
             for text in (argument.CHECK, f"{name}={mode}")
         ),
+        *load_arguments(o.spec),
     ]
+
+
+def load_arguments(spec: Spec) -> Sequence[str]:
+    """What the check `load` is told; nothing where the spec states no rate."""
+    rate, latency = spec.rollout.preflight.loadRate, spec.rollout.latency
+    if rate is None:
+        return []
+    budget = latency.threshold if latency.enabled and latency.threshold else spec.traffic.timeout
+    argument = contract.PreflightArgument
+    return [argument.LOAD_RATE, str(rate), argument.LOAD_BUDGET, f"{seconds(budget):g}"]
 
 
 def _url(o: Observation, view: RevisionView) -> str:

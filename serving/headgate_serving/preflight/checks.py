@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from headgate.api.preflight import Check, CheckName, Mode
 
-from . import edge_cases, evaluation, robustness, samples, schema
+from . import edge_cases, evaluation, load, robustness, samples, schema
 from .endpoint import OutOfTime
 from .findings import Findings, NothingToCheck, skipped
 from .subject import Subject
@@ -33,6 +33,7 @@ CHECKS = (
     Kind("samples", samples.check),
     Kind("edgeCases", edge_cases.check),
     Kind("robustness", robustness.check, "Advisory"),
+    Kind("load", load.check),
 )
 
 

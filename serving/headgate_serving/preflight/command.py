@@ -18,7 +18,7 @@ from ..termination import LIMIT, write_termination_log
 from .checks import CHECKS, CheckBroken, made
 from .endpoint import Endpoint, OutOfTime, Secured
 from .findings import shown
-from .subject import Asked, Subject
+from .subject import Asked, Load, Subject
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,8 @@ def _looked_at(args: argparse.Namespace, started: float) -> list[Check]:
         _check_reachable(candidate.endpoint, CandidateUnreachable, args.candidate)
         if stable:
             _check_reachable(stable.endpoint, StableUnreachable, args.stable)
-        return made(Subject(candidate, stable), modes)
+        load = Load(args.load_rate, args.load_budget or args.timeout) if args.load_rate else None
+        return made(Subject(candidate, stable, load=load), modes)
     except OutOfTime as error:
         raise SettingsInvalid("the time for all checks has to be longer than that of one answer") from error
     except CheckBroken as error:
@@ -129,6 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(argument.CHECK, action="append", default=[], metavar="NAME=MODE", help=f"{', '.join(_NAMES)}")
     parser.add_argument(argument.TIMEOUT, type=_seconds, default=1.0, help="seconds that one answer may take")
     parser.add_argument(argument.SECONDS, type=_seconds, default=60.0, help="seconds for all checks together")
+    parser.add_argument(argument.LOAD_RATE, type=_rate, metavar="RATE", help="requests per second that it has to bear")
+    text = "seconds after which an answer under load is late; the time-out without it"
+    parser.add_argument(argument.LOAD_BUDGET, type=_seconds, metavar="SECONDS", help=text)
     return parser
 
 
@@ -136,4 +140,11 @@ def _seconds(text: str) -> float:
     value = float(text)
     if not 0 < value <= 86_400:
         raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0, and up to a day")
+    return value
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 1 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is no rate from 1 to 100 per second")
     return value

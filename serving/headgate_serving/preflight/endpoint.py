@@ -3,9 +3,12 @@
 A connection of its own, so that one which is lost is the request's fault, and not that of an idle connection.
 """
 
+import contextlib
+import socket
 import ssl
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -72,6 +75,36 @@ class Secured:
     server_name: str
 
 
+class _Connection:
+    """That of one request, which ends when the time is over: httpx bounds each read, and not the whole answer."""
+
+    def __init__(self) -> None:
+        self.cut = False
+        self._socket: socket.socket | None = None
+
+    def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Called by httpx at each step."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._socket = info["return_value"].get_extra_info("socket")
+
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Cut it off after so long."""
+        timer = threading.Timer(seconds, self._end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _end(self) -> None:
+        self.cut = True
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
 class Endpoint:
     """A version at a URL. `deadline`, of `clock`, is that of all checks together."""
 
@@ -121,8 +154,8 @@ class Endpoint:
         """Of the model."""
         return self._ask("GET", f"/v2/models/{self._model}")
 
-    def infer(self, request: Request) -> Reply:
-        """The outputs, or what came instead of them; OutOfTime if there is not time enough for it."""
+    def infer(self, request: Request, most: int = MAX_ANSWER) -> Reply:
+        """The outputs, or what came instead of them, of so many bytes; OutOfTime if there is not time enough for it."""
         self.requests += 1
         if has_infinity(request) and self.takes_binary():
             body, length = binary_of(request)
@@ -130,7 +163,7 @@ class Endpoint:
         else:
             body, headers = body_of(request), {"content-type": "application/json"}
         started = self._clock()
-        raw = self._ask("POST", f"/v2/models/{self._model}/infer", body, headers)
+        raw = self._ask("POST", f"/v2/models/{self._model}/infer", body, headers, most)
         return _reply(raw, self._clock() - started)
 
     def takes_binary(self) -> bool:
@@ -142,26 +175,35 @@ class Endpoint:
                 self._binary = False
         return self._binary
 
-    def _ask(self, method: str, path: str, body: bytes | None = None, headers: Any = None) -> Raw:
+    def _ask(
+        self, method: str, path: str, body: bytes | None = None, headers: Any = None, most: int = MAX_ANSWER
+    ) -> Raw:
         started = self._clock()
         if started + self.timeout > self._deadline:
             raise OutOfTime
         late = f"no answer within {self.timeout:g} s"
+        connection = _Connection()
+        extensions = {**self._extensions, "trace": connection.trace}
         try:
-            with self._client.stream(
-                method, self._base + path, content=body, headers=headers, extensions=self._extensions
-            ) as answer:
+            with (
+                connection.within(self.timeout),
+                self._client.stream(
+                    method, self._base + path, content=body, headers=headers, extensions=extensions
+                ) as answer,
+            ):
                 read = bytearray()
                 for piece in answer.iter_raw():
                     read += piece
-                    if len(read) > MAX_ANSWER:
-                        return Raw(0, b"", Kind.FAILED, f"an answer of more than {MAX_ANSWER} bytes")
+                    if len(read) > most:
+                        return Raw(0, b"", Kind.FAILED, f"an answer of more than {most} bytes")
                     if self._clock() - started > self.timeout:
                         return Raw(0, b"", Kind.LATE, late)
+                if connection.cut:
+                    return Raw(0, b"", Kind.LATE, late)
                 return Raw(answer.status_code, bytes(read))
-        except httpx.TimeoutException:
-            return Raw(0, b"", Kind.LATE, late)
         except httpx.HTTPError as error:
+            if connection.cut or isinstance(error, httpx.TimeoutException):
+                return Raw(0, b"", Kind.LATE, late)
             return Raw(0, b"", Kind.LOST, f"the connection was lost: {shown(str(error) or type(error).__name__)}")
 
 

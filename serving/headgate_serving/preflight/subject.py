@@ -66,6 +66,16 @@ class Asked:
         return [one.request for one in self.usable_samples.samples if signature.takes(one.request)]
 
 
+@dataclass(frozen=True)
+class Load:
+    """What a version has to keep up with."""
+
+    rate: float
+    """Requests per second."""
+    budget: float
+    """Seconds after which an answer is late."""
+
+
 @dataclass
 class Subject:
     """The version that is looked at, and the one that has the traffic."""
@@ -74,6 +84,8 @@ class Subject:
     stable: Asked | None
     left_alone: str = ""
     """Why stable is not asked any more."""
+    load: Load | None = None
+    """None where nobody states a rate."""
 
     def ask_stable(self, request: Request) -> Reply | None:
         """Stable's reply; None where it is not asked: there is none, or it was too slow before."""

@@ -182,6 +182,24 @@ def test_the_job_asks_both_versions_and_is_admitted_where_pods_are_restricted() 
     assert "headgate.dev/revision" not in job["spec"]["template"]["metadata"]["labels"], "it serves nobody"
 
 
+@pytest.mark.parametrize(
+    ("rollout", "rate", "budget"),
+    [
+        ({}, None, None),
+        ({"preflight": {"loadRate": 20}}, "20", "1"),
+        ({"preflight": {"loadRate": 20}, "latency": {"threshold": "50ms"}}, "20", "0.05"),
+        ({"preflight": {"loadRate": 20}, "latency": {"threshold": "50ms", "enabled": False}}, "20", "1"),
+    ],
+)
+def test_the_job_is_told_of_a_load_where_a_rate_is_stated(
+    rollout: dict[str, Any], rate: str | None, budget: str | None
+) -> None:
+    spec = Spec.model_validate({"model": {"version": "1", "uri": "file:///m"}, "rollout": rollout})
+    arguments = preflight.load_arguments(spec)
+    told = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    assert (told.get("--load-rate"), told.get("--load-budget")) == (rate, budget)
+
+
 def test_versions_that_speak_tls_are_asked_over_it_and_shown_what_routers_show() -> None:
     world = looked_at(None)
     tls = {"tls": {"secret": "pods", "routerSecret": "routers"}}

@@ -17,7 +17,7 @@ from headgate_serving.preflight.findings import Findings, NothingToCheck, shown
 from headgate_serving.preflight.signature import MetadataInvalid, Signature, Spec, read_signature
 from headgate_serving.preflight.subject import Asked, Subject
 
-NAMES: tuple[CheckName, ...] = ("evaluation", "schema", "samples", "edgeCases", "robustness")
+NAMES: tuple[CheckName, ...] = ("evaluation", "schema", "samples", "edgeCases", "robustness", "load")
 
 
 def test_the_longest_report_fits_into_a_termination_message() -> None:
