@@ -16,8 +16,8 @@ LIVE_WITHIN = 90.0
 
 Json = dict[str, Any]
 
-# Small, for several stories share a node, and decided soon: wide margins take little evidence. Patient: a busy machine is not what stories are about. And
-# without what comes before the canary: test_defaults.py is about that.
+# Small, for several stories share a node, and decided soon: wide margins take little evidence. Patient: a busy machine
+# is not what stories are about. And without what comes before the canary: test_defaults.py is about that.
 # Each of them changes what it is about.
 SPEC: Json = {
     "runtime": {"replicas": 1, "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}}},
