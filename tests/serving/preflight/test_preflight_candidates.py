@@ -271,12 +271,12 @@ def test_nobody_there_is_no_report(artifact: Path, log: Path, monkeypatch: pytes
 
 def test_checks_can_be_turned_off(stable: Version, log: Path) -> None:
     checks = preflight(log, stable, None, "--check", "edgeCases=Off", "--check", "robustness=Off")
-    assert list(checks) == ["evaluation", "schema", "samples"]
+    assert list(checks) == ["evaluation", "schema", "samples", "load"]
 
 
 def test_a_check_that_is_unknown(artifact: Path, log: Path) -> None:
     url = "http://127.0.0.1:1"
-    assert main(["--model", "m", "--candidate", url, "--artifact", str(artifact), "--check", "load=Off"]) == 1
+    assert main(["--model", "m", "--candidate", url, "--artifact", str(artifact), "--check", "fairness=Off"]) == 1
     assert json.loads(log.read_text())["reason"] == "SettingsInvalid"
 
 
