@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterator
 
@@ -17,18 +16,10 @@ from tools.cluster import Cluster
 # A cluster of the user's own is neither started nor ended by us.
 collect_ignore = ["test_two_clusters.py"] if os.environ.get("CLUSTER") == "existing" else []
 
-LAST, WAITS = "test_rights_are_used.py", "test_idle.py"
 
-
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Last what all stories have used. Each has a lane, the one that only waits its own (`--dist=loadgroup`)."""
-    items.sort(key=lambda item: item.path.name == LAST)
-    session = Session.current()
-    lanes = itertools.cycle(range(session.lanes if session else 1))
-    for item in items:
-        lane = "waits" if item.path.name == WAITS else f"lane {next(lanes)}"
-        item.add_marker(pytest.mark.xdist_group(lane))
+    """Last what all stories have used."""
+    items.sort(key=lambda item: item.path.name == "test_rights_are_used.py")
 
 
 @pytest.fixture(scope="session")

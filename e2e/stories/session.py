@@ -16,8 +16,6 @@ class Session:
     """Headgate is installed, and `place` is the namespace with the artifacts."""
 
     place: str
-    lanes: int
-    """Stories that are told at a time."""
     began: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="microseconds"))
     """From when on the audit log is looked at."""
     all_are_told: bool = False
