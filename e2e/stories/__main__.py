@@ -1,6 +1,6 @@
 """`make e2e`: all stories. As many at a time as the machine has cores for; then those that must be alone, in turn.
 
-A story takes half of two cores. That of a model which is left alone takes next to nothing, and is told beside the first.
+A story takes half of two cores. That of a model that is left alone takes next to nothing, and is told beside the first.
 """
 
 from __future__ import annotations
